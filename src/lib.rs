@@ -1,0 +1,63 @@
+//! A queue between processes on one host, through shared memory.
+//!
+//! One process produces, any number of processes consume, through one memory-mapped file and
+//! without a kernel call on the hot path. Every consumer sees every message and keeps its own
+//! position. A consumer maps the data read-only, so that it can neither corrupt nor delay the
+//! producer; one that is too slow loses the oldest messages, and is told exactly how many.
+//!
+//! **Guaranteed**: no torn message, ever, under the memory model of Rust and C11;
+//! `received + lost + lag == pushed - start` for every consumer at every moment; whatever process
+//! is killed at whatever instruction, the others go on, the producer can be started again and
+//! continues the sequence, and nothing has to be cleaned up.
+//!
+//! **Not guaranteed**: delivery to a lossy consumer that falls a whole ring behind; anything across
+//! hosts; anything across a crash of the machine (a queue on disk is not flushed).
+//!
+//! ```
+//! use ipcq::{Consumer, Producer};
+//! # let dir = std::env::temp_dir().join(format!("ipcq-doc-{}", std::process::id()));
+//! # std::fs::create_dir_all(&dir).unwrap();
+//! # std::env::set_var("IPCQ_DIR", &dir);
+//! let mut out = Producer::options().capacity(1 << 10).message_size(8).open("numbers")?;
+//! let mut q = Consumer::options().open("numbers")?;
+//! for n in 0u64..3 {
+//!     out.push(&n.to_le_bytes())?;
+//! }
+//! let mut buffer = [0; 8];
+//! while let Some(message) = q.pop(&mut buffer)? {
+//!     assert_eq!(message.sequence, u64::from_le_bytes(buffer));
+//!     assert_eq!(message.lost, 0);
+//! }
+//! ipcq::unlink("numbers")?;
+//! # std::fs::remove_dir_all(&dir).unwrap();
+//! # Ok::<(), ipcq::Error>(())
+//! ```
+//!
+//! [`SharedMem`] is the memory by itself. `docs/design.md` in the repository has the file format
+//! and the ordering argument.
+
+#[cfg(not(all(target_os = "linux", target_endian = "little", target_pointer_width = "64")))]
+compile_error!("ipcq supports 64-bit little-endian Linux");
+
+mod control;
+mod error;
+#[cfg(feature = "capi")]
+mod ffi;
+pub mod layout;
+mod memory;
+mod name;
+mod queue;
+mod ring;
+mod shm;
+mod sys;
+
+pub use error::{Error, Result, Text};
+pub use layout::{Delivery, Framing, Geometry};
+pub use queue::{
+    list, unlink, Claim, Consumer, ConsumerOptions, Message, Producer, ProducerOptions, Stats, View,
+};
+pub use ring::{Pop, Start};
+pub use shm::SharedMem;
+
+/// The version of this library, `major.minor.patch`.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

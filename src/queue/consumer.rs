@@ -1,0 +1,369 @@
+//! One of those who pop.
+
+use super::files;
+use super::options::ConsumerOptions;
+use super::{Message, Stats};
+use crate::error::{Error, Result};
+use crate::layout::{lock_byte, state, Framing, Geometry};
+use crate::memory::{Field, Mapped, Memory};
+use crate::name::Paths;
+use crate::ring::{
+    FixedReader, Frames, Place, Pop, Reader, Shape, Start, VariableReader,
+};
+use crate::shm::Region;
+use crate::sys;
+use std::ffi::OsStr;
+use std::sync::Arc;
+
+#[derive(Debug)]
+enum Ring {
+    Fixed(Reader<FixedReader<Mapped>>),
+    Variable(Reader<VariableReader<Mapped>>),
+}
+
+/// Does the same to either kind of ring.
+macro_rules! either {
+    ($ring:expr, $reader:ident => $do:expr) => {
+        match $ring {
+            Ring::Fixed($reader) => $do,
+            Ring::Variable($reader) => $do,
+        }
+    };
+}
+
+/// A consuming handle of a queue. There may be any number; each has its own position and sees
+/// every message.
+///
+/// It may move between threads and is used by one at a time. It maps the ring read-only.
+pub struct Consumer {
+    ring: Ring,
+    geometry: Geometry,
+    paths: Paths,
+    region: Arc<Region>,
+}
+
+impl std::fmt::Debug for Consumer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Consumer")
+            .field("file", &self.paths.data)
+            .field("queue", &self.geometry.describe())
+            .field("next", &self.next_sequence())
+            .finish()
+    }
+}
+
+impl Consumer {
+    /// What to open with; see [`ConsumerOptions`].
+    pub fn options() -> ConsumerOptions {
+        ConsumerOptions::default()
+    }
+
+    pub(super) fn open_with(name: &OsStr, options: &ConsumerOptions) -> Result<Consumer> {
+        let paths = Paths::of(name)?;
+        let (region, geometry) = files::observe(&paths, options)?;
+        let (memory, shape) = (files::mapped(&region, &geometry), Shape::of(&geometry));
+        let ring = match geometry.framing {
+            Framing::Fixed => Ring::Fixed(Reader::new(FixedReader::new(memory, shape))),
+            Framing::Variable => Ring::Variable(Reader::new(VariableReader::new(memory, shape))),
+        };
+        let mut consumer = Consumer { ring, geometry, paths, region };
+        consumer.begin(options.start)?;
+        Ok(consumer)
+    }
+
+    /// Copies the next message into `buffer` and consumes it; `None` if there is none yet. Makes
+    /// no system call.
+    ///
+    /// In a lossy queue, [`Message::lost`] says how many messages were overwritten between the
+    /// last one this consumer consumed and this one.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] if the producer has closed and everything was consumed; a producer may
+    /// open the queue again, and then messages come again. [`Error::Stale`] if the queue was
+    /// replaced. [`Error::MessageSize`] if the buffer is too small: nothing is consumed.
+    /// [`Error::Damaged`].
+    #[inline]
+    pub fn pop(&mut self, buffer: &mut [u8]) -> Result<Option<Message>> {
+        // SAFETY: a mutable slice is writable.
+        match unsafe { self.pop_raw(buffer.as_mut_ptr(), buffer.len()) }? {
+            Pop::Message(message) => Ok(Some(message)),
+            Pop::Empty => Ok(None),
+            other => Err(self.not_popped(other, buffer.len())),
+        }
+    }
+
+    /// As [`Consumer::pop`], to a pointer, with all outcomes told apart.
+    ///
+    /// # Safety
+    /// `to` is writable for `size` bytes.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] only.
+    #[inline]
+    pub unsafe fn pop_raw(&mut self, to: *mut u8, size: usize) -> Result<Pop> {
+        // SAFETY: writable, says the caller.
+        match unsafe { either!(&mut self.ring, r => r.pop(to, size)) } {
+            Ok(pop) => Ok(pop),
+            Err(damage) => Err(super::damaged(&self.paths, damage)),
+        }
+    }
+
+    /// Copies up to `count` messages out, each to a place `stride` bytes after the last, and
+    /// consumes them. Returns how many, and about the first; its `lost` counts what was lost
+    /// before it. All follow each other without a gap: a batch ends where messages were lost,
+    /// and in a variable queue where the length changes.
+    ///
+    /// # Errors
+    /// As [`Consumer::pop`], for the first message; `None` if there is none yet.
+    ///
+    /// # Safety
+    /// `to` is writable for `stride * count` bytes.
+    pub unsafe fn pop_many_raw(
+        &mut self,
+        to: *mut u8,
+        stride: usize,
+        count: usize,
+    ) -> Result<Option<(usize, Message)>> {
+        if count == 0 {
+            return Ok(None);
+        }
+        // SAFETY: one of the places.
+        let first = match unsafe { self.pop_raw(to, stride) }? {
+            Pop::Message(first) => first,
+            Pop::Empty => return Ok(None),
+            other => return Err(self.not_popped(other, stride)),
+        };
+        let length = first.length as usize;
+        for i in 1..count {
+            // SAFETY: one of the places.
+            match unsafe { either!(&mut self.ring, r => r.pop_alike(to.add(i * stride), length)) } {
+                Ok(true) => {}
+                // The next call finds out what it was, and says so.
+                Ok(false) | Err(_) => return Ok(Some((i, first))),
+            }
+        }
+        Ok(Some((count, first)))
+    }
+
+    /// Copies up to `buffer.len() / size` messages of `size` bytes each into `buffer`; see
+    /// [`Consumer::pop_many_raw`]. In a variable queue, `size` is the room for each message.
+    ///
+    /// # Errors
+    /// As [`Consumer::pop`]; [`Error::Invalid`] for a `size` of 0.
+    pub fn pop_many(&mut self, buffer: &mut [u8], size: usize) -> Result<Option<(usize, Message)>> {
+        if size == 0 {
+            return Err(Error::Invalid("a size of 0 bytes for each message".into()));
+        }
+        // SAFETY: the buffer has room for so many messages.
+        unsafe { self.pop_many_raw(buffer.as_mut_ptr(), size, buffer.len() / size) }
+    }
+
+    /// Gives the next message in place, without a copy; `None` if there is none yet. Nothing is
+    /// consumed before [`View::release`].
+    ///
+    /// In a lossy queue the bytes may be overwritten while they are looked at, which
+    /// [`View::release`] tells.
+    ///
+    /// # Errors
+    /// As [`Consumer::pop`].
+    pub fn peek(&mut self) -> Result<Option<View<'_>>> {
+        match self.peek_raw()? {
+            (Pop::Message(message), data) => Ok(Some(View { consumer: self, data, message })),
+            (Pop::Empty, _) => Ok(None),
+            (other, _) => Err(self.not_popped(other, 0)),
+        }
+    }
+
+    /// As [`Consumer::peek`], for [`Consumer::release_raw`] to end.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] only.
+    pub fn peek_raw(&mut self) -> Result<(Pop, *const u8)> {
+        match either!(&mut self.ring, r => r.peek()) {
+            Ok((pop, place)) => Ok((pop, self.address(place))),
+            Err(damage) => Err(super::damaged(&self.paths, damage)),
+        }
+    }
+
+    /// Consumes the message with this sequence, which is being peeked at.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] if it was overwritten meanwhile: what was computed from it is to be thrown
+    /// away, and it counts as lost. [`Error::Invalid`] if it is not being peeked at.
+    pub fn release_raw(&mut self, sequence: u64) -> Result<()> {
+        match either!(&mut self.ring, r => r.release(sequence)) {
+            Ok(Some(true)) => Ok(()),
+            Ok(Some(false)) => Err(Error::Stale(
+                format!(
+                    "{}: message {sequence} was overwritten while it was looked at",
+                    self.paths.shown()
+                )
+                .into(),
+            )),
+            Ok(None) => Err(Error::Invalid(
+                format!("{}: message {sequence} is not being peeked at", self.paths.shown()).into(),
+            )),
+            Err(damage) => Err(super::damaged(&self.paths, damage)),
+        }
+    }
+
+    /// Goes to a sequence, at most the one pushed next; one that is not retained any more becomes
+    /// the oldest that is, and what lies between counts as lost. The counts begin anew.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the sequence lies beyond what was pushed; the position is as before.
+    pub fn seek(&mut self, sequence: u64) -> Result<()> {
+        self.begin(Start::At(sequence))
+    }
+
+    /// The sequence of the message wanted next.
+    pub fn next_sequence(&self) -> u64 {
+        either!(&self.ring, r => r.next())
+    }
+
+    /// Bytes of the longest message that can come.
+    pub fn max_message(&self) -> usize {
+        self.geometry.max_message() as usize
+    }
+
+    /// What the queue is.
+    pub fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// Figures of the queue and of this consumer.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`].
+    pub fn stats(&self) -> Result<Stats> {
+        let figures = either!(&self.ring, r => {
+            r.frames().frontier().and_then(|f| Ok((f, r.frames().oldest()?)))
+        });
+        let (pushed, oldest) = figures.map_err(|d| super::damaged(&self.paths, d))?;
+        let (received, lost) = either!(&self.ring, r => r.counts());
+        let memory = *either!(&self.ring, r => r.frames().memory());
+        Ok(Stats {
+            pushed,
+            received,
+            lost,
+            lag: pushed.wrapping_sub(self.next_sequence()),
+            oldest,
+            capacity: self.geometry.capacity,
+            message_size: self.geometry.message_size,
+            max_message: self.geometry.max_message(),
+            delivery: self.geometry.delivery,
+            epoch: memory.load(Field::Epoch) as u32,
+            consumers: 0,
+            producer_alive: sys::is_locked(self.region.file(), lock_byte::PRODUCER_ALIVE),
+            closed: memory.load(Field::State) == state::CLOSED,
+        })
+    }
+
+    /// The error for a pop or peek that came to neither a message nor nothing.
+    #[cold]
+    pub(crate) fn not_popped(&self, pop: Pop, size: usize) -> Error {
+        let shown = self.paths.shown();
+        match pop {
+            Pop::Message(_) | Pop::Empty => Error::Empty,
+            Pop::Closed => Error::Closed,
+            Pop::Superseded => Error::Stale(
+                format!("{shown}: the queue was replaced by another: open it again").into(),
+            ),
+            Pop::TooSmall(message) => Error::MessageSize(
+                format!(
+                    "{shown}: the next message has {} bytes, the buffer {size}",
+                    message.length
+                )
+                .into(),
+            ),
+        }
+    }
+
+    fn address(&self, place: Place) -> *const u8 {
+        let memory = either!(&self.ring, r => r.frames().memory());
+        // SAFETY: a place is in the ring.
+        unsafe { memory.at(place.offset) }
+    }
+
+    fn begin(&mut self, start: Start) -> Result<()> {
+        match either!(&mut self.ring, r => r.begin(start)) {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                let pushed = either!(&self.ring, r => r.frames().frontier()).unwrap_or(0);
+                Err(Error::Invalid(
+                    format!(
+                        "{}: {start:?} lies beyond the {pushed} messages pushed so far",
+                        self.paths.shown()
+                    )
+                    .into(),
+                ))
+            }
+            Err(damage) => Err(super::damaged(&self.paths, damage)),
+        }
+    }
+}
+
+/// A message in place. It borrows the consumer until it is released; dropping it instead leaves the
+/// message to be popped or peeked at again.
+#[derive(Debug)]
+pub struct View<'a> {
+    consumer: &'a mut Consumer,
+    data: *const u8,
+    message: Message,
+}
+
+impl View<'_> {
+    /// The message's sequence, its length, and what was lost before it.
+    pub fn message(&self) -> Message {
+        self.message
+    }
+
+    /// Where the bytes are, [`Message::length`] of them, aligned to 8 bytes (16 in a variable
+    /// queue). The producer of a lossy queue may overwrite them at any time, so they are read
+    /// through this pointer and never turned into a reference.
+    pub fn as_ptr(&self) -> *const u8 {
+        self.data
+    }
+
+    /// Copies a part of the message. What was copied is the message's only if
+    /// [`View::release`] says so.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`] beyond its end.
+    pub fn read(&self, offset: usize, buffer: &mut [u8]) -> Result<()> {
+        match offset.checked_add(buffer.len()) {
+            Some(end) if end <= self.message.length as usize => {
+                let length = buffer.len();
+                // SAFETY: inside the message, which lies in the mapped ring.
+                unsafe {
+                    crate::memory::copy_from_shared(
+                        buffer.as_mut_ptr(),
+                        self.data.add(offset),
+                        length,
+                    )
+                };
+                Ok(())
+            }
+            _ => Err(Error::OutOfRange(
+                format!(
+                    "{} bytes at {offset} of a message of {}",
+                    buffer.len(),
+                    self.message.length
+                )
+                .into(),
+            )),
+        }
+    }
+
+    /// Consumes the message.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] if it was overwritten meanwhile: what was computed from it is to be thrown
+    /// away, and it counts as lost.
+    pub fn release(self) -> Result<()> {
+        self.consumer.release_raw(self.message.sequence)
+    }
+}
+
+// SAFETY: the pointer belongs to the consumer that the view borrows, which is `Send`.
+unsafe impl Send for View<'_> {}

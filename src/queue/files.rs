@@ -1,0 +1,253 @@
+//! The files of a queue: made, found, checked, replaced.
+
+use super::options::{ConsumerOptions, ProducerOptions};
+use crate::control::Control;
+use crate::error::{Error, Result};
+use crate::layout::{at, lock_byte, state, Delivery, Framing, Geometry, Request, HEADER_BYTES, MAGIC};
+use crate::memory::{Field, Mapped, Memory, Site};
+use crate::name::Paths;
+use crate::ring::{self, FixedWriter, Shape, VariableWriter};
+use crate::shm::{self, Region};
+use crate::sys::{self, Lock, LockFile};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What a producer holds of its files.
+pub(super) struct Attached {
+    pub region: Arc<Region>,
+    pub geometry: Geometry,
+    pub control: Control,
+    /// Makes this the one producer.
+    pub lock: LockFile,
+    /// Shows consumers that there is one.
+    pub alive: LockFile,
+}
+
+/// A word of the header, which need not be one of a queue.
+fn header_word(region: &Region, at: usize) -> &AtomicU64 {
+    assert!(at % 8 == 0 && at + 8 <= region.len());
+    // SAFETY: aligned and inside the mapping; all accesses to a header are atomic.
+    unsafe { AtomicU64::from_ptr(region.base().add(at).cast()) }
+}
+
+fn geometry_of(region: &Region, paths: &Paths) -> Result<Geometry> {
+    let word = |at| header_word(region, at).load(Ordering::Relaxed);
+    let with_name = |text| format!("{}: {text}", paths.shown()).into();
+    Geometry::read(region.len() as u64, word).map_err(|e| match e {
+        Error::Damaged(text) => Error::Damaged(with_name(text)),
+        Error::Version(text) => Error::Version(with_name(text)),
+        e => e,
+    })
+}
+
+/// The mapping of a file whose geometry was read.
+pub(super) fn mapped(region: &Region, g: &Geometry) -> Mapped {
+    // SAFETY: `Geometry::read` has checked it against the length of the mapping; who keeps the
+    // result keeps the region, too.
+    unsafe { Mapped::new(region.base(), g) }
+}
+
+/// Whether the file is one: for lists, so any doubt is a no.
+pub(super) fn is_queue(path: &Path) -> bool {
+    match Region::open(path, false) {
+        Ok(region) if region.len() as u64 >= HEADER_BYTES => {
+            header_word(&region, at::MAGIC).load(Ordering::Relaxed) == MAGIC
+        }
+        _ => false,
+    }
+}
+
+/// Opens the queue as its one producer; makes or replaces it where that is asked for.
+pub(super) fn attach(paths: &Paths, o: &ProducerOptions) -> Result<Attached> {
+    let exists = |paths: &Paths| {
+        Error::Exists(format!("{}: the queue exists, and was to be created", paths.shown()).into())
+    };
+    if o.exclusive && paths.data.exists() {
+        return Err(exists(paths));
+    }
+    let lock = shm::lock_writer(
+        paths,
+        lock_byte::PRODUCER,
+        "another live producer holds the queue: close it first, or take another name",
+    )?;
+    let request = Request {
+        capacity: o.capacity,
+        message_size: o.message_size.unwrap_or(0),
+        delivery: o.delivery.unwrap_or_default(),
+        max_consumers: o.max_consumers,
+        min_consumers: o.min_consumers,
+        schema_length: 0,
+        first_sequence: o.first_sequence,
+        id: sys::unique_id(),
+    };
+    let found = match Region::open(&paths.data, true) {
+        Ok(_) if o.exclusive => return Err(exists(paths)),
+        Ok(region) => {
+            shm::check_owner(&region, paths)?;
+            let geometry = geometry_of(&region, paths);
+            Some((region, geometry))
+        }
+        Err(Error::NotFound(_)) => None,
+        Err(e) => return Err(e),
+    };
+    let (region, geometry) = match found {
+        None => create(paths, o, &request)?,
+        Some((region, geometry)) => {
+            let fitting = geometry.and_then(|g| {
+                check_fit(paths, &g, o, &request)?;
+                check_ring(&region, &g).map_err(|d| super::damaged(paths, d))?;
+                Ok(g)
+            });
+            match fitting {
+                Ok(g) => (region, g),
+                Err(Error::Geometry(_) | Error::Damaged(_) | Error::Version(_)) if o.replace => {
+                    let new = create(paths, o, &request)?;
+                    supersede(&region);
+                    new
+                }
+                Err(e) => return Err(e),
+            }
+        }
+    };
+    // Where `create` has made a control file, this finds it.
+    let control = Control::attach_or_create(paths, &geometry, control_mode(o))?;
+    let alive = sys::open(&paths.data, false)
+        .map(LockFile::new)
+        .map_err(|e| Error::from_io(&e, format_args!("cannot open {}", paths.shown())))?;
+    // Readers can hold read locks here, which do not conflict; no one else can write the file.
+    sys::try_lock(alive.file(), Lock::Shared, lock_byte::PRODUCER_ALIVE)
+        .map_err(|e| Error::from_io(&e, format_args!("cannot lock {}", paths.shown())))?;
+    let memory = mapped(&region, &geometry);
+    let epoch = memory.load(Field::Epoch).wrapping_add(1);
+    memory.publish(Site::State, Field::Epoch, epoch & u64::from(u32::MAX));
+    ring::set_state(&memory, state::LIVE);
+    Ok(Attached { region: Arc::new(region), geometry, control, lock, alive })
+}
+
+fn control_mode(o: &ProducerOptions) -> u32 {
+    match (o.control_permissions, o.permissions) {
+        (0, 0) => 0o600,
+        (0, data) => data,
+        (control, _) => control,
+    }
+}
+
+/// Makes both files whole, and only then visible, the data file last.
+fn create(paths: &Paths, o: &ProducerOptions, request: &Request) -> Result<(Region, Geometry)> {
+    let geometry = Geometry::new(request).map_err(|e| match e {
+        Error::Invalid(text) => Error::Invalid(format!("{}: {text}", paths.shown()).into()),
+        e => e,
+    })?;
+    let fail = |e| Error::from_io(&e, format_args!("cannot create {}", paths.shown()));
+    // Left there by a producer that was killed while it did this.
+    sys::remove(&paths.new_data).map_err(fail)?;
+    let mode = if o.permissions == 0 { 0o600 } else { o.permissions };
+    let region = Region::create(&paths.new_data, geometry.file_bytes(), mode)?;
+    let finish = || {
+        for (at, word) in geometry.words() {
+            header_word(&region, at).store(word, Ordering::Relaxed);
+        }
+        let memory = mapped(&region, &geometry);
+        let shape = Shape::of(&geometry);
+        match geometry.framing {
+            Framing::Fixed => FixedWriter::format(&memory, &shape),
+            Framing::Variable => VariableWriter::format(&memory, &shape),
+        }
+        ring::set_state(&memory, state::LIVE);
+        header_word(&region, at::MAGIC).store(MAGIC, Ordering::Release);
+        Control::attach_or_create(paths, &geometry, control_mode(o))?;
+        sys::rename(&paths.new_data, &paths.data).map_err(fail)
+    };
+    if let Err(e) = finish() {
+        let _ = sys::remove(&paths.new_data);
+        return Err(e);
+    }
+    Ok((region, geometry))
+}
+
+/// Tells the consumers of a file whose name was taken.
+fn supersede(region: &Region) {
+    if region.len() as u64 >= HEADER_BYTES {
+        // Partner: `SeeState`, as in `ring::set_state`; this file may have no valid geometry.
+        header_word(region, at::STATE).store(state::SUPERSEDED, Ordering::Release);
+    }
+}
+
+/// Whether what exists is what was asked for; the error names both.
+fn check_fit(paths: &Paths, have: &Geometry, o: &ProducerOptions, r: &Request) -> Result<()> {
+    let filled = Request {
+        capacity: if o.capacity == 0 { have.capacity } else { o.capacity },
+        message_size: o.message_size.unwrap_or(have.message_size),
+        delivery: o.delivery.unwrap_or(have.delivery),
+        max_consumers: if o.max_consumers == 0 { have.max_consumers } else { o.max_consumers },
+        min_consumers: if o.min_consumers == 0 { have.min_consumers } else { o.min_consumers },
+        ..*r
+    };
+    let want = Geometry::new(&filled)?;
+    let essence = |g: &Geometry| {
+        (g.framing, g.delivery, g.message_size, g.capacity, g.max_consumers, g.min_consumers)
+    };
+    if essence(&want) == essence(have) {
+        return Ok(());
+    }
+    let consumers = |g: &Geometry| match (g.delivery, want.max_consumers != have.max_consumers) {
+        (Delivery::Lossy, false) => String::new(),
+        _ => format!(", {} to {} consumers", g.min_consumers, g.max_consumers),
+    };
+    Err(Error::Geometry(
+        format!(
+            "{}: the queue has {}{}, asked for were {}{}: open it as it is, or with REPLACE",
+            paths.shown(),
+            have.describe(),
+            consumers(have),
+            want.describe(),
+            consumers(&want)
+        )
+        .into(),
+    ))
+}
+
+/// Whether a producer could go on in this ring.
+fn check_ring(region: &Region, g: &Geometry) -> std::result::Result<(), ring::Damage> {
+    let (memory, shape) = (mapped(region, g), Shape::of(g));
+    match g.framing {
+        Framing::Fixed => FixedWriter::recover(memory, shape).map(|_| ()),
+        Framing::Variable => VariableWriter::recover(memory, shape).map(|_| ()),
+    }
+}
+
+/// Opens the queue as a consumer, after waiting for it if that is asked for.
+pub(super) fn observe(paths: &Paths, o: &ConsumerOptions) -> Result<(Arc<Region>, Geometry)> {
+    let since = Instant::now();
+    let mut pause = Duration::from_millis(1);
+    loop {
+        match Region::open(&paths.data, false) {
+            Ok(region) => {
+                let geometry = geometry_of(&region, paths)?;
+                return Ok((Arc::new(region), geometry));
+            }
+            Err(Error::NotFound(_)) => {}
+            Err(e) => return Err(e),
+        }
+        let left = o.open_timeout.saturating_sub(since.elapsed());
+        if left.is_zero() {
+            return Err(Error::NotFound(
+                format!(
+                    "{}: there is no such queue{}: a producer has to open it first",
+                    paths.shown(),
+                    match o.open_timeout {
+                        Duration::ZERO => String::new(),
+                        t => format!(" and none appeared within {t:?}"),
+                    }
+                )
+                .into(),
+            ));
+        }
+        if !sys::nap(pause.min(left)) {
+            return Err(Error::Interrupted);
+        }
+        pause = (pause * 2).min(Duration::from_millis(20));
+    }
+}

@@ -1,0 +1,112 @@
+//! Queues: the ring in its files, with options, errors and statistics around it.
+
+mod consumer;
+mod files;
+mod options;
+mod producer;
+
+pub use consumer::{Consumer, View};
+pub use options::{ConsumerOptions, ProducerOptions};
+pub use producer::{Claim, Producer};
+
+use crate::error::{Error, Result};
+use crate::layout::{Delivery, Framing, Geometry};
+use crate::name::Paths;
+use crate::ring::Damage;
+use std::ffi::{OsStr, OsString};
+
+pub use crate::ring::Info as Message;
+
+/// Figures of a queue and of the handle that was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Messages ever pushed, which is the sequence of the next one.
+    pub pushed: u64,
+    /// Messages this consumer received since its start position. 0 of a producer.
+    pub received: u64,
+    /// Messages this consumer lost since then. 0 of a producer.
+    pub lost: u64,
+    /// Messages pushed and neither received nor known to be lost yet:
+    /// `received + lost + lag == pushed - start`. 0 of a producer.
+    pub lag: u64,
+    /// The oldest sequence retained. In a variable queue, the oldest that can be gone to.
+    pub oldest: u64,
+    /// Messages (fixed) or bytes (variable) that the ring holds.
+    pub capacity: u64,
+    /// Bytes of every message; 0 if they vary.
+    pub message_size: u32,
+    /// Bytes of the longest message that can be pushed.
+    pub max_message: u64,
+    /// Lossy or lossless.
+    pub delivery: Delivery,
+    /// How often a producer has been attached.
+    pub epoch: u32,
+    /// Consumers attached and known.
+    pub consumers: u32,
+    /// Whether a producer is attached at this moment. Costs a system call.
+    pub producer_alive: bool,
+    /// Whether the producer has closed the queue (and none has opened it since).
+    pub closed: bool,
+}
+
+/// Removes a queue: its data, control and lock file. Handles go on with the memory until they are
+/// dropped; the lock file of a live producer stays until that ends.
+///
+/// # Errors
+/// [`Error::NotFound`], [`Error::PermissionDenied`].
+pub fn unlink(name: impl AsRef<OsStr>) -> Result<()> {
+    crate::shm::unlink(&Paths::of(name.as_ref())?)
+}
+
+/// The names of all queues in the directory of bare names, sorted.
+///
+/// # Errors
+/// [`Error::NotFound`] or [`Error::PermissionDenied`] if the directory cannot be read.
+pub fn list() -> Result<Vec<OsString>> {
+    let directory = crate::name::directory();
+    let fail = |e| Error::from_io(&e, format_args!("cannot list {}", directory.display()));
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(&directory).map_err(fail)? {
+        let path = entry.map_err(fail)?.path();
+        if let Some(name) = crate::name::bare_name(&path) {
+            if files::is_queue(&path) {
+                names.push(name);
+            }
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+#[cold]
+fn damaged(paths: &Paths, damage: Damage) -> Error {
+    Error::Damaged(
+        format!(
+            "{}: the queue is damaged ({}): close it; the producer can open it with REPLACE",
+            paths.shown(),
+            damage.0
+        )
+        .into(),
+    )
+}
+
+#[cold]
+fn wrong_length(paths: &Paths, g: &Geometry, length: usize) -> Error {
+    Error::MessageSize(
+        match g.framing {
+            Framing::Fixed => format!(
+                "{}: a message of {length} bytes, but all messages of this queue have {}",
+                paths.shown(),
+                g.message_size
+            ),
+            Framing::Variable => format!(
+                "{}: a message of {length} bytes, but a ring of {} takes at most {} (an eighth)",
+                paths.shown(),
+                g.capacity,
+                g.max_message()
+            ),
+        }
+        .into(),
+    )
+}

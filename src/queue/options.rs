@@ -1,0 +1,156 @@
+//! What a queue is opened with.
+
+use super::{Consumer, Producer};
+use crate::error::Result;
+use crate::layout::Delivery;
+use crate::ring::Start;
+use std::ffi::OsStr;
+use std::time::Duration;
+
+/// How a producer opens a queue. Everything has a default, and 0 stands for it.
+///
+/// Where the queue exists, what is given must fit it, and what is not given is taken from it.
+#[derive(Debug, Clone, Default)]
+pub struct ProducerOptions {
+    pub(crate) permissions: u32,
+    pub(crate) control_permissions: u32,
+    pub(crate) capacity: u64,
+    pub(crate) message_size: Option<u32>,
+    pub(crate) delivery: Option<Delivery>,
+    pub(crate) max_consumers: u32,
+    pub(crate) min_consumers: u32,
+    pub(crate) exclusive: bool,
+    pub(crate) replace: bool,
+    pub(crate) first_sequence: u64,
+}
+
+impl ProducerOptions {
+    /// Mode bits of the data file, set exactly, whatever the umask. Default 0600. Consumers need
+    /// the read bit and nothing more.
+    pub fn permissions(mut self, mode: u32) -> Self {
+        self.permissions = mode;
+        self
+    }
+
+    /// Mode bits of the control file. Default: those of the data file.
+    pub fn control_permissions(mut self, mode: u32) -> Self {
+        self.control_permissions = mode;
+        self
+    }
+
+    /// Messages (fixed) or bytes (variable) that the ring holds; rounded up to a power of two.
+    /// Default: a ring of about 4 MiB. At most 1 TiB of ring.
+    pub fn capacity(mut self, capacity: u64) -> Self {
+        self.capacity = capacity;
+        self
+    }
+
+    /// Bytes of every message, at most 1 GiB. 0, the default: each message has its own length, at
+    /// most an eighth of the capacity.
+    pub fn message_size(mut self, bytes: u32) -> Self {
+        self.message_size = Some(bytes);
+        self
+    }
+
+    /// Lossy (the default) or lossless.
+    pub fn delivery(mut self, delivery: Delivery) -> Self {
+        self.delivery = Some(delivery);
+        self
+    }
+
+    /// How many consumers can be attached at once to a lossless queue, and be listed of any.
+    /// Default 32, at most 4096.
+    pub fn max_consumers(mut self, count: u32) -> Self {
+        self.max_consumers = count;
+        self
+    }
+
+    /// Lossless: how many consumers must be attached before anything may be overwritten.
+    pub fn min_consumers(mut self, count: u32) -> Self {
+        self.min_consumers = count;
+        self
+    }
+
+    /// Fail with [`Error::Exists`](crate::Error::Exists) if the queue exists.
+    pub fn exclusive(mut self, yes: bool) -> Self {
+        self.exclusive = yes;
+        self
+    }
+
+    /// If what exists does not fit (another geometry or layout version, or damaged), put a new
+    /// queue in its place; the consumers of the old one learn it
+    /// ([`Error::Stale`](crate::Error::Stale)) once they have drained it. A queue that fits is
+    /// continued all the same.
+    pub fn replace(mut self, yes: bool) -> Self {
+        self.replace = yes;
+        self
+    }
+
+    /// For tests of the wrap-around: the sequence of the first message of a new queue.
+    #[doc(hidden)]
+    pub fn first_sequence(mut self, sequence: u64) -> Self {
+        self.first_sequence = sequence;
+        self
+    }
+
+    /// Opens the queue as its producer, and creates it where there is none.
+    ///
+    /// # Errors
+    /// [`Error::ProducerExists`](crate::Error::ProducerExists),
+    /// [`Error::Geometry`](crate::Error::Geometry), [`Error::Exists`](crate::Error::Exists),
+    /// [`Error::NoSpace`](crate::Error::NoSpace),
+    /// [`Error::PermissionDenied`](crate::Error::PermissionDenied),
+    /// [`Error::Damaged`](crate::Error::Damaged), [`Error::Version`](crate::Error::Version),
+    /// [`Error::Invalid`](crate::Error::Invalid).
+    pub fn open(&self, name: impl AsRef<OsStr>) -> Result<Producer> {
+        Producer::open_with(name.as_ref(), self)
+    }
+}
+
+/// How a consumer opens a queue.
+#[derive(Debug, Clone, Default)]
+pub struct ConsumerOptions {
+    pub(crate) start: Start,
+    pub(crate) open_timeout: Duration,
+    pub(crate) observer: bool,
+    pub(crate) name: String,
+}
+
+impl ConsumerOptions {
+    /// Where to begin. Default: at the oldest message retained.
+    pub fn start(mut self, start: Start) -> Self {
+        self.start = start;
+        self
+    }
+
+    /// How long to wait for the queue to appear. Default: not at all. `Duration::MAX`: for ever.
+    pub fn open_timeout(mut self, time: Duration) -> Self {
+        self.open_timeout = time;
+        self
+    }
+
+    /// Never hold a producer back, even in a lossless queue, and lose instead. Needs no write
+    /// permission for the control file.
+    pub fn observer(mut self, yes: bool) -> Self {
+        self.observer = yes;
+        self
+    }
+
+    /// What monitors call this consumer.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Opens the queue as one of its consumers.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound), also when the time to wait is over;
+    /// [`Error::PermissionDenied`](crate::Error::PermissionDenied),
+    /// [`Error::Damaged`](crate::Error::Damaged), [`Error::Version`](crate::Error::Version);
+    /// [`Error::Invalid`](crate::Error::Invalid) if the start sequence was not pushed yet;
+    /// [`Error::Interrupted`](crate::Error::Interrupted) if a signal arrived while waiting.
+    pub fn open(&self, name: impl AsRef<OsStr>) -> Result<Consumer> {
+        Consumer::open_with(name.as_ref(), self)
+    }
+}

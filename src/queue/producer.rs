@@ -1,0 +1,414 @@
+//! The one who pushes.
+
+use super::files::{self, Attached};
+use super::options::ProducerOptions;
+use super::{wrong_length, Stats};
+use crate::control::Control;
+use crate::error::{Error, Result};
+use crate::layout::{state, Framing, Geometry};
+use crate::memory::{Field, Mapped, Memory};
+use crate::name::Paths;
+use crate::ring::{self, FixedReader, FixedWriter, Frames, Shape, VariableReader, VariableWriter};
+use crate::shm::{self, Region};
+use crate::sys::LockFile;
+use std::ffi::OsStr;
+use std::sync::Arc;
+
+#[derive(Debug)]
+enum Writer {
+    Fixed(FixedWriter<Mapped>),
+    Variable(VariableWriter<Mapped>),
+}
+
+/// The producing handle of a queue. There is one at a time.
+///
+/// It may move between threads and is used by one at a time. Dropping it closes the queue:
+/// consumers drain it and then get [`Error::Closed`]; a producer that is killed instead leaves it
+/// open, and the next one continues the sequence either way.
+///
+/// After a `fork`, the copy in the child only returns errors, and dropping it changes nothing.
+pub struct Producer {
+    writer: Writer,
+    /// The bytes claimed and not committed.
+    claimed: Option<usize>,
+    geometry: Geometry,
+    paths: Paths,
+    // Below: kept for as long as the writer.
+    lock: LockFile,
+    _alive: LockFile,
+    _control: Control,
+    _region: Arc<Region>,
+}
+
+impl std::fmt::Debug for Producer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Producer")
+            .field("file", &self.paths.data)
+            .field("queue", &self.geometry.describe())
+            .field("next", &self.next_sequence())
+            .finish()
+    }
+}
+
+impl Producer {
+    /// What to open with; see [`ProducerOptions`].
+    pub fn options() -> ProducerOptions {
+        ProducerOptions::default()
+    }
+
+    pub(super) fn open_with(name: &OsStr, options: &ProducerOptions) -> Result<Producer> {
+        let paths = Paths::of(name)?;
+        let Attached { region, geometry, control, lock, alive } = files::attach(&paths, options)?;
+        let (memory, shape) = (files::mapped(&region, &geometry), Shape::of(&geometry));
+        let writer = match geometry.framing {
+            Framing::Fixed => FixedWriter::recover(memory, shape).map(Writer::Fixed),
+            Framing::Variable => VariableWriter::recover(memory, shape).map(Writer::Variable),
+        };
+        let writer = writer.map_err(|d| super::damaged(&paths, d))?;
+        let producer = Producer {
+            writer,
+            claimed: None,
+            geometry,
+            paths,
+            lock,
+            _alive: alive,
+            _control: control,
+            _region: region,
+        };
+        Ok(producer)
+    }
+
+    /// Pushes one message: of exactly the message size in a fixed queue, of at most
+    /// [`Producer::max_message`] bytes in a variable one. Never waits and makes no system call.
+    ///
+    /// # Errors
+    /// [`Error::MessageSize`]; [`Error::Full`] in a lossless queue; [`Error::Invalid`] while a
+    /// message is claimed; [`Error::WrongRole`] in a forked child. Nothing is pushed then.
+    #[inline]
+    pub fn push(&mut self, message: &[u8]) -> Result<()> {
+        // SAFETY: a slice is readable.
+        unsafe { self.push_raw(message.as_ptr(), message.len()) }
+    }
+
+    /// As [`Producer::push`], from a pointer.
+    ///
+    /// # Safety
+    /// `from` is readable for `length` bytes.
+    #[inline]
+    pub unsafe fn push_raw(&mut self, from: *const u8, length: usize) -> Result<()> {
+        self.check_push(length)?;
+        // SAFETY: readable, says the caller; the length was checked.
+        match unsafe { self.write(from, length) } {
+            true => Ok(()),
+            false => Err(Error::Full),
+        }
+    }
+
+    /// Pushes `data` as messages of `size` bytes each, and returns how many were pushed: all, or
+    /// in a lossless queue as many as there was room for. In a fixed queue `size` is the message
+    /// size.
+    ///
+    /// # Errors
+    /// As [`Producer::push`]; [`Error::Full`] if there was no room for the first.
+    pub fn push_many(&mut self, data: &[u8], size: usize) -> Result<usize> {
+        if size == 0 || data.len() % size != 0 {
+            return Err(Error::Invalid(
+                format!("{} bytes are no whole number of messages of {size}", data.len()).into(),
+            ));
+        }
+        self.check_push(size)?;
+        // SAFETY: `data` holds so many messages of this size.
+        unsafe { self.push_many_raw(data.as_ptr(), size, data.len() / size) }
+    }
+
+    /// Pushes `count` messages that lie `stride` bytes apart. In a fixed queue `stride` is at
+    /// least the message size; in a variable one, `stride` is the length of each.
+    ///
+    /// # Errors
+    /// As [`Producer::push_many`].
+    ///
+    /// # Safety
+    /// Each message is readable.
+    pub unsafe fn push_many_raw(
+        &mut self,
+        from: *const u8,
+        stride: usize,
+        count: usize,
+    ) -> Result<usize> {
+        let length = match self.geometry.framing {
+            Framing::Fixed => stride.min(self.geometry.message_size as usize),
+            Framing::Variable => stride,
+        };
+        self.check_push(length)?;
+        for i in 0..count {
+            // SAFETY: readable, says the caller; the length was checked.
+            if !unsafe { self.write(from.add(i * stride), length) } {
+                return if i == 0 { Err(Error::Full) } else { Ok(i) };
+            }
+        }
+        Ok(count)
+    }
+
+    /// Makes room for a message of up to `length` bytes, to be written in place.
+    ///
+    /// What the room held before is lost to consumers from here on, also if the claim is dropped
+    /// without a commit.
+    ///
+    /// # Errors
+    /// As [`Producer::push`].
+    pub fn claim(&mut self, length: usize) -> Result<Claim<'_>> {
+        let at = self.claim_raw(length)?;
+        Ok(Claim { producer: self, at, length })
+    }
+
+    /// As [`Producer::claim`], for [`Producer::commit_raw`] or [`Producer::abort_raw`] to end. The
+    /// pointer is good for `length` writes of bytes until then, and for nothing else; it is
+    /// aligned to 8 bytes (16 in a variable queue).
+    pub fn claim_raw(&mut self, length: usize) -> Result<*mut u8> {
+        self.check_push(length)?;
+        let offset = match &mut self.writer {
+            Writer::Fixed(writer) => writer.reserve(),
+            Writer::Variable(writer) => writer.reserve(length),
+        };
+        let offset = offset.ok_or(Error::Full)?;
+        self.claimed = Some(length);
+        // SAFETY: the reserved payload lies in the ring.
+        Ok(unsafe { self.memory().at(offset) })
+    }
+
+    /// Publishes the message claimed, of which the first `length` bytes were written.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if none is claimed; [`Error::MessageSize`] if `length` is more than was
+    /// claimed or, in a fixed queue, not the message size; the claim stands then.
+    pub fn commit_raw(&mut self, length: usize) -> Result<()> {
+        self.check_process()?;
+        let Some(claimed) = self.claimed else { return Err(self.no_claim()) };
+        if length > claimed {
+            return Err(Error::MessageSize(
+                format!(
+                    "{}: {length} bytes to commit, but {claimed} were claimed",
+                    self.paths.shown()
+                )
+                .into(),
+            ));
+        }
+        self.check_length(length)?;
+        match &mut self.writer {
+            Writer::Fixed(writer) => writer.commit(),
+            Writer::Variable(writer) => writer.commit(length),
+        }
+        self.claimed = None;
+        Ok(())
+    }
+
+    /// Gives a claim up: no message was pushed.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if none is claimed.
+    pub fn abort_raw(&mut self) -> Result<()> {
+        self.check_process()?;
+        match self.claimed.take() {
+            Some(_) => Ok(()),
+            None => Err(self.no_claim()),
+        }
+    }
+
+    /// The sequence of the message pushed next.
+    pub fn next_sequence(&self) -> u64 {
+        match &self.writer {
+            Writer::Fixed(writer) => writer.next(),
+            Writer::Variable(writer) => writer.next(),
+        }
+    }
+
+    /// Bytes of the longest message.
+    pub fn max_message(&self) -> usize {
+        self.geometry.max_message() as usize
+    }
+
+    /// What the queue is.
+    pub fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// Figures of the queue.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`].
+    pub fn stats(&self) -> Result<Stats> {
+        let memory = *self.memory();
+        let shape = Shape::of(&self.geometry);
+        let oldest = match self.geometry.framing {
+            Framing::Fixed => FixedReader::new(memory, shape).oldest(),
+            Framing::Variable => VariableReader::new(memory, shape).oldest(),
+        };
+        Ok(Stats {
+            pushed: self.next_sequence(),
+            received: 0,
+            lost: 0,
+            lag: 0,
+            oldest: oldest.map_err(|d| super::damaged(&self.paths, d))?,
+            capacity: self.geometry.capacity,
+            message_size: self.geometry.message_size,
+            max_message: self.geometry.max_message(),
+            delivery: self.geometry.delivery,
+            epoch: memory.load(Field::Epoch) as u32,
+            consumers: 0,
+            producer_alive: true,
+            closed: false,
+        })
+    }
+
+    /// Closes the queue, as dropping the handle does.
+    pub fn close(self) {}
+
+    fn memory(&self) -> &Mapped {
+        match &self.writer {
+            Writer::Fixed(writer) => writer.memory(),
+            Writer::Variable(writer) => writer.memory(),
+        }
+    }
+
+    /// # Safety
+    /// `from` is readable for `length` bytes, and the length was checked.
+    #[inline(always)]
+    unsafe fn write(&mut self, from: *const u8, length: usize) -> bool {
+        // SAFETY: the caller's promise; in a fixed queue the length is the message size.
+        unsafe {
+            match &mut self.writer {
+                Writer::Fixed(writer) => writer.push(from),
+                Writer::Variable(writer) => writer.push(from, length),
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn check_push(&self, length: usize) -> Result<()> {
+        self.check_process()?;
+        if self.claimed.is_some() {
+            return Err(self.in_claim());
+        }
+        self.check_length(length)
+    }
+
+    #[inline(always)]
+    fn check_length(&self, length: usize) -> Result<()> {
+        let fits = match self.geometry.framing {
+            Framing::Fixed => length == self.geometry.message_size as usize,
+            Framing::Variable => length <= self.max_message(),
+        };
+        if fits {
+            Ok(())
+        } else {
+            Err(wrong_length(&self.paths, &self.geometry, length))
+        }
+    }
+
+    #[inline(always)]
+    fn check_process(&self) -> Result<()> {
+        if self.lock.is_own() {
+            Ok(())
+        } else {
+            Err(self.inherited())
+        }
+    }
+
+    #[cold]
+    fn inherited(&self) -> Error {
+        Error::WrongRole(
+            format!(
+                "{}: this producer belongs to the process that this one was forked from",
+                self.paths.shown()
+            )
+            .into(),
+        )
+    }
+
+    #[cold]
+    fn in_claim(&self) -> Error {
+        Error::Invalid(
+            format!("{}: a message is claimed: commit or abort it first", self.paths.shown()).into(),
+        )
+    }
+
+    #[cold]
+    fn no_claim(&self) -> Error {
+        Error::Invalid(format!("{}: no message is claimed", self.paths.shown()).into())
+    }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        if !self.lock.is_own() {
+            return;
+        }
+        match &mut self.writer {
+            Writer::Fixed(writer) => writer.settle(),
+            Writer::Variable(writer) => writer.settle(),
+        }
+        // A queue whose name was taken meanwhile stays superseded.
+        if self.memory().load(Field::State) == state::LIVE {
+            ring::set_state(self.memory(), state::CLOSED);
+        }
+        shm::remove_orphaned_lock(&self.lock, &self.paths);
+    }
+}
+
+/// Room for one message, claimed and not yet published. Dropping it gives it up.
+#[derive(Debug)]
+pub struct Claim<'a> {
+    producer: &'a mut Producer,
+    at: *mut u8,
+    length: usize,
+}
+
+impl Claim<'_> {
+    /// How many bytes were claimed.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Where they are. Consumers may read them at any time (and throw away what they read), so
+    /// they are written through this pointer, never turned into a reference.
+    pub fn as_mut_ptr(&mut self) -> *mut u8 {
+        self.at
+    }
+
+    /// Copies bytes into the message.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`] beyond what was claimed.
+    pub fn write(&mut self, offset: usize, bytes: &[u8]) -> Result<()> {
+        match offset.checked_add(bytes.len()) {
+            Some(end) if end <= self.length => {
+                // SAFETY: inside the claimed bytes, which are mapped to write.
+                unsafe {
+                    crate::memory::copy_to_shared(self.at.add(offset), bytes.as_ptr(), bytes.len())
+                };
+                Ok(())
+            }
+            _ => Err(Error::OutOfRange(
+                format!("{} bytes at {offset} of a claim of {}", bytes.len(), self.length).into(),
+            )),
+        }
+    }
+
+    /// Publishes the first `length` bytes as a message; in a fixed queue that is all of it.
+    ///
+    /// # Errors
+    /// [`Error::MessageSize`]; the claim is given up then.
+    pub fn commit(self, length: usize) -> Result<()> {
+        self.producer.commit_raw(length)
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.producer.claimed = None;
+    }
+}
+
+// SAFETY: the pointer belongs to the producer that the claim borrows, which is `Send`.
+unsafe impl Send for Claim<'_> {}

@@ -1,0 +1,260 @@
+//! The ring of messages of one size: `{stamp: u64, payload}` a slot.
+//!
+//! The stamp of sequence `s` is `s + 1`, so that the zeroes of a new file are no message. The slot
+//! of a sequence is found by a mask, so any sequence is reached in one step.
+
+use super::{distance, Damage, Frames, Place, Poll, Seek, Shape};
+use crate::layout::SLOT_HEADER;
+use crate::memory::{Field, Memory, Site};
+
+/// The producer's side.
+#[derive(Debug)]
+pub struct FixedWriter<M> {
+    memory: M,
+    shape: Shape,
+    /// The sequence pushed next.
+    next: u64,
+    /// The first sequence not announced; `next..claimed` may be written.
+    claimed: u64,
+    /// Lossless: the first sequence that may not be announced.
+    limit: u64,
+}
+
+#[inline(always)]
+fn slot(shape: &Shape, sequence: u64) -> usize {
+    (sequence & (shape.capacity - 1)) as usize * shape.stride
+}
+
+impl<M: Memory> FixedWriter<M> {
+    /// Prepares the ring of a new file.
+    pub fn format(memory: &M, shape: &Shape) {
+        memory.publish(Site::Publish, Field::Published, shape.first);
+        memory.publish(Site::Publish, Field::Claimed, shape.first);
+        if shape.first != 0 {
+            // Zero might be a stamp that is waited for: give each slot that of the lap before.
+            for i in 0..shape.capacity {
+                let sequence = shape.first.wrapping_add(i);
+                let before = sequence.wrapping_add(1).wrapping_sub(shape.capacity);
+                // SAFETY: a slot is in the ring.
+                unsafe { memory.set_word(slot(shape, sequence), before) };
+            }
+        }
+    }
+
+    /// Goes on where the last producer ended, wherever that was.
+    pub fn recover(memory: M, shape: Shape) -> Result<Self, Damage> {
+        let published = memory.load(Field::Published);
+        let claimed = memory.load(Field::Claimed);
+        if claimed.wrapping_sub(published) > shape.block {
+            return Err(Damage("claimed and published"));
+        }
+        // Nobody writes: the last producer is dead, and this one has not begun.
+        let next = committed(&memory, &shape, published, claimed);
+        // What was announced stays announced, for it may have been overwritten.
+        Ok(FixedWriter { memory, shape, next, claimed, limit: claimed })
+    }
+
+    /// The sequence pushed next.
+    #[inline(always)]
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// The memory written to.
+    pub fn memory(&self) -> &M {
+        &self.memory
+    }
+
+    /// Lossless: lets sequences below `limit` be announced.
+    pub fn allow(&mut self, limit: u64) {
+        self.limit = limit;
+    }
+
+    /// Makes the next slot writable and gives its payload's offset; `None` if the limit forbids.
+    #[inline(always)]
+    pub fn reserve(&mut self) -> Option<usize> {
+        if self.next == self.claimed && !self.announce() {
+            return None;
+        }
+        Some(slot(&self.shape, self.next) + SLOT_HEADER)
+    }
+
+    /// Gives the reserved slot to the consumers.
+    #[inline(always)]
+    pub fn commit(&mut self) {
+        let stamp = self.next.wrapping_add(1);
+        // Partner: `SeeStamp`. Whoever sees the stamp sees the payload.
+        // SAFETY: a slot is in the ring.
+        unsafe { self.memory.publish_word(Site::Stamp, slot(&self.shape, self.next), stamp) };
+        self.next = stamp;
+    }
+
+    /// Pushes one message; `false` if the limit forbids.
+    ///
+    /// # Safety
+    /// `from` is readable for the message size.
+    #[inline(always)]
+    pub unsafe fn push(&mut self, from: *const u8) -> bool {
+        let Some(offset) = self.reserve() else { return false };
+        // SAFETY: a slot is in the ring, with room for a message rounded up to words.
+        unsafe { self.memory.write(offset, from, self.shape.message) };
+        self.commit();
+        true
+    }
+
+    /// Says what is about to be overwritten: once a block, so that the line this is written to
+    /// stays in every consumer's cache.
+    #[cold]
+    fn announce(&mut self) -> bool {
+        let mut claimed = self.next.wrapping_add(self.shape.block);
+        if self.shape.lossless {
+            if distance(self.limit, self.next) <= 0 {
+                return false;
+            }
+            if distance(claimed, self.limit) > 0 {
+                claimed = self.limit;
+            }
+        }
+        // Partner of both: `Join`. Who finds its way by them sees the stamps stored before.
+        self.memory.publish(Site::Publish, Field::Published, self.next);
+        self.memory.publish(Site::Publish, Field::Claimed, claimed);
+        // Partner: `Validate`. Whoever has seen a word of the overwriting sees the announcement.
+        self.memory.fence(Site::Announce);
+        self.claimed = claimed;
+        true
+    }
+
+    /// Records how far the ring is written, for those who come later: at the close.
+    pub fn settle(&mut self) {
+        self.memory.publish(Site::Publish, Field::Published, self.next);
+    }
+}
+
+/// The first sequence in `from..to` without its stamp. The stamps of a lap are a prefix, so it is
+/// searched by halves; a stamp of a later lap counts as one.
+fn committed<M: Memory>(memory: &M, shape: &Shape, from: u64, to: u64) -> u64 {
+    let (mut low, mut high) = (from, to);
+    while low != high {
+        let middle = low.wrapping_add(high.wrapping_sub(low) / 2);
+        // SAFETY: a slot is in the ring.
+        let stamp = unsafe { memory.word(slot(shape, middle)) };
+        if distance(stamp, middle.wrapping_add(1)) >= 0 {
+            low = middle.wrapping_add(1);
+        } else {
+            high = middle;
+        }
+    }
+    low
+}
+
+/// A consumer's side.
+#[derive(Debug)]
+pub struct FixedReader<M> {
+    memory: M,
+    shape: Shape,
+    next: u64,
+}
+
+impl<M: Memory> FixedReader<M> {
+    /// At the first message ever.
+    pub fn new(memory: M, shape: Shape) -> Self {
+        FixedReader { memory, shape, next: shape.first }
+    }
+
+    /// The oldest sequence that is not announced for overwriting.
+    fn retained(&self) -> u64 {
+        let claimed = self.memory.load(Field::Claimed);
+        match claimed.wrapping_sub(self.shape.first) {
+            pushed if pushed <= self.shape.capacity => self.shape.first,
+            _ => claimed.wrapping_sub(self.shape.capacity),
+        }
+    }
+}
+
+impl<M: Memory> Frames for FixedReader<M> {
+    type Memory = M;
+
+    #[inline(always)]
+    fn memory(&self) -> &M {
+        &self.memory
+    }
+
+    #[inline(always)]
+    fn next(&self) -> u64 {
+        self.next
+    }
+
+    #[inline(always)]
+    fn poll(&mut self) -> Result<Poll, Damage> {
+        let offset = slot(&self.shape, self.next);
+        // SAFETY: a slot is in the ring.
+        let stamp = unsafe { self.memory.word(offset) };
+        let ahead = distance(stamp, self.next.wrapping_add(1));
+        if ahead == 0 {
+            // Partner: `Stamp`.
+            self.memory.fence(Site::SeeStamp);
+            return Ok(Poll::Ready(Place { offset: offset + SLOT_HEADER, length: self.shape.message }));
+        }
+        if ahead < 0 {
+            return Ok(Poll::Empty);
+        }
+        // A later lap's stamp. Its store came after the announcement, which is seen therefore.
+        self.memory.fence(Site::SeeStamp);
+        match self.intact() {
+            false => Ok(Poll::Lapped),
+            true => Err(Damage("a stamp from the future")),
+        }
+    }
+
+    #[inline(always)]
+    fn intact(&self) -> bool {
+        // Partner: `Announce`.
+        self.memory.fence(Site::Validate);
+        let claimed = self.memory.load(Field::Claimed);
+        claimed.wrapping_sub(self.next) <= self.shape.capacity
+            || !self.memory.keeps(Site::IsValid)
+    }
+
+    #[inline(always)]
+    fn advance(&mut self, _: Place) {
+        self.next = self.next.wrapping_add(1);
+    }
+
+    fn catch_up(&mut self) -> Result<Option<u64>, Damage> {
+        // Not to the very oldest, which is overwritten next: a consumer that went there was
+        // lapped again at once, and received 1 % of the messages where this way gives it half.
+        let to = self.retained().wrapping_add(self.shape.capacity / 8);
+        match distance(to, self.next) {
+            lost if lost > 0 => {
+                self.next = to;
+                Ok(Some(lost as u64))
+            }
+            _ => Err(Damage("claimed went back")),
+        }
+    }
+
+    fn frontier(&self) -> Result<u64, Damage> {
+        let published = self.memory.load(Field::Published);
+        // Partner: `Publish`. The stamps below `published`.
+        self.memory.fence(Site::Join);
+        let end = published.wrapping_add(self.shape.block);
+        let found = committed(&self.memory, &self.shape, published, end);
+        // Partner: `Stamp`, for a caller who acts on the answer.
+        self.memory.fence(Site::SeeStamp);
+        // What this consumer has seen is there, even if the loads were older.
+        Ok(if distance(found, self.next) < 0 { self.next } else { found })
+    }
+
+    fn oldest(&self) -> Result<u64, Damage> {
+        Ok(self.retained())
+    }
+
+    fn seek(&mut self, sequence: u64) -> Result<Seek, Damage> {
+        if distance(sequence, self.frontier()?) > 0 {
+            return Ok(Seek::Beyond);
+        }
+        let lost = distance(self.retained(), sequence).max(0) as u64;
+        self.next = sequence.wrapping_add(lost);
+        Ok(Seek::Done { lost })
+    }
+}

@@ -1,0 +1,469 @@
+//! The ring of messages of any length: frames `{stamp: u64, length: u32, flags: u32, payload}`.
+//!
+//! Frames follow each other on 16-byte boundaries, so that the frame header never lies across the
+//! end of the ring and payloads are aligned for any C type. A message that does not fit before the
+//! end of the ring is preceded by a padding frame, which carries the same stamp and no sequence.
+//!
+//! A consumer at the front looks at a word where any old payload may lie, and an old payload may
+//! look like a stamp. So the stamp word of the *next* frame is cleared before this frame's is
+//! stored, and the announcement covers that word too.
+//!
+//! The index has an entry for each block of the ring: the first frame that begins at or after the
+//! start of the block. A consumer that joins, seeks or was lapped finds a frame by it.
+
+use super::{distance, Damage, Frames, Place, Poll, Seek, Shape, JOIN_TRIES, PATIENCE};
+use crate::layout::{FLAG_PADDING, FRAME_HEADER};
+use crate::memory::{Field, Memory, Site};
+
+/// Bytes of a frame with a payload of so many.
+#[inline(always)]
+pub const fn frame_bytes(length: usize) -> usize {
+    (FRAME_HEADER + length + FRAME_HEADER - 1) & !(FRAME_HEADER - 1)
+}
+
+#[inline(always)]
+fn in_ring(shape: &Shape, position: u64) -> usize {
+    (position & (shape.capacity - 1)) as usize
+}
+
+/// The index word of the block that begins at `start`.
+fn entry(shape: &Shape, start: u64) -> usize {
+    (in_ring(shape, start) / shape.block as usize) * 2
+}
+
+/// The producer's side.
+#[derive(Debug)]
+pub struct VariableWriter<M> {
+    memory: M,
+    shape: Shape,
+    /// The sequence pushed next, and where its frame (or the padding before it) goes.
+    next: u64,
+    position: u64,
+    /// The first position not announced.
+    claimed: u64,
+    /// Lossless: the first position that may not be announced.
+    limit: u64,
+    /// The start of the first block without an index entry.
+    unindexed: u64,
+}
+
+impl<M: Memory> VariableWriter<M> {
+    /// Prepares the ring of a new file.
+    pub fn format(memory: &M, shape: &Shape) {
+        let position = shape.first_position();
+        memory.publish(Site::Publish, Field::Published, position);
+        memory.publish(Site::Publish, Field::PublishedSequence, shape.first);
+        memory.publish(Site::Publish, Field::Claimed, position);
+        // SAFETY: an entry is in the index, and the first word in the ring.
+        unsafe {
+            memory.set_index_word(entry(shape, position), position);
+            memory.set_index_word(entry(shape, position) + 1, shape.first);
+            // Anything but the stamp of the first message.
+            memory.set_word(in_ring(shape, position), shape.first);
+        }
+    }
+
+    /// Goes on where the last producer ended, wherever that was.
+    pub fn recover(memory: M, shape: Shape) -> Result<Self, Damage> {
+        let published = memory.load(Field::Published);
+        let claimed = memory.load(Field::Claimed);
+        let mut probe = VariableReader::new(memory.clone(), shape);
+        // Nobody writes: the last producer is dead, and this one has not begun.
+        let Some((position, next)) = probe.walk()? else {
+            return Err(Damage("block index"));
+        };
+        // It may have died with a longer message announced than the one it writes next.
+        let ahead = claimed.wrapping_sub(position);
+        if distance(position, published) < 0 || ahead > shape.capacity {
+            return Err(Damage("claimed and published"));
+        }
+        let unindexed = (position & !(shape.block - 1)).wrapping_add(shape.block);
+        Ok(VariableWriter { memory, shape, next, position, claimed, limit: claimed, unindexed })
+    }
+
+    /// The sequence pushed next.
+    #[inline(always)]
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// The position of the next frame.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// The memory written to.
+    pub fn memory(&self) -> &M {
+        &self.memory
+    }
+
+    /// Lossless: lets positions below `limit` be announced.
+    pub fn allow(&mut self, limit: u64) {
+        self.limit = limit;
+    }
+
+    /// Makes room for a message and gives its payload's offset; `None` if the limit forbids.
+    ///
+    /// The caller has checked that `length` is at most the longest message.
+    #[inline]
+    pub fn reserve(&mut self, length: usize) -> Option<usize> {
+        let frame = frame_bytes(length);
+        let mut offset = in_ring(&self.shape, self.position);
+        if frame > self.shape.capacity as usize - offset {
+            if !self.pad(self.shape.capacity as usize - offset) {
+                return None;
+            }
+            offset = 0;
+        }
+        if !self.cover(frame) {
+            return None;
+        }
+        Some(offset + FRAME_HEADER)
+    }
+
+    /// Gives the reserved message, of at most the length reserved, to the consumers.
+    #[inline]
+    pub fn commit(&mut self, length: usize) {
+        self.finish(frame_bytes(length), length as u64, self.next.wrapping_add(1));
+    }
+
+    /// Pushes one message; `false` if the limit forbids.
+    ///
+    /// # Safety
+    /// `from` is readable for `length` bytes, which is at most the longest message.
+    #[inline]
+    pub unsafe fn push(&mut self, from: *const u8, length: usize) -> bool {
+        let Some(offset) = self.reserve(length) else { return false };
+        // SAFETY: the frame was reserved, and is whole words.
+        unsafe { self.memory.write(offset, from, length) };
+        self.commit(length);
+        true
+    }
+
+    /// Fills the `room` bytes up to the end of the ring.
+    #[cold]
+    fn pad(&mut self, room: usize) -> bool {
+        if !self.cover(room) {
+            return false;
+        }
+        self.finish(room, u64::from(FLAG_PADDING) << 32, self.next);
+        true
+    }
+
+    /// Completes the frame at the position; `after` is the sequence of the frame that follows.
+    #[inline(always)]
+    fn finish(&mut self, frame: usize, length_and_flags: u64, after: u64) {
+        let offset = in_ring(&self.shape, self.position);
+        let end = self.position.wrapping_add(frame as u64);
+        // SAFETY: both frames' headers are in the ring and announced (`cover`).
+        unsafe {
+            if self.memory.keeps(Site::ClearNext) {
+                // The stamp waited for there is `after + 1`. Ordered by `Stamp`, below.
+                self.memory.set_word(in_ring(&self.shape, end), after);
+            }
+            self.memory.set_word(offset + 8, length_and_flags);
+        }
+        if distance(end, self.unindexed) >= 0 {
+            self.enter(end, after);
+        }
+        // Partner: `SeeStamp`. Whoever sees the stamp sees the frame, the index entry and the
+        // cleared word behind it.
+        // SAFETY: as above.
+        unsafe { self.memory.publish_word(Site::Stamp, offset, self.next.wrapping_add(1)) };
+        self.position = end;
+        self.next = after;
+    }
+
+    /// Has the next `bytes`, and the stamp after them, announced.
+    #[inline(always)]
+    fn cover(&mut self, bytes: usize) -> bool {
+        let end = self.position.wrapping_add((bytes + FRAME_HEADER) as u64);
+        distance(end, self.claimed) <= 0 || self.announce(end)
+    }
+
+    /// Says what is about to be overwritten: at least up to `end`, and at least a block.
+    #[cold]
+    fn announce(&mut self, end: u64) -> bool {
+        let block = self.position.wrapping_add(self.shape.block);
+        let mut claimed = if distance(block, end) > 0 { block } else { end };
+        if self.shape.lossless {
+            if distance(end, self.limit) > 0 {
+                return false;
+            }
+            if distance(claimed, self.limit) > 0 {
+                claimed = self.limit;
+            }
+        }
+        // Partner of all three: `Join`. Who finds its way by them sees the frames and the index
+        // entries stored before.
+        self.settle();
+        self.memory.publish(Site::Publish, Field::Claimed, claimed);
+        // Partner: `Validate`. Whoever has seen a word of the overwriting sees the announcement.
+        self.memory.fence(Site::Announce);
+        self.claimed = claimed;
+        true
+    }
+
+    /// Records how far the ring is written.
+    pub fn settle(&mut self) {
+        self.memory.publish(Site::Publish, Field::PublishedSequence, self.next);
+        self.memory.publish(Site::Publish, Field::Published, self.position);
+    }
+
+    /// Enters the frame at `end` in the index, for each block that begins before or with it. A
+    /// long message may pass several.
+    #[cold]
+    fn enter(&mut self, end: u64, sequence: u64) {
+        while distance(end, self.unindexed) >= 0 {
+            let word = entry(&self.shape, self.unindexed);
+            // These overwrite the entry of the lap before, whose block the announcement covers:
+            // that is how `VariableReader::block` tells. Partner: `Validate`.
+            // SAFETY: an entry is in the index.
+            unsafe {
+                self.memory.set_index_word(word, end);
+                self.memory.set_index_word(word + 1, sequence);
+            }
+            self.unindexed = self.unindexed.wrapping_add(self.shape.block);
+        }
+    }
+}
+
+/// A consumer's side.
+#[derive(Debug, Clone)]
+pub struct VariableReader<M> {
+    memory: M,
+    shape: Shape,
+    next: u64,
+    position: u64,
+}
+
+impl<M: Memory> VariableReader<M> {
+    /// At the first message ever.
+    pub fn new(memory: M, shape: Shape) -> Self {
+        VariableReader { memory, shape, next: shape.first, position: shape.first_position() }
+    }
+
+    /// The position of the next frame.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    #[inline(always)]
+    fn covers(&self, position: u64) -> bool {
+        let claimed = self.memory.load(Field::Claimed);
+        claimed.wrapping_sub(position) <= self.shape.capacity
+    }
+
+    /// The oldest position that is not announced for overwriting.
+    fn retained(&self) -> u64 {
+        let claimed = self.memory.load(Field::Claimed);
+        let first = self.shape.first_position();
+        match claimed.wrapping_sub(first) {
+            pushed if pushed <= self.shape.capacity => first,
+            _ => claimed.wrapping_sub(self.shape.capacity),
+        }
+    }
+
+    fn block_of(&self, position: u64) -> u64 {
+        position & !(self.shape.block - 1)
+    }
+
+    /// The start of the first block at or after a position.
+    fn block_from(&self, position: u64) -> u64 {
+        self.block_of(position.wrapping_add(self.shape.block - 1))
+    }
+
+    /// The first frame at or after the start of a block, as `(position, sequence)`, of a block
+    /// that was found by `claimed` or `published` and a `Join` fence. `None` if it was
+    /// overwritten meanwhile.
+    fn block(&self, start: u64) -> Result<Option<(u64, u64)>, Damage> {
+        let word = entry(&self.shape, start);
+        // SAFETY: an entry is in the index.
+        let (position, sequence) =
+            unsafe { (self.memory.index_word(word), self.memory.index_word(word + 1)) };
+        // Partner: `Announce`. Had either word been of a later lap, then the announcement of a
+        // frame behind this block's next incarnation would be seen.
+        self.memory.fence(Site::Validate);
+        if !self.covers(start) {
+            return Ok(None);
+        }
+        let behind = position.wrapping_sub(start);
+        if position % FRAME_HEADER as u64 != 0 || behind > self.shape.capacity {
+            return Err(Damage("block index"));
+        }
+        Ok(Some((position, sequence)))
+    }
+
+    /// The position and sequence of the frame that is written next, found from the last block
+    /// published, or from the own position if that is nearer. `None` if the producer ran on.
+    fn walk(&mut self) -> Result<Option<(u64, u64)>, Damage> {
+        let published = self.memory.load(Field::Published);
+        // Partner: `Publish`. The index entries of the blocks before, and the frames.
+        self.memory.fence(Site::Join);
+        let last = self.block_of(published);
+        if distance(self.position, last) < 0 {
+            match self.block(last)? {
+                Some((position, sequence)) => {
+                    (self.position, self.next) = (position, sequence);
+                }
+                None => return Ok(None),
+            }
+        }
+        // No more frames than fit: what the producer adds meanwhile need not be seen.
+        for _ in 0..self.shape.capacity / FRAME_HEADER as u64 {
+            match self.poll()? {
+                Poll::Ready(place) if self.intact() => self.advance(place),
+                Poll::Empty => break,
+                _ => return Ok(None),
+            }
+        }
+        Ok(Some((self.position, self.next)))
+    }
+
+    /// Where a consumer can begin, at or after `from`: the first frame of a block.
+    fn landing(&self, from: u64) -> Result<Option<(u64, u64)>, Damage> {
+        self.block(self.block_from(from))
+    }
+
+    fn at(&self, position: u64, next: u64) -> Self {
+        VariableReader { memory: self.memory.clone(), shape: self.shape, next, position }
+    }
+}
+
+impl<M: Memory> Frames for VariableReader<M> {
+    type Memory = M;
+
+    #[inline(always)]
+    fn memory(&self) -> &M {
+        &self.memory
+    }
+
+    #[inline(always)]
+    fn next(&self) -> u64 {
+        self.next
+    }
+
+    #[inline]
+    fn poll(&mut self) -> Result<Poll, Damage> {
+        // Twice at the most: once for padding, once for the frame at the start of the ring.
+        loop {
+            let offset = in_ring(&self.shape, self.position);
+            let room = self.shape.capacity as usize - offset;
+            // SAFETY: a frame header is in the ring, for frames are on 16-byte boundaries.
+            let stamp = unsafe { self.memory.word(offset) };
+            if stamp != self.next.wrapping_add(1) {
+                // The front, or any word of a later lap. Partner: `Announce`.
+                return Ok(if self.intact() { Poll::Empty } else { Poll::Lapped });
+            }
+            // Partner: `Stamp`.
+            self.memory.fence(Site::SeeStamp);
+            // SAFETY: as above.
+            let word = unsafe { self.memory.word(offset + 8) };
+            let (length, flags) = (word as u32 as usize, (word >> 32) as u32);
+            // In bounds, so that it can be copied; whether it is true, validation tells.
+            if flags == 0 && length <= self.shape.message && frame_bytes(length) <= room {
+                return Ok(Poll::Ready(Place { offset: offset + FRAME_HEADER, length }));
+            }
+            if !self.intact() {
+                return Ok(Poll::Lapped);
+            }
+            if flags != FLAG_PADDING || offset == 0 {
+                return Err(Damage("frame"));
+            }
+            self.position = self.position.wrapping_add(room as u64);
+        }
+    }
+
+    #[inline(always)]
+    fn intact(&self) -> bool {
+        // Partner: `Announce`.
+        self.memory.fence(Site::Validate);
+        self.covers(self.position) || !self.memory.keeps(Site::IsValid)
+    }
+
+    #[inline(always)]
+    fn advance(&mut self, place: Place) {
+        self.position = self.position.wrapping_add(frame_bytes(place.length) as u64);
+        self.next = self.next.wrapping_add(1);
+    }
+
+    fn catch_up(&mut self) -> Result<Option<u64>, Damage> {
+        for _ in 0..PATIENCE {
+            let from = self.retained().wrapping_add(self.shape.capacity / 8);
+            // Partner: `Publish`. The index entries below `claimed`.
+            self.memory.fence(Site::Join);
+            let Some((position, sequence)) = self.landing(from)? else { continue };
+            let lost = distance(sequence, self.next);
+            if lost <= 0 || distance(position, self.position) <= 0 {
+                return Err(Damage("claimed went back"));
+            }
+            (self.position, self.next) = (position, sequence);
+            return Ok(Some(lost as u64));
+        }
+        Ok(None)
+    }
+
+    fn frontier(&self) -> Result<u64, Damage> {
+        let mut probe = self.clone();
+        for _ in 0..PATIENCE {
+            if let Some((_, sequence)) = probe.walk()? {
+                return Ok(sequence);
+            }
+        }
+        // The producer laps faster than it can be followed: as of its last block, then.
+        let sequence = self.memory.load(Field::PublishedSequence);
+        Ok(if distance(sequence, self.next) < 0 { self.next } else { sequence })
+    }
+
+    fn oldest(&self) -> Result<u64, Damage> {
+        for _ in 0..JOIN_TRIES {
+            let from = self.retained();
+            // Partner: `Publish`. The index entries below `claimed`.
+            self.memory.fence(Site::Join);
+            if let Some((_, sequence)) = self.landing(from)? {
+                return Ok(sequence);
+            }
+        }
+        Err(Damage("no block start stays what it is"))
+    }
+
+    fn seek(&mut self, sequence: u64) -> Result<Seek, Damage> {
+        let mut probe = self.clone();
+        let Some((front, last)) = probe.walk()? else { return Ok(Seek::Again) };
+        if distance(sequence, last) > 0 {
+            return Ok(Seek::Beyond);
+        }
+        let from = self.retained();
+        // Partner: `Publish`. The index entries below `claimed`.
+        self.memory.fence(Site::Join);
+        let mut low = self.block_from(from);
+        let Some(mut begin) = self.block(low)? else { return Ok(Seek::Again) };
+        if distance(sequence, begin.1) <= 0 {
+            (self.position, self.next) = begin;
+            return Ok(Seek::Done { lost: distance(begin.1, sequence) as u64 });
+        }
+        // The last block that begins with a frame not after the one wanted, by halves.
+        let mut high = self.block_of(front);
+        while distance(high, low) > 0 {
+            let blocks = high.wrapping_sub(low) / self.shape.block;
+            let middle = low.wrapping_add(blocks.div_ceil(2) * self.shape.block);
+            match self.block(middle)? {
+                None => return Ok(Seek::Again),
+                Some(found) if distance(found.1, sequence) <= 0 => (low, begin) = (middle, found),
+                Some(_) => high = middle.wrapping_sub(self.shape.block),
+            }
+        }
+        let mut probe = self.at(begin.0, begin.1);
+        for _ in 0..=self.shape.capacity / FRAME_HEADER as u64 {
+            if probe.next == sequence {
+                (self.position, self.next) = (probe.position, probe.next);
+                return Ok(Seek::Done { lost: 0 });
+            }
+            match probe.poll()? {
+                Poll::Ready(place) if probe.intact() => probe.advance(place),
+                _ => return Ok(Seek::Again),
+            }
+        }
+        Err(Damage("block index"))
+    }
+}

@@ -1,0 +1,348 @@
+//! Every call into the operating system, and nothing else: files, locks, clocks, fork.
+//!
+//! Nothing here knows what a queue is.
+
+use crate::error::{Error, Result};
+use std::ffi::CString;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+use std::time::Duration;
+
+/// Opens a file that exists, for reading or for both.
+pub(crate) fn open(path: &Path, write: bool) -> io::Result<File> {
+    // O_NONBLOCK: a FIFO in the way must not hang the open; regular files ignore it.
+    OpenOptions::new()
+        .read(true)
+        .write(write)
+        .custom_flags(libc::O_CLOEXEC | libc::O_NOCTTY | libc::O_NONBLOCK)
+        .open(path)
+}
+
+/// Opens a lock file, which is made, empty and for its owner alone, where there is none.
+pub(crate) fn open_or_create(path: &Path, mode: u32) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(mode)
+        .custom_flags(libc::O_CLOEXEC | libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path)
+}
+
+/// Makes a new file of `size` bytes whose space is reserved, so that no later store can meet a
+/// full file system (which would be a SIGBUS). `mode` is set exactly, whatever the umask.
+pub(crate) fn create_reserved(path: &Path, size: u64, mode: u32) -> Result<File> {
+    let shown = path.display();
+    let limit = file_size_limit();
+    if size > limit {
+        // Asking anyway would raise SIGXFSZ, which kills by default.
+        return Err(Error::NoSpace(
+            format!("{shown}: {size} bytes are needed, the process may write files of {limit} (ulimit -f)").into(),
+        ));
+    }
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(mode & 0o600)
+        .custom_flags(libc::O_CLOEXEC)
+        .open(path)
+        .map_err(|e| Error::from_io(&e, format_args!("cannot create {shown}")))?;
+    let reserve = || {
+        let length = libc::off_t::try_from(size).map_err(|_| {
+            Error::Invalid(format!("{shown}: {size} bytes are more than a file can have").into())
+        })?;
+        loop {
+            // SAFETY: the descriptor is open; the call takes no pointers.
+            match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, length) } {
+                0 => break,
+                libc::EINTR => continue,
+                libc::ENOSPC | libc::EFBIG | libc::EDQUOT => {
+                    return Err(Error::NoSpace(
+                        format!(
+                            "{shown}: the file system has no room for {size} bytes: \
+                             take a smaller capacity or another directory (IPCQ_DIR)"
+                        )
+                        .into(),
+                    ))
+                }
+                errno => {
+                    let e = io::Error::from_raw_os_error(errno);
+                    return Err(Error::from_io(&e, format_args!("cannot reserve {size} bytes for {shown}")));
+                }
+            }
+        }
+        file.set_permissions(std::fs::Permissions::from_mode(mode & 0o7777))
+            .map_err(|e| Error::from_io(&e, format_args!("cannot set the mode of {shown}")))
+    };
+    match reserve() {
+        Ok(()) => Ok(file),
+        Err(e) => {
+            let _ = std::fs::remove_file(path);
+            Err(e)
+        }
+    }
+}
+
+fn file_size_limit() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a valid place for the answer.
+    match unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &mut limit) } {
+        0 => limit.rlim_cur,
+        _ => u64::MAX,
+    }
+}
+
+/// What is worth knowing of an open file or a path.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub device: u64,
+    pub inode: u64,
+}
+
+pub(crate) fn identity(meta: &std::fs::Metadata) -> Identity {
+    Identity { device: meta.dev(), inode: meta.ino() }
+}
+
+/// Whether `path` still names the open `file`.
+pub(crate) fn still_named(file: &File, path: &Path) -> bool {
+    match (file.metadata(), std::fs::symlink_metadata(path)) {
+        (Ok(a), Ok(b)) => identity(&a) == identity(&b),
+        _ => false,
+    }
+}
+
+pub(crate) fn effective_uid() -> u32 {
+    // SAFETY: takes nothing and cannot fail.
+    unsafe { libc::geteuid() }
+}
+
+/// The two kinds of file lock.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lock {
+    Shared,
+    Exclusive,
+}
+
+fn flock(kind: libc::c_int, byte: u64) -> libc::flock {
+    // SAFETY: `flock` is a plain struct of integers; zero is a valid value of each.
+    let mut l: libc::flock = unsafe { std::mem::zeroed() };
+    l.l_type = kind as libc::c_short;
+    l.l_whence = libc::SEEK_SET as libc::c_short;
+    l.l_start = byte as libc::off_t;
+    l.l_len = 1;
+    l
+}
+
+fn lock_kind(kind: Lock) -> libc::c_int {
+    match kind {
+        Lock::Shared => libc::F_RDLCK,
+        Lock::Exclusive => libc::F_WRLCK,
+    }
+}
+
+/// Tries for an open-file-description lock on one byte: `false` if another holder is in the way.
+///
+/// The kernel drops such a lock when the last descriptor of this opening is closed, so on any
+/// death of the process; and only then, unlike POSIX locks.
+pub(crate) fn try_lock(file: &File, kind: Lock, byte: u64) -> io::Result<bool> {
+    let l = flock(lock_kind(kind), byte);
+    // SAFETY: `l` is a valid flock for the length of the call.
+    match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &l) } {
+        0 => Ok(true),
+        _ => match io::Error::last_os_error() {
+            e if matches!(e.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
+            e => Err(e),
+        },
+    }
+}
+
+/// Drops the lock on one byte.
+pub(crate) fn unlock(file: &File, byte: u64) {
+    let l = flock(libc::F_UNLCK, byte);
+    // SAFETY: `l` is a valid flock for the length of the call. It cannot fail for an open file.
+    unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &l) };
+}
+
+/// Whether anybody else holds a lock of any kind on the byte. Needs no write permission.
+pub(crate) fn is_locked(file: &File, byte: u64) -> bool {
+    let mut l = flock(libc::F_WRLCK, byte);
+    // SAFETY: `l` is a valid flock for the length of the call.
+    let rc = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &mut l) };
+    rc == 0 && l.l_type != libc::F_UNLCK as libc::c_short
+}
+
+/// Makes `from` appear as `to`, in one step, in place of what was there.
+pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    std::fs::rename(from, to)
+}
+
+/// Removes a name; that there was none is fine. Whether there was one.
+pub(crate) fn remove(path: &Path) -> io::Result<bool> {
+    match std::fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// Whether a path can be passed to the kernel at all (it has no NUL in it).
+pub(crate) fn is_representable(path: &Path) -> bool {
+    CString::new(path.as_os_str().as_bytes()).is_ok()
+}
+
+/// A number that no two calls on this host are likely to give alike.
+pub(crate) fn unique_id() -> u64 {
+    let mut id = 0u64;
+    // SAFETY: eight bytes are writable at `id`.
+    let got = unsafe { libc::getrandom((&raw mut id).cast(), 8, libc::GRND_NONBLOCK) };
+    if got == 8 && id != 0 {
+        return id;
+    }
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = now.map_or(1, |d| d.as_nanos() as u64);
+    (now ^ u64::from(std::process::id()).rotate_left(40)) | 1
+}
+
+/// Sleeps; `false` if a signal ended it early.
+pub(crate) fn nap(time: Duration) -> bool {
+    let t = libc::timespec {
+        tv_sec: time.as_secs().min(i32::MAX as u64) as libc::time_t,
+        tv_nsec: time.subsec_nanos().into(),
+    };
+    // SAFETY: `t` is valid, and no remainder is asked for.
+    unsafe { libc::nanosleep(&t, std::ptr::null_mut()) == 0 }
+}
+
+// ---------------------------------------------------------------------------------------------
+// fork
+
+/// How often this process is a forked copy of another, counted from the first handle.
+static FORKS: AtomicU32 = AtomicU32::new(0);
+
+/// Descriptors whose locks stand for *this* process. A forked child shares the open file
+/// description, so it would keep the lock of a parent that was killed: it closes them at once.
+static OWN_LOCKS: Mutex<Vec<RawFd>> = Mutex::new(Vec::new());
+
+/// How many forks lie between the first handle of the program and this process. A handle
+/// remembers the value it was opened under, and so knows whether it was inherited.
+#[inline(always)]
+pub(crate) fn fork_generation() -> u32 {
+    // Relaxed: it changes only in a child in which no other thread exists yet.
+    FORKS.load(Ordering::Relaxed)
+}
+
+fn own_locks() -> MutexGuard<'static, Vec<RawFd>> {
+    OWN_LOCKS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+thread_local! {
+    /// Held from before a fork until after it, so that the child finds the list whole.
+    static ACROSS_FORK: std::cell::RefCell<Option<MutexGuard<'static, Vec<RawFd>>>> =
+        const { std::cell::RefCell::new(None) };
+}
+
+extern "C" fn before_fork() {
+    let _ = ACROSS_FORK.try_with(|held| *held.borrow_mut() = Some(own_locks()));
+}
+
+extern "C" fn after_fork_in_parent() {
+    let _ = ACROSS_FORK.try_with(|held| *held.borrow_mut() = None);
+}
+
+extern "C" fn after_fork_in_child() {
+    FORKS.fetch_add(1, Ordering::Relaxed);
+    let _ = ACROSS_FORK.try_with(|held| {
+        if let Some(mut fds) = held.borrow_mut().take() {
+            for fd in fds.drain(..) {
+                // SAFETY: the list names descriptors that `LockFile` owns. In this child each
+                // `LockFile` sees that it was inherited and leaves its descriptor alone.
+                unsafe { libc::close(fd) };
+            }
+        }
+    });
+}
+
+/// Has forks counted from now on.
+pub(crate) fn watch_forks() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // SAFETY: the three handlers are functions of this library, which is never unloaded while
+        // a handle lives, and do only what is allowed in a child of a threaded process.
+        unsafe {
+            libc::pthread_atfork(
+                Some(before_fork as unsafe extern "C" fn()),
+                Some(after_fork_in_parent as unsafe extern "C" fn()),
+                Some(after_fork_in_child as unsafe extern "C" fn()),
+            )
+        };
+    });
+}
+
+/// An open file that exists for the locks on it, which stand for this process alone: a forked
+/// child gives it up at its birth.
+pub(crate) struct LockFile {
+    file: std::mem::ManuallyDrop<File>,
+    generation: u32,
+}
+
+impl LockFile {
+    pub(crate) fn new(file: File) -> Self {
+        watch_forks();
+        // The descriptor is listed and the generation read under one lock, so that no fork can
+        // come between the two.
+        let mut fds = own_locks();
+        fds.push(file.as_raw_fd());
+        LockFile { file: std::mem::ManuallyDrop::new(file), generation: fork_generation() }
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Whether the lock is this process's, and not that of the one it was forked from.
+    pub(crate) fn is_own(&self) -> bool {
+        self.generation == fork_generation()
+    }
+}
+
+impl Drop for LockFile {
+    fn drop(&mut self) {
+        let mut fds = own_locks();
+        if self.is_own() {
+            fds.retain(|&fd| fd != self.file.as_raw_fd());
+            // SAFETY: dropped here and nowhere else; the child's handler has not closed it, for
+            // this is not a child.
+            unsafe { std::mem::ManuallyDrop::drop(&mut self.file) };
+        }
+    }
+}
+
+// ---------------------------------------------------------------------------------------------
+// memory
+
+/// The platform's `memcpy`, through a pointer that the compiler cannot see through.
+///
+/// See [`crate::memory`] for what this is for.
+///
+/// # Safety
+/// As `memcpy`, but that the shared side may be written by another process meanwhile.
+#[cfg(not(ipcq_words))]
+#[inline]
+pub(crate) unsafe fn opaque_copy(to: *mut u8, from: *const u8, length: usize) {
+    type Copy =
+        unsafe extern "C" fn(*mut libc::c_void, *const libc::c_void, usize) -> *mut libc::c_void;
+    let mut copy: Copy = libc::memcpy;
+    // SAFETY: the empty assembly changes nothing; for the compiler it may have put any function
+    // there, and touched any memory, so that it can neither inline nor reason about the copy.
+    unsafe { std::arch::asm!("/* {0} */", inout(reg) copy, options(nostack, preserves_flags)) };
+    // SAFETY: the caller's promise.
+    unsafe { copy(to.cast(), from.cast(), length) };
+}
