@@ -13,18 +13,19 @@ fn capi() {
     use std::{env, path::Path};
     let var = |name| env::var(name).expect("set by cargo");
     // The ABI is stable within a minor version while the major one is 0.
-    let soname = format!("libipcq.so.{}.{}", var("CARGO_PKG_VERSION_MAJOR"), var("CARGO_PKG_VERSION_MINOR"));
+    let soname = format!(
+        "libipcq.so.{}.{}",
+        var("CARGO_PKG_VERSION_MAJOR"),
+        var("CARGO_PKG_VERSION_MINOR")
+    );
     println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,{soname}");
 
     let root = var("CARGO_MANIFEST_DIR");
     let config = cbindgen::Config::from_file(Path::new(&root).join("cbindgen.toml"));
     let mut builder = cbindgen::Builder::new().with_config(config.expect("cbindgen.toml is valid"));
-    let mut sources: Vec<_> = std::fs::read_dir("src/ffi")
-        .and_then(|entries| entries.map(|e| e.map(|e| e.path())).collect())
-        .expect("src/ffi can be listed");
-    sources.sort();
-    for source in sources {
-        builder = builder.with_src(source);
+    // In the order in which the header is read: the simple part first.
+    for part in ["types", "open", "produce", "consume", "state", "shm"] {
+        builder = builder.with_src(format!("src/ffi/{part}.rs"));
     }
     builder
         .generate()

@@ -57,11 +57,15 @@ impl Control {
         let fail = |e| Error::from_io(&e, format_args!("cannot create {shown}"));
         sys::remove(&paths.new_control).map_err(fail)?;
         let bytes = HEADER_BYTES + g.max_consumers as usize * SLOT_BYTES;
-        let control = Control { region: Region::create(&paths.new_control, bytes as u64, mode)? };
+        let control = Control {
+            region: Region::create(&paths.new_control, bytes as u64, mode)?,
+        };
         let version = u64::from(VERSION) | (SLOT_BYTES as u64) << 32;
         // Nobody else sees the file before it is renamed.
         control.word(at::VERSION).store(version, Ordering::Relaxed);
-        control.word(at::MAX_CONSUMERS).store(g.max_consumers.into(), Ordering::Relaxed);
+        control
+            .word(at::MAX_CONSUMERS)
+            .store(g.max_consumers.into(), Ordering::Relaxed);
         control.word(at::ID).store(g.id, Ordering::Relaxed);
         control.word(at::MAGIC).store(MAGIC, Ordering::Release);
         sys::rename(&paths.new_control, &paths.control).map_err(fail)?;
@@ -82,7 +86,9 @@ impl Control {
             return damaged("not a control file");
         }
         if word(at::VERSION) != u64::from(VERSION) | (SLOT_BYTES as u64) << 32 {
-            return Err(Error::Version(format!("{shown}: another layout version").into()));
+            return Err(Error::Version(
+                format!("{shown}: another layout version").into(),
+            ));
         }
         if word(at::ID) != g.id || word(at::MAX_CONSUMERS) != u64::from(g.max_consumers) {
             return damaged("it belongs to another queue");

@@ -208,7 +208,11 @@ impl Geometry {
         if size > MAX_MESSAGE {
             return invalid(format!("message_size {size}: at most {MAX_MESSAGE} bytes"));
         }
-        let framing = if size == 0 { Framing::Variable } else { Framing::Fixed };
+        let framing = if size == 0 {
+            Framing::Variable
+        } else {
+            Framing::Fixed
+        };
         let stride = if size == 0 { 1 } else { stride_of(size) };
         let floor = if size == 0 { MIN_VARIABLE } else { 2 };
         let capacity = match r.capacity {
@@ -224,9 +228,15 @@ impl Geometry {
                 ))
             }
         };
-        let max_consumers = if r.max_consumers == 0 { 32 } else { r.max_consumers };
+        let max_consumers = if r.max_consumers == 0 {
+            32
+        } else {
+            r.max_consumers
+        };
         if max_consumers > MAX_CONSUMERS {
-            return invalid(format!("max_consumers {max_consumers}: at most {MAX_CONSUMERS}"));
+            return invalid(format!(
+                "max_consumers {max_consumers}: at most {MAX_CONSUMERS}"
+            ));
         }
         if r.min_consumers > max_consumers {
             return invalid(format!(
@@ -288,7 +298,10 @@ impl Geometry {
         };
         match self.framing {
             Framing::Fixed => {
-                format!("{} messages of {} bytes, {delivery}", self.capacity, self.message_size)
+                format!(
+                    "{} messages of {} bytes, {delivery}",
+                    self.capacity, self.message_size
+                )
             }
             Framing::Variable => {
                 format!("variable length, {} bytes, {delivery}", self.capacity)
@@ -309,8 +322,14 @@ impl Geometry {
             (at::RING_BYTES, self.ring_bytes),
             (at::INDEX_OFFSET, self.index_offset),
             (at::INDEX_ENTRIES, self.index_entries),
-            (at::SCHEMA_OFFSET, pair(self.schema_offset, self.schema_length)),
-            (at::MAX_CONSUMERS, pair(self.max_consumers, self.min_consumers)),
+            (
+                at::SCHEMA_OFFSET,
+                pair(self.schema_offset, self.schema_length),
+            ),
+            (
+                at::MAX_CONSUMERS,
+                pair(self.max_consumers, self.min_consumers),
+            ),
             (at::FIRST_SEQUENCE, self.first_sequence),
             (at::ID, self.id),
         ]
@@ -369,13 +388,25 @@ impl Geometry {
         };
         let check = |ok: bool, what: &str| if ok { Ok(()) } else { Err(damaged(what)) };
         check(high(version) as u64 == HEADER_BYTES, "header size")?;
-        check(g.capacity.is_power_of_two() && g.capacity <= MAX_RING, "capacity")?;
-        check(g.block.is_power_of_two() && g.block <= g.capacity / 2, "block")?;
+        check(
+            g.capacity.is_power_of_two() && g.capacity <= MAX_RING,
+            "capacity",
+        )?;
+        check(
+            g.block.is_power_of_two() && g.block <= g.capacity / 2,
+            "block",
+        )?;
         let unit = match g.framing {
             Framing::Fixed => {
                 let least = SLOT_HEADER as u64 + u64::from(g.message_size);
-                check((1..=MAX_MESSAGE).contains(&g.message_size.into()), "message size")?;
-                check(u64::from(g.stride) >= round_up(least, 8) && g.stride % 8 == 0, "stride")?;
+                check(
+                    (1..=MAX_MESSAGE).contains(&g.message_size.into()),
+                    "message size",
+                )?;
+                check(
+                    u64::from(g.stride) >= round_up(least, 8) && g.stride % 8 == 0,
+                    "stride",
+                )?;
                 check(g.index_entries == 0 && g.index_offset == 0, "index")?;
                 u64::from(g.stride)
             }
@@ -386,22 +417,42 @@ impl Geometry {
                 1
             }
         };
-        check(g.capacity.checked_mul(unit) == Some(g.ring_bytes), "ring size")?;
+        check(
+            g.capacity.checked_mul(unit) == Some(g.ring_bytes),
+            "ring size",
+        )?;
         check(g.ring_bytes <= MAX_RING, "ring size")?;
         let schema_end = u64::from(g.schema_offset) + u64::from(g.schema_length);
-        check(u64::from(g.schema_offset) >= HEADER_BYTES && g.schema_offset % 8 == 0, "schema")?;
+        check(
+            u64::from(g.schema_offset) >= HEADER_BYTES && g.schema_offset % 8 == 0,
+            "schema",
+        )?;
         let index_end = match g.index_entries {
             0 => schema_end,
             n => {
-                check(g.index_offset % 8 == 0 && g.index_offset >= schema_end, "index")?;
-                g.index_offset.checked_add(n * 16).ok_or_else(|| damaged("index"))?
+                check(
+                    g.index_offset % 8 == 0 && g.index_offset >= schema_end,
+                    "index",
+                )?;
+                g.index_offset
+                    .checked_add(n * 16)
+                    .ok_or_else(|| damaged("index"))?
             }
         };
-        check(g.ring_offset % 8 == 0 && g.ring_offset >= index_end, "ring offset")?;
+        check(
+            g.ring_offset % 8 == 0 && g.ring_offset >= index_end,
+            "ring offset",
+        )?;
         // Payloads of a variable ring are promised 16-byte alignment.
-        check(g.framing == Framing::Fixed || g.ring_offset % 16 == 0, "ring offset")?;
+        check(
+            g.framing == Framing::Fixed || g.ring_offset % 16 == 0,
+            "ring offset",
+        )?;
         let end = g.ring_offset.checked_add(g.ring_bytes);
-        check(end.is_some_and(|end| end <= file_bytes), "the file is shorter than its ring")?;
+        check(
+            end.is_some_and(|end| end <= file_bytes),
+            "the file is shorter than its ring",
+        )?;
         check(g.max_consumers <= MAX_CONSUMERS, "max_consumers")?;
         check(g.min_consumers <= g.max_consumers, "min_consumers")?;
         Ok(g)
@@ -413,7 +464,12 @@ mod tests {
     use super::*;
 
     fn fixed(message_size: u32, capacity: u64) -> Geometry {
-        Geometry::new(&Request { message_size, capacity, ..Request::default() }).unwrap()
+        Geometry::new(&Request {
+            message_size,
+            capacity,
+            ..Request::default()
+        })
+        .unwrap()
     }
 
     fn page_of(g: &Geometry) -> [u64; 512] {
@@ -441,18 +497,39 @@ mod tests {
     fn capacities_are_rounded_up() {
         assert_eq!(fixed(8, 1).capacity, 2);
         assert_eq!(fixed(8, 1000).capacity, 1024);
-        let v = Geometry::new(&Request { capacity: 5000, ..Request::default() }).unwrap();
+        let v = Geometry::new(&Request {
+            capacity: 5000,
+            ..Request::default()
+        })
+        .unwrap();
         assert_eq!((v.capacity, v.framing), (8192, Framing::Variable));
     }
 
     #[test]
     fn impossible_requests_are_refused() {
         for r in [
-            Request { capacity: u64::MAX, message_size: 8, ..Request::default() },
-            Request { capacity: 1 << 39, message_size: 8, ..Request::default() },
-            Request { message_size: u32::MAX, ..Request::default() },
-            Request { max_consumers: 5000, ..Request::default() },
-            Request { min_consumers: 33, ..Request::default() },
+            Request {
+                capacity: u64::MAX,
+                message_size: 8,
+                ..Request::default()
+            },
+            Request {
+                capacity: 1 << 39,
+                message_size: 8,
+                ..Request::default()
+            },
+            Request {
+                message_size: u32::MAX,
+                ..Request::default()
+            },
+            Request {
+                max_consumers: 5000,
+                ..Request::default()
+            },
+            Request {
+                min_consumers: 33,
+                ..Request::default()
+            },
         ] {
             assert!(matches!(Geometry::new(&r), Err(Error::Invalid(_))), "{r:?}");
         }
@@ -461,13 +538,29 @@ mod tests {
     #[test]
     fn headers_are_read_back_as_written() {
         for r in [
-            Request { capacity: 100, message_size: 24, id: 7, ..Request::default() },
-            Request { schema_length: 5000, first_sequence: u64::MAX - 3, ..Request::default() },
-            Request { message_size: 4096, delivery: Delivery::Lossless, ..Request::default() },
+            Request {
+                capacity: 100,
+                message_size: 24,
+                id: 7,
+                ..Request::default()
+            },
+            Request {
+                schema_length: 5000,
+                first_sequence: u64::MAX - 3,
+                ..Request::default()
+            },
+            Request {
+                message_size: 4096,
+                delivery: Delivery::Lossless,
+                ..Request::default()
+            },
         ] {
             let g = Geometry::new(&r).unwrap();
             let page = page_of(&g);
-            assert_eq!(Geometry::read(g.file_bytes(), |at| page[at / 8]).unwrap(), g);
+            assert_eq!(
+                Geometry::read(g.file_bytes(), |at| page[at / 8]).unwrap(),
+                g
+            );
             assert!(Geometry::read(g.file_bytes() - 1, |at| page[at / 8]).is_err());
         }
     }

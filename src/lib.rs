@@ -36,7 +36,11 @@
 //! [`SharedMem`] is the memory by itself. `docs/design.md` in the repository has the file format
 //! and the ordering argument.
 
-#[cfg(not(all(target_os = "linux", target_endian = "little", target_pointer_width = "64")))]
+#[cfg(not(all(
+    target_os = "linux",
+    target_endian = "little",
+    target_pointer_width = "64"
+)))]
 compile_error!("ipcq supports 64-bit little-endian Linux");
 
 mod control;
@@ -44,6 +48,7 @@ mod error;
 #[cfg(feature = "capi")]
 mod ffi;
 pub mod layout;
+mod log;
 mod memory;
 mod name;
 mod queue;

@@ -305,8 +305,11 @@ unsafe fn read_words(from: *mut u8, to: *mut u8, length: usize) {
     if length > whole {
         // SAFETY: the ring holds a whole word here, and the private side `length - whole` bytes.
         unsafe {
-            let word = atomic(from.add(whole)).load(Ordering::Relaxed).to_le_bytes();
-            to.add(whole).copy_from_nonoverlapping(word.as_ptr(), length - whole);
+            let word = atomic(from.add(whole))
+                .load(Ordering::Relaxed)
+                .to_le_bytes();
+            to.add(whole)
+                .copy_from_nonoverlapping(word.as_ptr(), length - whole);
         }
     }
 }
@@ -329,7 +332,8 @@ unsafe fn write_words(to: *mut u8, from: *const u8, length: usize) {
         // SAFETY: the ring holds a whole word here, and the private side `length - whole` bytes.
         unsafe {
             let mut word = [0u8; 8];
-            word.as_mut_ptr().copy_from_nonoverlapping(from.add(whole), length - whole);
+            word.as_mut_ptr()
+                .copy_from_nonoverlapping(from.add(whole), length - whole);
             atomic(to.add(whole)).store(u64::from_le_bytes(word), Ordering::Relaxed);
         }
     }

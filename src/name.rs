@@ -48,7 +48,9 @@ impl Paths {
     /// A name without `/` is a file `ipcq.NAME` in the shared directory, any other is a path.
     pub(crate) fn of(name: &OsStr) -> Result<Paths> {
         let invalid = |what: &str| {
-            Err(Error::Invalid(format!("queue name {name:?}: {what}").into()))
+            Err(Error::Invalid(
+                format!("queue name {name:?}: {what}").into(),
+            ))
         };
         let bytes = name.as_bytes();
         if bytes.is_empty() {
@@ -69,7 +71,9 @@ impl Paths {
         }
         for taken in [CONTROL, LOCK, NEW] {
             if bytes.ends_with(taken.as_bytes()) {
-                return invalid(&format!("names that end in {taken} are those of its other files"));
+                return invalid(&format!(
+                    "names that end in {taken} are those of its other files"
+                ));
             }
         }
         let file = data.file_name().map_or(0, |f| f.len());
@@ -99,8 +103,13 @@ impl Paths {
 
 /// The names of the queues in the shared directory: what [`crate::list`] goes through.
 pub(crate) fn bare_name(path: &Path) -> Option<OsString> {
-    let name = path.file_name()?.as_bytes().strip_prefix(PREFIX.as_bytes())?;
-    let other = [CONTROL, LOCK, NEW].iter().any(|s| name.ends_with(s.as_bytes()));
+    let name = path
+        .file_name()?
+        .as_bytes()
+        .strip_prefix(PREFIX.as_bytes())?;
+    let other = [CONTROL, LOCK, NEW]
+        .iter()
+        .any(|s| name.ends_with(s.as_bytes()));
     (!name.is_empty() && !other).then(|| OsStr::from_bytes(name).to_owned())
 }
 
@@ -123,7 +132,10 @@ mod tests {
     #[test]
     fn odd_names() {
         for bad in ["", "/", "a/", "x.ctl", "x.lock", "./x.new", "a\0b", "a/.."] {
-            assert!(matches!(Paths::of(OsStr::new(bad)), Err(Error::Invalid(_))), "{bad:?}");
+            assert!(
+                matches!(Paths::of(OsStr::new(bad)), Err(Error::Invalid(_))),
+                "{bad:?}"
+            );
         }
         for fine in ["..", ".", "a b", "x.ctl.y"] {
             Paths::of(OsStr::new(fine)).unwrap();

@@ -35,7 +35,9 @@ impl Region {
         let file = sys::open(path, write).map_err(|e| Error::from_io(&e, tried()))?;
         let meta = file.metadata().map_err(|e| Error::from_io(&e, tried()))?;
         if !meta.is_file() {
-            return Err(Error::Damaged(format!("{shown}: not a regular file").into()));
+            return Err(Error::Damaged(
+                format!("{shown}: not a regular file").into(),
+            ));
         }
         if meta.len() == 0 {
             return Err(Error::Damaged(format!("{shown}: the file is empty").into()));
@@ -58,7 +60,11 @@ impl Region {
         let shown = path.display();
         let map = map
             .map_err(|e| Error::from_io(&e, format_args!("cannot map {size} bytes of {shown}")))?;
-        Ok(Region { map, file, writable })
+        Ok(Region {
+            map,
+            file,
+            writable,
+        })
     }
 
     pub(crate) fn base(&self) -> *mut u8 {
@@ -90,7 +96,9 @@ pub(crate) fn lock_writer(paths: &Paths, byte: u64, busy: &str) -> Result<LockFi
         let locked = sys::try_lock(lock.file(), Lock::Exclusive, byte)
             .map_err(|e| Error::from_io(&e, format_args!("cannot lock {shown}")))?;
         if !locked {
-            return Err(Error::ProducerExists(format!("{}: {busy}", paths.shown()).into()));
+            return Err(Error::ProducerExists(
+                format!("{}: {busy}", paths.shown()).into(),
+            ));
         }
         // Between the open and the lock, the one who held it may have removed the file.
         if sys::still_named(lock.file(), &paths.lock) {
@@ -172,7 +180,9 @@ impl SharedMem {
         let paths = Paths::of(name.as_ref())?;
         let shown = paths.shown().to_string();
         if size == 0 || i64::try_from(size).is_err() {
-            return Err(Error::Invalid(format!("{shown}: a size of {size} bytes").into()));
+            return Err(Error::Invalid(
+                format!("{shown}: a size of {size} bytes").into(),
+            ));
         }
         let writer = lock_writer(&paths, 0, "another live process writes it")?;
         let region = match Region::open(&paths.data, true) {
@@ -200,7 +210,11 @@ impl SharedMem {
             }
             Err(e) => return Err(e),
         };
-        Ok(SharedMem { region, paths, writer: Some(writer) })
+        Ok(SharedMem {
+            region,
+            paths,
+            writer: Some(writer),
+        })
     }
 
     /// Opens it to read; the memory is mapped read-only.
@@ -211,7 +225,11 @@ impl SharedMem {
     pub fn open(name: impl AsRef<OsStr>) -> Result<SharedMem> {
         let paths = Paths::of(name.as_ref())?;
         let region = Region::open(&paths.data, false)?;
-        Ok(SharedMem { region, paths, writer: None })
+        Ok(SharedMem {
+            region,
+            paths,
+            writer: None,
+        })
     }
 
     /// Removes the name. Handles go on with the memory until they are dropped.
@@ -265,10 +283,19 @@ impl SharedMem {
     ///
     /// # Safety
     /// `from` is readable for `length` bytes.
-    pub unsafe fn write_raw(&mut self, offset: usize, from: *const u8, length: usize) -> Result<()> {
+    pub unsafe fn write_raw(
+        &mut self,
+        offset: usize,
+        from: *const u8,
+        length: usize,
+    ) -> Result<()> {
         if !self.is_writable() {
             return Err(Error::WrongRole(
-                format!("{}: opened to read; only the process that creates it writes", self.paths.shown()).into(),
+                format!(
+                    "{}: opened to read; only the process that creates it writes",
+                    self.paths.shown()
+                )
+                .into(),
             ));
         }
         self.check(offset, length)?;
@@ -324,5 +351,7 @@ pub(crate) fn unlink(paths: &Paths) -> Result<()> {
     if found {
         return Ok(());
     }
-    Err(Error::NotFound(format!("{}: there is no such file", paths.shown()).into()))
+    Err(Error::NotFound(
+        format!("{}: there is no such file", paths.shown()).into(),
+    ))
 }

@@ -75,7 +75,10 @@ pub(crate) fn create_reserved(path: &Path, size: u64, mode: u32) -> Result<File>
                 }
                 errno => {
                     let e = io::Error::from_raw_os_error(errno);
-                    return Err(Error::from_io(&e, format_args!("cannot reserve {size} bytes for {shown}")));
+                    return Err(Error::from_io(
+                        &e,
+                        format_args!("cannot reserve {size} bytes for {shown}"),
+                    ));
                 }
             }
         }
@@ -92,7 +95,10 @@ pub(crate) fn create_reserved(path: &Path, size: u64, mode: u32) -> Result<File>
 }
 
 fn file_size_limit() -> u64 {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     // SAFETY: `limit` is a valid place for the answer.
     match unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &mut limit) } {
         0 => limit.rlim_cur,
@@ -108,7 +114,10 @@ pub(crate) struct Identity {
 }
 
 pub(crate) fn identity(meta: &std::fs::Metadata) -> Identity {
-    Identity { device: meta.dev(), inode: meta.ino() }
+    Identity {
+        device: meta.dev(),
+        inode: meta.ino(),
+    }
 }
 
 /// Whether `path` still names the open `file`.
@@ -300,7 +309,10 @@ impl LockFile {
         // come between the two.
         let mut fds = own_locks();
         fds.push(file.as_raw_fd());
-        LockFile { file: std::mem::ManuallyDrop::new(file), generation: fork_generation() }
+        LockFile {
+            file: std::mem::ManuallyDrop::new(file),
+            generation: fork_generation(),
+        }
     }
 
     pub(crate) fn file(&self) -> &File {

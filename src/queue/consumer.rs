@@ -7,9 +7,7 @@ use crate::error::{Error, Result};
 use crate::layout::{lock_byte, state, Framing, Geometry};
 use crate::memory::{Field, Mapped, Memory};
 use crate::name::Paths;
-use crate::ring::{
-    FixedReader, Frames, Place, Pop, Reader, Shape, Start, VariableReader,
-};
+use crate::ring::{FixedReader, Frames, Place, Pop, Reader, Shape, Start, VariableReader};
 use crate::shm::Region;
 use crate::sys;
 use std::ffi::OsStr;
@@ -66,7 +64,12 @@ impl Consumer {
             Framing::Fixed => Ring::Fixed(Reader::new(FixedReader::new(memory, shape))),
             Framing::Variable => Ring::Variable(Reader::new(VariableReader::new(memory, shape))),
         };
-        let mut consumer = Consumer { ring, geometry, paths, region };
+        let mut consumer = Consumer {
+            ring,
+            geometry,
+            paths,
+            region,
+        };
         consumer.begin(options.start)?;
         Ok(consumer)
     }
@@ -114,7 +117,7 @@ impl Consumer {
     /// and in a variable queue where the length changes.
     ///
     /// # Errors
-    /// As [`Consumer::pop`], for the first message; `None` if there is none yet.
+    /// [`Error::Damaged`] only.
     ///
     /// # Safety
     /// `to` is writable for `stride * count` bytes.
@@ -123,26 +126,25 @@ impl Consumer {
         to: *mut u8,
         stride: usize,
         count: usize,
-    ) -> Result<Option<(usize, Message)>> {
+    ) -> Result<(Pop, usize)> {
         if count == 0 {
-            return Ok(None);
+            return Ok((Pop::Empty, 0));
         }
         // SAFETY: one of the places.
         let first = match unsafe { self.pop_raw(to, stride) }? {
             Pop::Message(first) => first,
-            Pop::Empty => return Ok(None),
-            other => return Err(self.not_popped(other, stride)),
+            none => return Ok((none, 0)),
         };
         let length = first.length as usize;
-        for i in 1..count {
-            // SAFETY: one of the places.
-            match unsafe { either!(&mut self.ring, r => r.pop_alike(to.add(i * stride), length)) } {
-                Ok(true) => {}
-                // The next call finds out what it was, and says so.
-                Ok(false) | Err(_) => return Ok(Some((i, first))),
-            }
+        let mut many = 1;
+        // SAFETY: each is one of the places. Damage is told by the next call, at the first place.
+        while many < count
+            && unsafe { either!(&mut self.ring, r => r.pop_alike(to.add(many * stride), length)) }
+                == Ok(true)
+        {
+            many += 1;
         }
-        Ok(Some((count, first)))
+        Ok((Pop::Message(first), many))
     }
 
     /// Copies up to `buffer.len() / size` messages of `size` bytes each into `buffer`; see
@@ -155,7 +157,11 @@ impl Consumer {
             return Err(Error::Invalid("a size of 0 bytes for each message".into()));
         }
         // SAFETY: the buffer has room for so many messages.
-        unsafe { self.pop_many_raw(buffer.as_mut_ptr(), size, buffer.len() / size) }
+        match unsafe { self.pop_many_raw(buffer.as_mut_ptr(), size, buffer.len() / size) }? {
+            (Pop::Message(first), many) => Ok(Some((many, first))),
+            (Pop::Empty, _) => Ok(None),
+            (other, _) => Err(self.not_popped(other, size)),
+        }
     }
 
     /// Gives the next message in place, without a copy; `None` if there is none yet. Nothing is
@@ -168,7 +174,11 @@ impl Consumer {
     /// As [`Consumer::pop`].
     pub fn peek(&mut self) -> Result<Option<View<'_>>> {
         match self.peek_raw()? {
-            (Pop::Message(message), data) => Ok(Some(View { consumer: self, data, message })),
+            (Pop::Message(message), data) => Ok(Some(View {
+                consumer: self,
+                data,
+                message,
+            })),
             (Pop::Empty, _) => Ok(None),
             (other, _) => Err(self.not_popped(other, 0)),
         }
@@ -201,7 +211,11 @@ impl Consumer {
                 .into(),
             )),
             Ok(None) => Err(Error::Invalid(
-                format!("{}: message {sequence} is not being peeked at", self.paths.shown()).into(),
+                format!(
+                    "{}: message {sequence} is not being peeked at",
+                    self.paths.shown()
+                )
+                .into(),
             )),
             Err(damage) => Err(super::damaged(&self.paths, damage)),
         }

@@ -3,7 +3,10 @@
 use super::options::{ConsumerOptions, ProducerOptions};
 use crate::control::Control;
 use crate::error::{Error, Result};
-use crate::layout::{at, lock_byte, state, Delivery, Framing, Geometry, Request, HEADER_BYTES, MAGIC};
+use crate::layout::{
+    at, lock_byte, state, Delivery, Framing, Geometry, Request, HEADER_BYTES, MAGIC,
+};
+use crate::log::{self, Level};
 use crate::memory::{Field, Mapped, Memory, Site};
 use crate::name::Paths;
 use crate::ring::{self, FixedWriter, Shape, VariableWriter};
@@ -105,6 +108,9 @@ pub(super) fn attach(paths: &Paths, o: &ProducerOptions) -> Result<Attached> {
                 Err(Error::Geometry(_) | Error::Damaged(_) | Error::Version(_)) if o.replace => {
                     let new = create(paths, o, &request)?;
                     supersede(&region);
+                    log::say(Level::Warning, || {
+                        format!("{}: did not fit, and was replaced", paths.shown())
+                    });
                     new
                 }
                 Err(e) => return Err(e),
@@ -122,8 +128,24 @@ pub(super) fn attach(paths: &Paths, o: &ProducerOptions) -> Result<Attached> {
     let memory = mapped(&region, &geometry);
     let epoch = memory.load(Field::Epoch).wrapping_add(1);
     memory.publish(Site::State, Field::Epoch, epoch & u64::from(u32::MAX));
+    // Still live means that the last producer did not close: it was killed.
+    let crashed = epoch > 1 && memory.load(Field::State) == state::LIVE;
     ring::set_state(&memory, state::LIVE);
-    Ok(Attached { region: Arc::new(region), geometry, control, lock, alive })
+    log::say(if crashed { Level::Warning } else { Level::Info }, || {
+        let how = match (epoch, crashed) {
+            (1, _) => "created",
+            (_, false) => "continued",
+            (_, true) => "continued after its producer died",
+        };
+        format!("{}: {how}: {}", paths.shown(), geometry.describe())
+    });
+    Ok(Attached {
+        region: Arc::new(region),
+        geometry,
+        control,
+        lock,
+        alive,
+    })
 }
 
 fn control_mode(o: &ProducerOptions) -> u32 {
@@ -143,7 +165,11 @@ fn create(paths: &Paths, o: &ProducerOptions, request: &Request) -> Result<(Regi
     let fail = |e| Error::from_io(&e, format_args!("cannot create {}", paths.shown()));
     // Left there by a producer that was killed while it did this.
     sys::remove(&paths.new_data).map_err(fail)?;
-    let mode = if o.permissions == 0 { 0o600 } else { o.permissions };
+    let mode = if o.permissions == 0 {
+        0o600
+    } else {
+        o.permissions
+    };
     let region = Region::create(&paths.new_data, geometry.file_bytes(), mode)?;
     let finish = || {
         for (at, word) in geometry.words() {
@@ -178,16 +204,35 @@ fn supersede(region: &Region) {
 /// Whether what exists is what was asked for; the error names both.
 fn check_fit(paths: &Paths, have: &Geometry, o: &ProducerOptions, r: &Request) -> Result<()> {
     let filled = Request {
-        capacity: if o.capacity == 0 { have.capacity } else { o.capacity },
+        capacity: if o.capacity == 0 {
+            have.capacity
+        } else {
+            o.capacity
+        },
         message_size: o.message_size.unwrap_or(have.message_size),
         delivery: o.delivery.unwrap_or(have.delivery),
-        max_consumers: if o.max_consumers == 0 { have.max_consumers } else { o.max_consumers },
-        min_consumers: if o.min_consumers == 0 { have.min_consumers } else { o.min_consumers },
+        max_consumers: if o.max_consumers == 0 {
+            have.max_consumers
+        } else {
+            o.max_consumers
+        },
+        min_consumers: if o.min_consumers == 0 {
+            have.min_consumers
+        } else {
+            o.min_consumers
+        },
         ..*r
     };
     let want = Geometry::new(&filled)?;
     let essence = |g: &Geometry| {
-        (g.framing, g.delivery, g.message_size, g.capacity, g.max_consumers, g.min_consumers)
+        (
+            g.framing,
+            g.delivery,
+            g.message_size,
+            g.capacity,
+            g.max_consumers,
+            g.min_consumers,
+        )
     };
     if essence(&want) == essence(have) {
         return Ok(());

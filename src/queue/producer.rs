@@ -6,6 +6,7 @@ use super::{wrong_length, Stats};
 use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::layout::{state, Framing, Geometry};
+use crate::log::{self, Level};
 use crate::memory::{Field, Mapped, Memory};
 use crate::name::Paths;
 use crate::ring::{self, FixedReader, FixedWriter, Frames, Shape, VariableReader, VariableWriter};
@@ -58,7 +59,13 @@ impl Producer {
 
     pub(super) fn open_with(name: &OsStr, options: &ProducerOptions) -> Result<Producer> {
         let paths = Paths::of(name)?;
-        let Attached { region, geometry, control, lock, alive } = files::attach(&paths, options)?;
+        let Attached {
+            region,
+            geometry,
+            control,
+            lock,
+            alive,
+        } = files::attach(&paths, options)?;
         let (memory, shape) = (files::mapped(&region, &geometry), Shape::of(&geometry));
         let writer = match geometry.framing {
             Framing::Fixed => FixedWriter::recover(memory, shape).map(Writer::Fixed),
@@ -113,7 +120,11 @@ impl Producer {
     pub fn push_many(&mut self, data: &[u8], size: usize) -> Result<usize> {
         if size == 0 || data.len() % size != 0 {
             return Err(Error::Invalid(
-                format!("{} bytes are no whole number of messages of {size}", data.len()).into(),
+                format!(
+                    "{} bytes are no whole number of messages of {size}",
+                    data.len()
+                )
+                .into(),
             ));
         }
         self.check_push(size)?;
@@ -158,7 +169,11 @@ impl Producer {
     /// As [`Producer::push`].
     pub fn claim(&mut self, length: usize) -> Result<Claim<'_>> {
         let at = self.claim_raw(length)?;
-        Ok(Claim { producer: self, at, length })
+        Ok(Claim {
+            producer: self,
+            at,
+            length,
+        })
     }
 
     /// As [`Producer::claim`], for [`Producer::commit_raw`] or [`Producer::abort_raw`] to end. The
@@ -183,7 +198,9 @@ impl Producer {
     /// claimed or, in a fixed queue, not the message size; the claim stands then.
     pub fn commit_raw(&mut self, length: usize) -> Result<()> {
         self.check_process()?;
-        let Some(claimed) = self.claimed else { return Err(self.no_claim()) };
+        let Some(claimed) = self.claimed else {
+            return Err(self.no_claim());
+        };
         if length > claimed {
             return Err(Error::MessageSize(
                 format!(
@@ -328,7 +345,11 @@ impl Producer {
     #[cold]
     fn in_claim(&self) -> Error {
         Error::Invalid(
-            format!("{}: a message is claimed: commit or abort it first", self.paths.shown()).into(),
+            format!(
+                "{}: a message is claimed: commit or abort it first",
+                self.paths.shown()
+            )
+            .into(),
         )
     }
 
@@ -352,6 +373,9 @@ impl Drop for Producer {
             ring::set_state(self.memory(), state::CLOSED);
         }
         shm::remove_orphaned_lock(&self.lock, &self.paths);
+        log::say(Level::Info, || {
+            format!("{}: closed by its producer", self.paths.shown())
+        });
     }
 }
 
@@ -390,7 +414,12 @@ impl Claim<'_> {
                 Ok(())
             }
             _ => Err(Error::OutOfRange(
-                format!("{} bytes at {offset} of a claim of {}", bytes.len(), self.length).into(),
+                format!(
+                    "{} bytes at {offset} of a claim of {}",
+                    bytes.len(),
+                    self.length
+                )
+                .into(),
             )),
         }
     }

@@ -51,7 +51,13 @@ impl<M: Memory> FixedWriter<M> {
         // Nobody writes: the last producer is dead, and this one has not begun.
         let next = committed(&memory, &shape, published, claimed);
         // What was announced stays announced, for it may have been overwritten.
-        Ok(FixedWriter { memory, shape, next, claimed, limit: claimed })
+        Ok(FixedWriter {
+            memory,
+            shape,
+            next,
+            claimed,
+            limit: claimed,
+        })
     }
 
     /// The sequence pushed next.
@@ -85,7 +91,10 @@ impl<M: Memory> FixedWriter<M> {
         let stamp = self.next.wrapping_add(1);
         // Partner: `SeeStamp`. Whoever sees the stamp sees the payload.
         // SAFETY: a slot is in the ring.
-        unsafe { self.memory.publish_word(Site::Stamp, slot(&self.shape, self.next), stamp) };
+        unsafe {
+            self.memory
+                .publish_word(Site::Stamp, slot(&self.shape, self.next), stamp)
+        };
         self.next = stamp;
     }
 
@@ -95,7 +104,9 @@ impl<M: Memory> FixedWriter<M> {
     /// `from` is readable for the message size.
     #[inline(always)]
     pub unsafe fn push(&mut self, from: *const u8) -> bool {
-        let Some(offset) = self.reserve() else { return false };
+        let Some(offset) = self.reserve() else {
+            return false;
+        };
         // SAFETY: a slot is in the ring, with room for a message rounded up to words.
         unsafe { self.memory.write(offset, from, self.shape.message) };
         self.commit();
@@ -116,7 +127,8 @@ impl<M: Memory> FixedWriter<M> {
             }
         }
         // Partner of both: `Join`. Who finds its way by them sees the stamps stored before.
-        self.memory.publish(Site::Publish, Field::Published, self.next);
+        self.memory
+            .publish(Site::Publish, Field::Published, self.next);
         self.memory.publish(Site::Publish, Field::Claimed, claimed);
         // Partner: `Validate`. Whoever has seen a word of the overwriting sees the announcement.
         self.memory.fence(Site::Announce);
@@ -126,7 +138,8 @@ impl<M: Memory> FixedWriter<M> {
 
     /// Records how far the ring is written, for those who come later: at the close.
     pub fn settle(&mut self) {
-        self.memory.publish(Site::Publish, Field::Published, self.next);
+        self.memory
+            .publish(Site::Publish, Field::Published, self.next);
     }
 }
 
@@ -158,7 +171,11 @@ pub struct FixedReader<M> {
 impl<M: Memory> FixedReader<M> {
     /// At the first message ever.
     pub fn new(memory: M, shape: Shape) -> Self {
-        FixedReader { memory, shape, next: shape.first }
+        FixedReader {
+            memory,
+            shape,
+            next: shape.first,
+        }
     }
 
     /// The oldest sequence that is not announced for overwriting.
@@ -193,7 +210,10 @@ impl<M: Memory> Frames for FixedReader<M> {
         if ahead == 0 {
             // Partner: `Stamp`.
             self.memory.fence(Site::SeeStamp);
-            return Ok(Poll::Ready(Place { offset: offset + SLOT_HEADER, length: self.shape.message }));
+            return Ok(Poll::Ready(Place {
+                offset: offset + SLOT_HEADER,
+                length: self.shape.message,
+            }));
         }
         if ahead < 0 {
             return Ok(Poll::Empty);
@@ -211,8 +231,7 @@ impl<M: Memory> Frames for FixedReader<M> {
         // Partner: `Announce`.
         self.memory.fence(Site::Validate);
         let claimed = self.memory.load(Field::Claimed);
-        claimed.wrapping_sub(self.next) <= self.shape.capacity
-            || !self.memory.keeps(Site::IsValid)
+        claimed.wrapping_sub(self.next) <= self.shape.capacity || !self.memory.keeps(Site::IsValid)
     }
 
     #[inline(always)]
@@ -242,7 +261,11 @@ impl<M: Memory> Frames for FixedReader<M> {
         // Partner: `Stamp`, for a caller who acts on the answer.
         self.memory.fence(Site::SeeStamp);
         // What this consumer has seen is there, even if the loads were older.
-        Ok(if distance(found, self.next) < 0 { self.next } else { found })
+        Ok(if distance(found, self.next) < 0 {
+            self.next
+        } else {
+            found
+        })
     }
 
     fn oldest(&self) -> Result<u64, Damage> {

@@ -209,7 +209,14 @@ impl<F: Frames> Reader<F> {
     /// A consumer at the place where `frames` stands.
     pub fn new(frames: F) -> Self {
         let start = frames.next();
-        Reader { frames, start, received: 0, lost: 0, pending: 0, peek: None }
+        Reader {
+            frames,
+            start,
+            received: 0,
+            lost: 0,
+            pending: 0,
+            peek: None,
+        }
     }
 
     /// Goes to where a consumer is asked to begin, and begins the accounts anew. `false` if that
@@ -222,14 +229,22 @@ impl<F: Frames> Reader<F> {
                 Start::Next => self.frames.frontier()?,
                 Start::Newest => {
                     let (frontier, oldest) = (self.frames.frontier()?, self.frames.oldest()?);
-                    if distance(frontier, oldest) > 0 { frontier.wrapping_sub(1) } else { frontier }
+                    if distance(frontier, oldest) > 0 {
+                        frontier.wrapping_sub(1)
+                    } else {
+                        frontier
+                    }
                 }
                 Start::At(sequence) => sequence,
             };
             match self.frames.seek(wanted)? {
                 Seek::Done { lost } => {
                     // What is gone since the oldest was looked up was never asked for.
-                    self.lost = if matches!(start, Start::At(_)) { lost } else { 0 };
+                    self.lost = if matches!(start, Start::At(_)) {
+                        lost
+                    } else {
+                        0
+                    };
                     self.pending = self.lost;
                     self.received = 0;
                     self.start = self.frames.next().wrapping_sub(self.lost);
@@ -301,14 +316,20 @@ impl<F: Frames> Reader<F> {
     /// [`Reader::release`] consumes it.
     #[inline]
     pub fn peek(&mut self) -> Result<(Pop, Place), Damage> {
-        let nowhere = Place { offset: 0, length: 0 };
+        let nowhere = Place {
+            offset: 0,
+            length: 0,
+        };
         for _ in 0..PATIENCE {
             match self.frames.poll()? {
                 Poll::Ready(place) => {
                     // The length is about to be given out: it must be the message's.
                     if self.frames.intact() {
                         let info = self.info(place);
-                        self.peek = Some(Peek { place, sequence: info.sequence });
+                        self.peek = Some(Peek {
+                            place,
+                            sequence: info.sequence,
+                        });
                         return Ok((Pop::Message(info), place));
                     }
                 }

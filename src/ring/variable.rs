@@ -78,7 +78,15 @@ impl<M: Memory> VariableWriter<M> {
             return Err(Damage("claimed and published"));
         }
         let unindexed = (position & !(shape.block - 1)).wrapping_add(shape.block);
-        Ok(VariableWriter { memory, shape, next, position, claimed, limit: claimed, unindexed })
+        Ok(VariableWriter {
+            memory,
+            shape,
+            next,
+            position,
+            claimed,
+            limit: claimed,
+            unindexed,
+        })
     }
 
     /// The sequence pushed next.
@@ -124,7 +132,11 @@ impl<M: Memory> VariableWriter<M> {
     /// Gives the reserved message, of at most the length reserved, to the consumers.
     #[inline]
     pub fn commit(&mut self, length: usize) {
-        self.finish(frame_bytes(length), length as u64, self.next.wrapping_add(1));
+        self.finish(
+            frame_bytes(length),
+            length as u64,
+            self.next.wrapping_add(1),
+        );
     }
 
     /// Pushes one message; `false` if the limit forbids.
@@ -133,7 +145,9 @@ impl<M: Memory> VariableWriter<M> {
     /// `from` is readable for `length` bytes, which is at most the longest message.
     #[inline]
     pub unsafe fn push(&mut self, from: *const u8, length: usize) -> bool {
-        let Some(offset) = self.reserve(length) else { return false };
+        let Some(offset) = self.reserve(length) else {
+            return false;
+        };
         // SAFETY: the frame was reserved, and is whole words.
         unsafe { self.memory.write(offset, from, length) };
         self.commit(length);
@@ -169,7 +183,10 @@ impl<M: Memory> VariableWriter<M> {
         // Partner: `SeeStamp`. Whoever sees the stamp sees the frame, the index entry and the
         // cleared word behind it.
         // SAFETY: as above.
-        unsafe { self.memory.publish_word(Site::Stamp, offset, self.next.wrapping_add(1)) };
+        unsafe {
+            self.memory
+                .publish_word(Site::Stamp, offset, self.next.wrapping_add(1))
+        };
         self.position = end;
         self.next = after;
     }
@@ -206,8 +223,10 @@ impl<M: Memory> VariableWriter<M> {
 
     /// Records how far the ring is written.
     pub fn settle(&mut self) {
-        self.memory.publish(Site::Publish, Field::PublishedSequence, self.next);
-        self.memory.publish(Site::Publish, Field::Published, self.position);
+        self.memory
+            .publish(Site::Publish, Field::PublishedSequence, self.next);
+        self.memory
+            .publish(Site::Publish, Field::Published, self.position);
     }
 
     /// Enters the frame at `end` in the index, for each block that begins before or with it. A
@@ -240,7 +259,12 @@ pub struct VariableReader<M> {
 impl<M: Memory> VariableReader<M> {
     /// At the first message ever.
     pub fn new(memory: M, shape: Shape) -> Self {
-        VariableReader { memory, shape, next: shape.first, position: shape.first_position() }
+        VariableReader {
+            memory,
+            shape,
+            next: shape.first,
+            position: shape.first_position(),
+        }
     }
 
     /// The position of the next frame.
@@ -279,8 +303,12 @@ impl<M: Memory> VariableReader<M> {
     fn block(&self, start: u64) -> Result<Option<(u64, u64)>, Damage> {
         let word = entry(&self.shape, start);
         // SAFETY: an entry is in the index.
-        let (position, sequence) =
-            unsafe { (self.memory.index_word(word), self.memory.index_word(word + 1)) };
+        let (position, sequence) = unsafe {
+            (
+                self.memory.index_word(word),
+                self.memory.index_word(word + 1),
+            )
+        };
         // Partner: `Announce`. Had either word been of a later lap, then the announcement of a
         // frame behind this block's next incarnation would be seen.
         self.memory.fence(Site::Validate);
@@ -326,7 +354,12 @@ impl<M: Memory> VariableReader<M> {
     }
 
     fn at(&self, position: u64, next: u64) -> Self {
-        VariableReader { memory: self.memory.clone(), shape: self.shape, next, position }
+        VariableReader {
+            memory: self.memory.clone(),
+            shape: self.shape,
+            next,
+            position,
+        }
     }
 }
 
@@ -353,7 +386,11 @@ impl<M: Memory> Frames for VariableReader<M> {
             let stamp = unsafe { self.memory.word(offset) };
             if stamp != self.next.wrapping_add(1) {
                 // The front, or any word of a later lap. Partner: `Announce`.
-                return Ok(if self.intact() { Poll::Empty } else { Poll::Lapped });
+                return Ok(if self.intact() {
+                    Poll::Empty
+                } else {
+                    Poll::Lapped
+                });
             }
             // Partner: `Stamp`.
             self.memory.fence(Site::SeeStamp);
@@ -362,7 +399,10 @@ impl<M: Memory> Frames for VariableReader<M> {
             let (length, flags) = (word as u32 as usize, (word >> 32) as u32);
             // In bounds, so that it can be copied; whether it is true, validation tells.
             if flags == 0 && length <= self.shape.message && frame_bytes(length) <= room {
-                return Ok(Poll::Ready(Place { offset: offset + FRAME_HEADER, length }));
+                return Ok(Poll::Ready(Place {
+                    offset: offset + FRAME_HEADER,
+                    length,
+                }));
             }
             if !self.intact() {
                 return Ok(Poll::Lapped);
@@ -392,7 +432,9 @@ impl<M: Memory> Frames for VariableReader<M> {
             let from = self.retained().wrapping_add(self.shape.capacity / 8);
             // Partner: `Publish`. The index entries below `claimed`.
             self.memory.fence(Site::Join);
-            let Some((position, sequence)) = self.landing(from)? else { continue };
+            let Some((position, sequence)) = self.landing(from)? else {
+                continue;
+            };
             let lost = distance(sequence, self.next);
             if lost <= 0 || distance(position, self.position) <= 0 {
                 return Err(Damage("claimed went back"));
@@ -412,7 +454,11 @@ impl<M: Memory> Frames for VariableReader<M> {
         }
         // The producer laps faster than it can be followed: as of its last block, then.
         let sequence = self.memory.load(Field::PublishedSequence);
-        Ok(if distance(sequence, self.next) < 0 { self.next } else { sequence })
+        Ok(if distance(sequence, self.next) < 0 {
+            self.next
+        } else {
+            sequence
+        })
     }
 
     fn oldest(&self) -> Result<u64, Damage> {
@@ -429,7 +475,9 @@ impl<M: Memory> Frames for VariableReader<M> {
 
     fn seek(&mut self, sequence: u64) -> Result<Seek, Damage> {
         let mut probe = self.clone();
-        let Some((front, last)) = probe.walk()? else { return Ok(Seek::Again) };
+        let Some((front, last)) = probe.walk()? else {
+            return Ok(Seek::Again);
+        };
         if distance(sequence, last) > 0 {
             return Ok(Seek::Beyond);
         }
@@ -437,10 +485,14 @@ impl<M: Memory> Frames for VariableReader<M> {
         // Partner: `Publish`. The index entries below `claimed`.
         self.memory.fence(Site::Join);
         let mut low = self.block_from(from);
-        let Some(mut begin) = self.block(low)? else { return Ok(Seek::Again) };
+        let Some(mut begin) = self.block(low)? else {
+            return Ok(Seek::Again);
+        };
         if distance(sequence, begin.1) <= 0 {
             (self.position, self.next) = begin;
-            return Ok(Seek::Done { lost: distance(begin.1, sequence) as u64 });
+            return Ok(Seek::Done {
+                lost: distance(begin.1, sequence) as u64,
+            });
         }
         // The last block that begins with a frame not after the one wanted, by halves.
         let mut high = self.block_of(front);

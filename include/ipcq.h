@@ -1,0 +1,367 @@
+// ipcq: a queue between processes on one host, through shared memory.
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//
+// One process produces, any number of processes consume. Every consumer sees every message and keeps
+// its own position; it maps the queue read-only. No call on the hot path enters the kernel.
+//
+//   producer                                        consumer
+//
+//   ipcq_options o = IPCQ_OPTIONS_INIT;             ipcq_queue *q;
+//   o.message_size = sizeof(struct tick);           int rc = ipcq_open(&q, "ticks", IPCQ_CONSUMER, NULL);
+//   ipcq_queue *q;                                  struct tick t;
+//   int rc = ipcq_open(&q, "ticks",                 ipcq_info info;
+//                      IPCQ_PRODUCER, &o);          while ((rc = ipcq_pop_wait(q, &t, sizeof t, &info, -1)) >= 0)
+//   ...                                               use(&t, info.sequence, info.lost);
+//   rc = ipcq_push(q, &t, sizeof t);                // -EPIPE: the producer has closed
+//   ipcq_close(q);                                  ipcq_close(q);
+//
+// Link with: cc main.c $(pkg-config --cflags --libs ipcq)
+//
+// RETURN VALUES. Every function that can fail returns a negated errno, so strerror(-rc) is right, and
+// ipcq_errmsg() says in words which file, what failed and what to do. When a function fails, nothing
+// was pushed or consumed, and the handle is as before.
+//
+//   -EAGAIN     nothing to pop; a lossless queue is full    -EACCES    file permissions
+//   -EPIPE      closed by the producer, and drained         -ENOENT    no such queue
+//   -ETIMEDOUT  the time given has passed                   -EEXIST    it exists (IPCQ_EXCL)
+//   -EMSGSIZE   a message or buffer of the wrong size       -EBUSY     another live producer
+//   -ESTALE     overwritten while peeked at, or the queue   -EUSERS    too many consumers
+//               was replaced by another                     -ENOSPC    no room on the file system
+//   -EBADF      the wrong role: a consumer that pushes ...  -EINTR     a signal came while waiting
+//   -EINVAL     an argument, or another geometry            -ERANGE    beyond a shared memory's end
+//   -EBADMSG    not a queue, or damaged                     -E2BIG     options of a newer version
+//   -EPROTONOSUPPORT  another layout version                -ENOTRECOVERABLE  an internal error
+//   -EPROTOTYPE       another record schema                 and what open(2) and mmap(2) return
+//
+// NAMES. A name without '/' is the file /dev/shm/ipcq.NAME ($IPCQ_DIR/ipcq.NAME where that variable
+// is set); a name with '/' is a path on any file system. Beside it lie NAME.ctl and NAME.lock.
+//
+// THREADS. A handle is used by one thread at a time and may move between threads. Different handles
+// are independent. After fork(), a producer belongs to the parent: in the child it only returns
+// -EBADF, and closing it there does not close the queue.
+//
+// MEMORY. The library never frees what the caller passes, nor the reverse. Pointers to options are
+// not kept.
+
+
+#ifndef IPCQ_H
+#define IPCQ_H
+
+/* Generated from src/ffi by cbindgen; `make header` refreshes it. */
+
+#include <stddef.h>
+#include <stdint.h>
+
+// Initialisers: the size tells the library which version of a struct the caller was built with.
+#define IPCQ_OPTIONS_INIT { sizeof(ipcq_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define IPCQ_STATS_INIT { sizeof(ipcq_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+
+
+// Open as the producer: creates the queue where there is none, continues it where there is.
+#define IPCQ_PRODUCER 1
+
+// Open as a consumer.
+#define IPCQ_CONSUMER 2
+
+// Producer: fail with -EEXIST if the queue exists.
+#define IPCQ_EXCL 4
+
+// Producer: if what exists does not fit (other geometry or version, or damaged), put a new queue
+// in its place. Consumers of the old one drain it and then get -ESTALE.
+#define IPCQ_REPLACE 8
+
+// Consumer: never hold a producer back, even in a lossless queue, and lose messages instead. Needs
+// no write permission. For monitors.
+#define IPCQ_OBSERVER 16
+
+// Delivery: the oldest messages are overwritten; a consumer that is too slow loses them and is told
+// how many.
+#define IPCQ_LOSSY 0
+
+// Delivery: nothing is overwritten that an attached consumer has not consumed; a push meets -EAGAIN
+// instead.
+#define IPCQ_LOSSLESS 1
+
+// Start at the oldest message retained.
+#define IPCQ_OLDEST 0
+
+// Start at the last message pushed.
+#define IPCQ_NEWEST 1
+
+// Start after the last message pushed: only what comes.
+#define IPCQ_NEXT 2
+
+// Start at start_sequence; if that is not retained any more, what is missing counts as lost.
+#define IPCQ_AT 3
+
+// Log level: an internal error was caught.
+#define IPCQ_LOG_ERROR 1
+
+// Log level: something was not as it should be, and was repaired or replaced.
+#define IPCQ_LOG_WARNING 2
+
+// Log level: a queue was created, continued or closed.
+#define IPCQ_LOG_INFO 3
+
+// A producer or a consumer of one queue.
+typedef struct ipcq_queue ipcq_queue;
+
+// Shared memory by itself.
+typedef struct ipcq_shm ipcq_shm;
+
+// One field of a record.
+typedef struct {
+  const char *name;
+  // Bytes from the start of the record, and bytes of one element.
+  uint32_t offset;
+  uint32_t size;
+  // 'u' unsigned, 'i' signed, 'f' float, 'b' bool, 'S' bytes.
+  char kind;
+  // Elements; 1 if it is no array.
+  uint32_t count;
+} ipcq_field;
+
+// How to open a queue. Begin with IPCQ_OPTIONS_INIT; zero means the default everywhere. A
+// producer that finds the queue takes what is not given from it; what is given must fit.
+typedef struct {
+  // Set by IPCQ_OPTIONS_INIT.
+  uint32_t struct_size;
+  // Producer, creating: mode bits of the data file, set exactly; default 0600. Consumers need
+  // the read bit.
+  uint32_t permissions;
+  // Mode bits of the control file; default: those of the data file.
+  uint32_t control_permissions;
+  // Producer: messages (fixed) or bytes (variable) that the ring holds, rounded up to a power of
+  // two; default: a ring of about 4 MiB.
+  uint64_t capacity;
+  // Producer: bytes of every message, at most 1 GiB; 0: each has its own length, at most an
+  // eighth of the capacity.
+  uint32_t message_size;
+  // Producer: IPCQ_LOSSY or IPCQ_LOSSLESS.
+  uint32_t delivery;
+  // Producer: places for consumers, at most 4096; default 32.
+  uint32_t max_consumers;
+  // Producer, lossless: how many must be attached before anything may be overwritten.
+  uint32_t min_consumers;
+  // Record schema; must be NULL and 0 in this version.
+  const ipcq_field *fields;
+  uint32_t field_count;
+  // Consumer: IPCQ_OLDEST, IPCQ_NEWEST, IPCQ_NEXT or IPCQ_AT.
+  uint32_t start;
+  // Consumer: with IPCQ_AT, at most what was pushed.
+  uint64_t start_sequence;
+  // Consumer: nanoseconds to wait for the queue to appear; 0: none, negative: for ever.
+  int64_t open_timeout_ns;
+  // Consumer: shown to monitors; may be NULL.
+  const char *consumer_name;
+} ipcq_options;
+
+// About one popped message.
+typedef struct {
+  // Its number, from 0, in the order of pushing.
+  uint64_t sequence;
+  // Messages lost between the last one this consumer consumed and this one.
+  uint64_t lost;
+  // Bytes.
+  uint32_t length;
+  uint32_t reserved;
+} ipcq_info;
+
+// One message in place.
+typedef struct {
+  // The message, read-only, aligned to 8 bytes (16 in a variable queue).
+  const void *data;
+  // Its number, from 0, in the order of pushing.
+  uint64_t sequence;
+  // Messages lost between the last one this consumer consumed and this one.
+  uint64_t lost;
+  // Bytes.
+  uint32_t length;
+  uint32_t reserved;
+} ipcq_view;
+
+// Figures of a queue and of the handle that was asked. For a consumer, at every moment:
+// received + lost + lag = pushed - start sequence.
+typedef struct {
+  // Set by IPCQ_STATS_INIT.
+  uint32_t struct_size;
+  // IPCQ_PRODUCER or IPCQ_CONSUMER.
+  uint32_t role;
+  // Messages ever pushed, which is the sequence of the next one.
+  uint64_t pushed;
+  // Consumer: messages received, lost, and not yet either.
+  uint64_t received;
+  uint64_t lost;
+  uint64_t lag;
+  // The oldest sequence retained.
+  uint64_t oldest;
+  // As in the options.
+  uint64_t capacity;
+  uint32_t message_size;
+  uint32_t delivery;
+  // How often a producer has been attached.
+  uint32_t epoch;
+  // Consumers attached and known.
+  uint32_t consumers;
+  // Whether a producer is attached at this moment.
+  uint32_t producer_alive;
+  // Whether the producer has closed the queue.
+  uint32_t closed;
+} ipcq_stats;
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+// Opens a queue as its producer, IPCQ_PRODUCER (| IPCQ_EXCL | IPCQ_REPLACE), or as one of its
+// consumers, IPCQ_CONSUMER (| IPCQ_OBSERVER). `options` may be NULL: all defaults. The handle goes
+// to `*out`, which is NULL on failure.
+//
+// Errors: -EBUSY, -EEXIST, -EINVAL (also another geometry: the message names both), -ENOSPC,
+// -EACCES, -ENOENT (consumer, also when open_timeout_ns is over), -EBADMSG, -EPROTONOSUPPORT,
+// -E2BIG, -EINTR.
+int ipcq_open(ipcq_queue **out, const char *name, uint32_t flags, const ipcq_options *options);
+
+// Closes a handle; NULL is fine. A producer marks the queue closed: consumers drain it and then get
+// -EPIPE, until a producer opens it again.
+void ipcq_close(ipcq_queue *q);
+
+// Removes a queue's files. Handles that are open go on with it.
+//
+// Errors: -ENOENT, -EACCES.
+int ipcq_unlink(const char *name);
+
+// Pushes one message: of exactly message_size bytes in a fixed queue, of at most an eighth of the
+// capacity in a variable one. Never waits, makes no system call.
+//
+// Errors: -EMSGSIZE; -EAGAIN: lossless, and full; -EINVAL: a message is claimed; -EBADF.
+int ipcq_push(ipcq_queue *q, const void *data, size_t length);
+
+// Pushes `count` messages that lie `stride` bytes apart. In a fixed queue stride is at least
+// message_size; in a variable one, it is the length of each. Returns how many were pushed: all, or
+// in a lossless queue as many as there was room for.
+//
+// Errors: as ipcq_push; -EAGAIN if there was no room for the first.
+int64_t ipcq_push_many(ipcq_queue *q, const void *data, size_t stride, size_t count);
+
+// Makes room for one message of up to `length` bytes, to be written in place: `*slot` points to it,
+// aligned to 8 bytes (16 in a variable queue). End it with ipcq_commit or ipcq_abort. The room holds
+// an older message's bytes, which consumers have lost from here on.
+//
+// Errors: as ipcq_push.
+int ipcq_claim(ipcq_queue *q, size_t length, void **slot);
+
+// Publishes the message claimed, of which the first `length` bytes were written: in a fixed queue
+// message_size, in a variable one at most what was claimed.
+//
+// Errors: -EINVAL: none is claimed; -EMSGSIZE: the claim stands; -EBADF.
+int ipcq_commit(ipcq_queue *q, size_t length);
+
+// Gives the claim up; nothing was pushed.
+//
+// Errors: -EINVAL: none is claimed; -EBADF.
+int ipcq_abort(ipcq_queue *q);
+
+// Copies the next message into `buffer` and consumes it. Returns its length; `*info` (may be NULL)
+// is about it. Makes no system call.
+//
+// Errors: -EAGAIN: none yet; -EPIPE: the producer has closed and all is consumed (a producer may
+// open the queue again); -EMSGSIZE: the buffer is smaller than info->length, nothing is consumed;
+// -ESTALE: the queue was replaced; -EBADMSG; -EBADF.
+int64_t ipcq_pop(ipcq_queue *q, void *buffer, size_t size, ipcq_info *info);
+
+// Copies up to `count` messages out, each `stride` bytes after the last, and consumes them. Returns
+// how many; `*info` (may be NULL) is about the first, and info->lost counts what was lost before it.
+// They follow each other without a gap: a batch ends where messages were lost, and in a variable
+// queue where the length changes, so that info->length is that of all.
+//
+// Errors: as ipcq_pop, for the first message.
+int64_t ipcq_pop_many(ipcq_queue *q, void *buffer, size_t stride, size_t count, ipcq_info *info);
+
+// Gives the next message in place, without a copy, until ipcq_release. Nothing is consumed before.
+// In a lossless queue the bytes cannot change until then. In a lossy one they may be overwritten at
+// any time, which ipcq_release tells: until then, compute but do not act. Any other ipcq_pop or
+// ipcq_peek ends the look.
+//
+// Errors: as ipcq_pop.
+int ipcq_peek(ipcq_queue *q, ipcq_view *view);
+
+// Consumes the message peeked at.
+//
+// Errors: -ESTALE: it was overwritten meanwhile. Discard what was computed from it; it counts as
+// lost in the next info. -EINVAL: the view is not of the message being peeked at.
+int ipcq_release(ipcq_queue *q, const ipcq_view *view);
+
+// Goes to a sequence, at most the one pushed next. One that is not retained any more becomes the
+// oldest that is, and what lies between counts as lost. The counts in the stats begin anew.
+//
+// Errors: -EINVAL: it lies beyond what was pushed; -EBADMSG; -EBADF.
+int ipcq_seek(ipcq_queue *q, uint64_t sequence);
+
+// Fills `*stats` with the figures of the queue and this handle. Begin with IPCQ_STATS_INIT.
+//
+// Errors: -EINVAL: struct_size is 0; -EBADMSG.
+int ipcq_get_stats(const ipcq_queue *q, ipcq_stats *stats);
+
+// This thread's last error in words: which file, what failed, what to do. Valid until its next call
+// of a function of this library. Never NULL.
+const char *ipcq_errmsg(void);
+
+// What a return value means in general. Never NULL.
+const char *ipcq_strerror(int rc);
+
+// The version of the library that runs, "major.minor.patch".
+const char *ipcq_version(void);
+
+// The same as a number: major * 10000 + minor * 100 + patch.
+uint32_t ipcq_version_number(void);
+
+// Has `fn` called with what goes on in the whole process (queues opened, continued after a crash,
+// repaired): a level (IPCQ_LOG_ERROR, _WARNING, _INFO), a text, and `user`. NULL ends it. It may be
+// called from any thread that calls the library, never on push and pop; it must not call it back.
+void ipcq_set_log(void (*fn)(int level, const char *message, void *user), void *user);
+
+// Creates `size` bytes of shared memory to write, with their space reserved; zero at first.
+// `permissions` are the mode bits of the file, 0 for 0600. One that exists with this size is
+// continued, its content kept.
+//
+// Errors: -EBUSY: another writer lives; -EINVAL: it exists with another size; -ENOSPC; -EACCES.
+int ipcq_shm_create(ipcq_shm **out, const char *name, size_t size, uint32_t permissions);
+
+// Opens shared memory to read; it is mapped read-only.
+//
+// Errors: -ENOENT, -EACCES, -EBADMSG.
+int ipcq_shm_open(ipcq_shm **out, const char *name);
+
+// Copies bytes in. Readers may see any part of them at any time.
+//
+// Errors: -EBADF: a reader's handle; -ERANGE: beyond the end. Nothing is written then.
+int ipcq_shm_write(ipcq_shm *shm, size_t offset, const void *data, size_t length);
+
+// Copies bytes out.
+//
+// Errors: -ERANGE: beyond the end.
+int ipcq_shm_read(const ipcq_shm *shm, size_t offset, void *buffer, size_t length);
+
+// The first byte, to write; NULL for a reader.
+void *ipcq_shm_data(ipcq_shm *shm);
+
+// The first byte, to read.
+const void *ipcq_shm_cdata(const ipcq_shm *shm);
+
+// Its size in bytes; 0 for NULL.
+size_t ipcq_shm_size(const ipcq_shm *shm);
+
+// Closes a handle; NULL is fine. The memory stays until it is unlinked.
+void ipcq_shm_close(ipcq_shm *shm);
+
+// Removes its name. Handles that are open go on with it.
+//
+// Errors: -ENOENT, -EACCES.
+int ipcq_shm_unlink(const char *name);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* IPCQ_H */

@@ -1,0 +1,139 @@
+//! Opening, closing, removing.
+
+use super::support::{guard, name, out, sized, Role};
+use super::types::*;
+use crate::error::{Error, Result};
+use crate::{Consumer, Delivery, Producer, Start};
+use std::ffi::{c_char, c_int, CStr};
+use std::time::Duration;
+
+/// Opens a queue as its producer, IPCQ_PRODUCER (| IPCQ_EXCL | IPCQ_REPLACE), or as one of its
+/// consumers, IPCQ_CONSUMER (| IPCQ_OBSERVER). `options` may be NULL: all defaults. The handle goes
+/// to `*out`, which is NULL on failure.
+///
+/// Errors: -EBUSY, -EEXIST, -EINVAL (also another geometry: the message names both), -ENOSPC,
+/// -EACCES, -ENOENT (consumer, also when open_timeout_ns is over), -EBADMSG, -EPROTONOSUPPORT,
+/// -E2BIG, -EINTR.
+#[no_mangle]
+pub unsafe extern "C" fn ipcq_open(
+    out: *mut *mut ipcq_queue,
+    name: *const c_char,
+    flags: u32,
+    options: *const ipcq_options,
+) -> c_int {
+    guard(|| {
+        // SAFETY: valid or NULL, says the caller; likewise below.
+        let out = unsafe { self::out(out, "the place for the handle") }?;
+        *out = std::ptr::null_mut();
+        // SAFETY: as above.
+        let name = unsafe { self::name(name) }?;
+        // SAFETY: as above; the options are plain data.
+        let options = unsafe { sized(options, "ipcq_options") }?;
+        let role = if flags & !(IPCQ_EXCL | IPCQ_REPLACE) == IPCQ_PRODUCER {
+            Role::Producer(open_producer(name, flags, options)?)
+        } else if flags & !IPCQ_OBSERVER == IPCQ_CONSUMER {
+            // SAFETY: the options' pointers are valid, says the caller.
+            Role::Consumer(unsafe { open_consumer(name, flags, options) }?)
+        } else {
+            return Err(Error::Invalid(
+                format!(
+                    "flags {flags:#x}: IPCQ_PRODUCER (| IPCQ_EXCL | IPCQ_REPLACE) or \
+                     IPCQ_CONSUMER (| IPCQ_OBSERVER)"
+                )
+                .into(),
+            ));
+        };
+        *out = Box::into_raw(Box::new(ipcq_queue { role }));
+        Ok(0)
+    })
+}
+
+fn open_producer(
+    name: &std::ffi::OsStr,
+    flags: u32,
+    options: Option<ipcq_options>,
+) -> Result<Producer> {
+    let mut builder = Producer::options()
+        .exclusive(flags & IPCQ_EXCL != 0)
+        .replace(flags & IPCQ_REPLACE != 0);
+    if let Some(o) = options {
+        if !o.fields.is_null() || o.field_count != 0 {
+            return Err(Error::Invalid(
+                "fields must be NULL and field_count 0 in this version".into(),
+            ));
+        }
+        builder = builder
+            .permissions(o.permissions)
+            .control_permissions(o.control_permissions)
+            .capacity(o.capacity)
+            .message_size(o.message_size)
+            .delivery(match o.delivery {
+                IPCQ_LOSSY => Delivery::Lossy,
+                IPCQ_LOSSLESS => Delivery::Lossless,
+                n => return Err(Error::Invalid(format!("delivery {n}").into())),
+            })
+            .max_consumers(o.max_consumers)
+            .min_consumers(o.min_consumers);
+    }
+    builder.open(name)
+}
+
+/// # Safety
+/// The pointers in `options` are valid or NULL.
+unsafe fn open_consumer(
+    name: &std::ffi::OsStr,
+    flags: u32,
+    options: Option<ipcq_options>,
+) -> Result<Consumer> {
+    let mut builder = Consumer::options().observer(flags & IPCQ_OBSERVER != 0);
+    if let Some(o) = options {
+        if !o.fields.is_null() || o.field_count != 0 {
+            return Err(Error::Invalid(
+                "fields must be NULL and field_count 0 in this version".into(),
+            ));
+        }
+        builder = builder
+            .start(match o.start {
+                IPCQ_OLDEST => Start::Oldest,
+                IPCQ_NEWEST => Start::Newest,
+                IPCQ_NEXT => Start::Next,
+                IPCQ_AT => Start::At(o.start_sequence),
+                n => return Err(Error::Invalid(format!("start {n}").into())),
+            })
+            .open_timeout(match u64::try_from(o.open_timeout_ns) {
+                Ok(time) => Duration::from_nanos(time),
+                Err(_) => Duration::MAX,
+            });
+        if !o.consumer_name.is_null() {
+            // SAFETY: a string, says the caller.
+            let text = unsafe { CStr::from_ptr(o.consumer_name) };
+            builder = builder.name(text.to_string_lossy());
+        }
+    }
+    builder.open(name)
+}
+
+/// Closes a handle; NULL is fine. A producer marks the queue closed: consumers drain it and then get
+/// -EPIPE, until a producer opens it again.
+#[no_mangle]
+pub unsafe extern "C" fn ipcq_close(q: *mut ipcq_queue) {
+    guard(|| {
+        if !q.is_null() {
+            // SAFETY: from `ipcq_open`, and not used again, says the caller.
+            drop(unsafe { Box::from_raw(q) });
+        }
+        Ok(0)
+    });
+}
+
+/// Removes a queue's files. Handles that are open go on with it.
+///
+/// Errors: -ENOENT, -EACCES.
+#[no_mangle]
+pub unsafe extern "C" fn ipcq_unlink(name: *const c_char) -> c_int {
+    guard(|| {
+        // SAFETY: a string or NULL, says the caller.
+        crate::unlink(unsafe { self::name(name) }?)?;
+        Ok(0)
+    })
+}

@@ -1,0 +1,87 @@
+//! The producer's functions.
+
+use super::support::{bytes, guard, out, producer};
+use super::types::ipcq_queue;
+use std::ffi::{c_int, c_void};
+
+/// Pushes one message: of exactly message_size bytes in a fixed queue, of at most an eighth of the
+/// capacity in a variable one. Never waits, makes no system call.
+///
+/// Errors: -EMSGSIZE; -EAGAIN: lossless, and full; -EINVAL: a message is claimed; -EBADF.
+#[no_mangle]
+pub unsafe extern "C" fn ipcq_push(
+    q: *mut ipcq_queue,
+    data: *const c_void,
+    length: usize,
+) -> c_int {
+    guard(|| {
+        let data = bytes(data, length, "the message")?;
+        // SAFETY: a handle, and `length` readable bytes, says the caller.
+        unsafe { producer(q)?.push_raw(data, length) }?;
+        Ok(0)
+    })
+}
+
+/// Pushes `count` messages that lie `stride` bytes apart. In a fixed queue stride is at least
+/// message_size; in a variable one, it is the length of each. Returns how many were pushed: all, or
+/// in a lossless queue as many as there was room for.
+///
+/// Errors: as ipcq_push; -EAGAIN if there was no room for the first.
+#[no_mangle]
+pub unsafe extern "C" fn ipcq_push_many(
+    q: *mut ipcq_queue,
+    data: *const c_void,
+    stride: usize,
+    count: usize,
+) -> i64 {
+    guard(|| {
+        let data = bytes(data, stride.saturating_mul(count), "the messages")?;
+        // SAFETY: a handle, and so many readable messages, says the caller.
+        let pushed = unsafe { producer(q)?.push_many_raw(data, stride, count) }?;
+        Ok(pushed as i64)
+    })
+}
+
+/// Makes room for one message of up to `length` bytes, to be written in place: `*slot` points to it,
+/// aligned to 8 bytes (16 in a variable queue). End it with ipcq_commit or ipcq_abort. The room holds
+/// an older message's bytes, which consumers have lost from here on.
+///
+/// Errors: as ipcq_push.
+#[no_mangle]
+pub unsafe extern "C" fn ipcq_claim(
+    q: *mut ipcq_queue,
+    length: usize,
+    slot: *mut *mut c_void,
+) -> c_int {
+    guard(|| {
+        // SAFETY: valid or NULL, and a handle, says the caller.
+        let (slot, producer) = unsafe { (out(slot, "the place for the pointer")?, producer(q)?) };
+        *slot = producer.claim_raw(length)?.cast();
+        Ok(0)
+    })
+}
+
+/// Publishes the message claimed, of which the first `length` bytes were written: in a fixed queue
+/// message_size, in a variable one at most what was claimed.
+///
+/// Errors: -EINVAL: none is claimed; -EMSGSIZE: the claim stands; -EBADF.
+#[no_mangle]
+pub unsafe extern "C" fn ipcq_commit(q: *mut ipcq_queue, length: usize) -> c_int {
+    guard(|| {
+        // SAFETY: a handle, says the caller.
+        unsafe { producer(q) }?.commit_raw(length)?;
+        Ok(0)
+    })
+}
+
+/// Gives the claim up; nothing was pushed.
+///
+/// Errors: -EINVAL: none is claimed; -EBADF.
+#[no_mangle]
+pub unsafe extern "C" fn ipcq_abort(q: *mut ipcq_queue) -> c_int {
+    guard(|| {
+        // SAFETY: a handle, says the caller.
+        unsafe { producer(q) }?.abort_raw()?;
+        Ok(0)
+    })
+}

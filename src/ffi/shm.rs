@@ -1,0 +1,145 @@
+//! Shared memory by itself.
+
+use super::support::{bytes, guard, name, out};
+use super::types::ipcq_shm;
+use crate::error::{Error, Result};
+use crate::SharedMem;
+use std::ffi::{c_char, c_int, c_void};
+
+/// # Safety
+/// `shm` is NULL or a handle that nobody else uses.
+unsafe fn memory<'a>(shm: *mut ipcq_shm) -> Result<&'a mut SharedMem> {
+    // SAFETY: the caller's promise.
+    match unsafe { shm.as_mut() } {
+        Some(shm) => Ok(&mut shm.shm),
+        None => Err(Error::Invalid("the shared memory is NULL".into())),
+    }
+}
+
+fn give(shm: SharedMem) -> *mut ipcq_shm {
+    Box::into_raw(Box::new(ipcq_shm { shm }))
+}
+
+/// Creates `size` bytes of shared memory to write, with their space reserved; zero at first.
+/// `permissions` are the mode bits of the file, 0 for 0600. One that exists with this size is
+/// continued, its content kept.
+///
+/// Errors: -EBUSY: another writer lives; -EINVAL: it exists with another size; -ENOSPC; -EACCES.
+#[no_mangle]
+pub unsafe extern "C" fn ipcq_shm_create(
+    out: *mut *mut ipcq_shm,
+    name: *const c_char,
+    size: usize,
+    permissions: u32,
+) -> c_int {
+    guard(|| {
+        // SAFETY: valid or NULL, says the caller.
+        let out = unsafe { self::out(out, "the place for the handle") }?;
+        *out = std::ptr::null_mut();
+        // SAFETY: a string or NULL, says the caller.
+        *out = give(SharedMem::create(
+            unsafe { self::name(name) }?,
+            size,
+            permissions,
+        )?);
+        Ok(0)
+    })
+}
+
+/// Opens shared memory to read; it is mapped read-only.
+///
+/// Errors: -ENOENT, -EACCES, -EBADMSG.
+#[no_mangle]
+pub unsafe extern "C" fn ipcq_shm_open(out: *mut *mut ipcq_shm, name: *const c_char) -> c_int {
+    guard(|| {
+        // SAFETY: valid or NULL, says the caller.
+        let out = unsafe { self::out(out, "the place for the handle") }?;
+        *out = std::ptr::null_mut();
+        // SAFETY: a string or NULL, says the caller.
+        *out = give(SharedMem::open(unsafe { self::name(name) }?)?);
+        Ok(0)
+    })
+}
+
+/// Copies bytes in. Readers may see any part of them at any time.
+///
+/// Errors: -EBADF: a reader's handle; -ERANGE: beyond the end. Nothing is written then.
+#[no_mangle]
+pub unsafe extern "C" fn ipcq_shm_write(
+    shm: *mut ipcq_shm,
+    offset: usize,
+    data: *const c_void,
+    length: usize,
+) -> c_int {
+    guard(|| {
+        let data = bytes(data, length, "the data")?;
+        // SAFETY: a handle, and `length` readable bytes, says the caller.
+        unsafe { memory(shm)?.write_raw(offset, data, length) }?;
+        Ok(0)
+    })
+}
+
+/// Copies bytes out.
+///
+/// Errors: -ERANGE: beyond the end.
+#[no_mangle]
+pub unsafe extern "C" fn ipcq_shm_read(
+    shm: *const ipcq_shm,
+    offset: usize,
+    buffer: *mut c_void,
+    length: usize,
+) -> c_int {
+    guard(|| {
+        let buffer = bytes(buffer, length, "the buffer")?;
+        // SAFETY: a handle, and `length` writable bytes, says the caller.
+        unsafe { memory(shm.cast_mut())?.read_raw(offset, buffer, length) }?;
+        Ok(0)
+    })
+}
+
+/// The first byte, to write; NULL for a reader.
+#[no_mangle]
+pub unsafe extern "C" fn ipcq_shm_data(shm: *mut ipcq_shm) -> *mut c_void {
+    // SAFETY: a handle or NULL, says the caller.
+    let data = unsafe { memory(shm) }.ok().and_then(SharedMem::as_mut_ptr);
+    data.map_or(std::ptr::null_mut(), |data| data.cast())
+}
+
+/// The first byte, to read.
+#[no_mangle]
+pub unsafe extern "C" fn ipcq_shm_cdata(shm: *const ipcq_shm) -> *const c_void {
+    // SAFETY: a handle or NULL, says the caller.
+    let shm = unsafe { memory(shm.cast_mut()) };
+    shm.map_or(std::ptr::null(), |shm| shm.as_ptr().cast())
+}
+
+/// Its size in bytes; 0 for NULL.
+#[no_mangle]
+pub unsafe extern "C" fn ipcq_shm_size(shm: *const ipcq_shm) -> usize {
+    // SAFETY: a handle or NULL, says the caller.
+    unsafe { memory(shm.cast_mut()) }.map_or(0, |shm| shm.size())
+}
+
+/// Closes a handle; NULL is fine. The memory stays until it is unlinked.
+#[no_mangle]
+pub unsafe extern "C" fn ipcq_shm_close(shm: *mut ipcq_shm) {
+    guard(|| {
+        if !shm.is_null() {
+            // SAFETY: from this file, and not used again, says the caller.
+            drop(unsafe { Box::from_raw(shm) });
+        }
+        Ok(0)
+    });
+}
+
+/// Removes its name. Handles that are open go on with it.
+///
+/// Errors: -ENOENT, -EACCES.
+#[no_mangle]
+pub unsafe extern "C" fn ipcq_shm_unlink(name: *const c_char) -> c_int {
+    guard(|| {
+        // SAFETY: a string or NULL, says the caller.
+        SharedMem::unlink(unsafe { self::name(name) }?)?;
+        Ok(0)
+    })
+}

@@ -1,0 +1,115 @@
+//! Statistics, messages, versions, the log.
+
+use super::support::{guard, last_message, sized, Role};
+use super::types::*;
+use crate::error::Error;
+use std::ffi::{c_char, c_int, c_void};
+
+/// Fills `*stats` with the figures of the queue and this handle. Begin with IPCQ_STATS_INIT.
+///
+/// Errors: -EINVAL: struct_size is 0; -EBADMSG.
+#[no_mangle]
+pub unsafe extern "C" fn ipcq_get_stats(q: *const ipcq_queue, stats: *mut ipcq_stats) -> c_int {
+    guard(|| {
+        // SAFETY: a handle or NULL, says the caller; likewise below.
+        let q = unsafe { q.as_ref() };
+        let q = q.ok_or_else(|| Error::Invalid("the queue is NULL".into()))?;
+        // SAFETY: as above; the stats are plain data.
+        let known = unsafe { sized(stats, "ipcq_stats") }?;
+        let known = known.ok_or_else(|| Error::Invalid("the stats are NULL".into()))?;
+        let (role, s) = match &q.role {
+            Role::Producer(producer) => (IPCQ_PRODUCER, producer.stats()?),
+            Role::Consumer(consumer) => (IPCQ_CONSUMER, consumer.stats()?),
+        };
+        let filled = ipcq_stats {
+            struct_size: known.struct_size,
+            role,
+            pushed: s.pushed,
+            received: s.received,
+            lost: s.lost,
+            lag: s.lag,
+            oldest: s.oldest,
+            capacity: s.capacity,
+            message_size: s.message_size,
+            delivery: s.delivery as u32,
+            epoch: s.epoch,
+            consumers: s.consumers,
+            producer_alive: s.producer_alive.into(),
+            closed: s.closed.into(),
+        };
+        let bytes = (known.struct_size as usize).min(size_of::<ipcq_stats>());
+        // SAFETY: the caller's struct has that many bytes.
+        unsafe {
+            stats
+                .cast::<u8>()
+                .copy_from_nonoverlapping((&raw const filled).cast(), bytes)
+        };
+        Ok(0)
+    })
+}
+
+/// This thread's last error in words: which file, what failed, what to do. Valid until its next call
+/// of a function of this library. Never NULL.
+#[no_mangle]
+pub extern "C" fn ipcq_errmsg() -> *const c_char {
+    last_message()
+}
+
+/// What a return value means in general. Never NULL.
+#[no_mangle]
+pub extern "C" fn ipcq_strerror(rc: c_int) -> *const c_char {
+    match rc.wrapping_neg() {
+        ..=0 => c"no error",
+        libc::ENOENT => c"no such queue",
+        libc::EEXIST => c"the queue exists",
+        libc::EACCES => c"permission denied",
+        libc::EBUSY => c"another live producer holds the queue",
+        libc::EBADF => c"the handle has another role",
+        libc::EINVAL => c"invalid argument, or another geometry",
+        libc::EMSGSIZE => c"wrong message or buffer size",
+        libc::EAGAIN => c"no message, or no room",
+        libc::ETIMEDOUT => c"timed out",
+        libc::EPIPE => c"closed by the producer and drained",
+        libc::ESTALE => c"overwritten while looked at, or the queue was replaced",
+        libc::EBADMSG => c"not a queue, or damaged",
+        libc::EPROTONOSUPPORT => c"another layout version",
+        libc::EPROTOTYPE => c"another record schema",
+        libc::EUSERS => c"too many consumers",
+        libc::ENOSPC => c"no room on the file system",
+        libc::E2BIG => c"options of a newer version",
+        libc::ERANGE => c"beyond the end of the shared memory",
+        libc::EINTR => c"interrupted by a signal",
+        libc::ENOTRECOVERABLE => c"internal error",
+        _ => c"error of the operating system: see strerror(-rc)",
+    }
+    .as_ptr()
+}
+
+/// The version of the library that runs, "major.minor.patch".
+#[no_mangle]
+pub extern "C" fn ipcq_version() -> *const c_char {
+    concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()
+}
+
+/// The same as a number: major * 10000 + minor * 100 + patch.
+#[no_mangle]
+pub extern "C" fn ipcq_version_number() -> u32 {
+    let part = |text: &str| text.parse::<u32>().unwrap_or(0);
+    part(env!("CARGO_PKG_VERSION_MAJOR")) * 10000
+        + part(env!("CARGO_PKG_VERSION_MINOR")) * 100
+        + part(env!("CARGO_PKG_VERSION_PATCH"))
+}
+
+/// Has `fn` called with what goes on in the whole process (queues opened, continued after a crash,
+/// repaired): a level (IPCQ_LOG_ERROR, _WARNING, _INFO), a text, and `user`. NULL ends it. It may be
+/// called from any thread that calls the library, never on push and pop; it must not call it back.
+#[no_mangle]
+pub extern "C" fn ipcq_set_log(
+    r#fn: Option<unsafe extern "C" fn(level: c_int, message: *const c_char, user: *mut c_void)>,
+    user: *mut c_void,
+) {
+    guard(|| {
+        crate::log::set_c(r#fn, user);
+        Ok(0)
+    });
+}

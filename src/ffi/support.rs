@@ -1,0 +1,212 @@
+//! What the functions here share: the panic boundary, the error text, the checks of arguments.
+
+use super::types::ipcq_queue;
+use crate::error::{Error, Result};
+use crate::{Consumer, Producer};
+use std::cell::{Cell, RefCell};
+use std::ffi::{c_char, CStr, CString, OsStr};
+use std::os::unix::ffi::OsStrExt;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+
+/// What a handle is.
+pub(super) enum Role {
+    Producer(Producer),
+    Consumer(Consumer),
+}
+
+thread_local! {
+    /// The text of this thread's last error: a constant, or the one below.
+    static MESSAGE: Cell<*const c_char> = const { Cell::new(c"".as_ptr()) };
+    static OWNED: RefCell<Option<CString>> = const { RefCell::new(None) };
+}
+
+/// The text of this thread's last error.
+pub(super) fn last_message() -> *const c_char {
+    MESSAGE.try_with(Cell::get).unwrap_or(c"".as_ptr())
+}
+
+/// Keeps the error's text and gives its code.
+pub(super) fn fail(error: &Error) -> i32 {
+    // The outcomes of ordinary operation cost no allocation.
+    let constant = match error {
+        Error::Empty => Some(c"the queue has no new message"),
+        Error::Full => Some(c"the queue is full: an attached consumer has not caught up"),
+        Error::TimedOut => Some(c"timed out"),
+        Error::Closed => Some(c"the producer has closed the queue, and it is drained"),
+        _ => None,
+    };
+    match constant {
+        Some(text) => set_message(text),
+        None => set_owned(&error.to_string()),
+    }
+    error.code()
+}
+
+fn set_message(text: &'static CStr) {
+    let _ = MESSAGE.try_with(|m| m.set(text.as_ptr()));
+}
+
+#[cold]
+fn set_owned(text: &str) {
+    let text = CString::new(text.replace('\0', "\\0")).unwrap_or_default();
+    let _ = OWNED.try_with(|owned| {
+        if let Ok(mut owned) = owned.try_borrow_mut() {
+            let text = owned.insert(text);
+            let _ = MESSAGE.try_with(|m| m.set(text.as_ptr()));
+        }
+    });
+}
+
+/// What a function of the C interface returns: a count, or a negated errno.
+pub(super) trait Code {
+    fn of(code: i32) -> Self;
+}
+
+impl Code for i32 {
+    fn of(code: i32) -> i32 {
+        code
+    }
+}
+
+impl Code for i64 {
+    fn of(code: i32) -> i64 {
+        code.into()
+    }
+}
+
+/// Runs the body of a function of the C interface. No panic leaves it.
+#[inline(always)]
+pub(super) fn guard<T: Code>(body: impl FnOnce() -> Result<T>) -> T {
+    match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(Ok(value)) => value,
+        Ok(Err(error)) => T::of(fail(&error)),
+        Err(panic) => T::of(caught(&*panic)),
+    }
+}
+
+#[cold]
+fn caught(panic: &(dyn std::any::Any + Send)) -> i32 {
+    let what = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("unknown");
+    let text = format!("internal error, please report it: {what}");
+    crate::log::say(crate::log::Level::Error, || text.clone());
+    fail(&Error::Internal(text.into()))
+}
+
+#[cold]
+fn null(what: &str) -> Error {
+    Error::Invalid(format!("{what} is NULL").into())
+}
+
+#[cold]
+fn wrong_role(needed: &str) -> Error {
+    Error::WrongRole(format!("this handle is no {needed}: a handle has one role for life").into())
+}
+
+/// # Safety
+/// `q` is NULL or a handle from `ipcq_open` that nobody else uses.
+#[inline(always)]
+pub(super) unsafe fn producer<'a>(q: *mut ipcq_queue) -> Result<&'a mut Producer> {
+    // SAFETY: the caller's promise.
+    match unsafe { q.as_mut() } {
+        Some(ipcq_queue {
+            role: Role::Producer(producer),
+        }) => Ok(producer),
+        Some(_) => Err(wrong_role("producer")),
+        None => Err(null("the queue")),
+    }
+}
+
+/// # Safety
+/// As [`producer`].
+#[inline(always)]
+pub(super) unsafe fn consumer<'a>(q: *mut ipcq_queue) -> Result<&'a mut Consumer> {
+    // SAFETY: the caller's promise.
+    match unsafe { q.as_mut() } {
+        Some(ipcq_queue {
+            role: Role::Consumer(consumer),
+        }) => Ok(consumer),
+        Some(_) => Err(wrong_role("consumer")),
+        None => Err(null("the queue")),
+    }
+}
+
+/// A pointer to bytes, which may be NULL only if there are none.
+#[inline(always)]
+pub(super) fn bytes<T>(pointer: *const T, length: usize, what: &str) -> Result<*mut u8> {
+    if pointer.is_null() && length != 0 {
+        return Err(null(what));
+    }
+    // A null pointer is not even allowed for zero bytes in the copies underneath.
+    Ok(if length == 0 {
+        std::ptr::NonNull::dangling().as_ptr()
+    } else {
+        pointer.cast_mut().cast()
+    })
+}
+
+/// A pointer that must not be NULL.
+///
+/// # Safety
+/// It is NULL or valid to write.
+#[inline(always)]
+pub(super) unsafe fn out<'a, T>(pointer: *mut T, what: &str) -> Result<&'a mut T> {
+    // SAFETY: the caller's promise.
+    unsafe { pointer.as_mut() }.ok_or_else(|| null(what))
+}
+
+/// # Safety
+/// `name` is NULL or a string.
+pub(super) unsafe fn name<'a>(name: *const c_char) -> Result<&'a OsStr> {
+    if name.is_null() {
+        return Err(null("the name"));
+    }
+    // SAFETY: the caller's promise.
+    Ok(OsStr::from_bytes(
+        unsafe { CStr::from_ptr(name) }.to_bytes(),
+    ))
+}
+
+/// Copies a struct that begins with its size as the caller knows it. What the caller does not
+/// know is zero; what this library does not know must be.
+///
+/// # Safety
+/// `from` is NULL or valid for as many bytes as its first four say. `T` is plain data for which
+/// zero is valid, and begins with that size.
+pub(super) unsafe fn sized<T: Copy>(from: *const T, what: &str) -> Result<Option<T>> {
+    if from.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: the caller's promise.
+    let size = unsafe { from.cast::<u32>().read() } as usize;
+    if size < size_of::<u32>() {
+        return Err(Error::Invalid(
+            format!("{what}: struct_size is {size}: begin with its _INIT macro").into(),
+        ));
+    }
+    let known = size.min(size_of::<T>());
+    // SAFETY: both sides have the bytes that are copied, and zero is valid for the others.
+    let copy = unsafe {
+        let mut copy: T = std::mem::zeroed();
+        (&raw mut copy)
+            .cast::<u8>()
+            .copy_from_nonoverlapping(from.cast(), known);
+        copy
+    };
+    for i in known..size {
+        // SAFETY: the struct is that long, says the caller.
+        if unsafe { from.cast::<u8>().add(i).read() } != 0 {
+            return Err(Error::TooBig(
+                format!(
+                    "{what}: it sets what version {} of ipcq does not know",
+                    crate::VERSION
+                )
+                .into(),
+            ));
+        }
+    }
+    Ok(Some(copy))
+}

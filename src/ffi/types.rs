@@ -1,0 +1,162 @@
+//! Constants and structs.
+
+// A name that says it all needs no more; what is only for C callers is not used here.
+#![allow(missing_docs, dead_code)]
+
+use std::ffi::{c_char, c_void};
+
+/// Open as the producer: creates the queue where there is none, continues it where there is.
+pub const IPCQ_PRODUCER: u32 = 1;
+/// Open as a consumer.
+pub const IPCQ_CONSUMER: u32 = 2;
+/// Producer: fail with -EEXIST if the queue exists.
+pub const IPCQ_EXCL: u32 = 4;
+/// Producer: if what exists does not fit (other geometry or version, or damaged), put a new queue
+/// in its place. Consumers of the old one drain it and then get -ESTALE.
+pub const IPCQ_REPLACE: u32 = 8;
+/// Consumer: never hold a producer back, even in a lossless queue, and lose messages instead. Needs
+/// no write permission. For monitors.
+pub const IPCQ_OBSERVER: u32 = 16;
+
+/// Delivery: the oldest messages are overwritten; a consumer that is too slow loses them and is told
+/// how many.
+pub const IPCQ_LOSSY: u32 = 0;
+/// Delivery: nothing is overwritten that an attached consumer has not consumed; a push meets -EAGAIN
+/// instead.
+pub const IPCQ_LOSSLESS: u32 = 1;
+
+/// Start at the oldest message retained.
+pub const IPCQ_OLDEST: u32 = 0;
+/// Start at the last message pushed.
+pub const IPCQ_NEWEST: u32 = 1;
+/// Start after the last message pushed: only what comes.
+pub const IPCQ_NEXT: u32 = 2;
+/// Start at start_sequence; if that is not retained any more, what is missing counts as lost.
+pub const IPCQ_AT: u32 = 3;
+
+/// Log level: an internal error was caught.
+pub const IPCQ_LOG_ERROR: i32 = 1;
+/// Log level: something was not as it should be, and was repaired or replaced.
+pub const IPCQ_LOG_WARNING: i32 = 2;
+/// Log level: a queue was created, continued or closed.
+pub const IPCQ_LOG_INFO: i32 = 3;
+
+/// A producer or a consumer of one queue.
+pub struct ipcq_queue {
+    pub(super) role: super::support::Role,
+}
+
+/// Shared memory by itself.
+pub struct ipcq_shm {
+    pub(super) shm: crate::SharedMem,
+}
+
+/// About one popped message.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct ipcq_info {
+    /// Its number, from 0, in the order of pushing.
+    pub sequence: u64,
+    /// Messages lost between the last one this consumer consumed and this one.
+    pub lost: u64,
+    /// Bytes.
+    pub length: u32,
+    pub reserved: u32,
+}
+
+/// One message in place.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ipcq_view {
+    /// The message, read-only, aligned to 8 bytes (16 in a variable queue).
+    pub data: *const c_void,
+    /// Its number, from 0, in the order of pushing.
+    pub sequence: u64,
+    /// Messages lost between the last one this consumer consumed and this one.
+    pub lost: u64,
+    /// Bytes.
+    pub length: u32,
+    pub reserved: u32,
+}
+
+/// Figures of a queue and of the handle that was asked. For a consumer, at every moment:
+/// received + lost + lag = pushed - start sequence.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ipcq_stats {
+    /// Set by IPCQ_STATS_INIT.
+    pub struct_size: u32,
+    /// IPCQ_PRODUCER or IPCQ_CONSUMER.
+    pub role: u32,
+    /// Messages ever pushed, which is the sequence of the next one.
+    pub pushed: u64,
+    /// Consumer: messages received, lost, and not yet either.
+    pub received: u64,
+    pub lost: u64,
+    pub lag: u64,
+    /// The oldest sequence retained.
+    pub oldest: u64,
+    /// As in the options.
+    pub capacity: u64,
+    pub message_size: u32,
+    pub delivery: u32,
+    /// How often a producer has been attached.
+    pub epoch: u32,
+    /// Consumers attached and known.
+    pub consumers: u32,
+    /// Whether a producer is attached at this moment.
+    pub producer_alive: u32,
+    /// Whether the producer has closed the queue.
+    pub closed: u32,
+}
+
+/// One field of a record.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ipcq_field {
+    pub name: *const c_char,
+    /// Bytes from the start of the record, and bytes of one element.
+    pub offset: u32,
+    pub size: u32,
+    /// 'u' unsigned, 'i' signed, 'f' float, 'b' bool, 'S' bytes.
+    pub kind: c_char,
+    /// Elements; 1 if it is no array.
+    pub count: u32,
+}
+
+/// How to open a queue. Begin with IPCQ_OPTIONS_INIT; zero means the default everywhere. A
+/// producer that finds the queue takes what is not given from it; what is given must fit.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ipcq_options {
+    /// Set by IPCQ_OPTIONS_INIT.
+    pub struct_size: u32,
+    /// Producer, creating: mode bits of the data file, set exactly; default 0600. Consumers need
+    /// the read bit.
+    pub permissions: u32,
+    /// Mode bits of the control file; default: those of the data file.
+    pub control_permissions: u32,
+    /// Producer: messages (fixed) or bytes (variable) that the ring holds, rounded up to a power of
+    /// two; default: a ring of about 4 MiB.
+    pub capacity: u64,
+    /// Producer: bytes of every message, at most 1 GiB; 0: each has its own length, at most an
+    /// eighth of the capacity.
+    pub message_size: u32,
+    /// Producer: IPCQ_LOSSY or IPCQ_LOSSLESS.
+    pub delivery: u32,
+    /// Producer: places for consumers, at most 4096; default 32.
+    pub max_consumers: u32,
+    /// Producer, lossless: how many must be attached before anything may be overwritten.
+    pub min_consumers: u32,
+    /// Record schema; must be NULL and 0 in this version.
+    pub fields: *const ipcq_field,
+    pub field_count: u32,
+    /// Consumer: IPCQ_OLDEST, IPCQ_NEWEST, IPCQ_NEXT or IPCQ_AT.
+    pub start: u32,
+    /// Consumer: with IPCQ_AT, at most what was pushed.
+    pub start_sequence: u64,
+    /// Consumer: nanoseconds to wait for the queue to appear; 0: none, negative: for ever.
+    pub open_timeout_ns: i64,
+    /// Consumer: shown to monitors; may be NULL.
+    pub consumer_name: *const c_char,
+}

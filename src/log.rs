@@ -1,0 +1,43 @@
+//! Where the library says what goes on, if somebody wants to know.
+
+use std::ffi::{c_char, c_int, c_void, CString};
+use std::sync::{PoisonError, RwLock};
+
+type Function = unsafe extern "C" fn(level: c_int, message: *const c_char, user: *mut c_void);
+
+struct Sink {
+    function: Function,
+    user: *mut c_void,
+}
+
+// SAFETY: who sets the function promises that it may be called, with `user`, from any thread.
+unsafe impl Send for Sink {}
+// SAFETY: as above.
+unsafe impl Sync for Sink {}
+
+static SINK: RwLock<Option<Sink>> = RwLock::new(None);
+
+/// How grave it is: the numbers of the C interface (`IPCQ_LOG_…`).
+#[derive(Clone, Copy)]
+pub(crate) enum Level {
+    #[cfg(feature = "capi")]
+    Error = 1,
+    Warning = 2,
+    Info = 3,
+}
+
+#[cfg(feature = "capi")]
+pub(crate) fn set_c(function: Option<Function>, user: *mut c_void) {
+    let sink = function.map(|function| Sink { function, user });
+    *SINK.write().unwrap_or_else(PoisonError::into_inner) = sink;
+}
+
+/// Says something. `text` is only made if somebody listens.
+pub(crate) fn say(level: Level, text: impl FnOnce() -> String) {
+    let sink = SINK.read().unwrap_or_else(PoisonError::into_inner);
+    if let Some(sink) = &*sink {
+        let text = CString::new(text()).unwrap_or_default();
+        // SAFETY: the caller of `set_c` has promised it; the text is a string.
+        unsafe { (sink.function)(level as c_int, text.as_ptr(), sink.user) };
+    }
+}
