@@ -21,6 +21,8 @@
 //! Sequences and positions are 64 bits and compared by their difference, so that they may wrap.
 
 mod fixed;
+#[cfg(all(test, loom))]
+mod model;
 mod variable;
 
 pub use fixed::{FixedReader, FixedWriter};
