@@ -50,6 +50,9 @@ impl<M: Memory> FixedWriter<M> {
         }
         // Nobody writes: the last producer is dead, and this one has not begun.
         let next = committed(&memory, &shape, published, claimed);
+        // The overwriting of what the last producer announced goes on, in another process: its fence
+        // counts for its own stores only. Partner: `Validate`.
+        memory.fence(Site::Announce);
         // What was announced stays announced, for it may have been overwritten.
         Ok(FixedWriter {
             memory,

@@ -77,6 +77,9 @@ impl<M: Memory> VariableWriter<M> {
         if distance(position, published) < 0 || ahead > shape.capacity {
             return Err(Damage("claimed and published"));
         }
+        // The overwriting of what the last producer announced goes on, in another process: its fence
+        // counts for its own stores only. Partner: `Validate`.
+        memory.fence(Site::Announce);
         let unindexed = (position & !(shape.block - 1)).wrapping_add(shape.block);
         Ok(VariableWriter {
             memory,
