@@ -69,7 +69,7 @@ fn variable_padded() {
 
 #[test]
 fn variable_two() {
-    explore(1, || two::<Variable>(&VARIABLE));
+    explore(usize::from(full()), || two::<Variable>(&VARIABLE));
 }
 
 twins! {

@@ -310,6 +310,8 @@ macro_rules! promise {
     };
 }
 
+use promise;
+
 /// No memory of a model is damaged.
 fn must<T>(result: Result<T, Damage>) -> T {
     match result {
