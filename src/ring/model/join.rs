@@ -85,7 +85,6 @@ fn variable_at() {
 
 twins! {
     fixed_without_publish: newest::<Fixed>, FIXED, Publish;
-    fixed_without_join: newest::<Fixed>, FIXED, Join;
     variable_without_publish: oldest::<Variable>, VARIABLE, Publish;
     variable_without_join: oldest::<Variable>, VARIABLE, Join;
 }
