@@ -18,15 +18,24 @@ fn join<F: Framing>(s: &'static Setting, start: Start) {
         let (begun, lost) = (consumer.reader.next(), consumer.reader.counts().1);
         consumer.expected = consumer.reader.start();
         if let Start::At(sequence) = start {
-            promise!(consumer.expected == sequence, "begun at {begun}, {lost} lost");
+            promise!(
+                consumer.expected == sequence,
+                "begun at {begun}, {lost} lost"
+            );
         }
         let frontier = must(consumer.reader.frames().frontier());
-        promise!(distance(frontier, begun) >= 0, "{begun} is beyond {frontier}");
+        promise!(
+            distance(frontier, begun) >= 0,
+            "{begun} is beyond {frontier}"
+        );
         let look = consumer.look();
         // A message that is known to be there comes, unless the consumer was lapped meanwhile.
         let lapped = consumer.reader.counts().1 != lost;
         let pushed = frontier != begun;
-        promise!(look == Look::Message || lapped || !pushed, "no message at {begun} before {frontier}");
+        promise!(
+            look == Look::Message || lapped || !pushed,
+            "no message at {begun} before {frontier}"
+        );
         Some(consumer)
     });
     produce::<F>(s, &memory, 0, s.end());
@@ -52,7 +61,11 @@ fn at<F: Framing>(s: &'static Setting) {
 }
 
 fn depth() -> usize {
-    if full() { 2 } else { 1 }
+    if full() {
+        2
+    } else {
+        1
+    }
 }
 
 #[test]

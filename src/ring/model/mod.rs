@@ -53,13 +53,24 @@ impl Modelled {
             stride => (shape.capacity * stride as u64 / 8, 0),
         };
         let header = [state::LIVE, 0, 0, 0, 0].map(AtomicU64::new);
-        let words = Words { header, ring: words(ring), index: words(index) };
-        Modelled { words: Arc::new(words), without, life: Arc::new(AtomicUsize::new(usize::MAX)) }
+        let words = Words {
+            header,
+            ring: words(ring),
+            index: words(index),
+        };
+        Modelled {
+            words: Arc::new(words),
+            without,
+            life: Arc::new(AtomicUsize::new(usize::MAX)),
+        }
     }
 
     /// The same memory in the hands of a process that is killed after so many stores.
     fn killed_after(&self, stores: usize) -> Self {
-        Modelled { life: Arc::new(AtomicUsize::new(stores)), ..self.clone() }
+        Modelled {
+            life: Arc::new(AtomicUsize::new(stores)),
+            ..self.clone()
+        }
     }
 
     fn is_killed(&self) -> bool {
@@ -125,7 +136,10 @@ unsafe impl Memory for Modelled {
             // SAFETY: `offset` is a multiple of 8.
             let word = unsafe { self.word(offset + i) }.to_le_bytes();
             // SAFETY: `to` is writable for `length` bytes.
-            unsafe { to.add(i).copy_from_nonoverlapping(word.as_ptr(), 8.min(length - i)) };
+            unsafe {
+                to.add(i)
+                    .copy_from_nonoverlapping(word.as_ptr(), 8.min(length - i))
+            };
         }
     }
 
@@ -133,7 +147,10 @@ unsafe impl Memory for Modelled {
         for i in (0..length).step_by(8) {
             let mut word = [0; 8];
             // SAFETY: `from` is readable for `length` bytes.
-            unsafe { word.as_mut_ptr().copy_from_nonoverlapping(from.add(i), 8.min(length - i)) };
+            unsafe {
+                word.as_mut_ptr()
+                    .copy_from_nonoverlapping(from.add(i), 8.min(length - i))
+            };
             // SAFETY: `offset` is a multiple of 8.
             unsafe { self.set_word(offset + i, u64::from_le_bytes(word)) };
         }
@@ -174,14 +191,28 @@ impl Setting {
             first: 0,
             lossless: false,
         };
-        Setting { shape, lengths, without: &[] }
+        Setting {
+            shape,
+            lengths,
+            without: &[],
+        }
     }
 
     /// Messages of up to two words, in a ring of 64 bytes: two of the longest.
     const fn variable(lengths: &'static [usize]) -> Setting {
-        let shape =
-            Shape { capacity: 64, block: 16, stride: 0, message: 16, first: 0, lossless: false };
-        Setting { shape, lengths, without: &[] }
+        let shape = Shape {
+            capacity: 64,
+            block: 16,
+            stride: 0,
+            message: 16,
+            first: 0,
+            lossless: false,
+        };
+        Setting {
+            shape,
+            lengths,
+            without: &[],
+        }
     }
 
     const fn without(self, without: &'static [Site]) -> Setting {
@@ -189,7 +220,13 @@ impl Setting {
     }
 
     const fn first(self, first: u64) -> Setting {
-        Setting { shape: Shape { first, ..self.shape }, ..self }
+        Setting {
+            shape: Shape {
+                first,
+                ..self.shape
+            },
+            ..self
+        }
     }
 
     /// The number, from 0, of a sequence.
@@ -207,7 +244,10 @@ impl Setting {
     fn message(&self, sequence: u64, producer: u64) -> Vec<u8> {
         let n = self.number(sequence);
         let words = match self.shape.stride {
-            0 => [sequence.wrapping_add(4), (16 - n as u64).saturating_sub(8 * producer)],
+            0 => [
+                sequence.wrapping_add(4),
+                (16 - n as u64).saturating_sub(8 * producer),
+            ],
             _ => [sequence << 8 | producer, sequence << 8 | producer | 16],
         };
         let length = self.lengths.get(n).copied().unwrap_or(16);
@@ -340,7 +380,11 @@ impl<F: Framing> Consumer<F> {
     /// At the first message ever.
     fn new(s: &Setting, memory: &Modelled) -> Self {
         let reader = Reader::new(F::frames(memory.clone(), s.shape));
-        Consumer { reader, expected: s.shape.first, messages: Vec::new() }
+        Consumer {
+            reader,
+            expected: s.shape.first,
+            messages: Vec::new(),
+        }
     }
 
     fn look(&mut self) -> Look {
@@ -353,7 +397,8 @@ impl<F: Framing> Consumer<F> {
                 promise!(lost < 1 << 32, "repeated or reordered: {info:?}");
                 promise!(info.lost == lost, "{lost} lost: {info:?}");
                 self.expected = info.sequence.wrapping_add(1);
-                self.messages.push((info.sequence, buffer[..info.length as usize].to_vec()));
+                self.messages
+                    .push((info.sequence, buffer[..info.length as usize].to_vec()));
                 Look::Message
             }
             Pop::Empty => Look::Nothing,
@@ -361,9 +406,19 @@ impl<F: Framing> Consumer<F> {
             other => panic!("{VIOLATED}{other:?}"),
         };
         let (received, lost) = self.reader.counts();
-        let accounted = self.reader.start().wrapping_add(received).wrapping_add(lost);
-        promise!(accounted == self.reader.next(), "the account: {received} received, {lost} lost");
-        promise!(received == self.messages.len() as u64, "{received} received");
+        let accounted = self
+            .reader
+            .start()
+            .wrapping_add(received)
+            .wrapping_add(lost);
+        promise!(
+            accounted == self.reader.next(),
+            "the account: {received} received, {lost} lost"
+        );
+        promise!(
+            received == self.messages.len() as u64,
+            "{received} received"
+        );
         look
     }
 
@@ -388,11 +443,18 @@ impl<F: Framing> Consumer<F> {
     /// messages begin at `second`.
     fn settle(mut self, s: &Setting, end: u64, second: u64) {
         self.drain();
-        promise!(self.reader.next() == end, "{} is next, not {end}", self.reader.next());
+        promise!(
+            self.reader.next() == end,
+            "{} is next, not {end}",
+            self.reader.next()
+        );
         for (sequence, message) in &self.messages {
             let producer = u64::from(s.number(*sequence) >= s.number(second));
             let pushed = s.message(*sequence, producer);
-            promise!(*message == pushed, "{sequence} is {message:?}, not {pushed:?}");
+            promise!(
+                *message == pushed,
+                "{sequence} is {message:?}, not {pushed:?}"
+            );
         }
     }
 }
