@@ -185,9 +185,21 @@ impl SharedMem {
             ));
         }
         let writer = lock_writer(&paths, 0, "another live process writes it")?;
-        let region = match Region::open(&paths.data, true) {
+        let region = SharedMem::make(&paths, size, permissions)
+            .inspect_err(|_| remove_orphaned_lock(&writer, &paths))?;
+        Ok(SharedMem {
+            region,
+            paths,
+            writer: Some(writer),
+        })
+    }
+
+    /// The part of `create` that is done under the lock.
+    fn make(paths: &Paths, size: usize, permissions: u32) -> Result<Region> {
+        let shown = paths.shown();
+        Ok(match Region::open(&paths.data, true) {
             Ok(region) => {
-                check_owner(&region, &paths)?;
+                check_owner(&region, paths)?;
                 if region.len() != size {
                     return Err(Error::Geometry(
                         format!(
@@ -209,11 +221,6 @@ impl SharedMem {
                 region
             }
             Err(e) => return Err(e),
-        };
-        Ok(SharedMem {
-            region,
-            paths,
-            writer: Some(writer),
         })
     }
 

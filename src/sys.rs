@@ -180,6 +180,14 @@ pub(crate) fn unlock(file: &File, byte: u64) {
     unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &l) };
 }
 
+/// Drops all locks of this opening.
+fn unlock_all(file: &File) {
+    let mut l = flock(libc::F_UNLCK, 0);
+    l.l_len = 0; // to the end, wherever that is
+    // SAFETY: as above.
+    unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &l) };
+}
+
 /// Whether anybody else holds a lock of any kind on the byte. Needs no write permission.
 pub(crate) fn is_locked(file: &File, byte: u64) -> bool {
     let mut l = flock(libc::F_WRLCK, byte);
@@ -330,6 +338,9 @@ impl Drop for LockFile {
         let mut fds = own_locks();
         if self.is_own() {
             fds.retain(|&fd| fd != self.file.as_raw_fd());
+            // A process that another thread is just starting shares the opening until its `exec`,
+            // and `posix_spawn` calls no handler: closing alone would leave the locks to it.
+            unlock_all(&self.file);
             // SAFETY: dropped here and nowhere else; the child's handler has not closed it, for
             // this is not a child.
             unsafe { std::mem::ManuallyDrop::drop(&mut self.file) };

@@ -64,17 +64,35 @@ pub(super) fn is_queue(path: &Path) -> bool {
 
 /// Opens the queue as its one producer; makes or replaces it where that is asked for.
 pub(super) fn attach(paths: &Paths, o: &ProducerOptions) -> Result<Attached> {
-    let exists = |paths: &Paths| {
-        Error::Exists(format!("{}: the queue exists, and was to be created", paths.shown()).into())
-    };
     if o.exclusive && paths.data.exists() {
-        return Err(exists(paths));
+        return Err(already_there(paths));
     }
     let lock = shm::lock_writer(
         paths,
         lock_byte::PRODUCER,
         "another live producer holds the queue: close it first, or take another name",
     )?;
+    match attach_locked(paths, o) {
+        Ok((region, geometry, control, alive)) => Ok(Attached {
+            region: Arc::new(region),
+            geometry,
+            control,
+            lock,
+            alive,
+        }),
+        Err(e) => {
+            // A queue that could not be made leaves nothing behind.
+            shm::remove_orphaned_lock(&lock, paths);
+            Err(e)
+        }
+    }
+}
+
+/// The part of `attach` that is done under the lock.
+fn attach_locked(
+    paths: &Paths,
+    o: &ProducerOptions,
+) -> Result<(Region, Geometry, Control, LockFile)> {
     let request = Request {
         capacity: o.capacity,
         message_size: o.message_size.unwrap_or(0),
@@ -86,7 +104,7 @@ pub(super) fn attach(paths: &Paths, o: &ProducerOptions) -> Result<Attached> {
         id: sys::unique_id(),
     };
     let found = match Region::open(&paths.data, true) {
-        Ok(_) if o.exclusive => return Err(exists(paths)),
+        Ok(_) if o.exclusive => return Err(already_there(paths)),
         Ok(region) => {
             shm::check_owner(&region, paths)?;
             let geometry = geometry_of(&region, paths);
@@ -139,13 +157,11 @@ pub(super) fn attach(paths: &Paths, o: &ProducerOptions) -> Result<Attached> {
         };
         format!("{}: {how}: {}", paths.shown(), geometry.describe())
     });
-    Ok(Attached {
-        region: Arc::new(region),
-        geometry,
-        control,
-        lock,
-        alive,
-    })
+    Ok((region, geometry, control, alive))
+}
+
+fn already_there(paths: &Paths) -> Error {
+    Error::Exists(format!("{}: the queue exists, and was to be created", paths.shown()).into())
 }
 
 fn control_mode(o: &ProducerOptions) -> u32 {
