@@ -55,7 +55,6 @@ impl Control {
     fn create(paths: &Paths, g: &Geometry, mode: u32) -> Result<Control> {
         let shown = paths.control.display();
         let fail = |e| Error::from_io(&e, format_args!("cannot create {shown}"));
-        sys::remove(&paths.new_control).map_err(fail)?;
         let bytes = HEADER_BYTES + g.max_consumers as usize * SLOT_BYTES;
         let control = Control {
             region: Region::create(&paths.new_control, bytes as u64, mode)?,

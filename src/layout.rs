@@ -368,7 +368,13 @@ impl Geometry {
             },
             delivery: match high(framing) {
                 0 => Delivery::Lossy,
-                1 => Delivery::Lossless,
+                // A consumer that does not register would lose; the registry comes with a version
+                // that knows it.
+                1 => {
+                    return Err(Error::Version(
+                        "this version has no lossless delivery".into(),
+                    ))
+                }
                 _ => return Err(damaged("delivery")),
             },
             message_size: low(sizes),
@@ -551,7 +557,6 @@ mod tests {
             },
             Request {
                 message_size: 4096,
-                delivery: Delivery::Lossless,
                 ..Request::default()
             },
         ] {

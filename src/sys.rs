@@ -173,18 +173,11 @@ pub(crate) fn try_lock(file: &File, kind: Lock, byte: u64) -> io::Result<bool> {
     }
 }
 
-/// Drops the lock on one byte.
-pub(crate) fn unlock(file: &File, byte: u64) {
-    let l = flock(libc::F_UNLCK, byte);
-    // SAFETY: `l` is a valid flock for the length of the call. It cannot fail for an open file.
-    unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &l) };
-}
-
 /// Drops all locks of this opening.
 fn unlock_all(file: &File) {
     let mut l = flock(libc::F_UNLCK, 0);
     l.l_len = 0; // to the end, wherever that is
-    // SAFETY: as above.
+                 // SAFETY: `l` is a valid flock for the length of the call. It cannot fail for an open file.
     unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &l) };
 }
 

@@ -859,6 +859,21 @@ fn exclusive_creation() {
 }
 
 #[test]
+fn what_this_version_has_not_is_refused() {
+    let dir = Dir::new();
+    for options in [
+        Producer::options().delivery(ipcq::Delivery::Lossless),
+        Producer::options().min_consumers(1),
+        Producer::options().permissions(0o444),
+        Producer::options().control_permissions(0o1600),
+    ] {
+        let error = options.open(dir.name("q")).unwrap_err();
+        assert!(matches!(error, Error::Invalid(_)), "{error}");
+        assert!(dir.files().is_empty(), "{:?}", dir.files());
+    }
+}
+
+#[test]
 fn another_geometry_is_an_error_that_names_both() {
     let dir = Dir::new();
     let name = dir.name("q");
@@ -872,12 +887,6 @@ fn another_geometry_is_an_error_that_names_both() {
         (
             Kind::Fixed(24).options(64).max_consumers(33),
             "0 to 33 consumers",
-        ),
-        (
-            Kind::Fixed(24)
-                .options(64)
-                .delivery(ipcq::Delivery::Lossless),
-            "lossless",
         ),
     ] {
         let error = options.open(&name).unwrap_err();

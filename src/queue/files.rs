@@ -72,6 +72,11 @@ pub(super) fn attach(paths: &Paths, o: &ProducerOptions) -> Result<Attached> {
         lock_byte::PRODUCER,
         "another live producer holds the queue: close it first, or take another name",
     )?;
+    // Files in the making are the lock holder's: these were left by one that was killed.
+    for left in [&paths.new_data, &paths.new_control] {
+        sys::remove(left)
+            .map_err(|e| Error::from_io(&e, format_args!("cannot remove {}", left.display())))?;
+    }
     match attach_locked(paths, o) {
         Ok((region, geometry, control, alive)) => Ok(Attached {
             region: Arc::new(region),
@@ -93,6 +98,22 @@ fn attach_locked(
     paths: &Paths,
     o: &ProducerOptions,
 ) -> Result<(Region, Geometry, Control, LockFile)> {
+    for mode in [o.permissions, o.control_permissions] {
+        if mode != 0 && (mode & 0o600 != 0o600 || mode > 0o777) {
+            return Err(Error::Invalid(
+                format!(
+                    "{}: permissions {mode:#o}: mode bits up to 0777, with 0600 for the producer",
+                    paths.shown()
+                )
+                .into(),
+            ));
+        }
+    }
+    if o.delivery == Some(Delivery::Lossless) || o.min_consumers != 0 {
+        return Err(Error::Invalid(
+            format!("{}: this version has no lossless delivery", paths.shown()).into(),
+        ));
+    }
     let request = Request {
         capacity: o.capacity,
         message_size: o.message_size.unwrap_or(0),
@@ -114,7 +135,7 @@ fn attach_locked(
         Err(e) => return Err(e),
     };
     let (region, geometry) = match found {
-        None => create(paths, o, &request)?,
+        None => create(paths, o, &request, None)?,
         Some((region, geometry)) => {
             let fitting = geometry.and_then(|g| {
                 check_fit(paths, &g, o, &request)?;
@@ -124,8 +145,7 @@ fn attach_locked(
             match fitting {
                 Ok(g) => (region, g),
                 Err(Error::Geometry(_) | Error::Damaged(_) | Error::Version(_)) if o.replace => {
-                    let new = create(paths, o, &request)?;
-                    supersede(&region);
+                    let new = create(paths, o, &request, Some(&region))?;
                     log::say(Level::Warning, || {
                         format!("{}: did not fit, and was replaced", paths.shown())
                     });
@@ -172,15 +192,18 @@ fn control_mode(o: &ProducerOptions) -> u32 {
     }
 }
 
-/// Makes both files whole, and only then visible, the data file last.
-fn create(paths: &Paths, o: &ProducerOptions, request: &Request) -> Result<(Region, Geometry)> {
+/// Makes both files whole, and only then visible, the data file last and in the place of `old`.
+fn create(
+    paths: &Paths,
+    o: &ProducerOptions,
+    request: &Request,
+    old: Option<&Region>,
+) -> Result<(Region, Geometry)> {
     let geometry = Geometry::new(request).map_err(|e| match e {
         Error::Invalid(text) => Error::Invalid(format!("{}: {text}", paths.shown()).into()),
         e => e,
     })?;
     let fail = |e| Error::from_io(&e, format_args!("cannot create {}", paths.shown()));
-    // Left there by a producer that was killed while it did this.
-    sys::remove(&paths.new_data).map_err(fail)?;
     let mode = if o.permissions == 0 {
         0o600
     } else {
@@ -200,20 +223,24 @@ fn create(paths: &Paths, o: &ProducerOptions, request: &Request) -> Result<(Regi
         ring::set_state(&memory, state::LIVE);
         header_word(&region, at::MAGIC).store(MAGIC, Ordering::Release);
         Control::attach_or_create(paths, &geometry, control_mode(o))?;
+        // Told before it is done: a producer killed between the two leaves consumers that open
+        // the old file again, and not such as wait on it for ever.
+        old.inspect(|old| set_old_state(old, state::SUPERSEDED));
         sys::rename(&paths.new_data, &paths.data).map_err(fail)
     };
     if let Err(e) = finish() {
+        old.inspect(|old| set_old_state(old, state::CLOSED));
         let _ = sys::remove(&paths.new_data);
         return Err(e);
     }
     Ok((region, geometry))
 }
 
-/// Tells the consumers of a file whose name was taken.
-fn supersede(region: &Region) {
+/// Tells the consumers of a file whose name is taken.
+fn set_old_state(region: &Region, value: u64) {
     if region.len() as u64 >= HEADER_BYTES {
         // Partner: `SeeState`, as in `ring::set_state`; this file may have no valid geometry.
-        header_word(region, at::STATE).store(state::SUPERSEDED, Ordering::Release);
+        header_word(region, at::STATE).store(value, Ordering::Release);
     }
 }
 

@@ -25,8 +25,8 @@ pub struct ProducerOptions {
 }
 
 impl ProducerOptions {
-    /// Mode bits of the data file, set exactly, whatever the umask. Default 0600. Consumers need
-    /// the read bit and nothing more.
+    /// Mode bits of the data file, set exactly, whatever the umask: up to 0777, with 0600 for the
+    /// producer. Default 0600. Consumers need the read bit and nothing more.
     pub fn permissions(mut self, mode: u32) -> Self {
         self.permissions = mode;
         self
@@ -52,20 +52,21 @@ impl ProducerOptions {
         self
     }
 
-    /// Lossy (the default) or lossless.
+    /// Lossy, the default. Lossless has its place in the file format, and is refused by this
+    /// version.
     pub fn delivery(mut self, delivery: Delivery) -> Self {
         self.delivery = Some(delivery);
         self
     }
 
-    /// How many consumers can be attached at once to a lossless queue, and be listed of any.
-    /// Default 32, at most 4096.
+    /// Places for consumers in the control file. Default 32, at most 4096.
     pub fn max_consumers(mut self, count: u32) -> Self {
         self.max_consumers = count;
         self
     }
 
-    /// Lossless: how many consumers must be attached before anything may be overwritten.
+    /// Lossless: how many consumers must be attached before anything may be overwritten. Only 0
+    /// in this version.
     pub fn min_consumers(mut self, count: u32) -> Self {
         self.min_consumers = count;
         self
@@ -129,14 +130,14 @@ impl ConsumerOptions {
         self
     }
 
-    /// Never hold a producer back, even in a lossless queue, and lose instead. Needs no write
-    /// permission for the control file.
+    /// Never hold a producer back, also in a queue that is lossless, and lose instead. In a lossy
+    /// queue all consumers are such.
     pub fn observer(mut self, yes: bool) -> Self {
         self.observer = yes;
         self
     }
 
-    /// What monitors call this consumer.
+    /// What monitors are to call this consumer.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self

@@ -89,8 +89,7 @@ impl Producer {
     /// [`Producer::max_message`] bytes in a variable one. Never waits and makes no system call.
     ///
     /// # Errors
-    /// [`Error::MessageSize`]; [`Error::Full`] in a lossless queue; [`Error::Invalid`] while a
-    /// message is claimed; [`Error::WrongRole`] in a forked child. Nothing is pushed then.
+    /// [`Error::MessageSize`]; [`Error::Invalid`] while a message is claimed; [`Error::WrongRole`] in a forked child. Nothing is pushed then.
     #[inline]
     pub fn push(&mut self, message: &[u8]) -> Result<()> {
         // SAFETY: a slice is readable.
@@ -105,18 +104,15 @@ impl Producer {
     pub unsafe fn push_raw(&mut self, from: *const u8, length: usize) -> Result<()> {
         self.check_push(length)?;
         // SAFETY: readable, says the caller; the length was checked.
-        match unsafe { self.write(from, length) } {
-            true => Ok(()),
-            false => Err(Error::Full),
-        }
+        unsafe { self.write(from, length) };
+        Ok(())
     }
 
-    /// Pushes `data` as messages of `size` bytes each, and returns how many were pushed: all, or
-    /// in a lossless queue as many as there was room for. In a fixed queue `size` is the message
-    /// size.
+    /// Pushes `data` as messages of `size` bytes each, and returns how many were pushed, which in
+    /// a lossy queue is all. In a fixed queue `size` is the message size.
     ///
     /// # Errors
-    /// As [`Producer::push`]; [`Error::Full`] if there was no room for the first.
+    /// As [`Producer::push`].
     pub fn push_many(&mut self, data: &[u8], size: usize) -> Result<usize> {
         if size == 0 || data.len() % size != 0 {
             return Err(Error::Invalid(
@@ -153,9 +149,7 @@ impl Producer {
         self.check_push(length)?;
         for i in 0..count {
             // SAFETY: readable, says the caller; the length was checked.
-            if !unsafe { self.write(from.add(i * stride), length) } {
-                return if i == 0 { Err(Error::Full) } else { Ok(i) };
-            }
+            unsafe { self.write(from.add(i * stride), length) };
         }
         Ok(count)
     }
@@ -185,7 +179,6 @@ impl Producer {
             Writer::Fixed(writer) => writer.reserve(),
             Writer::Variable(writer) => writer.reserve(length),
         };
-        let offset = offset.ok_or(Error::Full)?;
         self.claimed = Some(length);
         // SAFETY: the reserved payload lies in the ring.
         Ok(unsafe { self.memory().at(offset) })
@@ -290,7 +283,7 @@ impl Producer {
     /// # Safety
     /// `from` is readable for `length` bytes, and the length was checked.
     #[inline(always)]
-    unsafe fn write(&mut self, from: *const u8, length: usize) -> bool {
+    unsafe fn write(&mut self, from: *const u8, length: usize) {
         // SAFETY: the caller's promise; in a fixed queue the length is the message size.
         unsafe {
             match &mut self.writer {

@@ -16,8 +16,6 @@ pub struct FixedWriter<M> {
     next: u64,
     /// The first sequence not announced; `next..claimed` may be written.
     claimed: u64,
-    /// Lossless: the first sequence that may not be announced.
-    limit: u64,
 }
 
 #[inline(always)]
@@ -59,7 +57,6 @@ impl<M: Memory> FixedWriter<M> {
             shape,
             next,
             claimed,
-            limit: claimed,
         })
     }
 
@@ -74,18 +71,13 @@ impl<M: Memory> FixedWriter<M> {
         &self.memory
     }
 
-    /// Lossless: lets sequences below `limit` be announced.
-    pub fn allow(&mut self, limit: u64) {
-        self.limit = limit;
-    }
-
-    /// Makes the next slot writable and gives its payload's offset; `None` if the limit forbids.
+    /// Makes the next slot writable and gives its payload's offset.
     #[inline(always)]
-    pub fn reserve(&mut self) -> Option<usize> {
-        if self.next == self.claimed && !self.announce() {
-            return None;
+    pub fn reserve(&mut self) -> usize {
+        if self.next == self.claimed {
+            self.announce();
         }
-        Some(slot(&self.shape, self.next) + SLOT_HEADER)
+        slot(&self.shape, self.next) + SLOT_HEADER
     }
 
     /// Gives the reserved slot to the consumers.
@@ -101,34 +93,23 @@ impl<M: Memory> FixedWriter<M> {
         self.next = stamp;
     }
 
-    /// Pushes one message; `false` if the limit forbids.
+    /// Pushes one message.
     ///
     /// # Safety
     /// `from` is readable for the message size.
     #[inline(always)]
-    pub unsafe fn push(&mut self, from: *const u8) -> bool {
-        let Some(offset) = self.reserve() else {
-            return false;
-        };
+    pub unsafe fn push(&mut self, from: *const u8) {
+        let offset = self.reserve();
         // SAFETY: a slot is in the ring, with room for a message rounded up to words.
         unsafe { self.memory.write(offset, from, self.shape.message) };
         self.commit();
-        true
     }
 
     /// Says what is about to be overwritten: once a block, so that the line this is written to
     /// stays in every consumer's cache.
     #[cold]
-    fn announce(&mut self) -> bool {
-        let mut claimed = self.next.wrapping_add(self.shape.block);
-        if self.shape.lossless {
-            if distance(self.limit, self.next) <= 0 {
-                return false;
-            }
-            if distance(claimed, self.limit) > 0 {
-                claimed = self.limit;
-            }
-        }
+    fn announce(&mut self) {
+        let claimed = self.next.wrapping_add(self.shape.block);
         // Partner of both: `Join`. Who finds its way by them sees the stamps stored before.
         self.memory
             .publish(Site::Publish, Field::Published, self.next);
@@ -136,7 +117,6 @@ impl<M: Memory> FixedWriter<M> {
         // Partner: `Validate`. Whoever has seen a word of the overwriting sees the announcement.
         self.memory.fence(Site::Announce);
         self.claimed = claimed;
-        true
     }
 
     /// Records how far the ring is written, for those who come later: at the close.
@@ -275,8 +255,9 @@ impl<M: Memory> Frames for FixedReader<M> {
         Ok(self.retained())
     }
 
-    fn seek(&mut self, sequence: u64) -> Result<Seek, Damage> {
-        if distance(sequence, self.frontier()?) > 0 {
+    fn seek(&mut self, sequence: u64, _tries: u64) -> Result<Seek, Damage> {
+        let before = distance(sequence, self.shape.first) < 0;
+        if before || distance(sequence, self.frontier()?) > 0 {
             return Ok(Seek::Beyond);
         }
         let lost = distance(self.retained(), sequence).max(0) as u64;

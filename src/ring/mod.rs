@@ -26,7 +26,7 @@ mod model;
 mod variable;
 
 pub use fixed::{FixedReader, FixedWriter};
-pub use variable::{frame_bytes, VariableReader, VariableWriter};
+pub use variable::{VariableReader, VariableWriter};
 
 use crate::layout::{state, Geometry};
 use crate::memory::{Field, Memory, Site};
@@ -44,8 +44,6 @@ pub struct Shape {
     pub message: usize,
     /// The first sequence ever.
     pub first: u64,
-    /// Whether the producer may only announce up to a limit.
-    pub lossless: bool,
 }
 
 impl Shape {
@@ -57,7 +55,6 @@ impl Shape {
             stride: g.stride as usize,
             message: g.max_message() as usize,
             first: g.first_sequence,
-            lossless: g.delivery == crate::layout::Delivery::Lossless,
         }
     }
 
@@ -119,8 +116,9 @@ pub trait Frames {
     fn frontier(&self) -> Result<u64, Damage>;
     /// The oldest sequence that can be gone to.
     fn oldest(&self) -> Result<u64, Damage>;
-    /// Goes to a sequence; one that is not retained any more becomes the oldest that is.
-    fn seek(&mut self, sequence: u64) -> Result<Seek, Damage>;
+    /// Goes to a sequence; one that is not retained any more becomes the oldest that is. `tries`
+    /// counts the tries before this one that a running producer spoilt ([`Seek::Again`]).
+    fn seek(&mut self, sequence: u64, tries: u64) -> Result<Seek, Damage>;
 }
 
 /// What became of a seek.
@@ -191,7 +189,7 @@ const PATIENCE: usize = 16;
 
 /// How often a place to begin is looked for while a running producer overwrites what is read
 /// meanwhile. Each try takes well under a microsecond, and a second one is rare.
-const JOIN_TRIES: usize = 10_000;
+const JOIN_TRIES: u64 = 10_000;
 
 /// A consumer: a position in the ring and the account of what happened to it.
 ///
@@ -225,7 +223,8 @@ impl<F: Frames> Reader<F> {
     /// sequence was not pushed yet.
     pub fn begin(&mut self, start: Start) -> Result<bool, Damage> {
         self.peek = None;
-        for _ in 0..JOIN_TRIES {
+        let mut before = (self.frames.memory().load(Field::Claimed), 0);
+        for tries in 0..JOIN_TRIES {
             let wanted = match start {
                 Start::Oldest => self.frames.oldest()?,
                 Start::Next => self.frames.frontier()?,
@@ -239,7 +238,7 @@ impl<F: Frames> Reader<F> {
                 }
                 Start::At(sequence) => sequence,
             };
-            match self.frames.seek(wanted)? {
+            match self.frames.seek(wanted, tries)? {
                 Seek::Done { lost } => {
                     // What is gone since the oldest was looked up was never asked for.
                     self.lost = if matches!(start, Start::At(_)) {
@@ -252,8 +251,18 @@ impl<F: Frames> Reader<F> {
                     self.start = self.frames.next().wrapping_sub(self.lost);
                     return Ok(true);
                 }
-                Seek::Beyond => return Ok(false),
-                Seek::Again => {}
+                Seek::Beyond if matches!(start, Start::At(_)) => return Ok(false),
+                // What was looked up was pushed; the second look was at an older state.
+                Seek::Beyond | Seek::Again => {}
+            }
+            // Only a running producer can have spoilt it.
+            let claimed = self.frames.memory().load(Field::Claimed);
+            before = match before {
+                (same, times) if same == claimed => (same, times + 1),
+                _ => (claimed, 0),
+            };
+            if before.1 > PATIENCE {
+                break;
             }
         }
         Err(Damage("no block start stays what it is"))
@@ -372,11 +381,6 @@ impl<F: Frames> Reader<F> {
     /// The sequence of the message wanted next.
     pub fn next(&self) -> u64 {
         self.frames.next()
-    }
-
-    /// The sequence at which the accounts begin.
-    pub fn start(&self) -> u64 {
-        self.start
     }
 
     /// The framing underneath.

@@ -17,7 +17,7 @@ use crate::memory::{Field, Memory, Site};
 
 /// Bytes of a frame with a payload of so many.
 #[inline(always)]
-pub const fn frame_bytes(length: usize) -> usize {
+const fn frame_bytes(length: usize) -> usize {
     (FRAME_HEADER + length + FRAME_HEADER - 1) & !(FRAME_HEADER - 1)
 }
 
@@ -41,8 +41,6 @@ pub struct VariableWriter<M> {
     position: u64,
     /// The first position not announced.
     claimed: u64,
-    /// Lossless: the first position that may not be announced.
-    limit: u64,
     /// The start of the first block without an index entry.
     unindexed: u64,
 }
@@ -87,7 +85,6 @@ impl<M: Memory> VariableWriter<M> {
             next,
             position,
             claimed,
-            limit: claimed,
             unindexed,
         })
     }
@@ -98,38 +95,24 @@ impl<M: Memory> VariableWriter<M> {
         self.next
     }
 
-    /// The position of the next frame.
-    pub fn position(&self) -> u64 {
-        self.position
-    }
-
     /// The memory written to.
     pub fn memory(&self) -> &M {
         &self.memory
     }
 
-    /// Lossless: lets positions below `limit` be announced.
-    pub fn allow(&mut self, limit: u64) {
-        self.limit = limit;
-    }
-
-    /// Makes room for a message and gives its payload's offset; `None` if the limit forbids.
+    /// Makes room for a message and gives its payload's offset.
     ///
     /// The caller has checked that `length` is at most the longest message.
     #[inline]
-    pub fn reserve(&mut self, length: usize) -> Option<usize> {
+    pub fn reserve(&mut self, length: usize) -> usize {
         let frame = frame_bytes(length);
         let mut offset = in_ring(&self.shape, self.position);
         if frame > self.shape.capacity as usize - offset {
-            if !self.pad(self.shape.capacity as usize - offset) {
-                return None;
-            }
+            self.pad(self.shape.capacity as usize - offset);
             offset = 0;
         }
-        if !self.cover(frame) {
-            return None;
-        }
-        Some(offset + FRAME_HEADER)
+        self.cover(frame);
+        offset + FRAME_HEADER
     }
 
     /// Gives the reserved message, of at most the length reserved, to the consumers.
@@ -142,29 +125,23 @@ impl<M: Memory> VariableWriter<M> {
         );
     }
 
-    /// Pushes one message; `false` if the limit forbids.
+    /// Pushes one message.
     ///
     /// # Safety
     /// `from` is readable for `length` bytes, which is at most the longest message.
     #[inline]
-    pub unsafe fn push(&mut self, from: *const u8, length: usize) -> bool {
-        let Some(offset) = self.reserve(length) else {
-            return false;
-        };
+    pub unsafe fn push(&mut self, from: *const u8, length: usize) {
+        let offset = self.reserve(length);
         // SAFETY: the frame was reserved, and is whole words.
         unsafe { self.memory.write(offset, from, length) };
         self.commit(length);
-        true
     }
 
     /// Fills the `room` bytes up to the end of the ring.
     #[cold]
-    fn pad(&mut self, room: usize) -> bool {
-        if !self.cover(room) {
-            return false;
-        }
+    fn pad(&mut self, room: usize) {
+        self.cover(room);
         self.finish(room, u64::from(FLAG_PADDING) << 32, self.next);
-        true
     }
 
     /// Completes the frame at the position; `after` is the sequence of the frame that follows.
@@ -196,24 +173,18 @@ impl<M: Memory> VariableWriter<M> {
 
     /// Has the next `bytes`, and the stamp after them, announced.
     #[inline(always)]
-    fn cover(&mut self, bytes: usize) -> bool {
+    fn cover(&mut self, bytes: usize) {
         let end = self.position.wrapping_add((bytes + FRAME_HEADER) as u64);
-        distance(end, self.claimed) <= 0 || self.announce(end)
+        if distance(end, self.claimed) > 0 {
+            self.announce(end);
+        }
     }
 
     /// Says what is about to be overwritten: at least up to `end`, and at least a block.
     #[cold]
-    fn announce(&mut self, end: u64) -> bool {
+    fn announce(&mut self, end: u64) {
         let block = self.position.wrapping_add(self.shape.block);
-        let mut claimed = if distance(block, end) > 0 { block } else { end };
-        if self.shape.lossless {
-            if distance(end, self.limit) > 0 {
-                return false;
-            }
-            if distance(claimed, self.limit) > 0 {
-                claimed = self.limit;
-            }
-        }
+        let claimed = if distance(block, end) > 0 { block } else { end };
         // Partner of all three: `Join`. Who finds its way by them sees the frames and the index
         // entries stored before.
         self.settle();
@@ -221,7 +192,6 @@ impl<M: Memory> VariableWriter<M> {
         // Partner: `Validate`. Whoever has seen a word of the overwriting sees the announcement.
         self.memory.fence(Site::Announce);
         self.claimed = claimed;
-        true
     }
 
     /// Records how far the ring is written.
@@ -270,24 +240,22 @@ impl<M: Memory> VariableReader<M> {
         }
     }
 
-    /// The position of the next frame.
-    pub fn position(&self) -> u64 {
-        self.position
-    }
-
     #[inline(always)]
     fn covers(&self, position: u64) -> bool {
         let claimed = self.memory.load(Field::Claimed);
         claimed.wrapping_sub(position) <= self.shape.capacity
     }
 
-    /// The oldest position that is not announced for overwriting.
-    fn retained(&self) -> u64 {
+    /// The oldest position that is not announced for overwriting, and `margin` beyond it in a ring
+    /// that has been filled once.
+    fn retained(&self, margin: u64) -> u64 {
         let claimed = self.memory.load(Field::Claimed);
         let first = self.shape.first_position();
         match claimed.wrapping_sub(first) {
             pushed if pushed <= self.shape.capacity => first,
-            _ => claimed.wrapping_sub(self.shape.capacity),
+            _ => claimed
+                .wrapping_sub(self.shape.capacity)
+                .wrapping_add(margin),
         }
     }
 
@@ -340,8 +308,9 @@ impl<M: Memory> VariableReader<M> {
                 None => return Ok(None),
             }
         }
-        // No more frames than fit: what the producer adds meanwhile need not be seen.
-        for _ in 0..self.shape.capacity / FRAME_HEADER as u64 {
+        // From the start of a block to the front there are never more than two blocks of frames;
+        // what the producer adds meanwhile need not be seen.
+        for _ in 0..=2 * self.shape.block / FRAME_HEADER as u64 {
             match self.poll()? {
                 Poll::Ready(place) if self.intact() => self.advance(place),
                 Poll::Empty => break,
@@ -349,6 +318,12 @@ impl<M: Memory> VariableReader<M> {
             }
         }
         Ok(Some((self.position, self.next)))
+    }
+
+    /// How far behind the oldest to look, after so many tries that a running producer spoilt: the
+    /// oldest block itself is spoilt by its next announcement, half a ring is not.
+    fn margin(&self, tries: u64) -> u64 {
+        self.shape.capacity / 16 * tries.min(8)
     }
 
     /// Where a consumer can begin, at or after `from`: the first frame of a block.
@@ -432,7 +407,7 @@ impl<M: Memory> Frames for VariableReader<M> {
 
     fn catch_up(&mut self) -> Result<Option<u64>, Damage> {
         for _ in 0..PATIENCE {
-            let from = self.retained().wrapping_add(self.shape.capacity / 8);
+            let from = self.retained(self.shape.capacity / 8);
             // Partner: `Publish`. The index entries below `claimed`.
             self.memory.fence(Site::Join);
             let Some((position, sequence)) = self.landing(from)? else {
@@ -457,6 +432,8 @@ impl<M: Memory> Frames for VariableReader<M> {
         }
         // The producer laps faster than it can be followed: as of its last block, then.
         let sequence = self.memory.load(Field::PublishedSequence);
+        // Partner: `Publish`, for a caller who acts on the answer.
+        self.memory.fence(Site::Join);
         Ok(if distance(sequence, self.next) < 0 {
             self.next
         } else {
@@ -465,8 +442,8 @@ impl<M: Memory> Frames for VariableReader<M> {
     }
 
     fn oldest(&self) -> Result<u64, Damage> {
-        for _ in 0..JOIN_TRIES {
-            let from = self.retained();
+        for tries in 0..JOIN_TRIES {
+            let from = self.retained(self.margin(tries));
             // Partner: `Publish`. The index entries below `claimed`.
             self.memory.fence(Site::Join);
             if let Some((_, sequence)) = self.landing(from)? {
@@ -476,7 +453,10 @@ impl<M: Memory> Frames for VariableReader<M> {
         Err(Damage("no block start stays what it is"))
     }
 
-    fn seek(&mut self, sequence: u64) -> Result<Seek, Damage> {
+    fn seek(&mut self, sequence: u64, tries: u64) -> Result<Seek, Damage> {
+        if distance(sequence, self.shape.first) < 0 {
+            return Ok(Seek::Beyond);
+        }
         let mut probe = self.clone();
         let Some((front, last)) = probe.walk()? else {
             return Ok(Seek::Again);
@@ -484,7 +464,7 @@ impl<M: Memory> Frames for VariableReader<M> {
         if distance(sequence, last) > 0 {
             return Ok(Seek::Beyond);
         }
-        let from = self.retained();
+        let from = self.retained(self.margin(tries));
         // Partner: `Publish`. The index entries below `claimed`.
         self.memory.fence(Site::Join);
         let mut low = self.block_from(from);

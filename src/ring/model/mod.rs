@@ -189,7 +189,6 @@ impl Setting {
             stride: SLOT_HEADER + 16,
             message: 16,
             first: 0,
-            lossless: false,
         };
         Setting {
             shape,
@@ -206,7 +205,6 @@ impl Setting {
             stride: 0,
             message: 16,
             first: 0,
-            lossless: false,
         };
         Setting {
             shape,
@@ -283,7 +281,7 @@ impl Framing for Fixed {
     }
     fn push(writer: &mut Self::Writer, message: &[u8]) {
         // SAFETY: a slice is readable, and has the message size.
-        assert!(unsafe { writer.push(message.as_ptr()) });
+        unsafe { writer.push(message.as_ptr()) };
     }
     fn settle(writer: &mut Self::Writer) {
         writer.settle();
@@ -309,7 +307,7 @@ impl Framing for Variable {
     }
     fn push(writer: &mut Self::Writer, message: &[u8]) {
         // SAFETY: a slice is readable, and no longer than the longest message.
-        assert!(unsafe { writer.push(message.as_ptr(), message.len()) });
+        unsafe { writer.push(message.as_ptr(), message.len()) };
     }
     fn settle(writer: &mut Self::Writer) {
         writer.settle();
