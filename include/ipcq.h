@@ -10,10 +10,11 @@
 //   o.message_size = sizeof(struct tick);           int rc = ipcq_open(&q, "ticks", IPCQ_CONSUMER, NULL);
 //   ipcq_queue *q;                                  struct tick t;
 //   int rc = ipcq_open(&q, "ticks",                 ipcq_info info;
-//                      IPCQ_PRODUCER, &o);          while ((rc = ipcq_pop_wait(q, &t, sizeof t, &info, -1)) >= 0)
-//   ...                                               use(&t, info.sequence, info.lost);
-//   rc = ipcq_push(q, &t, sizeof t);                // -EPIPE: the producer has closed
-//   ipcq_close(q);                                  ipcq_close(q);
+//                      IPCQ_PRODUCER, &o);          int64_t n;
+//   ...                                             while ((n = ipcq_pop(q, &t, sizeof t, &info)) != -EPIPE)
+//   rc = ipcq_push(q, &t, sizeof t);                  if (n >= 0) use(&t, info.sequence, info.lost);
+//   ...                                               else if (n == -EAGAIN) nap();  // nothing yet
+//   ipcq_close(q);  // consumers drain, then -EPIPE ipcq_close(q);
 //
 // Link with: cc main.c $(pkg-config --cflags --libs ipcq)
 //
@@ -21,17 +22,16 @@
 // ipcq_errmsg() says in words which file, what failed and what to do. When a function fails, nothing
 // was pushed or consumed, and the handle is as before.
 //
-//   -EAGAIN     nothing to pop; a lossless queue is full    -EACCES    file permissions
+//   -EAGAIN     nothing to pop                              -EACCES    file permissions
 //   -EPIPE      closed by the producer, and drained         -ENOENT    no such queue
-//   -ETIMEDOUT  the time given has passed                   -EEXIST    it exists (IPCQ_EXCL)
-//   -EMSGSIZE   a message or buffer of the wrong size       -EBUSY     another live producer
-//   -ESTALE     overwritten while peeked at, or the queue   -EUSERS    too many consumers
+//   -EMSGSIZE   a message or buffer of the wrong size       -EEXIST    it exists (IPCQ_EXCL)
+//   -ESTALE     overwritten while peeked at, or the queue   -EBUSY     another live producer
 //               was replaced by another                     -ENOSPC    no room on the file system
 //   -EBADF      the wrong role: a consumer that pushes ...  -EINTR     a signal came while waiting
 //   -EINVAL     an argument, or another geometry            -ERANGE    beyond a shared memory's end
 //   -EBADMSG    not a queue, or damaged                     -E2BIG     options of a newer version
 //   -EPROTONOSUPPORT  another layout version                -ENOTRECOVERABLE  an internal error
-//   -EPROTOTYPE       another record schema                 and what open(2) and mmap(2) return
+//   and what open(2) and mmap(2) return
 //
 // NAMES. A name without '/' is the file /dev/shm/ipcq.NAME ($IPCQ_DIR/ipcq.NAME where that variable
 // is set); a name with '/' is a path on any file system. Beside it lie NAME.ctl and NAME.lock.
@@ -70,16 +70,16 @@
 // in its place. Consumers of the old one drain it and then get -ESTALE.
 #define IPCQ_REPLACE 8
 
-// Consumer: never hold a producer back, even in a lossless queue, and lose messages instead. Needs
-// no write permission. For monitors.
+// Consumer: never hold a producer back, also in a queue that is lossless. In a lossy queue all
+// consumers are such. For monitors.
 #define IPCQ_OBSERVER 16
 
 // Delivery: the oldest messages are overwritten; a consumer that is too slow loses them and is told
 // how many.
 #define IPCQ_LOSSY 0
 
-// Delivery: nothing is overwritten that an attached consumer has not consumed; a push meets -EAGAIN
-// instead.
+// Delivery: nothing is overwritten that an attached consumer has not consumed. It has its place in
+// the file format; this version refuses it with -EINVAL.
 #define IPCQ_LOSSLESS 1
 
 // Start at the oldest message retained.
@@ -126,8 +126,8 @@ typedef struct {
 typedef struct {
   // Set by IPCQ_OPTIONS_INIT.
   uint32_t struct_size;
-  // Producer, creating: mode bits of the data file, set exactly; default 0600. Consumers need
-  // the read bit.
+  // Producer, creating: mode bits of the data file, set exactly, with 0600 for the producer;
+  // default 0600. Consumers need the read bit.
   uint32_t permissions;
   // Mode bits of the control file; default: those of the data file.
   uint32_t control_permissions;
@@ -137,11 +137,12 @@ typedef struct {
   // Producer: bytes of every message, at most 1 GiB; 0: each has its own length, at most an
   // eighth of the capacity.
   uint32_t message_size;
-  // Producer: IPCQ_LOSSY or IPCQ_LOSSLESS.
+  // Producer: IPCQ_LOSSY.
   uint32_t delivery;
   // Producer: places for consumers, at most 4096; default 32.
   uint32_t max_consumers;
-  // Producer, lossless: how many must be attached before anything may be overwritten.
+  // Producer, lossless: how many must be attached before anything may be overwritten; must be 0
+  // in this version.
   uint32_t min_consumers;
   // Record schema; must be NULL and 0 in this version.
   const ipcq_field *fields;
@@ -201,7 +202,7 @@ typedef struct {
   uint32_t delivery;
   // How often a producer has been attached.
   uint32_t epoch;
-  // Consumers attached and known.
+  // Consumers attached and known; 0 in this version.
   uint32_t consumers;
   // Whether a producer is attached at this moment.
   uint32_t producer_alive;
@@ -234,14 +235,14 @@ int ipcq_unlink(const char *name);
 // Pushes one message: of exactly message_size bytes in a fixed queue, of at most an eighth of the
 // capacity in a variable one. Never waits, makes no system call.
 //
-// Errors: -EMSGSIZE; -EAGAIN: lossless, and full; -EINVAL: a message is claimed; -EBADF.
+// Errors: -EMSGSIZE; -EINVAL: a message is claimed; -EBADF.
 int ipcq_push(ipcq_queue *q, const void *data, size_t length);
 
 // Pushes `count` messages that lie `stride` bytes apart. In a fixed queue stride is at least
-// message_size; in a variable one, it is the length of each. Returns how many were pushed: all, or
-// in a lossless queue as many as there was room for.
+// message_size; in a variable one, it is the length of each. Returns how many were pushed, which in
+// a lossy queue is all.
 //
-// Errors: as ipcq_push; -EAGAIN if there was no room for the first.
+// Errors: as ipcq_push.
 int64_t ipcq_push_many(ipcq_queue *q, const void *data, size_t stride, size_t count);
 
 // Makes room for one message of up to `length` bytes, to be written in place: `*slot` points to it,
@@ -279,9 +280,8 @@ int64_t ipcq_pop(ipcq_queue *q, void *buffer, size_t size, ipcq_info *info);
 int64_t ipcq_pop_many(ipcq_queue *q, void *buffer, size_t stride, size_t count, ipcq_info *info);
 
 // Gives the next message in place, without a copy, until ipcq_release. Nothing is consumed before.
-// In a lossless queue the bytes cannot change until then. In a lossy one they may be overwritten at
-// any time, which ipcq_release tells: until then, compute but do not act. Any other ipcq_pop or
-// ipcq_peek ends the look.
+// The bytes may be overwritten at any time, which ipcq_release tells: until then, compute but do not
+// act. Any other ipcq_pop, ipcq_peek or ipcq_seek ends the look.
 //
 // Errors: as ipcq_pop.
 int ipcq_peek(ipcq_queue *q, ipcq_view *view);
@@ -303,8 +303,8 @@ int ipcq_seek(ipcq_queue *q, uint64_t sequence);
 // Errors: -EINVAL: struct_size is 0; -EBADMSG.
 int ipcq_get_stats(const ipcq_queue *q, ipcq_stats *stats);
 
-// This thread's last error in words: which file, what failed, what to do. Valid until its next call
-// of a function of this library. Never NULL.
+// This thread's last error in words: which file, what failed, what to do. Never NULL; the text is
+// replaced by the thread's next error.
 const char *ipcq_errmsg(void);
 
 // What a return value means in general. Never NULL.

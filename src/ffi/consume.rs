@@ -104,9 +104,8 @@ pub unsafe extern "C" fn ipcq_pop_many(
 }
 
 /// Gives the next message in place, without a copy, until ipcq_release. Nothing is consumed before.
-/// In a lossless queue the bytes cannot change until then. In a lossy one they may be overwritten at
-/// any time, which ipcq_release tells: until then, compute but do not act. Any other ipcq_pop or
-/// ipcq_peek ends the look.
+/// The bytes may be overwritten at any time, which ipcq_release tells: until then, compute but do not
+/// act. Any other ipcq_pop, ipcq_peek or ipcq_seek ends the look.
 ///
 /// Errors: as ipcq_pop.
 #[no_mangle]

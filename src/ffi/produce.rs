@@ -7,7 +7,7 @@ use std::ffi::{c_int, c_void};
 /// Pushes one message: of exactly message_size bytes in a fixed queue, of at most an eighth of the
 /// capacity in a variable one. Never waits, makes no system call.
 ///
-/// Errors: -EMSGSIZE; -EAGAIN: lossless, and full; -EINVAL: a message is claimed; -EBADF.
+/// Errors: -EMSGSIZE; -EINVAL: a message is claimed; -EBADF.
 #[no_mangle]
 pub unsafe extern "C" fn ipcq_push(
     q: *mut ipcq_queue,
@@ -23,10 +23,10 @@ pub unsafe extern "C" fn ipcq_push(
 }
 
 /// Pushes `count` messages that lie `stride` bytes apart. In a fixed queue stride is at least
-/// message_size; in a variable one, it is the length of each. Returns how many were pushed: all, or
-/// in a lossless queue as many as there was room for.
+/// message_size; in a variable one, it is the length of each. Returns how many were pushed, which in
+/// a lossy queue is all.
 ///
-/// Errors: as ipcq_push; -EAGAIN if there was no room for the first.
+/// Errors: as ipcq_push.
 #[no_mangle]
 pub unsafe extern "C" fn ipcq_push_many(
     q: *mut ipcq_queue,

@@ -48,8 +48,8 @@ pub unsafe extern "C" fn ipcq_get_stats(q: *const ipcq_queue, stats: *mut ipcq_s
     })
 }
 
-/// This thread's last error in words: which file, what failed, what to do. Valid until its next call
-/// of a function of this library. Never NULL.
+/// This thread's last error in words: which file, what failed, what to do. Never NULL; the text is
+/// replaced by the thread's next error.
 #[no_mangle]
 pub extern "C" fn ipcq_errmsg() -> *const c_char {
     last_message()

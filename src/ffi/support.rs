@@ -3,8 +3,8 @@
 use super::types::ipcq_queue;
 use crate::error::{Error, Result};
 use crate::{Consumer, Producer};
-use std::cell::{Cell, RefCell};
-use std::ffi::{c_char, CStr, CString, OsStr};
+use std::cell::{Cell, UnsafeCell};
+use std::ffi::{c_char, CStr, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
@@ -14,47 +14,59 @@ pub(super) enum Role {
     Consumer(Consumer),
 }
 
+/// The longest text of an error, in bytes; a longer one is cut.
+const TEXT: usize = 1024;
+
+/// The text of a thread's last error. It is always in one place, so that the pointer to it stays
+/// good however the caller orders his calls.
+struct LastError {
+    text: UnsafeCell<[u8; TEXT]>,
+    /// The constant that is in `text`, if it is one: an ordinary outcome on a hot path costs no copy.
+    constant: Cell<Option<&'static str>>,
+}
+
 thread_local! {
-    /// The text of this thread's last error: a constant, or the one below.
-    static MESSAGE: Cell<*const c_char> = const { Cell::new(c"".as_ptr()) };
-    static OWNED: RefCell<Option<CString>> = const { RefCell::new(None) };
+    static LAST_ERROR: LastError = const {
+        LastError { text: UnsafeCell::new([0; TEXT]), constant: Cell::new(None) }
+    };
 }
 
 /// The text of this thread's last error.
 pub(super) fn last_message() -> *const c_char {
-    MESSAGE.try_with(Cell::get).unwrap_or(c"".as_ptr())
+    // In a thread that is ending it may be gone.
+    LAST_ERROR
+        .try_with(|last| last.text.get() as *const c_char)
+        .unwrap_or(c"".as_ptr())
 }
 
 /// Keeps the error's text and gives its code.
 pub(super) fn fail(error: &Error) -> i32 {
-    // The outcomes of ordinary operation cost no allocation.
     let constant = match error {
-        Error::Empty => Some(c"the queue has no new message"),
-        Error::Full => Some(c"the queue is full: an attached consumer has not caught up"),
-        Error::TimedOut => Some(c"timed out"),
-        Error::Closed => Some(c"the producer has closed the queue, and it is drained"),
+        Error::Empty => Some("the queue has no new message"),
+        Error::Closed => Some("the producer has closed the queue, and it is drained"),
         _ => None,
     };
-    match constant {
-        Some(text) => set_message(text),
-        None => set_owned(&error.to_string()),
-    }
+    let _ = LAST_ERROR.try_with(|last| match constant {
+        Some(text) if last.constant.get() == Some(text) => {}
+        Some(text) => last.set(text, constant),
+        None => last.set(&error.to_string(), None),
+    });
     error.code()
 }
 
-fn set_message(text: &'static CStr) {
-    let _ = MESSAGE.try_with(|m| m.set(text.as_ptr()));
-}
-
-#[cold]
-fn set_owned(text: &str) {
-    let text = CString::new(text.replace('\0', "\\0")).unwrap_or_default();
-    let _ = OWNED.try_with(|owned| {
-        if let Ok(mut owned) = owned.try_borrow_mut() {
-            let text = owned.insert(text);
-            let _ = MESSAGE.try_with(|m| m.set(text.as_ptr()));
+impl LastError {
+    #[cold]
+    fn set(&self, text: &str, constant: Option<&'static str>) {
+        let mut end = text.len().min(TEXT - 1);
+        while !text.is_char_boundary(end) {
+            end -= 1;
         }
-    });
+        // SAFETY: this thread's own, and nothing else of this library holds a reference to it.
+        let place = unsafe { &mut *self.text.get() };
+        place[..end].copy_from_slice(&text.as_bytes()[..end]);
+        place[end] = 0;
+        self.constant.set(constant);
+    }
 }
 
 /// What a function of the C interface returns: a count, or a negated errno.

@@ -14,15 +14,15 @@ pub const IPCQ_EXCL: u32 = 4;
 /// Producer: if what exists does not fit (other geometry or version, or damaged), put a new queue
 /// in its place. Consumers of the old one drain it and then get -ESTALE.
 pub const IPCQ_REPLACE: u32 = 8;
-/// Consumer: never hold a producer back, even in a lossless queue, and lose messages instead. Needs
-/// no write permission. For monitors.
+/// Consumer: never hold a producer back, also in a queue that is lossless. In a lossy queue all
+/// consumers are such. For monitors.
 pub const IPCQ_OBSERVER: u32 = 16;
 
 /// Delivery: the oldest messages are overwritten; a consumer that is too slow loses them and is told
 /// how many.
 pub const IPCQ_LOSSY: u32 = 0;
-/// Delivery: nothing is overwritten that an attached consumer has not consumed; a push meets -EAGAIN
-/// instead.
+/// Delivery: nothing is overwritten that an attached consumer has not consumed. It has its place in
+/// the file format; this version refuses it with -EINVAL.
 pub const IPCQ_LOSSLESS: u32 = 1;
 
 /// Start at the oldest message retained.
@@ -102,7 +102,7 @@ pub struct ipcq_stats {
     pub delivery: u32,
     /// How often a producer has been attached.
     pub epoch: u32,
-    /// Consumers attached and known.
+    /// Consumers attached and known; 0 in this version.
     pub consumers: u32,
     /// Whether a producer is attached at this moment.
     pub producer_alive: u32,
@@ -131,8 +131,8 @@ pub struct ipcq_field {
 pub struct ipcq_options {
     /// Set by IPCQ_OPTIONS_INIT.
     pub struct_size: u32,
-    /// Producer, creating: mode bits of the data file, set exactly; default 0600. Consumers need
-    /// the read bit.
+    /// Producer, creating: mode bits of the data file, set exactly, with 0600 for the producer;
+    /// default 0600. Consumers need the read bit.
     pub permissions: u32,
     /// Mode bits of the control file; default: those of the data file.
     pub control_permissions: u32,
@@ -142,11 +142,12 @@ pub struct ipcq_options {
     /// Producer: bytes of every message, at most 1 GiB; 0: each has its own length, at most an
     /// eighth of the capacity.
     pub message_size: u32,
-    /// Producer: IPCQ_LOSSY or IPCQ_LOSSLESS.
+    /// Producer: IPCQ_LOSSY.
     pub delivery: u32,
     /// Producer: places for consumers, at most 4096; default 32.
     pub max_consumers: u32,
-    /// Producer, lossless: how many must be attached before anything may be overwritten.
+    /// Producer, lossless: how many must be attached before anything may be overwritten; must be 0
+    /// in this version.
     pub min_consumers: u32,
     /// Record schema; must be NULL and 0 in this version.
     pub fields: *const ipcq_field,
