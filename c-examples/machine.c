@@ -1,0 +1,93 @@
+// cc -O2 machine.c -o machine $(pkg-config --cflags --libs ipcq)
+//
+// Samples this machine's counters some hundred times a second into a queue.
+//
+//     ./machine [name [seconds [samples per second]]]
+
+#include <ipcq.h>
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+struct sample { // 64 bytes; bindings/python/examples/watch_machine.py has the same layout
+  uint64_t time_ns;
+  uint64_t cpu_busy, cpu_total;       // ticks of all processors, /proc/stat
+  uint64_t context_switches;          // /proc/stat
+  uint64_t memory_available_kb;       // /proc/meminfo
+  uint64_t net_received, net_sent;    // bytes of all interfaces, /proc/net/dev
+  float load;                         // /proc/loadavg
+  uint32_t running;                   // processes that run or could, /proc/stat
+};
+
+static uint64_t now_ns(clockid_t clock) {
+  struct timespec t;
+  clock_gettime(clock, &t);
+  return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+static void take(struct sample *s) {
+  char line[512];
+  *s = (struct sample){.time_ns = now_ns(CLOCK_REALTIME)};
+  FILE *f = fopen("/proc/stat", "r");
+  while (f && fgets(line, sizeof line, f)) {
+    uint64_t v[8] = {0};
+    if (sscanf(line, "cpu  %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64
+               " %" SCNu64 " %" SCNu64, v, v + 1, v + 2, v + 3, v + 4, v + 5, v + 6, v + 7) > 3) {
+      for (int i = 0; i < 8; i++)
+        s->cpu_total += v[i];
+      s->cpu_busy = s->cpu_total - v[3] - v[4]; // idle and waiting for disks
+    }
+    sscanf(line, "ctxt %" SCNu64, &s->context_switches);
+    sscanf(line, "procs_running %" SCNu32, &s->running);
+  }
+  if (f)
+    fclose(f);
+  if ((f = fopen("/proc/meminfo", "r"))) {
+    while (fgets(line, sizeof line, f) &&
+           sscanf(line, "MemAvailable: %" SCNu64, &s->memory_available_kb) != 1) {}
+    fclose(f);
+  }
+  if ((f = fopen("/proc/loadavg", "r"))) {
+    if (fscanf(f, "%f", &s->load) != 1) s->load = 0;
+    fclose(f);
+  }
+  if ((f = fopen("/proc/net/dev", "r"))) {
+    while (fgets(line, sizeof line, f)) {
+      uint64_t in, out;
+      const char *colon = strchr(line, ':');
+      if (colon && sscanf(colon + 1, "%" SCNu64 " %*u %*u %*u %*u %*u %*u %*u %" SCNu64,
+                          &in, &out) == 2)
+        s->net_received += in, s->net_sent += out;
+    }
+    fclose(f);
+  }
+}
+
+int main(int argc, char **argv) {
+  const char *name = argc > 1 ? argv[1] : "machine";
+  const double seconds = argc > 2 ? atof(argv[2]) : 5, rate = argc > 3 ? atof(argv[3]) : 200;
+  ipcq_options options = IPCQ_OPTIONS_INIT;
+  options.capacity = 4096;
+  options.message_size = sizeof(struct sample);
+  ipcq_queue *q;
+  if (rate <= 0 || ipcq_open(&q, name, IPCQ_PRODUCER, &options) < 0) {
+    fprintf(stderr, "machine: %s\n", rate <= 0 ? "a rate above 0" : ipcq_errmsg());
+    return 1;
+  }
+  int rc = 0;
+  const uint64_t begin = now_ns(CLOCK_MONOTONIC), total = (uint64_t)(seconds * rate);
+  for (uint64_t n = 0; n < total && rc == 0; n++) {
+    const uint64_t due = begin + (uint64_t)((double)n / rate * 1e9);
+    struct timespec until = {(time_t)(due / 1000000000), (long)(due % 1000000000)};
+    clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
+    struct sample sample;
+    take(&sample);
+    if ((rc = ipcq_push(q, &sample, sizeof sample)) < 0)
+      fprintf(stderr, "machine: %s\n", ipcq_errmsg());
+  }
+  ipcq_close(q);
+  return rc < 0;
+}
