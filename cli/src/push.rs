@@ -1,0 +1,68 @@
+//! `push`: standard input into a queue.
+
+use crate::Failure;
+use ipcq::{Error, Producer};
+use std::ffi::OsStr;
+use std::io::{self, BufRead, Read};
+use std::time::Duration;
+
+/// The options of this verb.
+#[derive(Default)]
+pub struct Options {
+    /// Bytes of every message; 0: a message a line.
+    pub size: u32,
+    pub capacity: u64,
+}
+
+/// Reads a message size.
+pub fn size(text: &str) -> Result<u32, &'static str> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("not a number of bytes, 1 or more"),
+        Ok(size) => Ok(size),
+    }
+}
+
+/// Pushes, and in a lossless queue waits for room.
+fn insist(out: &mut Producer, message: &[u8]) -> Result<(), Failure> {
+    let mut pause = Duration::from_micros(100);
+    loop {
+        match out.push(message) {
+            Err(Error::Full) => {
+                std::thread::sleep(pause);
+                pause = (pause * 2).min(Duration::from_millis(10));
+            }
+            result => return Ok(result?),
+        }
+    }
+}
+
+pub fn push(name: &OsStr, o: &Options) -> Result<(), Failure> {
+    let mut out = Producer::options()
+        .message_size(o.size)
+        .capacity(o.capacity)
+        .open(name)?;
+    let mut input = io::stdin().lock();
+    let mut message = Vec::new();
+    loop {
+        message.clear();
+        if o.size > 0 {
+            (&mut input).take(o.size.into()).read_to_end(&mut message)?;
+            match message.len() {
+                0 => return Ok(()),
+                n if n < o.size as usize => {
+                    let rest = format!("the last {n} bytes are no whole message of {}", o.size);
+                    return Err(Failure::Error(rest));
+                }
+                _ => {}
+            }
+        } else {
+            if input.read_until(b'\n', &mut message)? == 0 {
+                return Ok(());
+            }
+            if message.last() == Some(&b'\n') {
+                message.pop();
+            }
+        }
+        insist(&mut out, &message)?;
+    }
+}
