@@ -66,7 +66,10 @@ impl<'py> Buffer<'py> {
             if PyObject_GetBuffer(object.as_ptr(), raw.as_mut_ptr(), flags) != 0 {
                 return Err(PyErr::fetch(py));
             }
-            Ok(Buffer { raw: raw.assume_init(), _attached: py })
+            Ok(Buffer {
+                raw: raw.assume_init(),
+                _attached: py,
+            })
         }
     }
 

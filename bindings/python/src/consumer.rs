@@ -108,7 +108,9 @@ impl Inner {
         py: Python<'py>,
         message_size: usize,
     ) -> PyResult<Result<Taken<'py>, Error>> {
-        let Some(queue) = &mut self.queue else { return Ok(Ok(Taken::HandleClosed)) };
+        let Some(queue) = &mut self.queue else {
+            return Ok(Ok(Taken::HandleClosed));
+        };
         if message_size == 0 || message_size > SPARE_UP_TO {
             return self.take_known(py, false);
         }
@@ -117,9 +119,7 @@ impl Inner {
             object => object,
         };
         // SAFETY: an object of `message_size` bytes that nobody else has seen.
-        let popped = unsafe {
-            queue.pop_raw(ffi::PyBytes_AsString(object).cast(), message_size)
-        };
+        let popped = unsafe { queue.pop_raw(ffi::PyBytes_AsString(object).cast(), message_size) };
         match popped {
             Ok(Pop::Message(message)) => {
                 self.note(message);
@@ -141,7 +141,9 @@ impl Inner {
         py: Python<'py>,
         adjoining: bool,
     ) -> PyResult<Result<Taken<'py>, Error>> {
-        let Some(queue) = &mut self.queue else { return Ok(Ok(Taken::HandleClosed)) };
+        let Some(queue) = &mut self.queue else {
+            return Ok(Ok(Taken::HandleClosed));
+        };
         for _ in 0..PATIENCE {
             let (message, from) = match queue.peek_raw() {
                 Ok((Pop::Message(message), from)) => (message, from),
@@ -237,10 +239,7 @@ impl Consumer {
 
     /// The next message, if there is one.
     #[inline(always)]
-    fn take<'py>(
-        &self,
-        py: Python<'py>,
-    ) -> PyResult<Option<(Bound<'py, PyBytes>, ipcq::Message)>> {
+    fn take<'py>(&self, py: Python<'py>) -> PyResult<Option<(Bound<'py, PyBytes>, ipcq::Message)>> {
         let mut inner = self.inner.lock(py)?;
         let taken = inner.take(py, self.message_size);
         drop(inner);
@@ -371,7 +370,9 @@ fn start_of(given: &Bound<'_, PyAny>) -> PyResult<Start> {
     } else if let Ok(sequence) = given.extract() {
         return Ok(Start::At(sequence));
     }
-    Err(PyValueError::new_err("start: 'oldest', 'newest', 'next' or a sequence"))
+    Err(PyValueError::new_err(
+        "start: 'oldest', 'newest', 'next' or a sequence",
+    ))
 }
 
 #[pymethods]
@@ -533,9 +534,11 @@ impl Consumer {
     fn peek(slf: &Bound<'_, Self>, timeout: Option<f64>) -> PyResult<View> {
         let (py, this) = (slf.py(), slf.get());
         match handle::wait_for(py, Timeout::seconds(timeout)?, || this.look(py))? {
-            Some((message, ticket)) => {
-                Ok(View { consumer: slf.clone().unbind(), message, ticket })
-            }
+            Some((message, ticket)) => Ok(View {
+                consumer: slf.clone().unbind(),
+                message,
+                ticket,
+            }),
             None => Err(errors::raise(py, Error::Empty)),
         }
     }
@@ -566,7 +569,10 @@ impl Consumer {
         max: usize,
         linger: f64,
     ) -> PyResult<Bound<'py, PyAny>> {
-        slf.py().import("ipcq._batch")?.getattr("batches")?.call1((slf, max, linger))
+        slf.py()
+            .import("ipcq._batch")?
+            .getattr("batches")?
+            .call1((slf, max, linger))
     }
 
     /// Waits for a message, at most timeout seconds (None: for ever), and says whether there is
@@ -594,7 +600,11 @@ impl Consumer {
         block: bool,
         timeout: Option<f64>,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        let timeout = if block { Timeout::seconds(timeout)? } else { Timeout::NONE };
+        let timeout = if block {
+            Timeout::seconds(timeout)?
+        } else {
+            Timeout::NONE
+        };
         self.pop_within(py, timeout)
     }
 
@@ -637,7 +647,8 @@ impl Consumer {
     /// Figures of the queue and of this consumer, as a Stats.
     #[getter]
     fn stats(&self, py: Python<'_>) -> PyResult<Stats> {
-        self.with(py, |i| i.queue.as_ref().map(|q| q.stats())).map(Stats::from)
+        self.with(py, |i| i.queue.as_ref().map(|q| q.stats()))
+            .map(Stats::from)
     }
 
     /// The name as it was given.
@@ -735,7 +746,10 @@ impl Consumer {
             true => "closed".to_owned(),
             false => format!("next sequence {}", self.next_sequence(py)?),
         };
-        Ok(format!("<ipcq.Consumer '{}', messages {size}, {state}>", self.name.display()))
+        Ok(format!(
+            "<ipcq.Consumer '{}', messages {size}, {state}>",
+            self.name.display()
+        ))
     }
 }
 
@@ -764,7 +778,8 @@ pub fn open_at<'py>(
     options.set_item("dtype", dtype)?;
     options.set_item("observer", observer)?;
     options.set_item("consumer_name", consumer_name)?;
-    py.get_type::<Consumer>().call((name.into_os_string(),), Some(&options))
+    py.get_type::<Consumer>()
+        .call((name.into_os_string(),), Some(&options))
 }
 
 /// One message with what is known about it.
@@ -836,7 +851,9 @@ impl View {
     /// Copies a part of the message to a place of the caller's. What comes out is the message's,
     /// or an exception is raised.
     fn copy_out(&self, py: Python<'_>, offset: usize, to: *mut u8, size: usize) -> PyResult<()> {
-        let Some(mut inner) = self.lock(py)? else { return Err(self.has_ended(py)) };
+        let Some(mut inner) = self.lock(py)? else {
+            return Err(self.has_ended(py));
+        };
         let Some(queue) = &mut inner.queue else {
             drop(inner);
             return Err(self.has_ended(py));
@@ -865,7 +882,9 @@ impl View {
     }
 
     fn let_go(&self, py: Python<'_>) -> PyResult<()> {
-        let Some(mut inner) = self.lock(py)? else { return Ok(()) };
+        let Some(mut inner) = self.lock(py)? else {
+            return Ok(());
+        };
         inner.looking = false;
         Ok(())
     }
@@ -929,7 +948,10 @@ impl View {
         if buffer.len() < length {
             return Err(errors::too_large(
                 py,
-                format!("a message of {length} bytes, but a buffer of {}", buffer.len()),
+                format!(
+                    "a message of {length} bytes, but a buffer of {}",
+                    buffer.len()
+                ),
             ));
         }
         self.copy_out(py, 0, buffer.as_ptr(), length)?;
@@ -942,7 +964,9 @@ impl View {
     /// if it was read through other means than this view; it counts as lost. ValueError if the
     /// view has ended.
     fn release(&self, py: Python<'_>) -> PyResult<()> {
-        let Some(mut inner) = self.lock(py)? else { return Err(self.has_ended(py)) };
+        let Some(mut inner) = self.lock(py)? else {
+            return Err(self.has_ended(py));
+        };
         inner.looking = false;
         let Some(queue) = &mut inner.queue else {
             drop(inner);
@@ -977,10 +1001,11 @@ impl View {
             return self.let_go(py);
         }
         // It may have been released inside the block.
-        match self.lock(py)?.is_some() {
-            true => self.release(py),
-            false => Ok(()),
+        let stands = self.lock(py)?.is_some();
+        if stands {
+            self.release(py)?;
         }
+        Ok(())
     }
 
     fn __repr__(&self) -> String {

@@ -31,7 +31,10 @@ unsafe impl<T: Send> Sync for Guarded<T> {}
 
 impl<T> Guarded<T> {
     pub fn new(value: T) -> Self {
-        Guarded { taken: AtomicBool::new(false), value: UnsafeCell::new(value) }
+        Guarded {
+            taken: AtomicBool::new(false),
+            value: UnsafeCell::new(value),
+        }
     }
 
     /// Takes the lock. Fails only if a signal handler raises meanwhile.
@@ -95,9 +98,9 @@ impl Timeout {
     pub fn seconds(seconds: Option<f64>) -> PyResult<Timeout> {
         match seconds {
             None => Ok(Timeout(None)),
-            Some(s) if s.is_nan() || s < 0.0 => {
-                Err(PyValueError::new_err("timeout: a number of seconds from 0 up, or None"))
-            }
+            Some(s) if s.is_nan() || s < 0.0 => Err(PyValueError::new_err(
+                "timeout: a number of seconds from 0 up, or None",
+            )),
             // More than fits is as good as for ever.
             Some(s) => Ok(Timeout(Duration::try_from_secs_f64(s).ok())),
         }
@@ -167,7 +170,9 @@ pub fn dtype(given: &Bound<'_, PyAny>) -> PyResult<(Py<PyAny>, usize)> {
     })?;
     let dtype = class.bind(py).call1((given,))?;
     if dtype.getattr("hasobject")?.extract()? {
-        return Err(PyTypeError::new_err("dtype: records cannot hold Python objects"));
+        return Err(PyTypeError::new_err(
+            "dtype: records cannot hold Python objects",
+        ));
     }
     let size: usize = dtype.getattr("itemsize")?.extract()?;
     if size == 0 {

@@ -214,7 +214,11 @@ impl Producer {
             capacity: geometry.capacity,
             delivery: self::delivery(geometry.delivery),
             dtype: kept,
-            inner: Guarded::new(Inner { queue: Some(queue), claims: 0, claimed: false }),
+            inner: Guarded::new(Inner {
+                queue: Some(queue),
+                claims: 0,
+                claimed: false,
+            }),
         })
     }
 
@@ -272,9 +276,8 @@ impl Producer {
         let from = data.as_ptr() as usize;
         self.with(py, |q| {
             // SAFETY: the buffer is held, and holds so many messages.
-            let push = |q: &mut ipcq::Producer| unsafe {
-                q.push_many_raw(from as *const u8, size, count)
-            };
+            let push =
+                |q: &mut ipcq::Producer| unsafe { q.push_many_raw(from as *const u8, size, count) };
             match data.len() >= LARGE {
                 true => py.detach(|| push(q)),
                 false => push(q),
@@ -315,7 +318,12 @@ impl Producer {
                 inner.claimed = true;
                 let ticket = inner.claims;
                 drop(inner);
-                Ok(Claim { producer: slf.clone().unbind(), at: at as usize, length, ticket })
+                Ok(Claim {
+                    producer: slf.clone().unbind(),
+                    at: at as usize,
+                    length,
+                    ticket,
+                })
             }
             Err(e) => {
                 drop(inner);
@@ -328,7 +336,11 @@ impl Producer {
     /// timeout seconds (None: for ever). Raises Full, and as push().
     #[pyo3(signature = (item, block=true, timeout=None))]
     fn put(&self, item: &Bound<'_, PyAny>, block: bool, timeout: Option<f64>) -> PyResult<()> {
-        let timeout = if block { Timeout::seconds(timeout)? } else { Timeout::NONE };
+        let timeout = if block {
+            Timeout::seconds(timeout)?
+        } else {
+            Timeout::NONE
+        };
         let py = item.py();
         match handle::wait_for(py, timeout, || Ok(self.try_push(item)?.then_some(())))? {
             Some(()) => Ok(()),
@@ -430,7 +442,10 @@ impl Producer {
             true => "closed".to_owned(),
             false => format!("next sequence {}", self.next_sequence(py)?),
         };
-        Ok(format!("<ipcq.Producer '{}', messages {size}, {state}>", self.name.display()))
+        Ok(format!(
+            "<ipcq.Producer '{}', messages {size}, {state}>",
+            self.name.display()
+        ))
     }
 }
 
@@ -457,7 +472,9 @@ impl Claim {
     }
 
     fn abandon(&self, py: Python<'_>) -> PyResult<()> {
-        let Some(mut inner) = self.lock(py)? else { return Ok(()) };
+        let Some(mut inner) = self.lock(py)? else {
+            return Ok(());
+        };
         inner.claimed = false;
         if let Some(queue) = &mut inner.queue {
             // Fails only in a forked child, where there is nothing to give up.
@@ -475,7 +492,9 @@ impl Claim {
     fn write(&self, offset: usize, data: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = data.py();
         let data = Buffer::of(data)?;
-        let Some(inner) = self.lock(py)? else { return Err(self.has_ended(py)) };
+        let Some(inner) = self.lock(py)? else {
+            return Err(self.has_ended(py));
+        };
         match offset.checked_add(data.len()) {
             Some(end) if end <= self.length => {
                 // SAFETY: inside what was claimed; the claim stands, so the queue is mapped.
@@ -488,7 +507,11 @@ impl Claim {
                 drop(inner);
                 Err(errors::usage(
                     py,
-                    format!("{} bytes at {offset} of a claim of {}", data.len(), self.length),
+                    format!(
+                        "{} bytes at {offset} of a claim of {}",
+                        data.len(),
+                        self.length
+                    ),
                 ))
             }
         }
@@ -500,7 +523,9 @@ impl Claim {
     /// Raises TooLarge, ValueError if the claim has ended.
     #[pyo3(signature = (length=None))]
     fn commit(&self, py: Python<'_>, length: Option<usize>) -> PyResult<()> {
-        let Some(mut inner) = self.lock(py)? else { return Err(self.has_ended(py)) };
+        let Some(mut inner) = self.lock(py)? else {
+            return Err(self.has_ended(py));
+        };
         let Some(queue) = &mut inner.queue else {
             drop(inner);
             return Err(self.has_ended(py));
@@ -536,10 +561,11 @@ impl Claim {
             return self.abandon(py);
         }
         // It may have been committed, with its true length, or given up inside the block.
-        match self.lock(py)?.is_some() {
-            true => self.commit(py, None),
-            false => Ok(()),
+        let stands = self.lock(py)?.is_some();
+        if stands {
+            self.commit(py, None)?;
         }
+        Ok(())
     }
 }
 

@@ -101,7 +101,12 @@ impl SharedMemory {
             )));
         }
         let (size, writable) = (memory.size(), memory.is_writable());
-        Ok(SharedMemory { memory: Guarded::new(Some(memory)), name, size, writable })
+        Ok(SharedMemory {
+            memory: Guarded::new(Some(memory)),
+            name,
+            size,
+            writable,
+        })
     }
 
     /// Copies data (any object with a contiguous buffer) to offset.
@@ -203,6 +208,10 @@ impl SharedMemory {
 
     fn __repr__(&self) -> String {
         let role = if self.writable { "writer" } else { "reader" };
-        format!("<ipcq.SharedMemory '{}', {} bytes, {role}>", self.name.display(), self.size)
+        format!(
+            "<ipcq.SharedMemory '{}', {} bytes, {role}>",
+            self.name.display(),
+            self.size
+        )
     }
 }

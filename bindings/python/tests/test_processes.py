@@ -160,7 +160,7 @@ def test_close_ends_a_wait_in_another_thread(pair):
 @pytest.mark.parametrize("size", [64, 100_000])
 def test_threads_share_handles(size):
     """Each message goes to one of the threads, whatever they do at the same time."""
-    with ipcq.Producer("shared", capacity=1 << 27 if size > 64 else 1 << 20) as out:
+    with ipcq.Producer("shared", capacity=1 << 28 if size > 64 else 1 << 23) as out:
         q = ipcq.Consumer("shared")
         each, threads = (500 if size > 64 else 5000), 4
         fill = bytes(size - 8)
