@@ -344,7 +344,7 @@ unsafe fn write_words(to: *mut u8, from: *const u8, length: usize) {
 /// # Safety
 /// `to` is mapped shared memory, writable, `from` readable, both for `length` bytes, and they do
 /// not overlap.
-pub(crate) unsafe fn copy_to_shared(to: *mut u8, from: *const u8, length: usize) {
+pub unsafe fn copy_to_shared(to: *mut u8, from: *const u8, length: usize) {
     // SAFETY: the caller's promise.
     unsafe {
         #[cfg(not(ipcq_words))]
@@ -360,7 +360,7 @@ pub(crate) unsafe fn copy_to_shared(to: *mut u8, from: *const u8, length: usize)
 ///
 /// # Safety
 /// As [`copy_to_shared`], the other way round.
-pub(crate) unsafe fn copy_from_shared(to: *mut u8, from: *const u8, length: usize) {
+pub unsafe fn copy_from_shared(to: *mut u8, from: *const u8, length: usize) {
     // SAFETY: the caller's promise.
     unsafe {
         #[cfg(not(ipcq_words))]

@@ -1,0 +1,63 @@
+"""A queue between processes on one host, through shared memory: one producer, many consumers.
+
+    with ipcq.Producer("ticks", message_size=24) as out:
+        out.push(record)
+
+    with ipcq.Consumer("ticks", open_timeout=5) as q:
+        for message in q:
+            ...
+
+Every consumer sees every message and has its own position. One that falls a whole ring behind
+loses the oldest messages, and is told how many.
+"""
+
+from ._batch import Batch, Info
+from ._errors import (
+    Closed,
+    Empty,
+    Error,
+    Full,
+    Incompatible,
+    Overrun,
+    ProducerExists,
+    SchemaMismatch,
+    TooLarge,
+    UsageError,
+)
+from ._ipcq import (
+    Claim,
+    Consumer,
+    Message,
+    Producer,
+    SharedMemory,
+    Stats,
+    View,
+    __version__,
+    queues,
+    unlink,
+)
+
+__all__ = [
+    "Batch",
+    "Claim",
+    "Closed",
+    "Consumer",
+    "Empty",
+    "Error",
+    "Full",
+    "Incompatible",
+    "Info",
+    "Message",
+    "Overrun",
+    "Producer",
+    "ProducerExists",
+    "SchemaMismatch",
+    "SharedMemory",
+    "Stats",
+    "TooLarge",
+    "UsageError",
+    "View",
+    "__version__",
+    "queues",
+    "unlink",
+]

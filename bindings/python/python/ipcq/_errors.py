@@ -1,0 +1,63 @@
+"""The exceptions, each with the built-in one that it is a case of."""
+
+import queue
+
+
+class Error(Exception):
+    """The base of all exceptions of ipcq's own."""
+
+    __module__ = "ipcq"
+
+
+class UsageError(Error, ValueError):
+    """An argument out of its range, or a handle used after it was closed."""
+
+    __module__ = "ipcq"
+
+
+class Empty(Error, queue.Empty):
+    """No message came in the time given."""
+
+    __module__ = "ipcq"
+
+
+class Full(Error, queue.Full):
+    """The ring of a lossless queue is full of messages that a consumer has yet to read."""
+
+    __module__ = "ipcq"
+
+
+class Closed(Error):
+    """The producer has closed the queue, or another has replaced it, and it is drained."""
+
+    __module__ = "ipcq"
+
+
+class Overrun(Error):
+    """A message was overwritten while it was looked at in place; it counts as lost."""
+
+    __module__ = "ipcq"
+
+
+class SchemaMismatch(Error, TypeError):
+    """The records of the queue are not those that were asked for."""
+
+    __module__ = "ipcq"
+
+
+class TooLarge(Error, ValueError):
+    """A message has not the size of this queue, or a buffer is too small for it."""
+
+    __module__ = "ipcq"
+
+
+class ProducerExists(Error, FileExistsError):
+    """Another live producer has the queue."""
+
+    __module__ = "ipcq"
+
+
+class Incompatible(Error, ValueError):
+    """The file has another geometry or layout version, is damaged, or is no queue."""
+
+    __module__ = "ipcq"

@@ -1,0 +1,1017 @@
+//! The consumer.
+
+use crate::buffer::Buffer;
+use crate::errors;
+use crate::handle::{self, Guard, Guarded, Timeout, LARGE};
+use crate::stats::Stats;
+use ipcq::{Error, Pop, Start};
+use pyo3::exceptions::{PyMemoryError, PyValueError};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
+use std::path::{Path, PathBuf};
+
+/// In a queue of fixed size up to so many bytes, a pop copies straight into a bytes object made
+/// before it is known whether a message is there; if none is, the next pop uses that object.
+const SPARE_UP_TO: usize = 4096;
+
+/// How often one pop copies a message that turns out to be overwritten meanwhile before it says
+/// that nothing is there.
+const PATIENCE: usize = 16;
+
+/// One of those who pop messages from a queue. Every consumer sees every message, and has its own
+/// position; it maps the data read-only.
+///
+/// name
+///     A name without a slash is a file in /dev/shm (or $IPCQ_DIR), any other is a path.
+/// start
+///     Where to begin: "oldest" retained message, "newest" (the last one pushed), "next" (only
+///     what comes), or a sequence; if that is not retained any more, what is missing is lost.
+/// open_timeout
+///     Seconds to wait for the queue to appear; None: for ever.
+/// dtype
+///     A numpy dtype: messages are records of it, and must have its itemsize.
+/// observer
+///     Never hold a lossless producer back, and lose instead.
+/// consumer_name
+///     What monitors call this consumer.
+///
+/// Several threads may share a consumer: each message goes to one of them. Pickling it (for
+/// multiprocessing) opens another one at the same position.
+///
+/// Raises FileNotFoundError, PermissionError, Incompatible (not a queue, damaged, or of another
+/// layout version), SchemaMismatch (dtype), ValueError (a start beyond what was pushed).
+#[pyclass(frozen, module = "ipcq")]
+pub struct Consumer {
+    inner: Guarded<Inner>,
+    name: PathBuf,
+    /// 0 if they vary.
+    message_size: usize,
+    max_message: usize,
+    capacity: u64,
+    delivery: &'static str,
+    dtype: Option<Py<PyAny>>,
+    observer: bool,
+    consumer_name: Option<String>,
+}
+
+struct Inner {
+    queue: Option<ipcq::Consumer>,
+    spare: Spare,
+    /// About the last message consumed, or the first of the last batch.
+    last: ipcq::Message,
+    /// Which look at a message stands, if any.
+    looks: u64,
+    looking: bool,
+}
+
+/// A bytes object that nobody else has seen.
+struct Spare(*mut ffi::PyObject);
+
+// SAFETY: it is only used with the interpreter attached, under the lock of the handle.
+unsafe impl Send for Spare {}
+
+impl Drop for Spare {
+    fn drop(&mut self) {
+        if !self.0.is_null() {
+            // SAFETY: an owned reference, and the interpreter is attached by `attach`.
+            Python::attach(|_| unsafe { ffi::Py_DECREF(self.0) });
+        }
+    }
+}
+
+/// A new bytes object of undefined contents, and where they are. Not tracked by the cycle
+/// collector, so that this runs no other code.
+pub fn new_bytes(py: Python<'_>, size: usize) -> PyResult<(Bound<'_, PyBytes>, *mut u8)> {
+    let size = ffi::Py_ssize_t::try_from(size)
+        .map_err(|_| PyMemoryError::new_err("a message longer than the address space"))?;
+    // SAFETY: a new reference to a bytes object, or null with an exception set. The contents may
+    // be written until somebody else sees it.
+    unsafe {
+        let object = ffi::PyBytes_FromStringAndSize(std::ptr::null(), size);
+        let object = Bound::from_owned_ptr_or_err(py, object)?;
+        let at = ffi::PyBytes_AsString(object.as_ptr()).cast();
+        Ok((object.cast_into_unchecked(), at))
+    }
+}
+
+impl Inner {
+    fn note(&mut self, message: ipcq::Message) {
+        self.last = message;
+        self.looking = false;
+    }
+
+    /// Consumes the next message; `Pop::Message` comes with its bytes.
+    #[inline(always)]
+    fn take<'py>(
+        &mut self,
+        py: Python<'py>,
+        message_size: usize,
+    ) -> PyResult<Result<Taken<'py>, Error>> {
+        let Some(queue) = &mut self.queue else {
+            return Ok(Ok(Taken::HandleClosed));
+        };
+        if message_size == 0 || message_size > SPARE_UP_TO {
+            return self.take_known(py, false);
+        }
+        let object = match std::mem::replace(&mut self.spare.0, std::ptr::null_mut()) {
+            object if object.is_null() => new_bytes(py, message_size)?.0.into_ptr(),
+            object => object,
+        };
+        // SAFETY: an object of `message_size` bytes that nobody else has seen.
+        let popped = unsafe { queue.pop_raw(ffi::PyBytes_AsString(object).cast(), message_size) };
+        match popped {
+            Ok(Pop::Message(message)) => {
+                self.note(message);
+                // SAFETY: an owned reference to a bytes object.
+                let object = unsafe { Bound::from_owned_ptr(py, object).cast_into_unchecked() };
+                Ok(Ok(Taken::Message(object, message)))
+            }
+            other => {
+                self.spare.0 = object;
+                Ok(other.map(Taken::Nothing))
+            }
+        }
+    }
+
+    /// As `take`, where the object is made when the length is known. `adjoining`: only if no
+    /// message was lost before it.
+    fn take_known<'py>(
+        &mut self,
+        py: Python<'py>,
+        adjoining: bool,
+    ) -> PyResult<Result<Taken<'py>, Error>> {
+        let Some(queue) = &mut self.queue else {
+            return Ok(Ok(Taken::HandleClosed));
+        };
+        for _ in 0..PATIENCE {
+            let (message, from) = match queue.peek_raw() {
+                Ok((Pop::Message(message), from)) => (message, from),
+                other => return Ok(other.map(|(pop, _)| Taken::Nothing(pop))),
+            };
+            if adjoining && message.lost > 0 {
+                return Ok(Ok(Taken::Nothing(Pop::Empty)));
+            }
+            let length = message.length as usize;
+            let (object, to) = new_bytes(py, length)?;
+            copy(py, to, from, length);
+            match queue.release_raw(message.sequence) {
+                Ok(()) => {
+                    self.note(message);
+                    return Ok(Ok(Taken::Message(object, message)));
+                }
+                // Overwritten while it was copied; that counts as lost.
+                Err(Error::Stale(_)) => {}
+                Err(e) => return Ok(Err(e)),
+            }
+        }
+        Ok(Ok(Taken::Nothing(Pop::Empty)))
+    }
+}
+
+/// Copies a message that is being peeked at out of the ring; a long one without the interpreter.
+#[inline(always)]
+fn copy(py: Python<'_>, to: *mut u8, from: *const u8, length: usize) {
+    let (to, from) = (to as usize, from as usize);
+    // SAFETY: `from` was given by `peek_raw` for so many bytes, and the queue stays mapped while
+    // the caller has the lock; `to` is the caller's own.
+    let copy = move || unsafe { ipcq::copy_from_shared(to as *mut u8, from as *const u8, length) };
+    match length >= LARGE {
+        true => py.detach(copy),
+        false => copy(),
+    }
+}
+
+/// What became of a pop.
+enum Taken<'py> {
+    Message(Bound<'py, PyBytes>, ipcq::Message),
+    Nothing(Pop),
+    HandleClosed,
+}
+
+impl Consumer {
+    /// Does something with the queue.
+    fn with<T>(
+        &self,
+        py: Python<'_>,
+        act: impl FnOnce(&mut Inner) -> Option<ipcq::Result<T>>,
+    ) -> PyResult<T> {
+        let mut inner = self.inner.lock(py)?;
+        let result = act(&mut inner);
+        drop(inner);
+        match result {
+            Some(result) => result.map_err(|e| errors::raise(py, e)),
+            None => Err(self.is_closed(py)),
+        }
+    }
+
+    #[cold]
+    fn is_closed(&self, py: Python<'_>) -> PyErr {
+        handle::closed(py, &self.name, "consumer")
+    }
+
+    /// No message: `None` if there is none yet, or an exception.
+    #[cold]
+    fn none_because(&self, py: Python<'_>, pop: Pop, size: usize) -> PyResult<()> {
+        match pop {
+            Pop::Message(_) | Pop::Empty => Ok(()),
+            Pop::Closed => Err(errors::closed(
+                py,
+                format!("{}: {}", self.name.display(), Error::Closed),
+            )),
+            Pop::Superseded => Err(errors::closed(
+                py,
+                format!(
+                    "{}: the queue was replaced by another: open it again",
+                    self.name.display()
+                ),
+            )),
+            Pop::TooSmall(message) => Err(errors::too_large(
+                py,
+                format!(
+                    "{}: the next message has {} bytes, the buffer {size}",
+                    self.name.display(),
+                    message.length
+                ),
+            )),
+        }
+    }
+
+    /// The next message, if there is one.
+    #[inline(always)]
+    fn take<'py>(&self, py: Python<'py>) -> PyResult<Option<(Bound<'py, PyBytes>, ipcq::Message)>> {
+        let mut inner = self.inner.lock(py)?;
+        let taken = inner.take(py, self.message_size);
+        drop(inner);
+        match taken? {
+            Ok(Taken::Message(bytes, message)) => Ok(Some((bytes, message))),
+            Ok(Taken::Nothing(Pop::Empty)) => Ok(None),
+            Ok(Taken::Nothing(pop)) => self.none_because(py, pop, 0).map(|()| None),
+            Ok(Taken::HandleClosed) => Err(self.is_closed(py)),
+            Err(e) => Err(errors::raise(py, e)),
+        }
+    }
+
+    fn pop_within<'py>(&self, py: Python<'py>, timeout: Timeout) -> PyResult<Bound<'py, PyBytes>> {
+        match handle::wait_for(py, timeout, || self.take(py))? {
+            Some((bytes, _)) => Ok(bytes),
+            None => Err(errors::raise(py, Error::Empty)),
+        }
+    }
+
+    /// What is there to look at, without a wait; `None` if nothing.
+    fn look(&self, py: Python<'_>) -> PyResult<Option<(ipcq::Message, u64)>> {
+        let mut inner = self.inner.lock(py)?;
+        let Some(queue) = &mut inner.queue else {
+            drop(inner);
+            return Err(self.is_closed(py));
+        };
+        let peeked = queue.peek_raw();
+        if let Ok((Pop::Message(message), _)) = peeked {
+            inner.looks += 1;
+            inner.looking = true;
+            return Ok(Some((message, inner.looks)));
+        }
+        drop(inner);
+        match peeked {
+            Ok((pop, _)) => self.none_because(py, pop, 0).map(|()| None),
+            Err(e) => Err(errors::raise(py, e)),
+        }
+    }
+
+    fn fill(&self, py: Python<'_>, buffer: &Buffer<'_>) -> PyResult<Option<usize>> {
+        let (to, room) = (buffer.as_ptr(), buffer.len());
+        let size = self.message_size;
+        let mut inner = self.inner.lock(py)?;
+        let Some(queue) = &mut inner.queue else {
+            drop(inner);
+            return Err(self.is_closed(py));
+        };
+        let result = if size == 0 {
+            // SAFETY: the buffer is held, and writable.
+            unsafe { queue.pop_raw(to, room) }.map(|pop| match pop {
+                Pop::Message(message) => Ok((1, message)),
+                other => Err(other),
+            })
+        } else if room < size {
+            drop(inner);
+            return Err(errors::too_large(
+                py,
+                format!(
+                    "{}: messages of {size} bytes, but a buffer of {room}",
+                    self.name.display()
+                ),
+            ));
+        } else {
+            let (to, count) = (to as usize, room / size);
+            // SAFETY: the buffer is held, writable, and has room for so many.
+            let mut pop = || unsafe { queue.pop_many_raw(to as *mut u8, size, count) };
+            let popped = match room >= LARGE {
+                true => py.detach(pop),
+                false => pop(),
+            };
+            match popped {
+                Ok(Some(found)) => Ok(Ok(found)),
+                Ok(None) => Ok(Err(Pop::Empty)),
+                Err(Error::Closed) => Ok(Err(Pop::Closed)),
+                Err(Error::Stale(_)) => Ok(Err(Pop::Superseded)),
+                Err(e) => Err(e),
+            }
+        };
+        match result {
+            Ok(Ok((count, first))) => {
+                inner.note(first);
+                Ok(Some(count))
+            }
+            Ok(Err(pop)) => {
+                drop(inner);
+                self.none_because(py, pop, room).map(|()| None)
+            }
+            Err(e) => {
+                drop(inner);
+                Err(errors::raise(py, e))
+            }
+        }
+    }
+}
+
+/// Opens the queue, and waits for it to appear with signal handlers running meanwhile.
+fn open(
+    py: Python<'_>,
+    name: &Path,
+    options: &ipcq::ConsumerOptions,
+    open_timeout: Option<f64>,
+) -> PyResult<ipcq::Consumer> {
+    let timeout = Timeout::seconds(open_timeout)?;
+    let mut missing = None;
+    let opened = handle::wait_for(py, timeout, || match options.open(name) {
+        Ok(queue) => Ok(Some(queue)),
+        Err(e @ Error::NotFound(_)) => {
+            missing = Some(e);
+            Ok(None)
+        }
+        Err(e) => Err(errors::raise(py, e)),
+    })?;
+    match (opened, missing) {
+        (Some(queue), _) => Ok(queue),
+        (None, Some(e)) => Err(errors::raise(py, e)),
+        (None, None) => Err(errors::raise(py, Error::TimedOut)),
+    }
+}
+
+fn start_of(given: &Bound<'_, PyAny>) -> PyResult<Start> {
+    if let Ok(word) = given.cast::<PyString>() {
+        match word.to_cow()?.as_ref() {
+            "oldest" => return Ok(Start::Oldest),
+            "newest" => return Ok(Start::Newest),
+            "next" => return Ok(Start::Next),
+            _ => {}
+        }
+    } else if let Ok(sequence) = given.extract() {
+        return Ok(Start::At(sequence));
+    }
+    Err(PyValueError::new_err(
+        "start: 'oldest', 'newest', 'next' or a sequence",
+    ))
+}
+
+#[pymethods]
+impl Consumer {
+    #[new]
+    #[pyo3(signature = (name, *, start=None, open_timeout=Some(0.0), dtype=None, observer=false,
+                        consumer_name=None),
+           text_signature = "(name, *, start='oldest', open_timeout=0.0, dtype=None, \
+                             observer=False, consumer_name=None)")]
+    fn new(
+        py: Python<'_>,
+        name: PathBuf,
+        start: Option<Bound<'_, PyAny>>,
+        open_timeout: Option<f64>,
+        dtype: Option<Bound<'_, PyAny>>,
+        observer: bool,
+        consumer_name: Option<String>,
+    ) -> PyResult<Self> {
+        let start = start.map_or(Ok(Start::Oldest), |s| start_of(&s))?;
+        let dtype = dtype.map(|d| handle::dtype(&d)).transpose()?;
+        let mut options = ipcq::Consumer::options().start(start).observer(observer);
+        if let Some(consumer_name) = &consumer_name {
+            options = options.name(consumer_name);
+        }
+        let queue = open(py, &name, &options, open_timeout)?;
+        let geometry = queue.geometry();
+        let message_size = geometry.message_size as usize;
+        if let Some((_, itemsize)) = dtype {
+            if itemsize != message_size {
+                let what = match message_size {
+                    0 => "messages of varying length".to_owned(),
+                    size => format!("messages of {size} bytes"),
+                };
+                return Err(errors::schema_mismatch(
+                    py,
+                    format!(
+                        "{}: the records of this dtype have {itemsize} bytes, but the queue has \
+                         {what}",
+                        name.display()
+                    ),
+                ));
+            }
+        }
+        Ok(Consumer {
+            name,
+            message_size,
+            max_message: queue.max_message(),
+            capacity: geometry.capacity,
+            delivery: crate::stats::delivery(geometry.delivery),
+            dtype: dtype.map(|(dtype, _)| dtype),
+            observer,
+            consumer_name,
+            inner: Guarded::new(Inner {
+                queue: Some(queue),
+                spare: Spare(std::ptr::null_mut()),
+                last: ipcq::Message::default(),
+                looks: 0,
+                looking: false,
+            }),
+        })
+    }
+
+    /// The next message, as bytes. Waits for one at most timeout seconds; None: for ever.
+    ///
+    /// Raises Empty when the time is over, Closed if the producer has closed the queue and
+    /// everything in it was consumed (or if another queue has replaced it), ValueError if this
+    /// consumer is closed. Ctrl-C ends the wait.
+    #[pyo3(signature = (timeout=None))]
+    fn pop<'py>(&self, py: Python<'py>, timeout: Option<f64>) -> PyResult<Bound<'py, PyBytes>> {
+        self.pop_within(py, Timeout::seconds(timeout)?)
+    }
+
+    /// The next message, as bytes, or None if there is none yet. Raises Closed as pop().
+    fn try_pop<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        Ok(self.take(py)?.map(|(bytes, _)| bytes))
+    }
+
+    /// The next message with its sequence and what was lost before it. Waits and raises as pop().
+    #[pyo3(signature = (timeout=None))]
+    fn pop_message(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Message> {
+        match handle::wait_for(py, Timeout::seconds(timeout)?, || self.take(py))? {
+            Some((data, info)) => Ok(Message {
+                sequence: info.sequence,
+                lost: info.lost,
+                data: data.unbind(),
+            }),
+            None => Err(errors::raise(py, Error::Empty)),
+        }
+    }
+
+    /// Up to max messages that are there, as a list of bytes; an empty list if there is none yet.
+    /// Never waits.
+    ///
+    /// They follow each other without a gap: the list ends where messages were lost. last tells
+    /// what was lost before the first.
+    ///
+    /// Raises Closed as pop().
+    #[pyo3(signature = (max=4096))]
+    fn pop_many<'py>(&self, py: Python<'py>, max: usize) -> PyResult<Bound<'py, PyList>> {
+        let mut messages = Vec::new();
+        let mut failed = None;
+        let mut first = None;
+        let mut inner = self.inner.lock(py)?;
+        while messages.len() < max {
+            match inner.take_known(py, first.is_some()) {
+                Ok(Ok(Taken::Message(bytes, message))) => {
+                    messages.push(bytes);
+                    first.get_or_insert(message);
+                }
+                other => {
+                    failed = Some(other);
+                    break;
+                }
+            }
+        }
+        if let Some(first) = first {
+            inner.last = first;
+        }
+        drop(inner);
+        if messages.is_empty() {
+            match failed {
+                Some(Err(e)) => return Err(e),
+                Some(Ok(Err(e))) => return Err(errors::raise(py, e)),
+                Some(Ok(Ok(Taken::Nothing(pop)))) => self.none_because(py, pop, 0)?,
+                Some(Ok(Ok(Taken::HandleClosed))) => return Err(self.is_closed(py)),
+                Some(Ok(Ok(Taken::Message(..)))) | None => {}
+            }
+        }
+        // Whatever stopped a batch that has begun is told by the next call.
+        PyList::new(py, messages)
+    }
+
+    /// Copies messages that are there into a writable buffer (a numpy array, a bytearray …) and
+    /// returns how many: as many as fit in a queue of fixed size, at most one where the lengths
+    /// vary; 0 if there is none yet. Never waits.
+    ///
+    /// They follow each other without a gap. last tells the sequence of the first, its length,
+    /// and what was lost before it.
+    ///
+    /// Raises TooLarge if the buffer is too small for one message, and nothing is consumed then;
+    /// Closed as pop().
+    #[pyo3(signature = (buffer, /))]
+    fn pop_into(&self, buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
+        let py = buffer.py();
+        let buffer = Buffer::writable(buffer)?;
+        Ok(self.fill(py, &buffer)?.unwrap_or(0))
+    }
+
+    /// The next message in place: a context manager. Nothing is copied before it is asked for,
+    /// and leaving the block consumes the message, unless the block raises.
+    ///
+    ///     with q.peek() as view:
+    ///         if view.read(0, 4) == b"wanted":
+    ///             use(bytes(view))
+    ///
+    /// Waits and raises as pop(). The producer of a lossy queue may overwrite the message
+    /// meanwhile: then reading it or leaving the block raises Overrun, and it counts as lost.
+    #[pyo3(signature = (timeout=None))]
+    fn peek(slf: &Bound<'_, Self>, timeout: Option<f64>) -> PyResult<View> {
+        let (py, this) = (slf.py(), slf.get());
+        match handle::wait_for(py, Timeout::seconds(timeout)?, || this.look(py))? {
+            Some((message, ticket)) => Ok(View {
+                consumer: slf.clone().unbind(),
+                message,
+                ticket,
+            }),
+            None => Err(errors::raise(py, Error::Empty)),
+        }
+    }
+
+    /// Goes to a sequence, from 0 to that of the message pushed next. If it is not retained any
+    /// more, the oldest that is takes its place, and what lies between is lost. The counts in
+    /// stats begin anew.
+    ///
+    /// Raises ValueError beyond what was pushed; the position is as before then.
+    #[pyo3(signature = (sequence, /))]
+    fn seek(&self, py: Python<'_>, sequence: u64) -> PyResult<()> {
+        self.with(py, |inner| {
+            inner.looking = false;
+            inner.queue.as_mut().map(|q| q.seek(sequence))
+        })
+    }
+
+    /// Batches of what is there, for ever: an iterator of Batch, each of 1 to max messages.
+    ///
+    /// A batch is given as soon as there is a message, or, with linger, when max messages are
+    /// there or so many seconds have passed since the first was. It ends where messages were
+    /// lost. The iterator ends when the producer closes. Ctrl-C ends a wait.
+    ///
+    /// Raises ValueError for a max below 1.
+    #[pyo3(signature = (max=4096, linger=0.0))]
+    fn batches<'py>(
+        slf: &Bound<'py, Self>,
+        max: usize,
+        linger: f64,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        slf.py()
+            .import("ipcq._batch")?
+            .getattr("batches")?
+            .call1((slf, max, linger))
+    }
+
+    /// Waits for a message, at most timeout seconds (None: for ever), and says whether there is
+    /// one. With at_least, waits until there are so many.
+    ///
+    /// Raises Closed as pop().
+    #[pyo3(signature = (timeout=None, *, at_least=1))]
+    fn wait(&self, py: Python<'_>, timeout: Option<f64>, at_least: u64) -> PyResult<bool> {
+        let timeout = Timeout::seconds(timeout)?;
+        if at_least > 1 {
+            let found = handle::wait_for(py, timeout, || {
+                let stats = self.with(py, |i| i.queue.as_ref().map(|q| q.stats()))?;
+                Ok((stats.lag >= at_least || stats.closed).then_some(()))
+            })?;
+            return Ok(found.is_some());
+        }
+        Ok(handle::wait_for(py, timeout, || self.there(py))?.is_some())
+    }
+
+    /// As queue.Queue.get: pop(timeout), or without a wait if not block. Raises Empty, Closed.
+    #[pyo3(signature = (block=true, timeout=None))]
+    fn get<'py>(
+        &self,
+        py: Python<'py>,
+        block: bool,
+        timeout: Option<f64>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let timeout = if block {
+            Timeout::seconds(timeout)?
+        } else {
+            Timeout::NONE
+        };
+        self.pop_within(py, timeout)
+    }
+
+    /// As queue.Queue.get_nowait: pop(0). Raises Empty, Closed.
+    fn get_nowait<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        self.pop_within(py, Timeout::NONE)
+    }
+
+    /// As queue.Queue.qsize: how many messages were pushed and neither received nor known to be
+    /// lost; stats.lag.
+    fn qsize(&self, py: Python<'_>) -> PyResult<u64> {
+        Ok(self.with(py, |i| i.queue.as_ref().map(|q| q.stats()))?.lag)
+    }
+
+    /// As queue.Queue.empty: whether there is no message at this moment.
+    fn empty(&self, py: Python<'_>) -> PyResult<bool> {
+        match self.with(py, |i| i.queue.as_mut().map(|q| q.peek_raw()))? {
+            (Pop::Message(_), _) => Ok(false),
+            _ => Ok(true),
+        }
+    }
+
+    /// The sequence of the message wanted next.
+    #[getter]
+    fn next_sequence(&self, py: Python<'_>) -> PyResult<u64> {
+        self.with(py, |i| i.queue.as_ref().map(|q| Ok(q.next_sequence())))
+    }
+
+    /// About the message consumed last, or the first one of the last pop_many() or pop_into(), as
+    /// a tuple (sequence, lost, length): lost is how many were lost between the one consumed
+    /// before and this one. (0, 0, 0) before the first.
+    #[getter]
+    fn last<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let last = self.inner.lock(py)?.last;
+        py.import("ipcq._batch")?
+            .getattr("Info")?
+            .call1((last.sequence, last.lost, last.length))
+    }
+
+    /// Figures of the queue and of this consumer, as a Stats.
+    #[getter]
+    fn stats(&self, py: Python<'_>) -> PyResult<Stats> {
+        self.with(py, |i| i.queue.as_ref().map(|q| q.stats()))
+            .map(Stats::from)
+    }
+
+    /// The name as it was given.
+    #[getter]
+    fn name(&self) -> std::ffi::OsString {
+        self.name.clone().into_os_string()
+    }
+
+    /// Bytes of every message; 0 if they vary.
+    #[getter]
+    fn message_size(&self) -> usize {
+        self.message_size
+    }
+
+    /// Bytes of the longest message that can come.
+    #[getter]
+    fn max_message(&self) -> usize {
+        self.max_message
+    }
+
+    /// Messages (fixed size) or bytes (varying) that the ring holds.
+    #[getter]
+    fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    /// "lossy" or "lossless".
+    #[getter]
+    fn delivery(&self) -> &'static str {
+        self.delivery
+    }
+
+    /// The numpy dtype that was given, or None.
+    #[getter]
+    fn dtype(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.dtype.as_ref().map(|d| d.clone_ref(py))
+    }
+
+    /// Whether this handle was closed.
+    #[getter]
+    fn closed(&self, py: Python<'_>) -> PyResult<bool> {
+        Ok(self.inner.lock(py)?.queue.is_none())
+    }
+
+    /// Lets go of the queue. Closing twice is fine.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        let mut inner = self.inner.lock(py)?;
+        inner.looking = false;
+        let queue = inner.queue.take();
+        drop(inner);
+        py.detach(|| drop(queue));
+        Ok(())
+    }
+
+    fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    #[pyo3(signature = (*_args))]
+    fn __exit__(&self, py: Python<'_>, _args: &Bound<'_, PyTuple>) -> PyResult<()> {
+        self.close(py)
+    }
+
+    fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        match handle::wait_for(py, Timeout::FOR_EVER, || self.take(py)) {
+            Ok(found) => Ok(found.map(|(bytes, _)| bytes)),
+            // Rare, and so a comparison with the class does.
+            Err(e) if errors::is_closed(py, &e) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let open = py.import("ipcq._ipcq")?.getattr("open_at")?;
+        let arguments = (
+            handle::lasting(&self.name).into_os_string(),
+            self.next_sequence(py)?,
+            self.dtype(py),
+            self.observer,
+            self.consumer_name.clone(),
+        );
+        (open, arguments).into_pyobject(py)
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        let size = match self.message_size {
+            0 => "of varying length".to_owned(),
+            size => format!("of {size} bytes"),
+        };
+        let state = match self.closed(py)? {
+            true => "closed".to_owned(),
+            false => format!("next sequence {}", self.next_sequence(py)?),
+        };
+        Ok(format!(
+            "<ipcq.Consumer '{}', messages {size}, {state}>",
+            self.name.display()
+        ))
+    }
+}
+
+impl Consumer {
+    /// Whether there is a message, without consuming it.
+    fn there(&self, py: Python<'_>) -> PyResult<Option<()>> {
+        match self.with(py, |i| i.queue.as_mut().map(|q| q.peek_raw()))? {
+            (Pop::Message(_), _) => Ok(Some(())),
+            (pop, _) => self.none_because(py, pop, 0).map(|()| None),
+        }
+    }
+}
+
+/// Opens a consumer that was pickled.
+#[pyfunction]
+pub fn open_at<'py>(
+    py: Python<'py>,
+    name: PathBuf,
+    sequence: u64,
+    dtype: Option<Bound<'py, PyAny>>,
+    observer: bool,
+    consumer_name: Option<String>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let options = PyDict::new(py);
+    options.set_item("start", sequence)?;
+    options.set_item("dtype", dtype)?;
+    options.set_item("observer", observer)?;
+    options.set_item("consumer_name", consumer_name)?;
+    py.get_type::<Consumer>()
+        .call((name.into_os_string(),), Some(&options))
+}
+
+/// One message with what is known about it.
+///
+/// bytes(message) is its data, len(message) how many bytes it has.
+#[pyclass(frozen, get_all, module = "ipcq")]
+pub struct Message {
+    /// Its number, from 0, in the order of pushing.
+    sequence: u64,
+    /// How many messages were lost between the one consumed before and this one.
+    lost: u64,
+    /// The bytes.
+    data: Py<PyBytes>,
+}
+
+#[pymethods]
+impl Message {
+    fn __bytes__(&self, py: Python<'_>) -> Py<PyBytes> {
+        self.data.clone_ref(py)
+    }
+
+    fn __len__(&self, py: Python<'_>) -> usize {
+        self.data.as_bytes(py).len()
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        let data = self.data.bind(py).repr()?;
+        Ok(format!(
+            "Message(sequence={}, lost={}, data={})",
+            self.sequence,
+            self.lost,
+            data.to_cow()?
+        ))
+    }
+}
+
+/// A message in place; see Consumer.peek(). bytes(view) copies all of it, len(view) is its length.
+#[pyclass(frozen, module = "ipcq")]
+pub struct View {
+    consumer: Py<Consumer>,
+    message: ipcq::Message,
+    ticket: u64,
+}
+
+impl View {
+    fn lock<'a>(&'a self, py: Python<'_>) -> PyResult<Option<Guard<'a, Inner>>> {
+        let inner = self.consumer.get().inner.lock(py)?;
+        Ok((inner.looking && inner.looks == self.ticket).then_some(inner))
+    }
+
+    #[cold]
+    fn has_ended(&self, py: Python<'_>) -> PyErr {
+        let name = self.consumer.get().name.display();
+        errors::usage(py, format!("{name}: this view has ended"))
+    }
+
+    #[cold]
+    fn overwritten(&self, py: Python<'_>) -> PyErr {
+        errors::overrun(
+            py,
+            format!(
+                "{}: message {} was overwritten while it was looked at",
+                self.consumer.get().name.display(),
+                self.message.sequence
+            ),
+        )
+    }
+
+    /// Copies a part of the message to a place of the caller's. What comes out is the message's,
+    /// or an exception is raised.
+    fn copy_out(&self, py: Python<'_>, offset: usize, to: *mut u8, size: usize) -> PyResult<()> {
+        let Some(mut inner) = self.lock(py)? else {
+            return Err(self.has_ended(py));
+        };
+        let Some(queue) = &mut inner.queue else {
+            drop(inner);
+            return Err(self.has_ended(py));
+        };
+        // The look is made anew before the copy and after it: both find the same message, or it
+        // was overwritten, and the accounts say so already.
+        for step in [true, false] {
+            match queue.peek_raw() {
+                Ok((Pop::Message(m), from)) if m.sequence == self.message.sequence => {
+                    if step {
+                        // SAFETY: in the message, for the caller has checked.
+                        copy(py, to, unsafe { from.add(offset) }, size);
+                    }
+                }
+                Ok(_) => {
+                    drop(inner);
+                    return Err(self.overwritten(py));
+                }
+                Err(e) => {
+                    drop(inner);
+                    return Err(errors::raise(py, e));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn let_go(&self, py: Python<'_>) -> PyResult<()> {
+        let Some(mut inner) = self.lock(py)? else {
+            return Ok(());
+        };
+        inner.looking = false;
+        Ok(())
+    }
+}
+
+#[pymethods]
+impl View {
+    /// The sequence of the message.
+    #[getter]
+    fn sequence(&self) -> u64 {
+        self.message.sequence
+    }
+
+    /// How many messages were lost between the one consumed before and this one.
+    #[getter]
+    fn lost(&self) -> u64 {
+        self.message.lost
+    }
+
+    fn __len__(&self) -> usize {
+        self.message.length as usize
+    }
+
+    fn __bytes__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        self.read(py, 0, None)
+    }
+
+    /// Copies size bytes from offset; None: up to the end.
+    ///
+    /// Raises Overrun if the message was overwritten, ValueError beyond its end or if the view
+    /// has ended.
+    #[pyo3(signature = (offset=0, size=None))]
+    fn read<'py>(
+        &self,
+        py: Python<'py>,
+        offset: usize,
+        size: Option<usize>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let length = self.message.length as usize;
+        let size = size.unwrap_or(length.saturating_sub(offset));
+        if offset.checked_add(size).is_none_or(|end| end > length) {
+            return Err(errors::usage(
+                py,
+                format!("{size} bytes at {offset} of a message of {length}"),
+            ));
+        }
+        let (bytes, to) = new_bytes(py, size)?;
+        self.copy_out(py, offset, to, size)?;
+        Ok(bytes)
+    }
+
+    /// Copies the message into a writable buffer and returns its length.
+    ///
+    /// Raises TooLarge if the buffer is too small, and as read(); the buffer's contents are
+    /// undefined after an Overrun.
+    #[pyo3(signature = (buffer, /))]
+    fn readinto(&self, buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
+        let py = buffer.py();
+        let buffer = Buffer::writable(buffer)?;
+        let length = self.message.length as usize;
+        if buffer.len() < length {
+            return Err(errors::too_large(
+                py,
+                format!(
+                    "a message of {length} bytes, but a buffer of {}",
+                    buffer.len()
+                ),
+            ));
+        }
+        self.copy_out(py, 0, buffer.as_ptr(), length)?;
+        Ok(length)
+    }
+
+    /// Consumes the message, as leaving the block does.
+    ///
+    /// Raises Overrun if it was overwritten meanwhile: what was computed from it may be wrong only
+    /// if it was read through other means than this view; it counts as lost. ValueError if the
+    /// view has ended.
+    fn release(&self, py: Python<'_>) -> PyResult<()> {
+        let Some(mut inner) = self.lock(py)? else {
+            return Err(self.has_ended(py));
+        };
+        inner.looking = false;
+        let Some(queue) = &mut inner.queue else {
+            drop(inner);
+            return Err(self.has_ended(py));
+        };
+        let released = queue.release_raw(self.message.sequence);
+        if released.is_ok() {
+            inner.note(self.message);
+        }
+        drop(inner);
+        match released {
+            Ok(()) => Ok(()),
+            // The second: a read has noticed it before.
+            Err(Error::Stale(_) | Error::Invalid(_)) => Err(self.overwritten(py)),
+            Err(e) => Err(errors::raise(py, e)),
+        }
+    }
+
+    fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    #[pyo3(signature = (kind, _value, _traceback))]
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        kind: &Bound<'_, PyAny>,
+        _value: &Bound<'_, PyAny>,
+        _traceback: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        if !kind.is_none() {
+            return self.let_go(py);
+        }
+        // It may have been released inside the block.
+        let stands = self.lock(py)?.is_some();
+        if stands {
+            self.release(py)?;
+        }
+        Ok(())
+    }
+
+    fn __repr__(&self) -> String {
+        format!(
+            "<ipcq.View of message {}, {} bytes, {} lost before it>",
+            self.message.sequence, self.message.length, self.message.lost
+        )
+    }
+}

@@ -1,0 +1,64 @@
+//! Errors of the crate as Python exceptions. The classes of ipcq's own are written in Python, for
+//! they have two bases each.
+
+use ipcq::Error;
+use pyo3::exceptions::{PyFileExistsError, PyFileNotFoundError, PyOSError, PyPermissionError};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyType;
+use pyo3::PyErrArguments;
+
+macro_rules! exceptions {
+    ($($function:ident = $name:literal;)*) => {$(
+        pub fn $function(py: Python<'_>, args: impl PyErrArguments + Send + Sync + 'static) -> PyErr {
+            static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+            match CLASS.import(py, "ipcq._errors", $name) {
+                Ok(class) => PyErr::from_type(class.clone(), args),
+                Err(e) => e,
+            }
+        }
+    )*};
+}
+
+exceptions! {
+    error = "Error";
+    usage = "UsageError";
+    empty = "Empty";
+    full = "Full";
+    closed = "Closed";
+    overrun = "Overrun";
+    schema_mismatch = "SchemaMismatch";
+    too_large = "TooLarge";
+    producer_exists = "ProducerExists";
+    incompatible = "Incompatible";
+}
+
+/// Whether an exception says that the queue is closed and drained.
+#[cold]
+pub fn is_closed(py: Python<'_>, error: &PyErr) -> bool {
+    py.import("ipcq._errors")
+        .and_then(|m| m.getattr("Closed"))
+        .is_ok_and(|class| error.matches(py, class).unwrap_or(false))
+}
+
+/// The exception for an error of the crate.
+#[cold]
+pub fn raise(py: Python<'_>, error: Error) -> PyErr {
+    let (errno, text) = (-error.code(), error.to_string());
+    match error {
+        Error::NotFound(_) => PyFileNotFoundError::new_err((errno, text)),
+        Error::Exists(_) => PyFileExistsError::new_err((errno, text)),
+        Error::PermissionDenied(_) => PyPermissionError::new_err((errno, text)),
+        Error::NoSpace(_) | Error::Os(..) => PyOSError::new_err((errno, text)),
+        Error::ProducerExists(_) => producer_exists(py, (errno, text)),
+        Error::Geometry(_) | Error::Version(_) | Error::Damaged(_) => incompatible(py, text),
+        Error::MessageSize(_) => too_large(py, text),
+        Error::Invalid(_) | Error::TooBig(_) | Error::OutOfRange(_) => usage(py, text),
+        Error::Empty | Error::TimedOut => empty(py, text),
+        Error::Full => full(py, text),
+        Error::Closed => closed(py, text),
+        Error::Stale(_) => overrun(py, text),
+        Error::SchemaMismatch(_) => schema_mismatch(py, text),
+        _ => self::error(py, text),
+    }
+}

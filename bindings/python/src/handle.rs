@@ -1,0 +1,196 @@
+//! What all handles share: the lock, waiting, names.
+
+use crate::errors;
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use std::cell::UnsafeCell;
+use std::ops::{Deref, DerefMut};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Copies of at least so many bytes are made without the interpreter lock. Giving it up and taking
+/// it again costs some 100 ns, and as much as the switch interval if another thread wants it.
+pub const LARGE: usize = 64 * 1024;
+
+/// A lock for what a handle holds, so that Python threads may share the handle.
+///
+/// It is held for the time of one call into the crate, mostly with the interpreter lock held as
+/// well, and so is nearly always free; whoever finds it taken lets go of the interpreter and tries
+/// again. While it is held no Python code may run (it might use the same handle and wait for
+/// itself), and so nothing is allocated that the cycle collector tracks.
+pub struct Guarded<T> {
+    taken: AtomicBool,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: only the one that took the lock reaches the value.
+unsafe impl<T: Send> Sync for Guarded<T> {}
+
+impl<T> Guarded<T> {
+    pub fn new(value: T) -> Self {
+        Guarded {
+            taken: AtomicBool::new(false),
+            value: UnsafeCell::new(value),
+        }
+    }
+
+    /// Takes the lock. Fails only if a signal handler raises meanwhile.
+    #[inline(always)]
+    pub fn lock(&self, py: Python<'_>) -> PyResult<Guard<'_, T>> {
+        if self.taken.swap(true, Ordering::Acquire) {
+            self.wait(py)?;
+        }
+        Ok(Guard { guarded: self })
+    }
+
+    #[cold]
+    fn wait(&self, py: Python<'_>) -> PyResult<()> {
+        let mut nap = Duration::from_micros(1);
+        while self.taken.swap(true, Ordering::Acquire) {
+            py.detach(|| std::thread::sleep(nap));
+            py.check_signals()?;
+            nap = (nap * 2).min(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+}
+
+/// The lock, taken.
+pub struct Guard<'a, T> {
+    guarded: &'a Guarded<T>,
+}
+
+impl<T> Deref for Guard<'_, T> {
+    type Target = T;
+    #[inline(always)]
+    fn deref(&self) -> &T {
+        // SAFETY: the lock is taken.
+        unsafe { &*self.guarded.value.get() }
+    }
+}
+
+impl<T> DerefMut for Guard<'_, T> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: the lock is taken.
+        unsafe { &mut *self.guarded.value.get() }
+    }
+}
+
+impl<T> Drop for Guard<'_, T> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.guarded.taken.store(false, Ordering::Release);
+    }
+}
+
+/// Seconds to wait; `None` for ever.
+#[derive(Clone, Copy)]
+pub struct Timeout(Option<Duration>);
+
+impl Timeout {
+    pub const NONE: Timeout = Timeout(Some(Duration::ZERO));
+    pub const FOR_EVER: Timeout = Timeout(None);
+
+    pub fn seconds(seconds: Option<f64>) -> PyResult<Timeout> {
+        match seconds {
+            None => Ok(Timeout(None)),
+            Some(s) if s.is_nan() || s < 0.0 => Err(PyValueError::new_err(
+                "timeout: a number of seconds from 0 up, or None",
+            )),
+            // More than fits is as good as for ever.
+            Some(s) => Ok(Timeout(Duration::try_from_secs_f64(s).ok())),
+        }
+    }
+
+    pub fn is_zero(self) -> bool {
+        self.0 == Some(Duration::ZERO)
+    }
+}
+
+/// How long a waiting call looks again and again before it begins to sleep. A round trip between
+/// two Python processes takes a few microseconds.
+const SPIN: Duration = Duration::from_micros(40);
+
+/// Tries until there is something; `None` when the time is over. This is the one place where a
+/// blocking call waits.
+///
+/// It spins for a moment, then sleeps for longer and longer, up to a millisecond, with the
+/// interpreter lock released, and lets signal handlers run in between: Ctrl-C ends it at once.
+pub fn wait_for<T>(
+    py: Python<'_>,
+    timeout: Timeout,
+    mut attempt: impl FnMut() -> PyResult<Option<T>>,
+) -> PyResult<Option<T>> {
+    if let Some(found) = attempt()? {
+        return Ok(Some(found));
+    }
+    if timeout.is_zero() {
+        return Ok(None);
+    }
+    let since = Instant::now();
+    let deadline = timeout.0.and_then(|t| since.checked_add(t));
+    let spin_until = deadline.unwrap_or(since + SPIN).min(since + SPIN);
+    while Instant::now() < spin_until {
+        for _ in 0..16 {
+            if let Some(found) = attempt()? {
+                return Ok(Some(found));
+            }
+            std::hint::spin_loop();
+        }
+    }
+    let mut nap = Duration::from_micros(20);
+    loop {
+        let left = match deadline {
+            Some(deadline) => deadline.saturating_duration_since(Instant::now()),
+            None => Duration::MAX,
+        };
+        if left.is_zero() {
+            return Ok(None);
+        }
+        py.detach(|| std::thread::sleep(nap.min(left)));
+        py.check_signals()?;
+        if let Some(found) = attempt()? {
+            return Ok(Some(found));
+        }
+        nap = (nap * 2).min(Duration::from_millis(1));
+    }
+}
+
+/// The size in bytes of a numpy dtype, and the dtype itself. numpy is imported here and not
+/// before.
+pub fn dtype(given: &Bound<'_, PyAny>) -> PyResult<(Py<PyAny>, usize)> {
+    static DTYPE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let py = given.py();
+    let class = DTYPE.get_or_try_init(py, || {
+        Ok::<_, PyErr>(py.import("numpy")?.getattr("dtype")?.unbind())
+    })?;
+    let dtype = class.bind(py).call1((given,))?;
+    if dtype.getattr("hasobject")?.extract()? {
+        return Err(PyTypeError::new_err(
+            "dtype: records cannot hold Python objects",
+        ));
+    }
+    let size: usize = dtype.getattr("itemsize")?.extract()?;
+    if size == 0 {
+        return Err(PyValueError::new_err("dtype: its records have no bytes"));
+    }
+    Ok((dtype.unbind(), size))
+}
+
+/// A name as it was given, in a form that stays right if the working directory changes.
+pub fn lasting(name: &std::path::Path) -> PathBuf {
+    match name.as_os_str().as_bytes().contains(&b'/') {
+        true => std::path::absolute(name).unwrap_or_else(|_| name.into()),
+        false => name.into(),
+    }
+}
+
+/// The error for a handle that was closed.
+#[cold]
+pub fn closed(py: Python<'_>, name: &std::path::Path, what: &str) -> PyErr {
+    errors::usage(py, format!("{}: this {what} is closed", name.display()))
+}

@@ -1,0 +1,581 @@
+//! The producer.
+
+use crate::buffer::Buffer;
+use crate::errors;
+use crate::handle::{self, Guard, Guarded, Timeout, LARGE};
+use crate::stats::{delivery, Stats};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use std::path::PathBuf;
+
+/// The one who pushes messages into a queue, and creates it where there is none.
+///
+/// name
+///     A name without a slash is a file in /dev/shm (or $IPCQ_DIR), any other is a path.
+/// capacity
+///     Messages (message_size or dtype given) or bytes (neither given) that the ring holds,
+///     rounded up to a power of two. 0: a ring of about 4 MiB.
+/// message_size
+///     Bytes of every message, 1 to 1 GiB. None: every message has its own length, at most an
+///     eighth of the capacity.
+/// dtype
+///     A numpy dtype: messages are records of it, and message_size is its itemsize.
+/// permissions, control_permissions
+///     Mode bits of the data file (0: 0o600) and of the control file (0: the same).
+/// delivery
+///     "lossy": a consumer that falls a whole ring behind loses the oldest messages.
+///     "lossless": nothing is overwritten that an attached consumer has not read. None: lossy for
+///     a new queue, and whatever it is for one that exists.
+/// max_consumers, min_consumers
+///     Lossless: how many can be attached at once (0: 32), and how many must be before anything
+///     may be overwritten.
+/// exclusive
+///     Fail if the queue exists.
+/// replace
+///     If what exists does not fit, put a new queue in its place.
+///
+/// Where the queue exists, what is given must fit it, what is not given is taken from it, and the
+/// sequence goes on. Several threads may share a producer; in a forked child it only raises.
+/// Closing it (close(), the end of a with block, or being collected) marks the queue closed.
+///
+/// Raises ProducerExists (another live producer has the queue), Incompatible (it exists with
+/// another geometry or layout version, or is damaged), FileExistsError (exclusive),
+/// PermissionError, OSError with ENOSPC, ValueError.
+#[pyclass(frozen, module = "ipcq")]
+pub struct Producer {
+    inner: Guarded<Inner>,
+    name: PathBuf,
+    /// 0 if they vary.
+    message_size: usize,
+    max_message: usize,
+    capacity: u64,
+    delivery: &'static str,
+    dtype: Option<Py<PyAny>>,
+}
+
+struct Inner {
+    queue: Option<ipcq::Producer>,
+    /// Counts claims, so that one that has ended is told from the one that stands.
+    claims: u64,
+    claimed: bool,
+}
+
+impl Producer {
+    /// Does something with the queue.
+    #[inline(always)]
+    fn with<T>(
+        &self,
+        py: Python<'_>,
+        act: impl FnOnce(&mut ipcq::Producer) -> ipcq::Result<T>,
+    ) -> PyResult<T> {
+        let mut inner = self.inner.lock(py)?;
+        let Some(queue) = &mut inner.queue else {
+            drop(inner);
+            return Err(self.is_closed(py));
+        };
+        let result = act(queue);
+        drop(inner);
+        result.map_err(|e| errors::raise(py, e))
+    }
+
+    #[cold]
+    fn is_closed(&self, py: Python<'_>) -> PyErr {
+        handle::closed(py, &self.name, "producer")
+    }
+
+    /// Pushes the bytes at a pointer, which stay there for the time of the call.
+    #[inline(always)]
+    fn push_from(&self, py: Python<'_>, from: *const u8, length: usize) -> PyResult<()> {
+        if length >= LARGE {
+            let from = from as usize;
+            return self.with(py, |q| {
+                // SAFETY: readable, as below.
+                py.detach(|| unsafe { q.push_raw(from as *const u8, length) })
+            });
+        }
+        // SAFETY: readable: it is a buffer that the caller holds.
+        self.with(py, |q| unsafe { q.push_raw(from, length) })
+    }
+
+    /// `false` if the queue is full.
+    fn try_push(&self, data: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let py = data.py();
+        let data = Buffer::of(data)?;
+        let (from, length) = (data.as_ptr() as usize, data.len());
+        self.with(py, |q| {
+            // SAFETY: the buffer is held.
+            match py.detach(|| unsafe { q.push_raw(from as *const u8, length) }) {
+                Ok(()) => Ok(true),
+                Err(ipcq::Error::Full) => Ok(false),
+                Err(e) => Err(e),
+            }
+        })
+    }
+
+    /// Pushes every item of an iterable, all of which are collected and checked first.
+    fn push_each(&self, items: &Bound<'_, PyAny>) -> PyResult<usize> {
+        let py = items.py();
+        let mut messages = Vec::new();
+        for item in items.try_iter()? {
+            let message = Buffer::of(&item?)?;
+            let length = message.len();
+            let fits = match self.message_size {
+                0 => length <= self.max_message,
+                size => length == size,
+            };
+            if !fits {
+                return Err(errors::too_large(
+                    py,
+                    format!(
+                        "{}: item {} has {length} bytes, {}",
+                        self.name.display(),
+                        messages.len(),
+                        match self.message_size {
+                            0 => format!("at most {} are possible", self.max_message),
+                            size => format!("all messages of this queue have {size}"),
+                        }
+                    ),
+                ));
+            }
+            messages.push(message);
+        }
+        self.with(py, |q| {
+            for (i, message) in messages.iter().enumerate() {
+                // SAFETY: the buffer is held.
+                match unsafe { q.push_raw(message.as_ptr(), message.len()) } {
+                    Ok(()) => {}
+                    Err(ipcq::Error::Full) if i > 0 => return Ok(i),
+                    Err(e) => return Err(e),
+                }
+            }
+            Ok(messages.len())
+        })
+    }
+}
+
+#[pymethods]
+impl Producer {
+    #[new]
+    #[pyo3(signature = (name, *, capacity=0, message_size=None, dtype=None, permissions=0,
+                        control_permissions=0, delivery=None, max_consumers=0, min_consumers=0,
+                        exclusive=false, replace=false))]
+    #[allow(clippy::too_many_arguments)]
+    fn new(
+        py: Python<'_>,
+        name: PathBuf,
+        capacity: u64,
+        message_size: Option<u32>,
+        dtype: Option<Bound<'_, PyAny>>,
+        permissions: u32,
+        control_permissions: u32,
+        delivery: Option<&str>,
+        max_consumers: u32,
+        min_consumers: u32,
+        exclusive: bool,
+        replace: bool,
+    ) -> PyResult<Self> {
+        let mut options = ipcq::Producer::options()
+            .capacity(capacity)
+            .permissions(permissions)
+            .control_permissions(control_permissions)
+            .max_consumers(max_consumers)
+            .min_consumers(min_consumers)
+            .exclusive(exclusive)
+            .replace(replace);
+        let (mut message_size, mut kept) = (message_size, None);
+        if let Some(dtype) = dtype {
+            let (dtype, itemsize) = handle::dtype(&dtype)?;
+            if message_size.is_some_and(|given| given as usize != itemsize) {
+                return Err(PyValueError::new_err(format!(
+                    "message_size: the records of this dtype have {itemsize} bytes"
+                )));
+            }
+            message_size = Some(u32::try_from(itemsize).map_err(|_| {
+                errors::too_large(py, format!("dtype: records of {itemsize} bytes"))
+            })?);
+            kept = Some(dtype);
+        }
+        if let Some(bytes) = message_size {
+            options = options.message_size(bytes);
+        }
+        options = match delivery {
+            None => options,
+            Some("lossy") => options.delivery(ipcq::Delivery::Lossy),
+            Some("lossless") => options.delivery(ipcq::Delivery::Lossless),
+            Some(_) => return Err(PyValueError::new_err("delivery: 'lossy' or 'lossless'")),
+        };
+        let queue = options.open(&name).map_err(|e| errors::raise(py, e))?;
+        let geometry = queue.geometry();
+        Ok(Producer {
+            name,
+            message_size: geometry.message_size as usize,
+            max_message: queue.max_message(),
+            capacity: geometry.capacity,
+            delivery: self::delivery(geometry.delivery),
+            dtype: kept,
+            inner: Guarded::new(Inner {
+                queue: Some(queue),
+                claims: 0,
+                claimed: false,
+            }),
+        })
+    }
+
+    /// Pushes one message: any object with a contiguous buffer (bytes, bytearray, memoryview, an
+    /// array). Never waits.
+    ///
+    /// Raises TooLarge if it has not the size of this queue's messages (or, where they vary, is
+    /// longer than max_message), Full in a lossless queue, ValueError while a message is claimed
+    /// or if the producer is closed, Error in a forked child. Nothing is pushed then.
+    #[pyo3(signature = (data, /))]
+    fn push(&self, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = data.py();
+        if let Ok(bytes) = data.cast::<PyBytes>() {
+            let bytes = bytes.as_bytes();
+            return self.push_from(py, bytes.as_ptr(), bytes.len());
+        }
+        let data = Buffer::of(data)?;
+        self.push_from(py, data.as_ptr(), data.len())
+    }
+
+    /// Pushes many messages and returns how many were pushed: all, or in a lossless queue as many
+    /// as there was room for.
+    ///
+    /// In a queue of fixed size, data is an array or any buffer of a whole number of messages. In
+    /// one of varying lengths, and in any, it may be an iterable of objects with buffers, which
+    /// are collected and checked before the first is pushed.
+    ///
+    /// Raises as push(), and Full if there was no room for the first.
+    #[pyo3(signature = (data, /))]
+    fn push_many(&self, data: &Bound<'_, PyAny>) -> PyResult<usize> {
+        if self.message_size == 0 || !Buffer::is_in(data) {
+            if data.is_instance_of::<PyBytes>() {
+                return Err(PyTypeError::new_err(
+                    "push_many: the messages of this queue vary in length: an iterable of them",
+                ));
+            }
+            return self.push_each(data);
+        }
+        let (py, size) = (data.py(), self.message_size);
+        let data = Buffer::of(data)?;
+        if data.len() % size != 0 {
+            return Err(errors::too_large(
+                py,
+                format!(
+                    "{}: {} bytes are no whole number of messages of {size}",
+                    self.name.display(),
+                    data.len()
+                ),
+            ));
+        }
+        let count = data.len() / size;
+        if count == 0 {
+            return Ok(0);
+        }
+        let from = data.as_ptr() as usize;
+        self.with(py, |q| {
+            // SAFETY: the buffer is held, and holds so many messages.
+            let push =
+                |q: &mut ipcq::Producer| unsafe { q.push_many_raw(from as *const u8, size, count) };
+            match data.len() >= LARGE {
+                true => py.detach(|| push(q)),
+                false => push(q),
+            }
+        })
+    }
+
+    /// Room for one message, to be written in place: a context manager that pushes the message
+    /// when the block ends, and gives it up if the block raises.
+    ///
+    ///     with out.claim(5) as message:
+    ///         message.write(0, b"hello")
+    ///
+    /// size is the most bytes it may have; it is not needed in a queue of fixed size. Only one
+    /// message can be claimed at a time, and nothing pushed meanwhile.
+    ///
+    /// Raises as push().
+    #[pyo3(signature = (size=None))]
+    fn claim(slf: &Bound<'_, Self>, size: Option<usize>) -> PyResult<Claim> {
+        let (py, this) = (slf.py(), slf.get());
+        let length = match (size, this.message_size) {
+            (Some(size), _) => size,
+            (None, 0) => {
+                return Err(PyTypeError::new_err(
+                    "claim: the messages of this queue vary in length: a size is needed",
+                ))
+            }
+            (None, size) => size,
+        };
+        let mut inner = this.inner.lock(py)?;
+        let Some(queue) = &mut inner.queue else {
+            drop(inner);
+            return Err(this.is_closed(py));
+        };
+        match queue.claim_raw(length) {
+            Ok(at) => {
+                inner.claims += 1;
+                inner.claimed = true;
+                let ticket = inner.claims;
+                drop(inner);
+                Ok(Claim {
+                    producer: slf.clone().unbind(),
+                    at: at as usize,
+                    length,
+                    ticket,
+                })
+            }
+            Err(e) => {
+                drop(inner);
+                Err(errors::raise(py, e))
+            }
+        }
+    }
+
+    /// As queue.Queue.put: pushes, and in a full lossless queue waits (block) for room, at most
+    /// timeout seconds (None: for ever). Raises Full, and as push().
+    #[pyo3(signature = (item, block=true, timeout=None))]
+    fn put(&self, item: &Bound<'_, PyAny>, block: bool, timeout: Option<f64>) -> PyResult<()> {
+        let timeout = if block {
+            Timeout::seconds(timeout)?
+        } else {
+            Timeout::NONE
+        };
+        let py = item.py();
+        match handle::wait_for(py, timeout, || Ok(self.try_push(item)?.then_some(())))? {
+            Some(()) => Ok(()),
+            None => Err(errors::raise(py, ipcq::Error::Full)),
+        }
+    }
+
+    /// As queue.Queue.put_nowait: the same as push().
+    fn put_nowait(&self, item: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.push(item)
+    }
+
+    /// The sequence of the message pushed next.
+    #[getter]
+    fn next_sequence(&self, py: Python<'_>) -> PyResult<u64> {
+        self.with(py, |q| Ok(q.next_sequence()))
+    }
+
+    /// Figures of the queue, as a Stats.
+    #[getter]
+    fn stats(&self, py: Python<'_>) -> PyResult<Stats> {
+        self.with(py, |q| q.stats()).map(Stats::from)
+    }
+
+    /// The name as it was given.
+    #[getter]
+    fn name(&self) -> std::ffi::OsString {
+        self.name.clone().into_os_string()
+    }
+
+    /// Bytes of every message; 0 if they vary.
+    #[getter]
+    fn message_size(&self) -> usize {
+        self.message_size
+    }
+
+    /// Bytes of the longest message.
+    #[getter]
+    fn max_message(&self) -> usize {
+        self.max_message
+    }
+
+    /// Messages (fixed size) or bytes (varying) that the ring holds.
+    #[getter]
+    fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    /// "lossy" or "lossless".
+    #[getter]
+    fn delivery(&self) -> &'static str {
+        self.delivery
+    }
+
+    /// The numpy dtype that was given, or None.
+    #[getter]
+    fn dtype(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.dtype.as_ref().map(|d| d.clone_ref(py))
+    }
+
+    /// Whether this handle was closed.
+    #[getter]
+    fn closed(&self, py: Python<'_>) -> PyResult<bool> {
+        Ok(self.inner.lock(py)?.queue.is_none())
+    }
+
+    /// Closes the queue: consumers drain it and then learn that it is closed. A message that is
+    /// claimed is given up. Closing twice is fine.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        let mut inner = self.inner.lock(py)?;
+        inner.claimed = false;
+        let queue = inner.queue.take();
+        drop(inner);
+        py.detach(|| drop(queue));
+        Ok(())
+    }
+
+    fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    #[pyo3(signature = (*_args))]
+    fn __exit__(&self, py: Python<'_>, _args: &Bound<'_, pyo3::types::PyTuple>) -> PyResult<()> {
+        self.close(py)
+    }
+
+    fn __reduce__(&self) -> PyResult<()> {
+        Err(PyTypeError::new_err(
+            "a producer cannot be pickled: a queue has one, so open it in the process that pushes",
+        ))
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        let size = match self.message_size {
+            0 => "of varying length".to_owned(),
+            size => format!("of {size} bytes"),
+        };
+        let state = match self.closed(py)? {
+            true => "closed".to_owned(),
+            false => format!("next sequence {}", self.next_sequence(py)?),
+        };
+        Ok(format!(
+            "<ipcq.Producer '{}', messages {size}, {state}>",
+            self.name.display()
+        ))
+    }
+}
+
+/// Room for one message, claimed and not yet pushed; see Producer.claim().
+#[pyclass(frozen, module = "ipcq")]
+pub struct Claim {
+    producer: Py<Producer>,
+    at: usize,
+    length: usize,
+    ticket: u64,
+}
+
+impl Claim {
+    /// The producer's lock, if this claim stands.
+    fn lock<'a>(&'a self, py: Python<'_>) -> PyResult<Option<Guard<'a, Inner>>> {
+        let inner = self.producer.get().inner.lock(py)?;
+        Ok((inner.claimed && inner.claims == self.ticket).then_some(inner))
+    }
+
+    #[cold]
+    fn has_ended(&self, py: Python<'_>) -> PyErr {
+        let name = self.producer.get().name.display();
+        errors::usage(py, format!("{name}: this claim has ended"))
+    }
+
+    fn abandon(&self, py: Python<'_>) -> PyResult<()> {
+        let Some(mut inner) = self.lock(py)? else {
+            return Ok(());
+        };
+        inner.claimed = false;
+        if let Some(queue) = &mut inner.queue {
+            // Fails only in a forked child, where there is nothing to give up.
+            let _ = queue.abort_raw();
+        }
+        Ok(())
+    }
+}
+
+#[pymethods]
+impl Claim {
+    /// Copies data (any object with a contiguous buffer) into the message, offset bytes from its
+    /// start. Raises ValueError beyond what was claimed, or if the claim has ended.
+    #[pyo3(signature = (offset, data, /))]
+    fn write(&self, offset: usize, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = data.py();
+        let data = Buffer::of(data)?;
+        let Some(inner) = self.lock(py)? else {
+            return Err(self.has_ended(py));
+        };
+        match offset.checked_add(data.len()) {
+            Some(end) if end <= self.length => {
+                // SAFETY: inside what was claimed; the claim stands, so the queue is mapped.
+                unsafe {
+                    ipcq::copy_to_shared((self.at + offset) as *mut u8, data.as_ptr(), data.len())
+                };
+                Ok(())
+            }
+            _ => {
+                drop(inner);
+                Err(errors::usage(
+                    py,
+                    format!(
+                        "{} bytes at {offset} of a claim of {}",
+                        data.len(),
+                        self.length
+                    ),
+                ))
+            }
+        }
+    }
+
+    /// Pushes the first length bytes as a message; None: all of it, which is what a queue of fixed
+    /// size needs. Leaving the block does this too.
+    ///
+    /// Raises TooLarge, ValueError if the claim has ended.
+    #[pyo3(signature = (length=None))]
+    fn commit(&self, py: Python<'_>, length: Option<usize>) -> PyResult<()> {
+        let Some(mut inner) = self.lock(py)? else {
+            return Err(self.has_ended(py));
+        };
+        let Some(queue) = &mut inner.queue else {
+            drop(inner);
+            return Err(self.has_ended(py));
+        };
+        let result = queue.commit_raw(length.unwrap_or(self.length));
+        inner.claimed = result.is_err();
+        drop(inner);
+        result.map_err(|e| errors::raise(py, e))
+    }
+
+    /// Gives the claim up: nothing is pushed. Does nothing if it has ended.
+    fn abort(&self, py: Python<'_>) -> PyResult<()> {
+        self.abandon(py)
+    }
+
+    fn __len__(&self) -> usize {
+        self.length
+    }
+
+    fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    #[pyo3(signature = (kind, _value, _traceback))]
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        kind: &Bound<'_, PyAny>,
+        _value: &Bound<'_, PyAny>,
+        _traceback: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        if !kind.is_none() {
+            return self.abandon(py);
+        }
+        // It may have been committed, with its true length, or given up inside the block.
+        let stands = self.lock(py)?.is_some();
+        if stands {
+            self.commit(py, None)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        // A claim that nobody can end any more would keep the producer from pushing.
+        Python::attach(|py| {
+            if let Err(e) = self.abandon(py) {
+                e.write_unraisable(py, None);
+            }
+        });
+    }
+}

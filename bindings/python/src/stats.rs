@@ -1,0 +1,90 @@
+//! The figures of a queue.
+
+use pyo3::prelude::*;
+
+/// Figures of a queue and of the handle that was asked, as of that moment.
+///
+/// For a consumer, received + lost + lag == pushed - (its start sequence), always.
+#[pyclass(frozen, eq, get_all, module = "ipcq")]
+#[derive(PartialEq)]
+pub struct Stats {
+    /// Messages ever pushed, which is the sequence of the next one.
+    pushed: u64,
+    /// Messages this consumer received since its start position; 0 of a producer.
+    received: u64,
+    /// Messages this consumer lost since then; 0 of a producer.
+    lost: u64,
+    /// Messages pushed that this consumer has neither received nor knows to be lost; 0 of a producer.
+    lag: u64,
+    /// The oldest sequence that is retained.
+    oldest: u64,
+    /// Messages (fixed) or bytes (variable) that the ring holds.
+    capacity: u64,
+    /// Bytes of every message; 0 if they vary.
+    message_size: u32,
+    /// Bytes of the longest message that can be pushed.
+    max_message: u64,
+    /// "lossy" or "lossless".
+    delivery: &'static str,
+    /// How often a producer has been attached.
+    epoch: u32,
+    /// Consumers attached and known.
+    consumers: u32,
+    /// Whether a producer is attached at this moment.
+    producer_alive: bool,
+    /// Whether the producer has closed the queue, and none has opened it since.
+    closed: bool,
+}
+
+impl From<ipcq::Stats> for Stats {
+    fn from(s: ipcq::Stats) -> Self {
+        Stats {
+            pushed: s.pushed,
+            received: s.received,
+            lost: s.lost,
+            lag: s.lag,
+            oldest: s.oldest,
+            capacity: s.capacity,
+            message_size: s.message_size,
+            max_message: s.max_message,
+            delivery: delivery(s.delivery),
+            epoch: s.epoch,
+            consumers: s.consumers,
+            producer_alive: s.producer_alive,
+            closed: s.closed,
+        }
+    }
+}
+
+/// What a mode of delivery is called in Python.
+pub fn delivery(mode: ipcq::Delivery) -> &'static str {
+    match mode {
+        ipcq::Delivery::Lossless => "lossless",
+        _ => "lossy",
+    }
+}
+
+#[pymethods]
+impl Stats {
+    fn __repr__(&self) -> String {
+        let truth = |b| if b { "True" } else { "False" };
+        format!(
+            "Stats(pushed={}, received={}, lost={}, lag={}, oldest={}, capacity={}, \
+             message_size={}, max_message={}, delivery='{}', epoch={}, consumers={}, \
+             producer_alive={}, closed={})",
+            self.pushed,
+            self.received,
+            self.lost,
+            self.lag,
+            self.oldest,
+            self.capacity,
+            self.message_size,
+            self.max_message,
+            self.delivery,
+            self.epoch,
+            self.consumers,
+            truth(self.producer_alive),
+            truth(self.closed),
+        )
+    }
+}

@@ -1,0 +1,192 @@
+"""Every exception, and that what raised it changed nothing."""
+
+import errno
+import os
+import queue
+import resource
+import subprocess
+import sys
+
+import pytest
+
+import ipcq
+
+
+@pytest.mark.parametrize(
+    ("name", "also"),
+    [
+        ("UsageError", ValueError),
+        ("Empty", queue.Empty),
+        ("Full", queue.Full),
+        ("Closed", Exception),
+        ("Overrun", Exception),
+        ("SchemaMismatch", TypeError),
+        ("TooLarge", ValueError),
+        ("ProducerExists", FileExistsError),
+        ("Incompatible", ValueError),
+    ],
+)
+def test_classes(name, also):
+    cls = getattr(ipcq, name)
+    assert issubclass(cls, ipcq.Error)
+    assert issubclass(cls, also)
+    assert cls.__module__ == "ipcq"
+
+
+def test_missing():
+    with pytest.raises(FileNotFoundError, match="nothing") as caught:
+        ipcq.Consumer("nothing")
+    assert caught.value.errno == errno.ENOENT
+    with pytest.raises(FileNotFoundError):
+        ipcq.unlink("nothing")
+    with pytest.raises(FileNotFoundError):
+        ipcq.SharedMemory("nothing")
+
+
+def test_a_second_producer(pair):
+    out, q = pair
+    with pytest.raises(ipcq.ProducerExists, match="pair") as caught:
+        ipcq.Producer("pair")
+    assert isinstance(caught.value, OSError)
+    assert caught.value.errno == errno.EBUSY
+    out.push(bytes(8))
+    assert q.pop() == bytes(8)
+
+
+def test_exclusive():
+    ipcq.Producer("q").close()
+    with pytest.raises(FileExistsError) as caught:
+        ipcq.Producer("q", exclusive=True)
+    assert not isinstance(caught.value, ipcq.Error)
+    assert caught.value.errno == errno.EEXIST
+
+
+def test_another_geometry_and_replace():
+    with ipcq.Producer("q", capacity=64, message_size=8) as out:
+        out.push(b"12345678")
+    with pytest.raises(ipcq.Incompatible, match="16") as caught:
+        ipcq.Producer("q", capacity=64, message_size=16)
+    assert isinstance(caught.value, ValueError)
+    q = ipcq.Consumer("q")
+    with ipcq.Producer("q", capacity=64, message_size=16, replace=True) as out:
+        assert out.next_sequence == 0
+        assert q.pop() == b"12345678"
+        with pytest.raises(ipcq.Closed, match="replaced"):
+            q.pop()
+        assert list(q) == []
+
+
+def test_not_a_queue(tmp_path):
+    (tmp_path / "ipcq.q").write_bytes(b"no queue" * 1000)
+    with pytest.raises(ipcq.Incompatible):
+        ipcq.Consumer("q")
+    with pytest.raises(ipcq.Incompatible):
+        ipcq.Producer("q")
+    ipcq.Producer("q", replace=True).close()
+
+
+def test_wrong_sizes(pair, words):
+    out, q = pair
+    for data in (b"", b"1234567", b"123456789"):
+        with pytest.raises(ipcq.TooLarge, match="8"):
+            out.push(data)
+    assert words[0].max_message == 512
+    words[0].push(bytes(512))
+    with pytest.raises(ipcq.TooLarge, match="512") as caught:
+        words[0].push(bytes(513))
+    assert isinstance(caught.value, ValueError)
+    assert q.try_pop() is None
+
+
+@pytest.mark.parametrize("name", ["", "a\0b", "x.ctl", "/"])
+def test_bad_names(name):
+    with pytest.raises(ValueError):  # noqa: PT011
+        ipcq.Producer(name)
+    with pytest.raises(ValueError):  # noqa: PT011
+        ipcq.Consumer(name)
+
+
+def test_bad_arguments():
+    for wrong in [
+        {"capacity": 2**63},
+        {"message_size": 2**31},
+        {"delivery": "sometimes"},
+        {"max_consumers": 100_000},
+    ]:
+        with pytest.raises(ValueError):  # noqa: PT011
+            ipcq.Producer("q", **wrong)
+    for wrong in [{"capacity": -1}, {"capacity": 2**64}, {"message_size": 2**32}]:
+        with pytest.raises(OverflowError):
+            ipcq.Producer("q", **wrong)
+    for wrong in [{"capacity": "many"}, {"nonsense": 1}]:
+        with pytest.raises(TypeError):
+            ipcq.Producer("q", **wrong)
+    with pytest.raises(TypeError):
+        ipcq.Producer(5)
+    assert ipcq.queues() == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may do anything")
+def test_permission(tmp_path):
+    ipcq.Producer("q").close()
+    (tmp_path / "ipcq.q").chmod(0)
+    with pytest.raises(PermissionError) as caught:
+        ipcq.Consumer("q")
+    assert caught.value.errno == errno.EACCES
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs to become another user")
+def test_permission_of_another_user(tmp_path):
+    ipcq.Producer("q").close()
+    ipcq.Producer("open", permissions=0o644).close()
+    for path in [tmp_path, *tmp_path.parents][:-2]:
+        path.chmod(0o755)
+
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setuid(65534)
+            ipcq.Consumer("open")
+            try:
+                ipcq.Consumer("q")
+            except PermissionError as e:
+                os._exit(0 if e.errno == errno.EACCES else 2)
+            os._exit(1)
+        except BaseException:
+            os._exit(3)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_no_space(tmp_path):
+    code = """if 1:
+        import errno, ipcq, resource, signal
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+        try:
+            ipcq.Producer("q", capacity=1 << 24)
+        except OSError as e:
+            assert e.errno in (errno.ENOSPC, errno.EFBIG), e
+            assert not isinstance(e, ipcq.Error)
+            print("refused")
+    """
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "refused\n"
+    assert [p.name for p in tmp_path.iterdir() if p.suffix != ".lock"] == []
+
+
+def test_a_forked_child(pair):
+    out, q = pair
+    out.push(b"before  ")
+    pid = os.fork()
+    if pid == 0:
+        try:
+            out.push(b"in child")
+        except ipcq.Error as e:
+            out.close()
+            ok = "forked" in str(e) and q.pop() == b"before  "
+            os._exit(0 if ok else 2)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    out.push(b"after   ")
+    assert q.pop_many() == [b"before  ", b"after   "]

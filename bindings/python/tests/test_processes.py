@@ -1,0 +1,303 @@
+"""Several processes, threads, signals, and what is left behind."""
+
+import gc
+import multiprocessing
+import os
+import signal
+import struct
+import sys
+import threading
+import tracemalloc
+
+import pytest
+
+import ipcq
+
+PRODUCER = """if 1:
+    import sys, struct, ipcq
+    first, count = int(sys.argv[1]), int(sys.argv[2])
+    out = ipcq.Producer("far", capacity=1 << 12, message_size=64)
+    print(out.next_sequence)
+    for n in range(first, first + count):
+        out.push(struct.pack("<Q", n) * 8)
+    print("pushed")
+    sys.stdin.readline()
+"""
+
+
+def record(n):
+    return struct.pack("<Q", n) * 8
+
+
+def test_contents_across_processes(child):
+    count = 200_000
+    code = """if 1:
+        import sys, struct, ipcq
+        out = ipcq.Producer("far", capacity=1 << 12, message_size=64)
+        sys.stdin.readline()
+        for n in range(int(sys.argv[1])):
+            out.push(struct.pack("<Q", n) * 8)
+    """
+    there = child(code, count)
+    q = ipcq.Consumer("far", open_timeout=60)
+    there.process.stdin.write("go\n")
+    there.process.stdin.flush()
+    expected = received = 0
+    while True:
+        try:
+            m = q.pop_message(60)
+        except ipcq.Closed:
+            break
+        assert m.sequence == expected + m.lost
+        assert m.data == record(m.sequence)
+        expected = m.sequence + 1
+        received += 1
+    assert expected == count
+    s = q.stats
+    assert (s.received, s.received + s.lost, s.lag) == (received, count, 0)
+    there.end()
+
+
+def test_kill_and_reopen(child, until):
+    first = child(PRODUCER, 0, 1000)
+    q = ipcq.Consumer("far", open_timeout=60)
+    assert first.line() == "0"
+    assert first.line() == "pushed"
+    os.kill(first.pid, signal.SIGKILL)
+    first.end(-signal.SIGKILL)
+    assert q.pop_many(10_000) == [record(n) for n in range(1000)]
+    assert q.try_pop() is None
+    assert not q.stats.producer_alive
+    assert not q.stats.closed
+    second = child(PRODUCER, 1000, 500)
+    assert second.line() == "1000"
+    assert second.line() == "pushed"
+    assert q.stats.producer_alive
+    assert q.pop_many(10_000) == [record(n) for n in range(1000, 1500)]
+    second.end()
+    with pytest.raises(ipcq.Closed):
+        q.pop()
+    s = q.stats
+    assert (s.received, s.lost, s.lag, s.epoch) == (1500, 0, 0, 2)
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        "q.pop()",
+        "q.pop(timeout=1e9)",
+        "next(q)",
+        "q.peek()",
+        "q.get()",
+        "next(q.batches())",
+        "ipcq.Consumer('nothing', open_timeout=None)",
+    ],
+)
+def test_ctrl_c(child, pair, wait, until):
+    code = f"""if 1:
+        import ipcq, sys, threading
+        q = ipcq.Consumer("pair")
+        print("waiting")
+        try:
+            {wait}
+        except KeyboardInterrupt:
+            sys.exit(7)
+    """
+    there = child(code)
+    assert there.line() == "waiting"
+
+    def asleep():
+        with open(f"/proc/{there.pid}/stat") as f:
+            return f.read().rsplit(")", 1)[1].split()[0] == "S"
+
+    until(asleep)
+    os.kill(there.pid, signal.SIGINT)
+    there.end(7)
+
+
+def test_a_sleeping_consumer_gets_it(child):
+    code = """if 1:
+        import ipcq, sys
+        q = ipcq.Consumer("late", open_timeout=None)
+        print(q.pop())
+        print(list(q))
+    """
+    there = child(code)
+    with ipcq.Producer("late") as out:
+        out.push(b"hello")
+        assert there.line() == "b'hello'"
+        out.push(b"world")
+    assert there.end() == "[b'world']\n"
+
+
+def test_other_threads_run_while_one_waits(pair):
+    out, q = pair
+    found = []
+    waiter = threading.Thread(target=lambda: found.append(q.pop(60)))
+    waiter.start()
+    out.push(b"12345678")
+    waiter.join(60)
+    assert found == [b"12345678"]
+
+
+def test_close_ends_a_wait_in_another_thread(pair):
+    _, q = pair
+    raised = []
+
+    def wait():
+        try:
+            q.pop(60)
+        except ValueError as e:
+            raised.append(e)
+
+    waiter = threading.Thread(target=wait)
+    waiter.start()
+    q.close()
+    waiter.join(60)
+    assert len(raised) == 1
+
+
+@pytest.mark.parametrize("size", [64, 100_000])
+def test_threads_share_handles(size):
+    """Each message goes to one of the threads, whatever they do at the same time."""
+    with ipcq.Producer("shared", capacity=1 << 28 if size > 64 else 1 << 23) as out:
+        q = ipcq.Consumer("shared")
+        each, threads = (500 if size > 64 else 5000), 4
+        fill = bytes(size - 8)
+        got = [[] for _ in range(threads)]
+        errors = []
+        done = threading.Event()
+
+        def push(k):
+            try:
+                for n in range(each):
+                    out.push(struct.pack("<II", k, n) + fill)
+            except BaseException as e:
+                errors.append(e)
+
+        def pop(k):
+            try:
+                while not (done.is_set() and q.empty()):
+                    m = q.try_pop()
+                    if m is not None:
+                        got[k].append(m[:8])
+                    assert q.stats.lost == 0
+            except BaseException as e:
+                errors.append(e)
+
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-5)
+        try:
+            pushers = [threading.Thread(target=push, args=(k,)) for k in range(threads)]
+            poppers = [threading.Thread(target=pop, args=(k,)) for k in range(threads)]
+            for t in pushers + poppers:
+                t.start()
+            for t in pushers:
+                t.join(120)
+            done.set()
+            for t in poppers:
+                t.join(120)
+        finally:
+            sys.setswitchinterval(interval)
+        assert errors == []
+        everything = sorted(m for part in got for m in part)
+        wanted = sorted(struct.pack("<II", k, n) for k in range(threads) for n in range(each))
+        assert everything == wanted
+
+
+def worker(q, results):
+    results.put((q.next_sequence, [q.pop(60) for _ in range(5)]))
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver", "fork"])
+def test_multiprocessing(pair, method):
+    out, q = pair
+    out.push_many(b"%08d" % n for n in range(10))
+    q.pop_many(3)
+    context = multiprocessing.get_context(method)
+    results = context.Queue()
+    process = context.Process(target=worker, args=(q, results))
+    process.start()
+    assert results.get(timeout=60) == (3, [b"%08d" % n for n in range(3, 8)])
+    process.join(60)
+    assert process.exitcode == 0
+    assert q.pop() == b"%08d" % 3
+
+
+def test_without_numpy(child):
+    code = """if 1:
+        import sys
+        sys.modules["numpy"] = None
+        import ipcq
+        with ipcq.Producer("q", message_size=4, capacity=64) as out, ipcq.Consumer("q") as q:
+            out.push_many(b"abcdefgh")
+            buffer = bytearray(4)
+            assert q.pop_into(buffer) == 1 and buffer == b"abcd"
+            batch = next(q.batches())
+            assert list(batch) == [b"efgh"]
+        try:
+            ipcq.Consumer("q", dtype="u4")
+        except ImportError:
+            print("fine")
+    """
+    assert child(code).end() == "fine\n"
+
+
+def test_import_does_not_load_numpy(child):
+    assert child("import ipcq, sys; print('numpy' in sys.modules)").end() == "False\n"
+
+
+def test_no_leak(pair, words):
+    """No references and no memory are left behind by any of the calls."""
+    data = b"8 bytes."
+    buffer = bytearray(8)
+
+    def calls():
+        for out, q in (pair, words):
+            out.push(data)
+            out.push_many([data] * 5)
+            with out.claim(8) as claim:
+                claim.write(0, data)
+            for _ in range(2):
+                q.pop()
+            q.try_pop()
+            q.pop_message(0)
+            with q.peek() as view:
+                bytes(view)
+            q.pop_into(buffer)
+            q.pop_many()
+            q.try_pop()
+            q.stats, q.last, q.name, q.next_sequence  # noqa: B018
+            for raising in (lambda q=q: q.pop(0), lambda out=out: out.push(bytes(5000))):
+                try:
+                    raising()
+                except ipcq.Error:
+                    pass
+                else:
+                    raise AssertionError
+        ipcq.Consumer("pair").close()
+        with ipcq.SharedMemory("m", True, 16) as m:
+            m.write(0, data)
+            m.read()
+
+    for _ in range(20):
+        calls()
+    gc.collect()
+    references = sys.getrefcount(data), sys.getrefcount(buffer), sys.getrefcount(None)
+    descriptors = len(os.listdir("/proc/self/fd"))
+    tracemalloc.start()
+    try:
+        calls()
+        gc.collect()
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(500):
+            calls()
+        gc.collect()
+        after = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    # A leak of one object a round would be 500 times at least 16 bytes.
+    assert after - before < 8000
+    now = sys.getrefcount(data), sys.getrefcount(buffer), sys.getrefcount(None)
+    assert all(b - a < 400 for a, b in zip(references, now))
+    assert len(os.listdir("/proc/self/fd")) == descriptors

@@ -1,0 +1,539 @@
+"""Every method of the handles, within one process."""
+
+import pickle
+import queue
+import struct
+import time
+
+import pytest
+
+import ipcq
+
+
+def word(n):
+    return struct.pack("<Q", n)
+
+
+def account(q, start=0):
+    s = q.stats
+    assert s.received + s.lost + s.lag == s.pushed - start
+    return s
+
+
+def test_push_and_pop(pair):
+    out, q = pair
+    assert q.try_pop() is None
+    for n in range(10):
+        out.push(word(n))
+        assert out.next_sequence == n + 1
+    assert q.pop() == word(0)
+    assert q.pop(timeout=1.0) == word(1)
+    assert q.try_pop() == word(2)
+    m = q.pop_message()
+    assert (m.sequence, m.lost, m.data, bytes(m), len(m)) == (3, 0, word(3), word(3), 8)
+    assert repr(m) == f"Message(sequence=3, lost=0, data={word(3)!r})"
+    assert q.last == (3, 0, 8)
+    assert q.next_sequence == 4
+    assert q.get() == word(4)
+    assert q.get(block=False) == word(5)
+    assert q.get_nowait() == word(6)
+    assert q.qsize() == 3
+    assert not q.empty()
+    assert q.pop_many() == [word(7), word(8), word(9)]
+    assert q.empty()
+    assert q.pop_many() == []
+    assert account(q).received == 10
+
+
+def test_what_can_be_pushed(words):
+    out, q = words
+    np = pytest.importorskip("numpy")
+    for data in [
+        b"bytes",
+        bytearray(b"bytearray"),
+        memoryview(b"a memoryview")[2:],
+        np.arange(5, dtype="u2"),
+        np.array((1, 2.5), dtype=[("a", "u4"), ("b", "f8")]),
+        b"",
+        b"x",
+        bytes(range(256)),
+    ]:
+        out.push(data)
+        assert q.pop(0) == bytes(memoryview(data).cast("B") if len(bytes(data)) else b"")
+    for data in ["text", 5, None, [1], object()]:
+        with pytest.raises(TypeError):
+            out.push(data)
+    with pytest.raises((BufferError, ValueError)):
+        out.push(np.arange(10)[::2])
+    assert out.next_sequence == 8
+
+
+def test_popped_bytes_are_their_own(pair):
+    out, q = pair
+    kept = []
+    for n in range(1000):
+        assert q.try_pop() is None
+        out.push(word(n))
+        kept.append(q.pop())
+    assert kept == [word(n) for n in range(1000)]
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 1000, 4096, 4097, 70_000])
+@pytest.mark.parametrize("fixed", [True, False])
+def test_sizes(size, fixed):
+    capacity = 16 if fixed else 1 << 20
+    with ipcq.Producer("s", capacity=capacity, message_size=size if fixed else None) as out:
+        q = ipcq.Consumer("s")
+        messages = [bytes([n]) * size for n in range(8)]
+        assert out.push_many(messages) == 8
+        assert q.pop_many(3) == messages[:3]
+        assert q.pop() == messages[3]
+        with q.peek() as view:
+            assert bytes(view) == messages[4]
+        buffer = bytearray(size)
+        assert q.pop_into(buffer) == 1
+        assert buffer == messages[5]
+        assert list(zip(range(2), q)) == [(0, messages[6]), (1, messages[7])]
+        assert account(q).received == 8
+
+
+def test_push_many_fixed(pair):
+    np = pytest.importorskip("numpy")
+    out, q = pair
+    assert out.push_many(np.arange(5, dtype="u8")) == 5
+    assert out.push_many(b"".join(map(word, range(5, 8)))) == 3
+    assert out.push_many(word(n) for n in range(8, 10)) == 2
+    assert out.push_many([]) == 0
+    assert out.push_many(b"") == 0
+    assert q.pop_many() == [word(n) for n in range(10)]
+    for wrong in (b"123456789", [word(1), b"1234"]):
+        with pytest.raises(ipcq.TooLarge):
+            out.push_many(wrong)
+    with pytest.raises(TypeError):
+        out.push_many(5)
+    assert q.try_pop() is None
+
+
+def test_push_many_varying(words):
+    out, q = words
+    assert out.push_many([b"a", bytearray(b"bc"), b""]) == 3
+    assert q.pop_many(2) == [b"a", b"bc"]
+    assert q.pop_many() == [b""]
+    with pytest.raises(TypeError):
+        out.push_many(b"bytes")
+    with pytest.raises(ipcq.TooLarge, match="item 1"):
+        out.push_many([b"a", bytes(5000)])
+    assert q.try_pop() is None
+
+
+def test_push_large(words):
+    with ipcq.Producer("large", capacity=1 << 22) as out, ipcq.Consumer("large") as q:
+        data = bytes(range(256)) * 1024
+        out.push(data)
+        out.push(bytearray(data))
+        out.put(data)
+        assert [q.pop() == data for _ in range(3)] == [True] * 3
+
+
+def test_claim_fixed(pair):
+    out, q = pair
+    with out.claim() as claim:
+        assert len(claim) == 8
+        claim.write(0, word(7))
+        claim.write(1, b"\x01")
+        assert q.try_pop() is None
+        with pytest.raises(ipcq.UsageError, match="claimed"):
+            out.push(word(1))
+        for beyond in [(1, word(1)), (9, b""), (2**63, b"x")]:
+            with pytest.raises(ValueError, match="of a claim of 8"):
+                claim.write(*beyond)
+    assert q.pop() == b"\x07\x01" + bytes(6)
+    with pytest.raises(ValueError, match="ended"):
+        claim.write(0, b"x")
+    with pytest.raises(ValueError, match="ended"):
+        claim.commit()
+    claim.abort()
+    with pytest.raises(RuntimeError, match="mine"), out.claim():
+        raise RuntimeError("mine")
+    out.push(word(2))
+    assert q.pop() == word(2)
+    with pytest.raises(ipcq.TooLarge):
+        out.claim(9)
+    claim = out.claim()
+    del claim
+    out.push(word(3))
+    assert q.pop() == word(3)
+    with out.claim() as claim:
+        claim.abort()
+    assert q.try_pop() is None
+
+
+def test_claim_varying(words):
+    out, q = words
+    with out.claim(100) as claim:
+        claim.write(0, b"hello")
+        with pytest.raises(ipcq.TooLarge):
+            claim.commit(101)
+        claim.commit(5)
+    assert q.pop() == b"hello"
+    with pytest.raises(TypeError):
+        out.claim()
+    with pytest.raises(ipcq.TooLarge):
+        out.claim(4096)
+    old = out.claim(1)
+    old.abort()
+    new = out.claim(1)
+    with pytest.raises(ValueError, match="ended"):
+        old.write(0, b"x")
+    new.write(0, b"y")
+    new.commit()
+    assert q.pop() == b"y"
+    claim = out.claim(1)
+    out.close()
+    with pytest.raises(ValueError, match="ended"):
+        claim.write(0, b"x")
+
+
+def test_pop_into_numpy(pair):
+    np = pytest.importorskip("numpy")
+    out, q = pair
+    array = np.zeros(4, dtype="u8")
+    assert q.pop_into(array) == 0
+    out.push_many(np.arange(10, dtype="u8"))
+    assert q.pop_into(array) == 4
+    assert array.tolist() == [0, 1, 2, 3]
+    assert q.last == (0, 0, 8)
+    assert q.pop_into(array[:3]) == 3
+    assert array.tolist() == [4, 5, 6, 3]
+    assert q.pop_into(array) == 3
+    assert array.tolist() == [7, 8, 9, 3]
+    assert q.last.sequence == 7
+    out.push(word(1))
+    with pytest.raises(ipcq.TooLarge):
+        q.pop_into(bytearray(7))
+    with pytest.raises((BufferError, TypeError)):
+        q.pop_into(b"read-only")
+    with pytest.raises((BufferError, ValueError)):
+        q.pop_into(array[::2])
+    assert q.pop() == word(1)
+
+
+def test_pop_into_varying(words):
+    out, q = words
+    buffer = bytearray(8)
+    assert q.pop_into(buffer) == 0
+    out.push_many([b"abc", b"123456789"])
+    assert q.pop_into(buffer) == 1
+    assert q.last == (0, 0, 3)
+    assert buffer[:3] == b"abc"
+    with pytest.raises(ipcq.TooLarge, match="9 bytes"):
+        q.pop_into(buffer)
+    assert q.pop() == b"123456789"
+
+
+def test_lost_is_told(pair):
+    out, q = pair
+    for n in range(1000):
+        out.push(word(n))
+    m = q.pop_message()
+    assert m.lost == m.sequence > 900
+    assert m.data == word(m.sequence)
+    s = account(q)
+    assert (s.lost, s.received) == (m.lost, 1)
+    rest = q.pop_many()
+    assert rest == [word(n) for n in range(m.sequence + 1, 1000)]
+    account(q)
+
+
+def test_a_list_ends_where_messages_were_lost(words):
+    out, q = words
+    out.push(b"first")
+    assert q.pop() == b"first"
+    for n in range(1000):
+        out.push(word(n))
+    messages = q.pop_many(10_000)
+    info = q.last
+    assert info.lost > 0
+    assert messages == [word(n) for n in range(info.sequence - 1, 1000)]
+    assert account(q).received == 1 + len(messages)
+
+
+def test_peek(words):
+    out, q = words
+    with pytest.raises(ipcq.Empty):
+        q.peek(timeout=0)
+    out.push_many([b"hello", b"world", b"again"])
+    with q.peek() as view:
+        assert (len(view), view.sequence, view.lost) == (5, 0, 0)
+        assert bytes(view) == b"hello"
+        assert view.read(1, 3) == b"ell"
+        assert view.read(3) == b"lo"
+        buffer = bytearray(6)
+        assert view.readinto(buffer) == 5
+        assert buffer == b"hello\0"
+        with pytest.raises(ipcq.TooLarge):
+            view.readinto(bytearray(4))
+        for beyond in [(6, None), (0, 6), (5, 1)]:
+            with pytest.raises(ValueError, match="of a message of 5"):
+                view.read(*beyond)
+        assert q.stats.received == 0
+        assert "message 0" in repr(view)
+    assert q.stats.received == 1
+    with pytest.raises(ValueError, match="ended"):
+        bytes(view)
+    with pytest.raises(RuntimeError, match="mine"), q.peek():
+        raise RuntimeError("mine")
+    view = q.peek()
+    assert bytes(view) == b"world"
+    view.release()
+    with pytest.raises(ValueError, match="ended"):
+        view.release()
+    view = q.peek()
+    assert q.pop() == b"again"
+    with pytest.raises(ValueError, match="ended"):
+        bytes(view)
+    with q.peek(0) if not q.empty() else ipcq.Consumer("words"):
+        pass
+
+
+@pytest.mark.parametrize("read", [True, False])
+def test_overrun(pair, read):
+    out, q = pair
+    out.push(word(0))
+    with pytest.raises(ipcq.Overrun, match="message 0"), q.peek() as view:
+        for n in range(1, 1000):
+            out.push(word(n))
+        if read:
+            with pytest.raises(ipcq.Overrun):
+                bytes(view)
+    m = q.pop_message()
+    assert m.lost == m.sequence
+    assert m.data == word(m.sequence)
+    assert account(q).lost == m.lost
+
+
+def test_start_and_seek(pair):
+    out, _ = pair
+    out.push_many(word(n) for n in range(20))
+
+    def first(start):
+        return ipcq.Consumer("pair", start=start).try_pop()
+
+    assert first("oldest") == word(0)
+    assert first("newest") == word(19)
+    assert first("next") is None
+    assert first(5) == word(5)
+    assert first(20) is None
+    for wrong in [21, -1, "middle", 1.5, None if False else 2**70]:
+        with pytest.raises(ValueError):  # noqa: PT011
+            first(wrong)
+    q = ipcq.Consumer("pair")
+    q.seek(10)
+    assert q.pop() == word(10)
+    q.seek(3)
+    assert q.pop() == word(3)
+    assert account(q, 3).received == 1
+    with pytest.raises(ipcq.UsageError, match="beyond"):
+        q.seek(21)
+    assert q.pop() == word(4)
+
+
+def test_timeouts(pair):
+    _, q = pair
+    for wait in (q.pop, q.pop_message, q.peek, lambda timeout: q.get(True, timeout)):
+        begin = time.monotonic()
+        with pytest.raises(queue.Empty) as caught:
+            wait(timeout=0.02)
+        assert time.monotonic() - begin >= 0.02
+        assert isinstance(caught.value, ipcq.Empty)
+        for wrong in (-1, float("nan")):
+            with pytest.raises(ValueError, match="timeout"):
+                wait(timeout=wrong)
+        with pytest.raises(TypeError):
+            wait(timeout="long")
+    assert q.wait(0) is False
+    with pytest.raises(ipcq.Empty):
+        q.get_nowait()
+    begin = time.monotonic()
+    with pytest.raises(FileNotFoundError, match="no such queue"):
+        ipcq.Consumer("nothing", open_timeout=0.02)
+    assert time.monotonic() - begin >= 0.02
+
+
+def test_put(pair):
+    out, q = pair
+    out.put(word(1))
+    out.put(word(2), block=False)
+    out.put(word(3), timeout=1)
+    out.put_nowait(word(4))
+    assert q.pop_many() == [word(n) for n in range(1, 5)]
+    with pytest.raises(ipcq.TooLarge):
+        out.put(b"1")
+
+
+def test_iteration_ends_at_close(pair):
+    out, q = pair
+    out.push_many(word(n) for n in range(5))
+    out.close()
+    assert list(q) == [word(n) for n in range(5)]
+    for call in (q.pop, q.try_pop, q.pop_many, q.peek, lambda: q.pop_into(bytearray(8))):
+        with pytest.raises(ipcq.Closed):
+            call()
+    assert q.stats.closed
+    assert not q.stats.producer_alive
+    with ipcq.Producer("pair") as again:
+        assert again.next_sequence == 5
+        again.push(word(5))
+        assert q.pop() == word(5)
+        assert not q.stats.closed
+        assert q.stats.epoch == 2
+    assert list(q) == []
+
+
+def test_batches(pair):
+    np = pytest.importorskip("numpy")
+    record = np.dtype([("a", "u4"), ("b", "u4")])
+    out, _ = pair
+    q = ipcq.Consumer("pair", dtype=record)
+    with pytest.raises(ValueError, match="max"):
+        q.batches(max=0)
+    with pytest.raises(ValueError, match="linger"):
+        q.batches(linger=-1)
+    out.push_many(word(n) for n in range(50))
+    out.close()
+    seen = []
+    for batch in q.batches(max=20):
+        assert 1 <= len(batch) <= 20
+        assert batch.lost == 0
+        assert batch.sequence == len(seen)
+        assert batch.records["a"].tolist() == list(range(len(seen), len(seen) + len(batch)))
+        assert batch[0] == word(len(seen))
+        assert batch[-1] == batch[len(batch) - 1]
+        assert batch[1:3] == [batch[1], batch[2]]
+        with pytest.raises(IndexError):
+            batch[len(batch)]
+        seen += batch
+    assert seen == [word(n) for n in range(50)]
+    assert "Batch" in repr(batch)
+    with pytest.raises(TypeError, match="dtype"):
+        next(ipcq.Consumer("pair").batches()).records  # noqa: B018
+
+
+def test_batches_varying_and_linger(words):
+    out, q = words
+    out.push_many([b"a", b"bb", b"ccc"])
+    batches = q.batches(max=2, linger=10)
+    batch = next(batches)
+    assert (list(batch), batch.sequence, batch[1], batch.data) == ([b"a", b"bb"], 0, b"bb", None)
+    out.close()
+    assert [list(b) for b in batches] == [[b"ccc"]]
+
+
+def test_dtype():
+    np = pytest.importorskip("numpy")
+    tick = np.dtype([("ts", "u8"), ("px", "f8"), ("qty", "u4")], align=True)
+    with ipcq.Producer("ticks", capacity=64, dtype=tick) as out:
+        assert (out.message_size, out.dtype) == (24, tick)
+        q = ipcq.Consumer("ticks", dtype=tick)
+        assert q.dtype == tick
+        out.push(np.array((1, 9.5, 3), tick))
+        array = np.zeros(3, tick)
+        assert q.pop_into(array) == 1
+        assert array[0].tolist() == (1, 9.5, 3)
+        with pytest.raises(ipcq.SchemaMismatch, match="24") as caught:
+            ipcq.Consumer("ticks", dtype="u8")
+        assert isinstance(caught.value, TypeError)
+    with pytest.raises(ValueError, match="24"):
+        ipcq.Producer("x", dtype=tick, message_size=8)
+    with pytest.raises(TypeError):
+        ipcq.Producer("x", dtype=object)
+    with pytest.raises(TypeError):
+        ipcq.Producer("x", dtype="nonsense")
+    with ipcq.Producer("v"), pytest.raises(ipcq.SchemaMismatch, match="varying"):
+        ipcq.Consumer("v", dtype=tick)
+
+
+def test_properties(pair, words):
+    out, q = pair
+    for handle in pair:
+        assert handle.name == "pair"
+        assert (handle.message_size, handle.max_message, handle.capacity) == (8, 8, 64)
+        assert (handle.delivery, handle.dtype, handle.closed) == ("lossy", None, False)
+        assert "pair" in repr(handle)
+        assert "8 bytes" in repr(handle)
+    assert (words[0].message_size, words[0].max_message) == (0, 512)
+    s = q.stats
+    assert s == q.stats
+    assert repr(s) == (
+        "Stats(pushed=0, received=0, lost=0, lag=0, oldest=0, capacity=64, message_size=8, "
+        "max_message=8, delivery='lossy', epoch=1, consumers=0, producer_alive=True, closed=False)"
+    )
+    assert out.stats.pushed == 0
+    assert ipcq.queues() == ["pair", "words"]
+
+
+def test_use_after_close(pair):
+    out, q = pair
+    out.push(word(1))
+    view = q.peek()
+    for handle in (q, out):
+        handle.close()
+        handle.close()
+        assert handle.closed
+        assert "closed" in repr(handle)
+    for call in [
+        lambda: out.push(word(1)),
+        lambda: out.push_many([word(1)]),
+        lambda: out.put(word(1)),
+        out.claim,
+        lambda: out.stats,
+        lambda: out.next_sequence,
+        q.pop,
+        q.try_pop,
+        q.pop_message,
+        q.pop_many,
+        q.peek,
+        q.wait,
+        q.get_nowait,
+        q.qsize,
+        q.empty,
+        lambda: q.pop_into(bytearray(8)),
+        lambda: q.seek(0),
+        lambda: q.stats,
+        lambda: q.next_sequence,
+        lambda: next(q),
+        lambda: next(q.batches()),
+        lambda: pickle.dumps(q),
+    ]:
+        with pytest.raises(ipcq.Error, match="closed") as caught:
+            call()
+        assert isinstance(caught.value, ValueError)
+    with pytest.raises(ValueError, match="ended"):
+        bytes(view)
+
+
+def test_pickle(pair):
+    np = pytest.importorskip("numpy")
+    out, _ = pair
+    out.push_many(word(n) for n in range(10))
+    q = ipcq.Consumer("pair", dtype=np.dtype("u8"), consumer_name="me")
+    q.pop_many(4)
+    other = pickle.loads(pickle.dumps(q))
+    assert other.dtype == q.dtype
+    assert other.pop() == word(4)
+    assert q.pop() == word(4)
+    with pytest.raises(TypeError, match="producer"):
+        pickle.dumps(out)
+
+
+def test_a_path_is_a_name_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with ipcq.Producer("./data.bin", message_size=8) as out:
+        out.push(word(1))
+        q = ipcq.Consumer(tmp_path / "data.bin")
+        assert q.pop() == word(1)
+        there = pickle.dumps(ipcq.Consumer("./data.bin"))
+        monkeypatch.chdir("/")
+        assert pickle.loads(there).pop() == word(1)
+    ipcq.unlink(tmp_path / "data.bin")
+    assert not list(tmp_path.iterdir())

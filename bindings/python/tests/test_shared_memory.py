@@ -1,0 +1,67 @@
+import pytest
+
+import ipcq
+
+
+def test_write_and_read():
+    with ipcq.SharedMemory("m", create=True, size=100_000) as writer:
+        reader = ipcq.SharedMemory("m")
+        assert (reader.size, len(reader), reader.writable, writer.writable) == (
+            100_000,
+            100_000,
+            False,
+            True,
+        )
+        writer.write(3, b"hello")
+        assert reader.read(2, 7) == b"\0hello\0"
+        assert len(reader.read()) == 100_000
+        assert reader.read(99_999) == b"\0"
+        assert reader.read(100_000) == b""
+        data = bytes(range(250)) * 400
+        writer.write(0, data)
+        assert reader.read() == data
+        buffer = bytearray(10)
+        reader.readinto(5, buffer)
+        assert buffer == data[5:15]
+        assert "m" in repr(reader)
+        assert writer.name == "m"
+
+
+def test_bounds_and_roles():
+    writer = ipcq.SharedMemory("m", True, 16)
+    reader = ipcq.SharedMemory("m")
+    for call in [
+        lambda: writer.write(9, bytes(8)),
+        lambda: writer.write(2**63, b"x"),
+        lambda: reader.read(0, 17),
+        lambda: reader.read(17),
+        lambda: reader.readinto(1, bytearray(16)),
+    ]:
+        with pytest.raises(ValueError, match="16"):
+            call()
+    with pytest.raises(ipcq.Error, match="read"):
+        reader.write(0, b"x")
+    assert reader.read() == bytes(16)
+    with pytest.raises(ipcq.ProducerExists):
+        ipcq.SharedMemory("m", True, 16)
+    writer.write(0, b"kept")
+    writer.close()
+    writer.close()
+    assert writer.closed
+    with pytest.raises(ValueError, match="closed"):
+        writer.write(0, b"x")
+    with pytest.raises(ipcq.Incompatible):
+        ipcq.SharedMemory("m", True, 17)
+    again = ipcq.SharedMemory("m", True, 16)
+    assert again.read(0, 4) == b"kept"
+    again.unlink()
+    with pytest.raises(FileNotFoundError):
+        ipcq.SharedMemory("m")
+    assert reader.read(0, 4) == b"kept"
+    with pytest.raises(ValueError):  # noqa: PT011
+        ipcq.SharedMemory("none", True, 0)
+
+
+def test_permissions(tmp_path):
+    ipcq.SharedMemory("m", True, 16, permissions=0o640)
+    assert (tmp_path / "ipcq.m").stat().st_mode & 0o777 == 0o640
