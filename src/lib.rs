@@ -58,9 +58,9 @@ mod sys;
 
 pub use error::{Error, Result, Text};
 // For bindings, which hold the raw pointers of `claim_raw` and `peek_raw`.
+pub use layout::{Delivery, Framing, Geometry};
 #[doc(hidden)]
 pub use memory::{copy_from_shared, copy_to_shared};
-pub use layout::{Delivery, Framing, Geometry};
 pub use queue::{
     list, unlink, Claim, Consumer, ConsumerOptions, Message, Producer, ProducerOptions, Stats, View,
 };

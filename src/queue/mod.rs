@@ -4,6 +4,8 @@ mod consumer;
 mod files;
 mod options;
 mod producer;
+#[cfg(feature = "typed")]
+mod typed;
 
 pub use consumer::{Consumer, View};
 pub use options::{ConsumerOptions, ProducerOptions};
