@@ -1,0 +1,133 @@
+# `make demo` runs the main job, `make test` passes the tests; each sets up what it needs inside
+# this folder. `make help` lists the rest.
+
+PYTHON ?= python3
+CC ?= cc
+CXX ?= c++
+PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+INSTALL ?= install
+
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+SONAME := libipcq.so.$(basename $(VERSION))
+SO := target/release/libipcq.so
+VENV := .venv
+RUST := $(shell find src cli/src build.rs cbindgen.toml Cargo.toml Cargo.lock cli/Cargo.toml)
+MODULE := $(shell find bindings/python -name '*.rs' -o -name '*.py' -path '*/python/ipcq/*' \
+	-o -name '*.pyi' -o -name '*.toml')
+EXAMPLES := $(patsubst c-examples/%.c,target/examples/%,$(wildcard c-examples/*.c))
+CFLAGS ?= -O2 -g
+WARNINGS := -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wpedantic -Werror
+# The library in target/ is found where it lies.
+LINK := -Iinclude -Ltarget/release -lipcq -Wl,-rpath,$(abspath target/release)
+
+.PHONY: build header examples demo test test-rust test-c test-python test-install model soak lint \
+	wheel install uninstall clean help tools
+
+build: $(SO)
+
+help:
+	@echo "make            the C library and the ipcq command, in target/release"
+	@echo "make demo       C feeds Python, with this machine's counters and with a large file"
+	@echo "make test       all tests (some minutes)"
+	@echo "make examples   the C examples, in target/examples"
+	@echo "make install    headers, libraries, pkg-config file, command: PREFIX, LIBDIR, DESTDIR"
+	@echo "make wheel      the Python wheel, in target/wheels"
+	@echo "make lint       formatters and linters"
+	@echo "make header     include/ipcq.h, anew from src/ffi"
+	@echo "make model      the models of the protocol, in full"
+	@echo "make soak       kills producers and consumers for minutes (SECONDS=300)"
+	@echo "make clean      removes what was built"
+
+tools:
+	@sh scripts/check-tools.sh "$(PYTHON)" "$(CC)"
+
+$(SO): $(RUST) | tools
+	cargo build --release
+	@touch $@
+
+header: | tools
+	IPCQ_UPDATE_HEADER=1 cargo test --quiet --test header the_header_is_the_generated_one
+
+examples: $(EXAMPLES)
+
+target/examples/%: c-examples/%.c include/ipcq.h $(SO)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(WARNINGS) $< -o $@ $(LINK)
+
+# --- Python ---------------------------------------------------------------------------------------
+
+$(VENV)/.packages: bindings/python/requirements-dev.txt | tools
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+target/wheels/.built: $(RUST) $(MODULE) $(VENV)/.packages
+	rm -rf target/wheels
+	$(VENV)/bin/maturin build --quiet --release --manifest-path bindings/python/Cargo.toml --out target/wheels
+	@touch $@
+
+$(VENV)/.ipcq: target/wheels/.built
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall target/wheels/*.whl
+	@touch $@
+
+wheel: target/wheels/.built
+	@ls target/wheels/*.whl
+
+# --- the main job and the tests -------------------------------------------------------------------
+
+demo: examples $(VENV)/.ipcq
+	$(VENV)/bin/python scripts/demo.py
+
+test: test-rust test-c test-install test-python
+	scripts/model.sh short
+	@echo "make test: all passed"
+
+test-rust: $(SO)
+	cargo test
+
+test-c: examples
+	CC="$(CC)" CXX="$(CXX)" scripts/test-c.sh
+
+test-install: $(SO)
+	CC="$(CC)" scripts/test-install.sh
+
+test-python: examples $(VENV)/.ipcq
+	$(VENV)/bin/python -m pytest bindings/python/tests tests/pairs
+
+model: | tools
+	scripts/model.sh full
+
+SECONDS ?= 300
+soak: | tools
+	IPCQ_SOAK_SECONDS=$(SECONDS) cargo test --release --test kill -- --nocapture
+
+lint: $(VENV)/.ipcq
+	cargo fmt --all --check
+	PYO3_PYTHON=$(abspath $(VENV))/bin/python cargo clippy --workspace --all-targets -- -D warnings
+	$(VENV)/bin/ruff check bindings/python scripts tests
+	$(VENV)/bin/ruff format --check bindings/python scripts tests
+	cd bindings/python && $(abspath $(VENV))/bin/python -m mypy.stubtest ipcq
+
+# --- installing -----------------------------------------------------------------------------------
+
+install: $(SO)
+	$(INSTALL) -d $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(PREFIX)/bin
+	$(INSTALL) -m 644 include/ipcq.h include/ipcq.hpp $(DESTDIR)$(PREFIX)/include
+	$(INSTALL) -m 755 $(SO) $(DESTDIR)$(LIBDIR)/libipcq.so.$(VERSION)
+	ln -sf libipcq.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)
+	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libipcq.so
+	$(INSTALL) -m 644 target/release/libipcq.a $(DESTDIR)$(LIBDIR)
+	$(INSTALL) -m 755 target/release/ipcq $(DESTDIR)$(PREFIX)/bin
+	sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@VERSION@|$(VERSION)|' scripts/ipcq.pc.in \
+		> $(DESTDIR)$(LIBDIR)/pkgconfig/ipcq.pc
+	chmod 644 $(DESTDIR)$(LIBDIR)/pkgconfig/ipcq.pc
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/include/ipcq.h $(DESTDIR)$(PREFIX)/include/ipcq.hpp \
+		$(DESTDIR)$(LIBDIR)/libipcq.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME) \
+		$(DESTDIR)$(LIBDIR)/libipcq.so $(DESTDIR)$(LIBDIR)/libipcq.a \
+		$(DESTDIR)$(PREFIX)/bin/ipcq $(DESTDIR)$(LIBDIR)/pkgconfig/ipcq.pc
+
+clean:
+	rm -rf target $(VENV)
