@@ -310,13 +310,10 @@ impl Consumer {
                 true => py.detach(pop),
                 false => pop(),
             };
-            match popped {
-                Ok(Some(found)) => Ok(Ok(found)),
-                Ok(None) => Ok(Err(Pop::Empty)),
-                Err(Error::Closed) => Ok(Err(Pop::Closed)),
-                Err(Error::Stale(_)) => Ok(Err(Pop::Superseded)),
-                Err(e) => Err(e),
-            }
+            popped.map(|(pop, count)| match pop {
+                Pop::Message(first) => Ok((count, first)),
+                other => Err(other),
+            })
         };
         match result {
             Ok(Ok((count, first))) => {

@@ -10,7 +10,7 @@ use pyo3::PyErrArguments;
 
 macro_rules! exceptions {
     ($($function:ident = $name:literal;)*) => {$(
-        pub fn $function(py: Python<'_>, args: impl PyErrArguments + Send + Sync + 'static) -> PyErr {
+        pub fn $function(py: Python<'_>, args: impl PyErrArguments + 'static) -> PyErr {
             static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
             match CLASS.import(py, "ipcq._errors", $name) {
                 Ok(class) => PyErr::from_type(class.clone(), args),
