@@ -44,6 +44,7 @@ tools:
 
 $(SO): $(RUST) | tools
 	cargo build --release
+	@ln -sf libipcq.so target/release/$(SONAME)
 	@touch $@
 
 header: | tools
