@@ -12,6 +12,8 @@ fn main() {
 fn capi() {
     use std::{env, path::Path};
     let var = |name| env::var(name).expect("set by cargo");
+    // For the tests, which ask `cc` for the compiler.
+    println!("cargo:rustc-env=IPCQ_TARGET={}", var("TARGET"));
     // The ABI is stable within a minor version while the major one is 0.
     let soname = format!(
         "libipcq.so.{}.{}",

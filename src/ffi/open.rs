@@ -70,7 +70,11 @@ fn open_producer(
             .delivery(match o.delivery {
                 IPCQ_LOSSY => Delivery::Lossy,
                 IPCQ_LOSSLESS => Delivery::Lossless,
-                n => return Err(Error::Invalid(format!("delivery {n}").into())),
+                n => {
+                    return Err(Error::Invalid(
+                        format!("delivery {n}: IPCQ_LOSSY or IPCQ_LOSSLESS").into(),
+                    ))
+                }
             })
             .max_consumers(o.max_consumers)
             .min_consumers(o.min_consumers);
@@ -98,7 +102,11 @@ unsafe fn open_consumer(
                 IPCQ_NEWEST => Start::Newest,
                 IPCQ_NEXT => Start::Next,
                 IPCQ_AT => Start::At(o.start_sequence),
-                n => return Err(Error::Invalid(format!("start {n}").into())),
+                n => {
+                    return Err(Error::Invalid(
+                        format!("start {n}: IPCQ_OLDEST, IPCQ_NEWEST, IPCQ_NEXT or IPCQ_AT").into(),
+                    ))
+                }
             })
             .open_timeout(match u64::try_from(o.open_timeout_ns) {
                 Ok(time) => Duration::from_nanos(time),

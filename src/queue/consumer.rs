@@ -304,9 +304,13 @@ impl Consumer {
             Ok(true) => Ok(()),
             Ok(false) => {
                 let pushed = either!(&self.ring, r => r.frames().frontier()).unwrap_or(0);
+                let wanted = match start {
+                    Start::At(sequence) => sequence,
+                    _ => pushed,
+                };
                 Err(Error::Invalid(
                     format!(
-                        "{}: {start:?} lies beyond the {pushed} messages pushed so far",
+                        "{}: there is no message {wanted}: {pushed} were pushed so far",
                         self.paths.shown()
                     )
                     .into(),

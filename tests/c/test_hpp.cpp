@@ -1,0 +1,103 @@
+// c++ -std=c++17 test_hpp.cpp $(pkg-config --cflags --libs ipcq)
+//
+// The C++ layer: typed and untyped queues, exceptions, shared memory.
+
+#include <ipcq.hpp>
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <utility>
+
+#define CHECK(what)                                                                                \
+  do {                                                                                             \
+    if (!(what)) {                                                                                 \
+      std::fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #what);                              \
+      std::exit(1);                                                                                \
+    }                                                                                              \
+  } while (0)
+
+struct tick {
+  std::uint64_t time;
+  double price;
+};
+
+template <class F> static int code_of(F &&f) {
+  try {
+    f();
+  } catch (const ipcq::error &e) {
+    CHECK(std::strlen(e.what()) > 10);
+    return e.code();
+  }
+  return 0;
+}
+
+int main() {
+  {
+    ipcq::producer<tick> out("cpp");
+    ipcq::consumer<tick> in("cpp");
+    CHECK(!in.pop());
+    out.push({1, 2.5});
+    const tick more[] = {{2, 3.5}, {3, 4.5}};
+    out.push(more, 2);
+    auto m = in.pop();
+    CHECK(m && m->value.time == 1 && m->value.price == 2.5 && m->sequence == 0 && m->lost == 0);
+    tick got[4];
+    CHECK(in.pop(got, 4) == 2 && got[1].time == 3);
+    CHECK(in.pop(got, 4) == 0);
+    ipcq::producer<tick> moved = std::move(out);
+    CHECK(moved.stats().pushed == 3);
+    CHECK(code_of([] { ipcq::producer<tick> second("cpp"); }) == -EBUSY);
+    CHECK(code_of([&] { in.seek(4); }) == -EINVAL);
+    in.seek(1);
+    CHECK(in.pop()->value.time == 2);
+    bool refused = false;
+    try {
+      ipcq::consumer<int> wrong("cpp");
+    } catch (const std::length_error &) {
+      refused = true;
+    }
+    CHECK(refused);
+  }
+  ipcq::unlink("cpp");
+  {
+    ipcq::byte_consumer *late = nullptr;
+    {
+      ipcq::byte_producer out("cpp");
+      late = new ipcq::byte_consumer("cpp");
+      out.push("hello", 5);
+      char *slot = static_cast<char *>(out.claim(1000));
+      std::memset(slot, 'x', 1000);
+      out.commit(999);
+      bool seen = false;
+      CHECK(late->peek([&](ipcq::bytes_view v, std::uint64_t sequence, std::uint64_t) {
+        seen = v.size == 5 && std::memcmp(v.begin(), "hello", 5) == 0 && sequence == 0;
+      }));
+      CHECK(seen);
+      auto m = late->pop();
+      CHECK(m && m->data.size() == 999 && m->data[998] == std::byte{'x'});
+    }
+    bool closed = false;
+    try {
+      late->pop();
+    } catch (const ipcq::closed &e) {
+      closed = e.code() == -EPIPE;
+    }
+    CHECK(closed);
+    delete late;
+  }
+  ipcq::unlink("cpp");
+  CHECK(code_of([] { ipcq::byte_consumer none("cpp"); }) == -ENOENT);
+  {
+    auto out = ipcq::shared_memory::create("cpp", 100);
+    auto in = ipcq::shared_memory::open("cpp");
+    out.write(90, "0123456789", 10);
+    char back[10];
+    in.read(90, back, 10);
+    CHECK(std::memcmp(back, "0123456789", 10) == 0 && in.size() == 100 && in.data() == nullptr);
+    CHECK(code_of([&] { in.write(0, "x", 1); }) == -EBADF);
+    CHECK(code_of([&] { out.write(91, "0123456789", 10); }) == -ERANGE);
+  }
+  ipcq::shared_memory::unlink("cpp");
+  std::puts("test_hpp: passed");
+}

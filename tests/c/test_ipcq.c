@@ -1,0 +1,525 @@
+// cc test_ipcq.c -o test_ipcq $(pkg-config --cflags --libs ipcq)
+//
+// Every function of ipcq.h and every error it can give, through the C interface.
+
+#include <ipcq.h>
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define CHECK(what)                                                                                \
+  do {                                                                                             \
+    if (!(what)) {                                                                                 \
+      fprintf(stderr, "%s:%d: %s (%s)\n", __FILE__, __LINE__, #what, ipcq_errmsg());               \
+      exit(1);                                                                                     \
+    }                                                                                              \
+  } while (0)
+
+// Fails as it must, and says of which queue.
+#define FAILS(call, code)                                                                          \
+  do {                                                                                             \
+    CHECK((call) == (code));                                                                       \
+    CHECK(strlen(ipcq_errmsg()) > 10);                                                             \
+  } while (0)
+#define FAILS_NAMING(call, code, text)                                                             \
+  do {                                                                                             \
+    FAILS(call, code);                                                                             \
+    CHECK(strstr(ipcq_errmsg(), text));                                                            \
+  } while (0)
+
+// The layout of what programs were compiled with must not change.
+_Static_assert(sizeof(ipcq_info) == 24 && offsetof(ipcq_info, length) == 16, "ABI");
+_Static_assert(sizeof(ipcq_view) == 32 && offsetof(ipcq_view, length) == 24, "ABI");
+_Static_assert(sizeof(ipcq_stats) == 80 && offsetof(ipcq_stats, oldest) == 40, "ABI");
+_Static_assert(offsetof(ipcq_stats, message_size) == 56 && offsetof(ipcq_stats, closed) == 76, "ABI");
+_Static_assert(sizeof(ipcq_field) == 24 && offsetof(ipcq_field, count) == 20, "ABI");
+_Static_assert(sizeof(ipcq_options) == 80 && offsetof(ipcq_options, capacity) == 16, "ABI");
+_Static_assert(offsetof(ipcq_options, fields) == 40 && offsetof(ipcq_options, start) == 52, "ABI");
+_Static_assert(offsetof(ipcq_options, consumer_name) == 72, "ABI");
+
+static const char NAME[] = "c-test";
+
+static ipcq_queue *producer(uint64_t capacity, uint32_t size) {
+  ipcq_options o = IPCQ_OPTIONS_INIT;
+  o.capacity = capacity;
+  o.message_size = size;
+  ipcq_queue *q;
+  CHECK(ipcq_open(&q, NAME, IPCQ_PRODUCER, &o) == 0);
+  return q;
+}
+
+static ipcq_queue *consumer(uint32_t start, uint64_t sequence) {
+  ipcq_options o = IPCQ_OPTIONS_INIT;
+  o.start = start;
+  o.start_sequence = sequence;
+  o.consumer_name = "test";
+  ipcq_queue *q;
+  CHECK(ipcq_open(&q, NAME, IPCQ_CONSUMER, &o) == 0);
+  return q;
+}
+
+static void push(ipcq_queue *q, uint64_t from, uint64_t to) {
+  for (uint64_t n = from; n < to; n++)
+    CHECK(ipcq_push(q, &n, sizeof n) == 0);
+}
+
+// Pops a message and checks that it is this one.
+static void expect(ipcq_queue *q, uint64_t n, uint64_t lost) {
+  uint64_t got = ~n;
+  ipcq_info info;
+  CHECK(ipcq_pop(q, &got, sizeof got, &info) == sizeof got);
+  CHECK(got == n && info.sequence == n && info.lost == lost && info.length == sizeof got);
+}
+
+static ipcq_stats stats(const ipcq_queue *q) {
+  ipcq_stats s = IPCQ_STATS_INIT;
+  CHECK(ipcq_get_stats(q, &s) == 0);
+  return s;
+}
+
+static void end(ipcq_queue *a, ipcq_queue *b) {
+  ipcq_close(a);
+  ipcq_close(b);
+  CHECK(ipcq_unlink(NAME) == 0);
+}
+
+static void test_nulls(void) {
+  ipcq_queue *q = NULL, *out = producer(64, 8), *in = consumer(IPCQ_OLDEST, 0);
+  uint64_t n = 0;
+  ipcq_info info;
+  ipcq_view view;
+  ipcq_stats s = IPCQ_STATS_INIT;
+  void *slot;
+  FAILS(ipcq_open(NULL, NAME, IPCQ_CONSUMER, NULL), -EINVAL);
+  FAILS(ipcq_open(&q, NULL, IPCQ_CONSUMER, NULL), -EINVAL);
+  FAILS(ipcq_unlink(NULL), -EINVAL);
+  FAILS(ipcq_push(NULL, &n, 8), -EINVAL);
+  FAILS(ipcq_push(out, NULL, 8), -EINVAL);
+  FAILS(ipcq_push_many(NULL, &n, 8, 1), -EINVAL);
+  FAILS(ipcq_push_many(out, NULL, 8, 1), -EINVAL);
+  FAILS(ipcq_claim(NULL, 8, &slot), -EINVAL);
+  FAILS(ipcq_claim(out, 8, NULL), -EINVAL);
+  FAILS(ipcq_commit(NULL, 8), -EINVAL);
+  FAILS(ipcq_abort(NULL), -EINVAL);
+  FAILS(ipcq_pop(NULL, &n, 8, &info), -EINVAL);
+  FAILS(ipcq_pop(in, NULL, 8, &info), -EINVAL);
+  FAILS(ipcq_pop_many(NULL, &n, 8, 1, &info), -EINVAL);
+  FAILS(ipcq_pop_many(in, NULL, 8, 1, &info), -EINVAL);
+  FAILS(ipcq_peek(NULL, &view), -EINVAL);
+  FAILS(ipcq_peek(in, NULL), -EINVAL);
+  FAILS(ipcq_release(NULL, &view), -EINVAL);
+  FAILS(ipcq_release(in, NULL), -EINVAL);
+  FAILS(ipcq_seek(NULL, 0), -EINVAL);
+  FAILS(ipcq_get_stats(NULL, &s), -EINVAL);
+  FAILS(ipcq_get_stats(in, NULL), -EINVAL);
+  FAILS(ipcq_shm_create(NULL, NAME, 8, 0), -EINVAL);
+  FAILS(ipcq_shm_open(NULL, NAME), -EINVAL);
+  FAILS(ipcq_shm_write(NULL, 0, &n, 8), -EINVAL);
+  FAILS(ipcq_shm_read(NULL, 0, &n, 8), -EINVAL);
+  FAILS(ipcq_shm_unlink(NULL), -EINVAL);
+  CHECK(!ipcq_shm_data(NULL) && !ipcq_shm_cdata(NULL) && ipcq_shm_size(NULL) == 0);
+  ipcq_close(NULL);
+  ipcq_shm_close(NULL);
+  push(out, 0, 1);
+  expect(in, 0, 0); // nothing of it did anything
+  CHECK(ipcq_push(out, &n, 8) == 0 && ipcq_pop(in, &n, 8, NULL) == 8);
+  end(out, in);
+}
+
+static void test_options(void) {
+  ipcq_queue *q = (ipcq_queue *)&q;
+  ipcq_options o = IPCQ_OPTIONS_INIT;
+  FAILS_NAMING(ipcq_open(&q, NAME, IPCQ_CONSUMER, NULL), -ENOENT, NAME);
+  CHECK(q == NULL);
+  FAILS(ipcq_open(&q, NAME, 0, &o), -EINVAL);
+  FAILS(ipcq_open(&q, NAME, IPCQ_PRODUCER | IPCQ_CONSUMER, &o), -EINVAL);
+  FAILS(ipcq_open(&q, NAME, IPCQ_CONSUMER | IPCQ_EXCL, &o), -EINVAL);
+  FAILS(ipcq_open(&q, NAME, IPCQ_PRODUCER | 0x100, &o), -EINVAL);
+  FAILS(ipcq_open(&q, "", IPCQ_PRODUCER, &o), -EINVAL);
+  FAILS(ipcq_open(&q, "x.ctl", IPCQ_PRODUCER, &o), -EINVAL);
+  char name[400];
+  memset(name, 'n', sizeof name);
+  name[sizeof name - 1] = 0;
+  FAILS(ipcq_open(&q, name, IPCQ_PRODUCER, &o), -ENAMETOOLONG);
+  o.struct_size = 0;
+  FAILS(ipcq_open(&q, NAME, IPCQ_PRODUCER, &o), -EINVAL);
+  o.struct_size = sizeof o;
+  o.delivery = 7;
+  FAILS(ipcq_open(&q, NAME, IPCQ_PRODUCER, &o), -EINVAL);
+  o.delivery = IPCQ_LOSSLESS;
+  FAILS(ipcq_open(&q, NAME, IPCQ_PRODUCER, &o), -EINVAL);
+  o.delivery = IPCQ_LOSSY;
+  o.capacity = UINT64_MAX;
+  FAILS(ipcq_open(&q, NAME, IPCQ_PRODUCER, &o), -EINVAL);
+  o.capacity = UINT64_C(1) << 40;
+  o.message_size = 0;
+  FAILS_NAMING(ipcq_open(&q, NAME, IPCQ_PRODUCER, &o), -ENOSPC, NAME);
+  o.capacity = 16;
+  o.message_size = UINT32_MAX;
+  FAILS(ipcq_open(&q, NAME, IPCQ_PRODUCER, &o), -EINVAL);
+  o.message_size = 8;
+  ipcq_field field = {"a", 0, 8, 'u', 1};
+  o.fields = &field;
+  o.field_count = 1;
+  FAILS(ipcq_open(&q, NAME, IPCQ_PRODUCER, &o), -EINVAL);
+  o.fields = NULL;
+  o.field_count = 0;
+  o.start = 9;
+  FAILS(ipcq_open(&q, NAME, IPCQ_CONSUMER, &o), -EINVAL);
+  o.start = 0;
+  o.open_timeout_ns = 2000000;
+  FAILS_NAMING(ipcq_open(&q, NAME, IPCQ_CONSUMER, &o), -ENOENT, NAME);
+
+  // A longer struct of a newer version: fine while the part unknown here is zero.
+  struct {
+    ipcq_options o;
+    uint64_t more;
+  } newer = {IPCQ_OPTIONS_INIT, 1};
+  newer.o.struct_size = sizeof newer;
+  newer.o.message_size = 8;
+  FAILS(ipcq_open(&q, NAME, IPCQ_PRODUCER, &newer.o), -E2BIG);
+  newer.more = 0;
+  CHECK(ipcq_open(&q, NAME, IPCQ_PRODUCER, &newer.o) == 0);
+  ipcq_close(q);
+  // A shorter one of an older version: what it lacks is the default.
+  newer.o.struct_size = offsetof(ipcq_options, capacity);
+  CHECK(ipcq_unlink(NAME) == 0 && ipcq_open(&q, NAME, IPCQ_PRODUCER, &newer.o) == 0);
+  CHECK(stats(q).message_size == 0);
+  ipcq_stats s = {0};
+  FAILS(ipcq_get_stats(q, &s), -EINVAL);
+  s.struct_size = offsetof(ipcq_stats, received);
+  s.received = 77;
+  CHECK(ipcq_get_stats(q, &s) == 0 && s.role == IPCQ_PRODUCER && s.received == 77);
+  end(q, NULL);
+  FAILS_NAMING(ipcq_unlink(NAME), -ENOENT, NAME);
+}
+
+static void test_roles(void) {
+  ipcq_queue *out = producer(64, 8), *in = consumer(IPCQ_OLDEST, 0), *q;
+  uint64_t n = 0;
+  ipcq_view view = {0};
+  void *slot;
+  FAILS(ipcq_push(in, &n, 8), -EBADF);
+  FAILS(ipcq_push_many(in, &n, 8, 1), -EBADF);
+  FAILS(ipcq_claim(in, 8, &slot), -EBADF);
+  FAILS(ipcq_commit(in, 8), -EBADF);
+  FAILS(ipcq_abort(in), -EBADF);
+  FAILS(ipcq_pop(out, &n, 8, NULL), -EBADF);
+  FAILS(ipcq_pop_many(out, &n, 8, 1, NULL), -EBADF);
+  FAILS(ipcq_peek(out, &view), -EBADF);
+  FAILS(ipcq_release(out, &view), -EBADF);
+  FAILS(ipcq_seek(out, 0), -EBADF);
+
+  FAILS_NAMING(ipcq_open(&q, NAME, IPCQ_PRODUCER, NULL), -EBUSY, NAME);
+  FAILS_NAMING(ipcq_open(&q, NAME, IPCQ_PRODUCER | IPCQ_EXCL, NULL), -EEXIST, NAME);
+  ipcq_close(out);
+  ipcq_options o = IPCQ_OPTIONS_INIT;
+  o.message_size = 16;
+  FAILS_NAMING(ipcq_open(&q, NAME, IPCQ_PRODUCER, &o), -EINVAL, "64 messages of 8 bytes");
+  CHECK(strstr(ipcq_errmsg(), "64 messages of 16 bytes"));
+  CHECK(ipcq_open(&q, NAME, IPCQ_PRODUCER | IPCQ_REPLACE, &o) == 0);
+  FAILS_NAMING(ipcq_pop(in, &n, 8, NULL), -ESTALE, NAME);
+  end(q, in);
+}
+
+static void test_sizes(void) {
+  ipcq_queue *out = producer(64, 8), *in = consumer(IPCQ_OLDEST, 0);
+  char small[8] = "", large[16] = "0123456789abcde";
+  ipcq_info info = {0};
+  FAILS_NAMING(ipcq_push(out, large, 7), -EMSGSIZE, NAME);
+  FAILS_NAMING(ipcq_push(out, large, 9), -EMSGSIZE, NAME);
+  FAILS(ipcq_push_many(out, large, 4, 2), -EMSGSIZE);
+  push(out, 0, 1);
+  FAILS_NAMING(ipcq_pop(in, small, 7, &info), -EMSGSIZE, NAME);
+  CHECK(info.length == 8 && info.sequence == 0);
+  expect(in, 0, 0);
+  FAILS(ipcq_pop(in, small, 8, &info), -EAGAIN);
+  end(out, in);
+
+  out = producer(1024, 0), in = consumer(IPCQ_OLDEST, 0);
+  static char big[256];
+  FAILS_NAMING(ipcq_push(out, big, 129), -EMSGSIZE, "128");
+  memset(big, 'b', 128);
+  CHECK(ipcq_push(out, big, 128) == 0 && ipcq_push(out, NULL, 0) == 0);
+  FAILS(ipcq_pop(in, small, 8, &info), -EMSGSIZE);
+  CHECK(info.length == 128);
+  static char back[256];
+  CHECK(ipcq_pop(in, back, sizeof back, &info) == 128 && memcmp(back, big, 128) == 0);
+  CHECK(ipcq_pop(in, NULL, 0, &info) == 0 && info.sequence == 1);
+  end(out, in);
+}
+
+static void test_many(void) {
+  ipcq_queue *out = producer(64, 8), *in = consumer(IPCQ_OLDEST, 0);
+  uint64_t pairs[20], back[64];
+  for (uint64_t i = 0; i < 10; i++)
+    pairs[2 * i] = i, pairs[2 * i + 1] = 99;
+  ipcq_info info;
+  CHECK(ipcq_push_many(out, pairs, 16, 10) == 10); // every second word
+  CHECK(ipcq_push_many(out, pairs, 8, 0) == 0);
+  CHECK(ipcq_pop_many(in, back, 8, 4, &info) == 4 && info.sequence == 0 && info.length == 8);
+  CHECK(ipcq_pop_many(in, back + 4, 8, 60, &info) == 6 && info.sequence == 4 && info.lost == 0);
+  for (uint64_t i = 0; i < 10; i++)
+    CHECK(back[i] == i);
+  FAILS(ipcq_pop_many(in, back, 8, 4, &info), -EAGAIN);
+  push(out, 10, 11);
+  FAILS(ipcq_pop_many(in, back, 4, 4, &info), -EMSGSIZE);
+  expect(in, 10, 0);
+  end(out, in);
+
+  out = producer(4096, 0), in = consumer(IPCQ_OLDEST, 0);
+  CHECK(ipcq_push_many(out, "aabbcc", 2, 3) == 3 && ipcq_push(out, "ddd", 3) == 0);
+  char text[64];
+  CHECK(ipcq_pop_many(in, text, 8, 8, &info) == 3 && info.length == 2); // ends with the length
+  CHECK(!memcmp(text, "aa", 2) && !memcmp(text + 8, "bb", 2) && !memcmp(text + 16, "cc", 2));
+  CHECK(ipcq_pop_many(in, text, 8, 8, &info) == 1 && info.length == 3 && info.sequence == 3);
+  end(out, in);
+}
+
+static void test_claims(void) {
+  ipcq_queue *out = producer(64, 8), *in = consumer(IPCQ_OLDEST, 0);
+  void *slot;
+  uint64_t n = 0;
+  FAILS(ipcq_commit(out, 8), -EINVAL);
+  FAILS(ipcq_abort(out), -EINVAL);
+  FAILS(ipcq_claim(out, 9, &slot), -EMSGSIZE);
+  CHECK(ipcq_claim(out, 8, &slot) == 0);
+  FAILS(ipcq_claim(out, 8, &slot), -EINVAL);
+  FAILS(ipcq_push(out, &n, 8), -EINVAL);
+  FAILS(ipcq_commit(out, 7), -EMSGSIZE);
+  FAILS(ipcq_pop(in, &n, 8, NULL), -EAGAIN);
+  memcpy(slot, &n, 8);
+  CHECK(ipcq_commit(out, 8) == 0);
+  CHECK(ipcq_claim(out, 8, &slot) == 0);
+  CHECK(ipcq_abort(out) == 0);
+  push(out, 1, 2);
+  expect(in, 0, 0);
+  expect(in, 1, 0);
+  end(out, in);
+}
+
+static void test_peek(void) {
+  ipcq_queue *out = producer(64, 8), *in = consumer(IPCQ_OLDEST, 0);
+  ipcq_view view = {0}, again;
+  FAILS(ipcq_peek(in, &view), -EAGAIN);
+  FAILS(ipcq_release(in, &view), -EINVAL);
+  push(out, 0, 3);
+  CHECK(ipcq_peek(in, &view) == 0 && view.sequence == 0 && view.length == 8 && view.lost == 0);
+  CHECK((uintptr_t)view.data % 8 == 0);
+  CHECK(ipcq_peek(in, &again) == 0 && again.sequence == 0); // not consumed
+  CHECK(ipcq_release(in, &view) == 0);
+  FAILS(ipcq_release(in, &view), -EINVAL);
+  CHECK(ipcq_peek(in, &view) == 0 && view.sequence == 1);
+  push(out, 3, 3 + 64); // laps the view
+  FAILS_NAMING(ipcq_release(in, &view), -ESTALE, NAME);
+  uint64_t n;
+  ipcq_info info;
+  CHECK(ipcq_pop(in, &n, 8, &info) == 8 && n == info.sequence && info.lost == n - 1);
+  ipcq_stats s = stats(in);
+  CHECK(s.received == 2 && s.lost == n - 1 && s.received + s.lost + s.lag == s.pushed);
+  end(out, in);
+}
+
+static void test_starts(void) {
+  ipcq_queue *out = producer(64, 8), *in;
+  in = consumer(IPCQ_NEWEST, 0); // of nothing: the first to come
+  push(out, 0, 100);
+  uint64_t oldest = stats(out).oldest, n;
+  CHECK(oldest == 100 - 64);
+  ipcq_info info;
+  CHECK(ipcq_pop(in, &n, 8, &info) == 8 && info.lost == n && n > oldest); // lapped: goes past the oldest
+  ipcq_close(in);
+  in = consumer(IPCQ_OLDEST, 0), expect(in, oldest, 0), ipcq_close(in);
+  in = consumer(IPCQ_NEWEST, 0), expect(in, 99, 0), ipcq_close(in);
+  in = consumer(IPCQ_AT, 50), expect(in, 50, 0), ipcq_close(in);
+  in = consumer(IPCQ_AT, 10), expect(in, oldest, oldest - 10);
+  CHECK(ipcq_seek(in, 99) == 0);
+  expect(in, 99, 0);
+  CHECK(ipcq_seek(in, 100) == 0);
+  FAILS(ipcq_pop(in, &n, 8, NULL), -EAGAIN);
+  FAILS_NAMING(ipcq_seek(in, 101), -EINVAL, "100");
+  CHECK(ipcq_seek(in, 0) == 0);
+  expect(in, oldest, oldest);
+  ipcq_close(in);
+  ipcq_options o = IPCQ_OPTIONS_INIT;
+  o.start = IPCQ_AT;
+  o.start_sequence = 101;
+  FAILS_NAMING(ipcq_open(&in, NAME, IPCQ_CONSUMER, &o), -EINVAL, NAME);
+  CHECK(in == NULL);
+  in = consumer(IPCQ_NEXT, 0);
+  FAILS(ipcq_pop(in, &n, 8, NULL), -EAGAIN);
+  push(out, 100, 101);
+  expect(in, 100, 0);
+  end(out, in);
+}
+
+static void test_closing(void) {
+  ipcq_queue *out = producer(64, 8), *in = consumer(IPCQ_OLDEST, 0);
+  uint64_t n;
+  push(out, 0, 2);
+  CHECK(stats(in).producer_alive == 1 && stats(in).epoch == 1);
+  ipcq_close(out);
+  ipcq_stats s = stats(in);
+  CHECK(s.closed == 1 && s.producer_alive == 0 && s.lag == 2 && s.role == IPCQ_CONSUMER);
+  expect(in, 0, 0);
+  expect(in, 1, 0);
+  FAILS(ipcq_pop(in, &n, 8, NULL), -EPIPE);
+  ipcq_view view;
+  FAILS(ipcq_peek(in, &view), -EPIPE);
+  FAILS(ipcq_pop_many(in, &n, 8, 1, NULL), -EPIPE);
+  out = producer(0, 8); // what is not given is taken from the queue
+  CHECK(stats(out).capacity == 64 && stats(out).epoch == 2 && stats(out).pushed == 2);
+  FAILS(ipcq_pop(in, &n, 8, NULL), -EAGAIN);
+  push(out, 2, 3);
+  expect(in, 2, 0);
+  end(out, in);
+}
+
+// A producer that dies without closing leaves the queue to the next; a fork is not a producer.
+static void test_death(void) {
+  static ipcq_queue *never_closed;
+  pid_t child = fork();
+  if (child == 0) {
+    never_closed = producer(64, 8);
+    push(never_closed, 0, 5);
+    _exit(0);
+  }
+  int status;
+  CHECK(waitpid(child, &status, 0) == child && status == 0);
+  ipcq_queue *in = consumer(IPCQ_OLDEST, 0);
+  CHECK(stats(in).closed == 0 && stats(in).producer_alive == 0 && stats(in).lag == 5);
+  ipcq_queue *out = producer(64, 8);
+  push(out, 5, 6);
+  for (uint64_t i = 0; i < 6; i++)
+    expect(in, i, 0);
+  child = fork();
+  if (child == 0) {
+    uint64_t n = 6;
+    FAILS_NAMING(ipcq_push(out, &n, 8), -EBADF, NAME);
+    ipcq_close(out); // does not close the parent's queue
+    ipcq_close(in);
+    _exit(0);
+  }
+  CHECK(waitpid(child, &status, 0) == child && status == 0);
+  CHECK(stats(in).closed == 0 && stats(in).producer_alive == 1);
+  push(out, 6, 7);
+  expect(in, 6, 0);
+  end(out, in);
+}
+
+static void test_files(void) {
+  const char *directory = getenv("IPCQ_DIR");
+  char path[512], name[600];
+  ipcq_options o = IPCQ_OPTIONS_INIT;
+  o.permissions = 0640;
+  o.control_permissions = 0660;
+  o.message_size = 8;
+  ipcq_queue *out, *in;
+  CHECK(ipcq_open(&out, NAME, IPCQ_PRODUCER, &o) == 0);
+  snprintf(path, sizeof path, "%s/ipcq.%s", directory, NAME);
+  struct stat st;
+  CHECK(stat(path, &st) == 0 && (st.st_mode & 07777) == 0640);
+  snprintf(name, sizeof name, "%s.ctl", path);
+  CHECK(stat(name, &st) == 0 && (st.st_mode & 07777) == 0660);
+  CHECK(ipcq_open(&in, path, IPCQ_CONSUMER | IPCQ_OBSERVER, NULL) == 0); // the same, by its path
+  push(out, 0, 1);
+  expect(in, 0, 0);
+  end(out, in);
+
+  snprintf(path, sizeof path, "%s/other", directory);
+  FILE *f = fopen(path, "w");
+  CHECK(f);
+  FAILS_NAMING(ipcq_open(&in, path, IPCQ_CONSUMER, NULL), -EBADMSG, path);
+  for (int i = 0; i < 10000; i++)
+    fputc('x', f);
+  fclose(f);
+  FAILS_NAMING(ipcq_open(&in, path, IPCQ_CONSUMER, NULL), -EBADMSG, path);
+  FAILS_NAMING(ipcq_open(&out, path, IPCQ_PRODUCER, NULL), -EBADMSG, path);
+  f = fopen(path, "r+");
+  fwrite("IPCQRING\x63\0\0\0\0\x10\0\0", 1, 16, f);
+  fclose(f);
+  FAILS_NAMING(ipcq_open(&in, path, IPCQ_CONSUMER, NULL), -EPROTONOSUPPORT, "99");
+  FAILS_NAMING(ipcq_open(&out, path, IPCQ_PRODUCER, NULL), -EPROTONOSUPPORT, "99");
+  CHECK(unlink(path) == 0);
+  snprintf(name, sizeof name, "%s.lock", path);
+  unlink(name);
+  FAILS(ipcq_open(&in, directory, IPCQ_CONSUMER, NULL), -EBADMSG);
+  FAILS(ipcq_open(&out, "/nowhere/at/all", IPCQ_PRODUCER, NULL), -ENOENT);
+}
+
+static void test_shm(void) {
+  ipcq_shm *out, *in, *other;
+  char back[10];
+  FAILS(ipcq_shm_create(&out, NAME, 0, 0), -EINVAL);
+  FAILS_NAMING(ipcq_shm_open(&in, NAME), -ENOENT, NAME);
+  CHECK(ipcq_shm_create(&out, NAME, 10000, 0) == 0);
+  CHECK(ipcq_shm_open(&in, NAME) == 0);
+  CHECK(ipcq_shm_size(out) == 10000 && ipcq_shm_size(in) == 10000);
+  CHECK(ipcq_shm_write(out, 9990, "0123456789", 10) == 0);
+  CHECK(ipcq_shm_read(in, 9990, back, 10) == 0 && memcmp(back, "0123456789", 10) == 0);
+  CHECK(memcmp((const char *)ipcq_shm_cdata(in) + 9990, back, 10) == 0);
+  CHECK(ipcq_shm_data(out) && !ipcq_shm_data(in));
+  FAILS_NAMING(ipcq_shm_write(in, 0, "x", 1), -EBADF, NAME);
+  FAILS_NAMING(ipcq_shm_write(out, 9991, "0123456789", 10), -ERANGE, NAME);
+  FAILS(ipcq_shm_read(in, SIZE_MAX, back, 10), -ERANGE);
+  FAILS(ipcq_shm_read(in, 0, NULL, 10), -EINVAL);
+  CHECK(ipcq_shm_write(out, 10000, NULL, 0) == 0);
+  FAILS_NAMING(ipcq_shm_create(&other, NAME, 10000, 0), -EBUSY, NAME);
+  ipcq_shm_close(out);
+  FAILS_NAMING(ipcq_shm_create(&other, NAME, 9999, 0), -EINVAL, "10000");
+  CHECK(ipcq_shm_create(&out, NAME, 10000, 0) == 0); // goes on with the content
+  CHECK(ipcq_shm_read(out, 9990, back, 10) == 0 && memcmp(back, "0123456789", 10) == 0);
+  ipcq_shm_close(out);
+  ipcq_shm_close(in);
+  CHECK(ipcq_shm_unlink(NAME) == 0);
+  FAILS(ipcq_shm_unlink(NAME), -ENOENT);
+}
+
+static int logged;
+static char log_text[256];
+
+static void on_log(int level, const char *message, void *user) {
+  CHECK(user == &logged && level >= IPCQ_LOG_ERROR && level <= IPCQ_LOG_INFO);
+  snprintf(log_text, sizeof log_text, "%s", message);
+  logged++;
+}
+
+static void test_words(void) {
+  unsigned major, minor, patch;
+  CHECK(sscanf(ipcq_version(), "%u.%u.%u", &major, &minor, &patch) == 3);
+  CHECK(ipcq_version_number() == major * 10000 + minor * 100 + patch);
+  for (int rc = -200; rc < 3; rc++)
+    CHECK(ipcq_strerror(rc) && strlen(ipcq_strerror(rc)) > 5);
+  CHECK(strcmp(ipcq_strerror(-EAGAIN), ipcq_strerror(-EPIPE)));
+  ipcq_set_log(on_log, &logged);
+  ipcq_close(producer(64, 8));
+  CHECK(logged == 2 && strstr(log_text, NAME));
+  ipcq_set_log(NULL, NULL);
+  ipcq_close(producer(64, 8));
+  CHECK(logged == 2 && ipcq_unlink(NAME) == 0);
+}
+
+int main(void) {
+  CHECK(getenv("IPCQ_DIR")); // an empty directory of the test's own
+  test_nulls();
+  test_options();
+  test_roles();
+  test_sizes();
+  test_many();
+  test_claims();
+  test_peek();
+  test_starts();
+  test_closing();
+  test_death();
+  test_files();
+  test_shm();
+  test_words();
+  puts("test_ipcq: passed");
+  return 0;
+}

@@ -1,0 +1,123 @@
+//! The C header and the symbols of the libraries: what a C program sees before it runs.
+#![cfg(feature = "capi")]
+
+use std::path::Path;
+use std::process::Command;
+
+const HEADER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/include/ipcq.h");
+const GENERATED: &str = concat!(env!("OUT_DIR"), "/ipcq.h");
+
+#[test]
+fn the_header_is_the_generated_one() {
+    let generated = std::fs::read_to_string(GENERATED).unwrap();
+    if std::env::var_os("IPCQ_UPDATE_HEADER").is_some() {
+        std::fs::write(HEADER, &generated).unwrap();
+    }
+    let committed = std::fs::read_to_string(HEADER).unwrap();
+    assert!(
+        committed == generated,
+        "include/ipcq.h is not what src/ffi says: run `make header` and commit it"
+    );
+}
+
+#[test]
+fn the_header_compiles_alone_in_every_dialect() {
+    let compilers = [("gcc", "g++"), ("clang", "clang++")];
+    let mut tried = 0;
+    for (cc, cxx) in compilers {
+        for (compiler, dialect, language) in [
+            (cc, "c99", "c"),
+            (cc, "c11", "c"),
+            (cxx, "c++11", "c++"),
+            (cxx, "c++17", "c++"),
+        ] {
+            if Command::new(compiler).arg("--version").output().is_err() {
+                println!("{compiler} is missing, {dialect} is skipped");
+                continue;
+            }
+            let done = Command::new(compiler)
+                .args([&format!("-std={dialect}"), "-x", language])
+                .args(["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only"])
+                .arg(HEADER)
+                // Twice: the guard must hold.
+                .args(["-include", HEADER])
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&done.stderr);
+            assert!(done.status.success(), "{compiler} -std={dialect}: {said}");
+            tried += 1;
+        }
+    }
+    // Whatever `cc` finds as the compiler of this machine, at least.
+    let compiler = cc::Build::new()
+        .target(env!("IPCQ_TARGET"))
+        .host(env!("IPCQ_TARGET"))
+        .opt_level(0)
+        .cargo_metadata(false)
+        .get_compiler();
+    let done = compiler
+        .to_command()
+        .args([
+            "-x",
+            "c",
+            "-std=c99",
+            "-Wall",
+            "-Wextra",
+            "-Wpedantic",
+            "-Werror",
+        ])
+        .args(["-fsyntax-only", HEADER])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(
+        done.status.success(),
+        "{}: {said}",
+        compiler.path().display()
+    );
+    println!("{tried} dialects compiled");
+}
+
+/// Without a comment, C needs nothing else: the header explains itself.
+#[test]
+fn every_function_is_documented() {
+    let text = std::fs::read_to_string(HEADER).unwrap();
+    let lines: Vec<_> = text.lines().collect();
+    let mut functions = 0;
+    for (i, line) in lines.iter().enumerate() {
+        let is_function = line.contains("ipcq_") && line.contains('(') && !line.starts_with("//");
+        if is_function && line.ends_with(';') {
+            assert!(lines[i - 1].starts_with("//"), "{line}");
+            functions += 1;
+        }
+    }
+    let symbols = include_str!("c/symbols.txt").lines().count();
+    assert_eq!(functions, symbols);
+}
+
+#[test]
+fn exactly_the_promised_symbols_are_exported() {
+    // The release library where there is one: `make test` builds it first.
+    let release = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/release/libipcq.so");
+    if !release.exists() {
+        println!("{} is missing, skipped", release.display());
+        return;
+    }
+    let Ok(done) = Command::new("nm")
+        .args(["-D", "--defined-only"])
+        .arg(&release)
+        .output()
+    else {
+        println!("nm is missing, skipped");
+        return;
+    };
+    assert!(done.status.success());
+    let said = String::from_utf8(done.stdout).unwrap();
+    let mut exported: Vec<_> = said
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(2))
+        .collect();
+    exported.sort_unstable();
+    let promised: Vec<_> = include_str!("c/symbols.txt").lines().collect();
+    assert_eq!(exported, promised);
+}
