@@ -93,7 +93,11 @@ test-c: examples
 test-install: $(SO)
 	CC="$(CC)" scripts/test-install.sh
 
-test-python: examples $(VENV)/.ipcq
+target/pairs/peer: tests/c/peer.c include/ipcq.h $(SO)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(WARNINGS) $< -o $@ $(LINK)
+
+test-python: examples target/pairs/peer $(VENV)/.ipcq
 	$(VENV)/bin/python -m pytest bindings/python/tests tests/pairs
 
 model: | tools
@@ -103,11 +107,13 @@ SECONDS ?= 300
 soak: | tools
 	IPCQ_SOAK_SECONDS=$(SECONDS) cargo test --release --test kill -- --nocapture
 
+PYTHONS := bindings/python scripts tests/pairs
 lint: $(VENV)/.ipcq
 	cargo fmt --all --check
 	PYO3_PYTHON=$(abspath $(VENV))/bin/python cargo clippy --workspace --all-targets -- -D warnings
-	$(VENV)/bin/ruff check bindings/python scripts tests
-	$(VENV)/bin/ruff format --check bindings/python scripts tests
+	$(VENV)/bin/ruff check --config bindings/python/pyproject.toml $(PYTHONS)
+	$(VENV)/bin/ruff format --check --config bindings/python/pyproject.toml $(PYTHONS)
+	cd bindings/python && $(abspath $(VENV))/bin/mypy
 	cd bindings/python && $(abspath $(VENV))/bin/python -m mypy.stubtest ipcq
 
 # --- installing -----------------------------------------------------------------------------------

@@ -1,0 +1,74 @@
+// One side of a pair of processes, for tests/pairs: messages whose content follows from their
+// sequence, so that the other side can check every byte.
+//
+//     peer push NAME fixed|variable COUNT
+//     peer pop NAME fixed|variable          prints: received lost pushed
+
+#include <ipcq.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { FIXED = 24, LONGEST = 300 };
+
+// tests/pairs/test_pairs.py makes the same.
+static size_t fill(unsigned char *message, uint64_t n, int variable) {
+  const size_t length = variable ? n * 7919 % (LONGEST + 1) : FIXED;
+  for (size_t i = 0; i < length; i++)
+    message[i] = (unsigned char)(n * 31 + i * 7);
+  return length;
+}
+
+static int failed(const char *what) {
+  fprintf(stderr, "peer: %s: %s\n", what, ipcq_errmsg());
+  return 1;
+}
+
+int main(int argc, char **argv) {
+  if (argc < 4)
+    return 2;
+  const int variable = strcmp(argv[3], "variable") == 0;
+  unsigned char message[LONGEST], expected[LONGEST];
+  ipcq_options o = IPCQ_OPTIONS_INIT;
+  ipcq_queue *q;
+  if (strcmp(argv[1], "push") == 0) {
+    o.message_size = variable ? 0 : FIXED;
+    o.capacity = variable ? 4 << 20 : 1 << 16;
+    if (ipcq_open(&q, argv[2], IPCQ_PRODUCER, &o) < 0)
+      return failed("open");
+    const uint64_t count = strtoull(argv[4], NULL, 10);
+    for (uint64_t n = 0; n < count; n++)
+      if (ipcq_push(q, message, fill(message, n, variable)) < 0)
+        return failed("push");
+    ipcq_close(q);
+    return 0;
+  }
+  o.open_timeout_ns = INT64_C(30000000000);
+  if (ipcq_open(&q, argv[2], IPCQ_CONSUMER, &o) < 0)
+    return failed("open");
+  int64_t length;
+  ipcq_info info;
+  while ((length = ipcq_pop(q, message, sizeof message, &info)) != -EPIPE) {
+    if (length == -EAGAIN) {
+      nanosleep(&(struct timespec){0, 100000}, NULL);
+      continue;
+    }
+    if (length < 0)
+      return failed("pop");
+    if ((size_t)length != fill(expected, info.sequence, variable) ||
+        memcmp(message, expected, (size_t)length) != 0) {
+      fprintf(stderr, "peer: message %" PRIu64 " is wrong\n", info.sequence);
+      return 1;
+    }
+  }
+  ipcq_stats s = IPCQ_STATS_INIT;
+  if (ipcq_get_stats(q, &s) < 0)
+    return failed("stats");
+  printf("%" PRIu64 " %" PRIu64 " %" PRIu64 "\n", s.received, s.lost, s.pushed);
+  ipcq_close(q);
+  return 0;
+}

@@ -1,0 +1,45 @@
+"""Two processes, each in C or in Python, in all four directions, with every byte checked."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SIDES = {
+    "C": [str(ROOT / "target/pairs/peer")],
+    "Python": [sys.executable, str(ROOT / "tests/pairs/peer.py")],
+}
+COUNT = 5000
+
+
+def popping(side, *arguments):
+    command = [*SIDES[side], "pop", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def push(side, *arguments):
+    subprocess.run([*SIDES[side], "push", *arguments], check=True, timeout=60)
+
+
+@pytest.fixture
+def queue(tmp_path, monkeypatch):
+    monkeypatch.setenv("IPCQ_DIR", str(tmp_path))
+    return "pair"
+
+
+@pytest.mark.parametrize("consumer_first", [False, True])
+@pytest.mark.parametrize("framing", ["fixed", "variable"])
+@pytest.mark.parametrize("consumer", SIDES)
+@pytest.mark.parametrize("producer", SIDES)
+def test_pair(queue, producer, consumer, framing, consumer_first):
+    if not consumer_first:
+        push(producer, queue, framing, str(COUNT))
+    with popping(consumer, queue, framing) as process:
+        if consumer_first:
+            push(producer, queue, framing, str(COUNT))
+        figures, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    # The ring holds them all, so that nothing is lost.
+    assert figures.split() == [str(COUNT), "0", str(COUNT)]
