@@ -107,12 +107,12 @@ SECONDS ?= 300
 soak: | tools
 	IPCQ_SOAK_SECONDS=$(SECONDS) cargo test --release --test kill -- --nocapture
 
-PYTHONS := bindings/python scripts tests/pairs
 lint: $(VENV)/.ipcq
 	cargo fmt --all --check
 	PYO3_PYTHON=$(abspath $(VENV))/bin/python cargo clippy --workspace --all-targets -- -D warnings
-	$(VENV)/bin/ruff check --config bindings/python/pyproject.toml $(PYTHONS)
-	$(VENV)/bin/ruff format --check --config bindings/python/pyproject.toml $(PYTHONS)
+	cd bindings/python && $(abspath $(VENV))/bin/ruff check .
+	$(VENV)/bin/ruff check --config bindings/python/pyproject.toml --ignore D scripts tests/pairs
+	$(VENV)/bin/ruff format --check --config bindings/python/pyproject.toml bindings/python scripts tests/pairs
 	cd bindings/python && $(abspath $(VENV))/bin/mypy
 	cd bindings/python && $(abspath $(VENV))/bin/python -m mypy.stubtest ipcq
 

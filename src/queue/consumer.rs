@@ -137,12 +137,15 @@ impl Consumer {
         };
         let length = first.length as usize;
         let mut many = 1;
-        // SAFETY: each is one of the places. Damage is told by the next call, at the first place.
-        while many < count
-            && unsafe { either!(&mut self.ring, r => r.pop_alike(to.add(many * stride), length)) }
-                == Ok(true)
-        {
-            many += 1;
+        while many < count {
+            // SAFETY: `many` is below `count`, so this is one of the places.
+            let to = unsafe { to.add(many * stride) };
+            // SAFETY: as above; the stride has room for the length, which the first message had.
+            match unsafe { either!(&mut self.ring, r => r.pop_alike(to, length)) } {
+                Ok(true) => many += 1,
+                // Damage is told by the next call, at the first place.
+                Ok(false) | Err(_) => break,
+            }
         }
         Ok((Pop::Message(first), many))
     }

@@ -132,6 +132,8 @@ fn attach_locked(
             Some((region, geometry))
         }
         Err(Error::NotFound(_)) => None,
+        // An empty file cannot be mapped, so there is nobody to be told.
+        Err(Error::Damaged(_)) if o.replace && paths.data.is_file() => None,
         Err(e) => return Err(e),
     };
     let (region, geometry) = match found {

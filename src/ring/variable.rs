@@ -308,9 +308,10 @@ impl<M: Memory> VariableReader<M> {
                 None => return Ok(None),
             }
         }
-        // From the start of a block to the front there are never more than two blocks of frames;
-        // what the producer adds meanwhile need not be seen.
-        for _ in 0..=2 * self.shape.block / FRAME_HEADER as u64 {
+        // The front lies before what is announced, so no more frames than fit in between; what the
+        // producer adds meanwhile need not be seen.
+        let announced = self.memory.load(Field::Claimed).wrapping_sub(self.position);
+        for _ in 0..=announced.min(self.shape.capacity) / FRAME_HEADER as u64 {
             match self.poll()? {
                 Poll::Ready(place) if self.intact() => self.advance(place),
                 Poll::Empty => break,

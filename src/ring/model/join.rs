@@ -16,7 +16,7 @@ fn join<F: Framing>(s: &'static Setting, start: Start) {
             return None;
         }
         let (begun, lost) = (consumer.reader.next(), consumer.reader.counts().1);
-        consumer.expected = consumer.reader.start();
+        consumer.expected = consumer.reader.start;
         if let Start::At(sequence) = start {
             promise!(
                 consumer.expected == sequence,

@@ -404,11 +404,7 @@ impl<F: Framing> Consumer<F> {
             other => panic!("{VIOLATED}{other:?}"),
         };
         let (received, lost) = self.reader.counts();
-        let accounted = self
-            .reader
-            .start()
-            .wrapping_add(received)
-            .wrapping_add(lost);
+        let accounted = self.reader.start.wrapping_add(received).wrapping_add(lost);
         promise!(
             accounted == self.reader.next(),
             "the account: {received} received, {lost} lost"
