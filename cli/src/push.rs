@@ -1,10 +1,9 @@
 //! `push`: standard input into a queue.
 
 use crate::Failure;
-use ipcq::{Error, Producer};
+use ipcq::Producer;
 use std::ffi::OsStr;
 use std::io::{self, BufRead, Read};
-use std::time::Duration;
 
 /// The options of this verb.
 #[derive(Default)]
@@ -19,20 +18,6 @@ pub fn size(text: &str) -> Result<u32, &'static str> {
     match text.parse() {
         Ok(0) | Err(_) => Err("not a number of bytes, 1 or more"),
         Ok(size) => Ok(size),
-    }
-}
-
-/// Pushes, and in a lossless queue waits for room.
-fn insist(out: &mut Producer, message: &[u8]) -> Result<(), Failure> {
-    let mut pause = Duration::from_micros(100);
-    loop {
-        match out.push(message) {
-            Err(Error::Full) => {
-                std::thread::sleep(pause);
-                pause = (pause * 2).min(Duration::from_millis(10));
-            }
-            result => return Ok(result?),
-        }
     }
 }
 
@@ -63,6 +48,6 @@ pub fn push(name: &OsStr, o: &Options) -> Result<(), Failure> {
                 message.pop();
             }
         }
-        insist(&mut out, &message)?;
+        out.push(&message)?;
     }
 }

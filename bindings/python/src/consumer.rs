@@ -32,7 +32,7 @@ const PATIENCE: usize = 16;
 /// dtype
 ///     A numpy dtype: messages are records of it, and must have its itemsize.
 /// observer
-///     Never hold a lossless producer back, and lose instead.
+///     Never hold a producer back, also in a queue that is lossless. In a lossy queue all are such.
 /// consumer_name
 ///     What monitors call this consumer.
 ///

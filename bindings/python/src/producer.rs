@@ -24,12 +24,10 @@ use std::path::PathBuf;
 /// permissions, control_permissions
 ///     Mode bits of the data file (0: 0o600) and of the control file (0: the same).
 /// delivery
-///     "lossy": a consumer that falls a whole ring behind loses the oldest messages.
-///     "lossless": nothing is overwritten that an attached consumer has not read. None: lossy for
-///     a new queue, and whatever it is for one that exists.
+///     "lossy", or None, the default: a consumer that falls a whole ring behind loses the oldest
+///     messages. "lossless" has its place in the file format; this version refuses it.
 /// max_consumers, min_consumers
-///     Lossless: how many can be attached at once (0: 32), and how many must be before anything
-///     may be overwritten.
+///     Places for consumers in the control file (0: 32); min_consumers must be 0 in this version.
 /// exclusive
 ///     Fail if the queue exists.
 /// replace
@@ -226,8 +224,8 @@ impl Producer {
     /// array). Never waits.
     ///
     /// Raises TooLarge if it has not the size of this queue's messages (or, where they vary, is
-    /// longer than max_message), Full in a lossless queue, ValueError while a message is claimed
-    /// or if the producer is closed, Error in a forked child. Nothing is pushed then.
+    /// longer than max_message), ValueError while a message is claimed or if the producer is
+    /// closed, Error in a forked child. Nothing is pushed then.
     #[pyo3(signature = (data, /))]
     fn push(&self, data: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = data.py();
@@ -239,14 +237,13 @@ impl Producer {
         self.push_from(py, data.as_ptr(), data.len())
     }
 
-    /// Pushes many messages and returns how many were pushed: all, or in a lossless queue as many
-    /// as there was room for.
+    /// Pushes many messages and returns how many were pushed, which in a lossy queue is all.
     ///
     /// In a queue of fixed size, data is an array or any buffer of a whole number of messages. In
     /// one of varying lengths, and in any, it may be an iterable of objects with buffers, which
     /// are collected and checked before the first is pushed.
     ///
-    /// Raises as push(), and Full if there was no room for the first.
+    /// Raises as push().
     #[pyo3(signature = (data, /))]
     fn push_many(&self, data: &Bound<'_, PyAny>) -> PyResult<usize> {
         if self.message_size == 0 || !Buffer::is_in(data) {
@@ -332,8 +329,7 @@ impl Producer {
         }
     }
 
-    /// As queue.Queue.put: pushes, and in a full lossless queue waits (block) for room, at most
-    /// timeout seconds (None: for ever). Raises Full, and as push().
+    /// As queue.Queue.put. A lossy queue is never full, so block and timeout make no difference.
     #[pyo3(signature = (item, block=true, timeout=None))]
     fn put(&self, item: &Bound<'_, PyAny>, block: bool, timeout: Option<f64>) -> PyResult<()> {
         let timeout = if block {
