@@ -78,17 +78,17 @@ fn fixed() {
 
 #[test]
 fn variable_oldest() {
-    explore(1, || oldest::<Variable>(&VARIABLE));
+    explore(usize::from(full()), || oldest::<Variable>(&VARIABLE));
 }
 
 #[test]
 fn variable_newest() {
-    explore(1, || newest::<Variable>(&VARIABLE));
+    explore(usize::from(full()), || newest::<Variable>(&VARIABLE));
 }
 
 #[test]
 fn variable_next() {
-    explore(1, || next::<Variable>(&VARIABLE));
+    explore(usize::from(full()), || next::<Variable>(&VARIABLE));
 }
 
 #[test]
