@@ -111,8 +111,8 @@ lint: $(VENV)/.ipcq
 	cargo fmt --all --check
 	PYO3_PYTHON=$(abspath $(VENV))/bin/python cargo clippy --workspace --all-targets -- -D warnings
 	cd bindings/python && $(abspath $(VENV))/bin/ruff check .
-	$(VENV)/bin/ruff check --config bindings/python/pyproject.toml --ignore D scripts tests/pairs
-	$(VENV)/bin/ruff format --check --config bindings/python/pyproject.toml bindings/python scripts tests/pairs
+	$(VENV)/bin/ruff check --config bindings/python/pyproject.toml --ignore D,SIM105 c-examples scripts tests/pairs
+	$(VENV)/bin/ruff format --check --config bindings/python/pyproject.toml bindings/python c-examples scripts tests/pairs
 	cd bindings/python && $(abspath $(VENV))/bin/mypy
 	cd bindings/python && $(abspath $(VENV))/bin/python -m mypy.stubtest ipcq
 

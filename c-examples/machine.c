@@ -9,15 +9,13 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
-struct sample { // 64 bytes; bindings/python/examples/watch_machine.py has the same layout
+struct sample { // 48 bytes; bindings/python/examples/watch_machine.py has the same layout
   uint64_t time_ns;
   uint64_t cpu_busy, cpu_total;       // ticks of all processors, /proc/stat
   uint64_t context_switches;          // /proc/stat
   uint64_t memory_available_kb;       // /proc/meminfo
-  uint64_t net_received, net_sent;    // bytes of all interfaces, /proc/net/dev
   float load;                         // /proc/loadavg
   uint32_t running;                   // processes that run or could, /proc/stat
 };
@@ -52,16 +50,6 @@ static void take(struct sample *s) {
   }
   if ((f = fopen("/proc/loadavg", "r"))) {
     if (fscanf(f, "%f", &s->load) != 1) s->load = 0;
-    fclose(f);
-  }
-  if ((f = fopen("/proc/net/dev", "r"))) {
-    while (fgets(line, sizeof line, f)) {
-      uint64_t in, out;
-      const char *colon = strchr(line, ':');
-      if (colon && sscanf(colon + 1, "%" SCNu64 " %*u %*u %*u %*u %*u %*u %*u %" SCNu64,
-                          &in, &out) == 2)
-        s->net_received += in, s->net_sent += out;
-    }
     fclose(f);
   }
 }

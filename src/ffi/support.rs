@@ -222,3 +222,29 @@ pub(super) unsafe fn sized<T: Copy>(from: *const T, what: &str) -> Result<Option
     }
     Ok(Some(copy))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_panic_leaves_a_function() {
+        let hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(|_| {}));
+        let code: i32 = guard(|| panic!("a {}", "bug"));
+        std::panic::set_hook(hook);
+        assert_eq!(code, -libc::ENOTRECOVERABLE);
+        // SAFETY: a string in this thread's own place.
+        let text = unsafe { CStr::from_ptr(last_message()) };
+        assert!(text.to_str().unwrap().contains("a bug"), "{text:?}");
+    }
+
+    #[test]
+    fn a_long_text_is_cut_between_characters() {
+        let long = "ä".repeat(TEXT);
+        fail(&Error::Invalid(format!("x{long}").into()));
+        // SAFETY: as above.
+        let text = unsafe { CStr::from_ptr(last_message()) }.to_str().unwrap();
+        assert!(text.len() < TEXT && text.starts_with("xää"));
+    }
+}

@@ -16,18 +16,16 @@ class Sample(NamedTuple):
     cpu_total: int
     context_switches: int
     memory_available_kb: int
-    net_received: int
-    net_sent: int
     load: float
     running: int
 
 
-SAMPLE = struct.Struct("<QQQQQQQfI")
+SAMPLE = struct.Struct("<QQQQQfI")
 
 
 def watch(name: str) -> tuple[ipcq.Stats, int, float]:
     """Shows four lines a second until the producer closes; figures, bytes and seconds."""
-    print("    sample   cpu %   switches/s   available MB     net B/s   load  running")
+    print("    sample   cpu %   switches/s   available MB   load  running")
     shown = None
     length = 0
     with ipcq.Consumer(name, open_timeout=60) as q:
@@ -41,13 +39,11 @@ def watch(name: str) -> tuple[ipcq.Stats, int, float]:
             if seconds < 0.25:
                 continue
             ticks = now.cpu_total - shown.cpu_total or 1
-            net = now.net_received - shown.net_received + now.net_sent - shown.net_sent
             print(
                 f"{q.last.sequence:10}"
                 f"{100 * (now.cpu_busy - shown.cpu_busy) / ticks:8.1f}"
                 f"{(now.context_switches - shown.context_switches) / seconds:13.0f}"
                 f"{now.memory_available_kb / 1024:15.0f}"
-                f"{net / seconds:12.0f}"
                 f"{now.load:7.2f}{now.running:9}",
                 flush=True,
             )

@@ -3,7 +3,7 @@ import re
 import subprocess
 import sys
 
-EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
+EXAMPLES = pathlib.Path(__file__).parent.parent.parent.parent / "c-examples"
 
 
 def test_producer_and_consumer():
