@@ -9,7 +9,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// The user without rights.
@@ -39,41 +39,23 @@ fn child_main() {
 // --- damaged files --------------------------------------------------------------------------------
 
 /// Which mutation is being tried, in memory that outlives the one who tries.
-struct Trial {
-    map: memmap2::MmapMut,
-}
+struct Trial(Words);
 
 impl Trial {
     const WORDS: usize = 4;
 
     fn open(path: &Path) -> Trial {
-        let file = std::fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .unwrap();
-        file.set_len(4096).unwrap();
-        // SAFETY: nobody shortens the file, and all accesses to it are atomic.
-        let map = unsafe { memmap2::MmapMut::map_mut(&file) }.unwrap();
-        Trial { map }
-    }
-
-    fn word(&self, index: usize) -> &AtomicU64 {
-        assert!(index < Trial::WORDS);
-        // SAFETY: aligned and inside the mapping.
-        unsafe { AtomicU64::from_ptr(self.map.as_ptr().cast_mut().cast::<u64>().add(index)) }
+        Trial(Words::open(path))
     }
 
     fn set(&self, words: [u64; Trial::WORDS]) {
         for (i, word) in words.into_iter().enumerate() {
-            self.word(i).store(word, Ordering::SeqCst);
+            self.0.word(i).store(word, Ordering::SeqCst);
         }
     }
 
     fn get(&self) -> [u64; Trial::WORDS] {
-        std::array::from_fn(|i| self.word(i).load(Ordering::SeqCst))
+        std::array::from_fn(|i| self.0.word(i).load(Ordering::SeqCst))
     }
 }
 

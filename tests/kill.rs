@@ -56,44 +56,26 @@ fn options(kind: Kind) -> ProducerOptions {
 }
 
 /// What the producers leave behind about what they have pushed, in memory that outlives them.
-struct Ledger {
-    map: memmap2::MmapMut,
-}
+struct Ledger(Words);
 
 impl Ledger {
     fn open(path: &Path) -> Ledger {
-        let file = std::fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .unwrap();
-        file.set_len(4096).unwrap();
-        // SAFETY: nobody shortens the file, and all accesses to it are atomic.
-        let map = unsafe { memmap2::MmapMut::map_mut(&file) }.unwrap();
-        Ledger { map }
-    }
-
-    fn word(&self, index: usize) -> &AtomicU64 {
-        assert!(index < 8);
-        // SAFETY: aligned and inside the mapping.
-        unsafe { AtomicU64::from_ptr(self.map.as_ptr().cast_mut().cast::<u64>().add(index)) }
+        Ledger(Words::open(path))
     }
 
     /// All sequences below it were pushed: the calls have returned.
     fn pushed(&self) -> &AtomicU64 {
-        self.word(0)
+        self.0.word(0)
     }
 
     /// No sequence from here on was ever begun.
     fn begun(&self) -> &AtomicU64 {
-        self.word(1)
+        self.0.word(1)
     }
 
     /// How often a queue was opened.
     fn opened(&self) -> &AtomicU64 {
-        self.word(2)
+        self.0.word(2)
     }
 }
 

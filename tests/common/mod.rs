@@ -10,6 +10,7 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 /// The variable that makes the test binary a child.
@@ -326,4 +327,28 @@ pub fn check_accounts(consumer: &ipcq::Consumer, start: u64) -> ipcq::Stats {
         "start {start}, {s:?}"
     );
     s
+}
+
+/// Words in a file, for processes of a test to share; what is written outlives who wrote it.
+pub struct Words(memmap2::MmapMut);
+
+impl Words {
+    pub fn open(path: &Path) -> Words {
+        let file = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .unwrap();
+        file.set_len(4096).unwrap();
+        // SAFETY: nobody shortens the file, and all accesses to it are atomic.
+        Words(unsafe { memmap2::MmapMut::map_mut(&file) }.unwrap())
+    }
+
+    pub fn word(&self, index: usize) -> &AtomicU64 {
+        assert!(index < 512);
+        // SAFETY: aligned and inside the mapping.
+        unsafe { AtomicU64::from_ptr(self.0.as_ptr().cast_mut().cast::<u64>().add(index)) }
+    }
 }
