@@ -95,10 +95,12 @@ def test_kill_and_reopen(child, until):
 )
 def test_ctrl_c(child, pair, wait, until):
     code = f"""if 1:
-        import ipcq, sys, threading
+        import ipcq, signal, sys
+        # A shell starts what runs in the background with SIGINT ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         q = ipcq.Consumer("pair")
-        print("waiting")
         try:
+            print("waiting")
             {wait}
         except KeyboardInterrupt:
             sys.exit(7)
