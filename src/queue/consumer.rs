@@ -102,7 +102,7 @@ impl Consumer {
     ///
     /// # Errors
     /// [`Error::Damaged`] only.
-    #[inline]
+    #[inline(always)]
     pub unsafe fn pop_raw(&mut self, to: *mut u8, size: usize) -> Result<Pop> {
         // SAFETY: writable, says the caller.
         match unsafe { either!(&mut self.ring, r => r.pop(to, size)) } {

@@ -272,7 +272,10 @@ impl<F: Frames> Reader<F> {
     ///
     /// # Safety
     /// `to` is writable for `size` bytes.
-    #[inline]
+    // Always inlined, as what calls it up to the C function: the result passed through memory
+    // between them cost a store-forwarding stall: a warm pop of 64 bytes from C took 11 to 15 ns
+    // with it and takes 7 to 8 without, in one run.
+    #[inline(always)]
     pub unsafe fn pop(&mut self, to: *mut u8, size: usize) -> Result<Pop, Damage> {
         for _ in 0..PATIENCE {
             match self.frames.poll()? {
