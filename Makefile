@@ -65,7 +65,8 @@ $(VENV)/.packages: bindings/python/requirements-dev.txt | tools
 
 target/wheels/.built: $(RUST) $(MODULE) $(VENV)/.packages
 	rm -rf target/wheels
-	$(VENV)/bin/maturin build --quiet --release --manifest-path bindings/python/Cargo.toml --out target/wheels
+	$(VENV)/bin/maturin build --quiet --release --interpreter $(VENV)/bin/python \
+		--manifest-path bindings/python/Cargo.toml --out target/wheels
 	@touch $@
 
 $(VENV)/.ipcq: target/wheels/.built
