@@ -9,6 +9,9 @@ LIBDIR ?= $(PREFIX)/lib
 INSTALL ?= install
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+# Everything is built in target/, also for one who keeps cargo's output elsewhere.
+export CARGO_TARGET_DIR := $(CURDIR)/target
+
 SONAME := libipcq.so.$(basename $(VERSION))
 SO := target/release/libipcq.so
 VENV := .venv

@@ -1,67 +1,95 @@
 #!/bin/sh
-# The C side: the test program plain, under AddressSanitizer and UBSan, under valgrind, and against
-# the static library; the C++ layer; each example, also under valgrind.
+# The C side: the test program, the C++ layer and the examples, plain, under AddressSanitizer and
+# UBSan, under valgrind, by clang; the test program against the static library too.
 set -eu
 cd "$(dirname "$0")/.."
 cc=${CC:-cc} cxx=${CXX:-c++}
 out=$PWD/target/c-tests
 rm -rf "$out"
 mkdir -p "$out"
-strict="-std=c11 -D_GNU_SOURCE -g -Wall -Wextra -Wpedantic -Werror -Iinclude"
+warnings="-g -Wall -Wextra -Wpedantic -Werror -Iinclude"
 shared="-Ltarget/release -lipcq -Wl,-rpath,$PWD/target/release"
 static="target/release/libipcq.a -lpthread -ldl -lm"
+sanitize="-O1 -fsanitize=address,undefined -fno-sanitize-recover=all"
 
-# Runs in an empty directory for its queues, which must be empty again afterwards.
-run() {
-    name=$1
-    shift
+# An empty directory for the queues of the next program.
+directory() {
     IPCQ_DIR=$(mktemp -d "$out/queues.XXXXXX")
     export IPCQ_DIR
-    timeout 300 "$@" >"$out/log" 2>&1 || { cat "$out/log"; echo "test-c: $name failed"; exit 1; }
-    rmdir "$IPCQ_DIR" || { ls "$IPCQ_DIR"; echo "test-c: $name left files"; exit 1; }
-    echo "test-c: $name passed"
 }
 
-# shellcheck disable=SC2086 # the flags are words
-{
-    $cc $strict tests/c/test_ipcq.c -o "$out/plain" $shared
-    $cc $strict tests/c/test_ipcq.c -o "$out/static" $static
-    $cc $strict -O1 -fsanitize=address,undefined -fno-sanitize-recover=all tests/c/test_ipcq.c \
-        -o "$out/sanitized" $shared
-    $cxx -std=c++17 -Wall -Wextra -Wpedantic -Werror -Iinclude tests/c/test_hpp.cpp -o "$out/hpp" $shared
+fail() {
+    cat "$out/log"
+    echo "test-c: $1 failed"
+    exit 1
 }
-run "shared library" "$out/plain"
-run "static library" "$out/static"
-run "sanitizers" "$out/sanitized"
-run "C++ layer" "$out/hpp"
-if command -v clang >/dev/null; then
-    # shellcheck disable=SC2086
-    clang $strict tests/c/test_ipcq.c -o "$out/clang" $shared
-    run "clang" "$out/clang"
-fi
 
-examples="zero_copy shared_memory variable_length"
-for example in $examples; do
-    run "$example" "target/examples/$example"
-done
-if command -v valgrind >/dev/null; then
-    valgrind="valgrind --quiet --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite"
-    # shellcheck disable=SC2086
-    run "valgrind test_ipcq" $valgrind "$out/plain"
-    for example in $examples; do
-        # shellcheck disable=SC2086
-        run "valgrind $example" $valgrind "target/examples/$example"
+# run WHAT COMMAND...: it must leave no files.
+run() {
+    what=$1
+    shift
+    directory
+    timeout 300 "$@" >"$out/log" 2>&1 || fail "$what"
+    rmdir "$IPCQ_DIR" || { ls "$IPCQ_DIR"; echo "test-c: $what left files"; exit 1; }
+    echo "test-c: $what passed"
+}
+
+# build FOLDER FLAGS...: the test program, the C++ layer and all examples.
+build() {
+    folder=$out/$1
+    mkdir "$folder"
+    shift
+    # shellcheck disable=SC2086 # the flags are words
+    {
+        for source in tests/c/test_ipcq.c c-examples/*.c; do
+            $cc -std=c11 -D_GNU_SOURCE $warnings "$@" "$source" \
+                -o "$folder/$(basename "$source" .c)" $shared
+        done
+        $cxx -std=c++17 $warnings "$@" tests/c/test_hpp.cpp -o "$folder/test_hpp" $shared
+    }
+}
+
+# programs FOLDER HOW [RUNNER...]: runs what was built there.
+programs() {
+    folder=$out/$1 how=$2
+    shift 2
+    for program in test_ipcq test_hpp zero_copy shared_memory variable_length; do
+        run "$program, $how" "$@" "$folder/$program"
     done
     # Two processes; the consumer is started first.
-    IPCQ_DIR=$(mktemp -d "$out/queues.XXXXXX")
-    export IPCQ_DIR
-    # shellcheck disable=SC2086
-    timeout 300 $valgrind target/examples/consumer ticks >"$out/consumer.log" 2>&1 &
-    # shellcheck disable=SC2086
-    timeout 300 $valgrind target/examples/producer ticks 1000
-    wait $! || { cat "$out/consumer.log"; echo "test-c: valgrind consumer failed"; exit 1; }
-    grep -q 999 "$out/consumer.log"
-    echo "test-c: valgrind producer and consumer passed"
+    directory
+    timeout 300 "$@" "$folder/consumer" ticks >"$out/log" 2>&1 &
+    timeout 300 "$@" "$folder/producer" ticks 1000 >"$out/producer.log" 2>&1 ||
+        { cat "$out/producer.log"; fail "producer, $how"; }
+    wait $! || fail "consumer, $how"
+    tail -n 1 "$out/log" | grep -qx "received 1000, lost 0" || fail "consumer, $how"
+    timeout 300 "$@" "$folder/machine" machine 0.1 >"$out/log" 2>&1 || fail "machine, $how"
+    echo "test-c: producer, consumer and machine, $how passed"
+}
+
+build plain -O2
+programs plain plain
+# shellcheck disable=SC2086
+$cc -std=c11 -D_GNU_SOURCE $warnings tests/c/test_ipcq.c -o "$out/static" $static
+run "test_ipcq, static library" "$out/static"
+
+# shellcheck disable=SC2086
+if echo 'int main(void){return 0;}' | $cc $sanitize -x c - -o "$out/probe" 2>/dev/null; then
+    build sanitized $sanitize
+    programs sanitized "ASan and UBSan"
+else
+    echo "test-c: $cc has no sanitizers, their runs are skipped"
+fi
+if command -v valgrind >/dev/null; then
+    programs plain valgrind valgrind --quiet --error-exitcode=9 --leak-check=full \
+        --errors-for-leak-kinds=definite
 else
     echo "test-c: valgrind is missing, its runs are skipped"
+fi
+if command -v clang >/dev/null && command -v clang++ >/dev/null; then
+    cc=clang cxx=clang++
+    build clang -O2
+    programs clang clang
+else
+    echo "test-c: clang is missing, its runs are skipped"
 fi

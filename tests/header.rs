@@ -1,7 +1,6 @@
 //! The C header and the symbols of the libraries: what a C program sees before it runs.
 #![cfg(feature = "capi")]
 
-use std::path::Path;
 use std::process::Command;
 
 const HEADER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/include/ipcq.h");
@@ -95,24 +94,30 @@ fn every_function_is_documented() {
     assert_eq!(functions, symbols);
 }
 
+/// What a tool of the binutils, which every C compiler brings, says of the shared library that cargo
+/// has built with this test.
+fn output(tool: &str, arguments: &[&str]) -> String {
+    let test = std::env::current_exe().unwrap();
+    let library = test.parent().unwrap().join("libipcq.so");
+    let done = Command::new(tool)
+        .args(arguments)
+        .arg(&library)
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{tool} {}", library.display());
+    String::from_utf8(done.stdout).unwrap()
+}
+
+#[test]
+fn the_library_has_its_name_and_no_text_relocations() {
+    let said = output("readelf", &["--dynamic", "--wide"]);
+    assert!(said.contains("[libipcq.so.0.1]"), "{said}");
+    assert!(!said.contains("TEXTREL"), "{said}");
+}
+
 #[test]
 fn exactly_the_promised_symbols_are_exported() {
-    // The release library where there is one: `make test` builds it first.
-    let release = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/release/libipcq.so");
-    if !release.exists() {
-        println!("{} is missing, skipped", release.display());
-        return;
-    }
-    let Ok(done) = Command::new("nm")
-        .args(["-D", "--defined-only"])
-        .arg(&release)
-        .output()
-    else {
-        println!("nm is missing, skipped");
-        return;
-    };
-    assert!(done.status.success());
-    let said = String::from_utf8(done.stdout).unwrap();
+    let said = output("nm", &["-D", "--defined-only"]);
     let mut exported: Vec<_> = said
         .lines()
         .filter_map(|line| line.split_whitespace().nth(2))

@@ -43,3 +43,26 @@ def test_pair(queue, producer, consumer, framing, consumer_first):
     assert process.returncode == 0
     # The ring holds them all, so that nothing is lost.
     assert figures.split() == [str(COUNT), "0", str(COUNT)]
+
+
+@pytest.mark.parametrize(("framing", "capacity"), [("fixed", 64), ("variable", 16384)])
+@pytest.mark.parametrize("consumer", SIDES)
+@pytest.mark.parametrize("producer", SIDES)
+def test_losses_are_counted(queue, producer, consumer, framing, capacity):
+    """A consumer stands still while a small ring is overwritten many times."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    # The producer waits after ten messages, so that the consumer begins at the very first.
+    push = [*SIDES[producer], "push", queue, framing, str(COUNT), str(capacity), "10"]
+    pop = [*SIDES[consumer], "pop", queue, framing, "1"]
+    with subprocess.Popen(push, **pipes) as source:
+        assert source.stdout.readline() == "held\n"
+        with subprocess.Popen(pop, **pipes) as sink:
+            assert sink.stdout.readline() == "held\n"
+            source.communicate(timeout=60)
+            assert source.returncode == 0
+            figures, _ = sink.communicate(timeout=60)
+    assert sink.returncode == 0
+    received, lost, pushed = map(int, figures.split())
+    assert (received + lost, pushed) == (COUNT, COUNT)
+    assert received > 10
+    assert lost > COUNT / 2
