@@ -125,7 +125,8 @@ pub struct ipcq_field {
 }
 
 /// How to open a queue. Begin with IPCQ_OPTIONS_INIT; zero means the default everywhere. A
-/// producer that finds the queue takes what is not given from it; what is given must fit.
+/// producer that finds the queue takes what is zero from it, and what is not must fit; only
+/// message_size and delivery say what they say, zero included. Without options it takes all.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct ipcq_options {
