@@ -24,15 +24,21 @@ fn tick(n: u32) -> Tick {
     }
 }
 
-#[test]
-fn values_come_as_they_went() {
+/// A queue of ticks, in a directory that lives as long as the test.
+fn pair() -> (Producer, Consumer, Dir) {
     let dir = Dir::new();
-    let mut out = Producer::options()
+    let out = Producer::options()
         .message_size(24)
         .capacity(64)
         .open(dir.name("q"))
         .unwrap();
-    let mut q = Consumer::options().open(dir.name("q")).unwrap();
+    let q = Consumer::options().open(dir.name("q")).unwrap();
+    (out, q, dir)
+}
+
+#[test]
+fn values_come_as_they_went() {
+    let (mut out, mut q, _dir) = pair();
     out.push_value(&tick(0)).unwrap();
     let many: Vec<_> = (1..10).map(tick).collect();
     assert_eq!(out.push_values(&many).unwrap(), 9);
@@ -48,13 +54,7 @@ fn values_come_as_they_went() {
 
 #[test]
 fn another_size_is_an_error() {
-    let dir = Dir::new();
-    let mut out = Producer::options()
-        .message_size(24)
-        .capacity(64)
-        .open(dir.name("q"))
-        .unwrap();
-    let mut q = Consumer::options().open(dir.name("q")).unwrap();
+    let (mut out, mut q, _dir) = pair();
     assert!(matches!(out.push_value(&1u64), Err(Error::MessageSize(_))));
     out.push_value(&tick(7)).unwrap();
     assert!(matches!(q.pop_value::<u64>(), Err(Error::MessageSize(_))));

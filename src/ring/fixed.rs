@@ -111,15 +111,14 @@ impl<M: Memory> FixedWriter<M> {
     fn announce(&mut self) {
         let claimed = self.next.wrapping_add(self.shape.block);
         // Partner of both: `Join`. Who finds its way by them sees the stamps stored before.
-        self.memory
-            .publish(Site::Publish, Field::Published, self.next);
+        self.settle();
         self.memory.publish(Site::Publish, Field::Claimed, claimed);
         // Partner: `Validate`. Whoever has seen a word of the overwriting sees the announcement.
         self.memory.fence(Site::Announce);
         self.claimed = claimed;
     }
 
-    /// Records how far the ring is written, for those who come later: at the close.
+    /// Records how far the ring is written.
     pub fn settle(&mut self) {
         self.memory
             .publish(Site::Publish, Field::Published, self.next);
