@@ -3,9 +3,14 @@
 //! ```text
 //!      0  magic, version, slot bytes, max_consumers, identity    producer, once
 //!    128  asleep: a consumer may be sleeping                     consumers set, producer clears
-//!    256  one slot of 256 bytes a consumer:
+//!    256  blocked: the producer may be sleeping                  producer sets, consumers clear
+//!    264  room: futex word that a blocked producer sleeps on     consumers count up
+//!    384  used: no slot from this one on was ever taken          consumers raise
+//!    512  one slot of 256 bytes a consumer:
 //!           +0    cursor: the next sequence or position wanted
-//!           +128  state, pid, position, lost, name
+//!           +8    token: whose slot it is, 0 if nobody's
+//!           +16   sequence wanted next, messages lost
+//!           +128  asleep, pid, name
 //! ```
 //!
 //! Whoever may write it can slow a producer, never corrupt a ring: nothing in it is an address or
@@ -23,7 +28,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const MAGIC: u64 = u64::from_le_bytes(*b"IPCQCTRL");
 const VERSION: u32 = 1;
 
-const HEADER_BYTES: usize = 256;
+const HEADER_BYTES: usize = 512;
 /// Bytes a registry slot has.
 const SLOT_BYTES: usize = 256;
 
