@@ -9,8 +9,8 @@
 //!    512  one slot of 256 bytes a consumer:
 //!           +0    cursor: the next sequence or position wanted
 //!           +8    token: whose slot it is, 0 if nobody's
-//!           +16   sequence wanted next, messages lost
-//!           +128  asleep, pid, name
+//!           +16   sequence wanted next, messages lost               for information
+//!           +128  asleep, pid, name                                 likewise
 //! ```
 //!
 //! Whoever may write it can slow a producer, never corrupt a ring: nothing in it is an address or
@@ -37,11 +37,26 @@ mod at {
     pub const VERSION: usize = 8; // u32, then slot bytes: u32
     pub const MAX_CONSUMERS: usize = 16;
     pub const ID: usize = 24;
+    pub const USED: usize = 384;
+}
+
+/// Offsets in a slot.
+mod slot {
+    pub const CURSOR: usize = 0;
+    pub const TOKEN: usize = 8;
+    pub const SEQUENCE: usize = 16;
+    pub const LOST: usize = 24;
+    pub const ASLEEP: usize = 128;
+    pub const PID: usize = 136;
+    pub const NAME: usize = 144;
+    pub const NAME_BYTES: usize = 64;
+    const _: () = assert!(NAME + NAME_BYTES <= super::SLOT_BYTES);
 }
 
 /// A mapped control file.
 pub(crate) struct Control {
     region: Region,
+    slots: usize,
 }
 
 impl Control {
@@ -63,6 +78,7 @@ impl Control {
         let bytes = HEADER_BYTES + g.max_consumers as usize * SLOT_BYTES;
         let control = Control {
             region: Region::create(&paths.new_control, bytes as u64, mode)?,
+            slots: g.max_consumers as usize,
         };
         let version = u64::from(VERSION) | (SLOT_BYTES as u64) << 32;
         // Nobody else sees the file before it is renamed.
@@ -84,7 +100,10 @@ impl Control {
         if region.len() < HEADER_BYTES + g.max_consumers as usize * SLOT_BYTES {
             return damaged("the file is too short");
         }
-        let control = Control { region };
+        let control = Control {
+            region,
+            slots: g.max_consumers as usize,
+        };
         let word = |at| control.word(at).load(Ordering::Relaxed);
         if word(at::MAGIC) != MAGIC {
             return damaged("not a control file");
@@ -100,10 +119,104 @@ impl Control {
         Ok(control)
     }
 
+    pub(crate) fn region(&self) -> &Region {
+        &self.region
+    }
+
+    /// How many consumers there is room for.
+    pub(crate) fn slots(&self) -> usize {
+        self.slots
+    }
+
+    /// How many slots have ever been taken; no more are looked at.
+    pub(crate) fn used(&self) -> usize {
+        let used = self.word(at::USED).load(Ordering::Relaxed);
+        usize::try_from(used).map_or(self.slots, |used| used.min(self.slots))
+    }
+
+    /// Says that slot `index` is being used. Ordered with the look at it by `Site::TakeSeat`.
+    pub(crate) fn use_slot(&self, index: usize) {
+        self.word(at::USED)
+            .fetch_max(index as u64 + 1, Ordering::Relaxed);
+    }
+
+    /// A consumer's slot; `index` is below [`Control::slots`].
+    pub(crate) fn slot(&self, index: usize) -> Slot<'_> {
+        assert!(index < self.slots);
+        Slot {
+            control: self,
+            base: HEADER_BYTES + index * SLOT_BYTES,
+        }
+    }
+
     fn word(&self, at: usize) -> &AtomicU64 {
         debug_assert!(at % 8 == 0 && at + 8 <= self.region.len());
         // SAFETY: aligned and inside the mapping, which lives as long as `self`; all accesses to
         // it are atomic.
         unsafe { AtomicU64::from_ptr(self.region.base().add(at).cast()) }
+    }
+}
+
+/// One consumer's place in a control file.
+#[derive(Clone, Copy)]
+pub(crate) struct Slot<'a> {
+    control: &'a Control,
+    base: usize,
+}
+
+impl Slot<'_> {
+    /// The sequence (fixed) or position (variable) wanted next.
+    pub(crate) fn cursor(&self) -> &AtomicU64 {
+        self.control.word(self.base + slot::CURSOR)
+    }
+
+    /// Whose slot it is; 0 if nobody's.
+    pub(crate) fn token(&self) -> &AtomicU64 {
+        self.control.word(self.base + slot::TOKEN)
+    }
+
+    /// The sequence wanted next. From here on, for information only.
+    pub(crate) fn sequence(&self) -> &AtomicU64 {
+        self.control.word(self.base + slot::SEQUENCE)
+    }
+
+    pub(crate) fn lost(&self) -> &AtomicU64 {
+        self.control.word(self.base + slot::LOST)
+    }
+
+    pub(crate) fn asleep(&self) -> &AtomicU64 {
+        self.control.word(self.base + slot::ASLEEP)
+    }
+
+    pub(crate) fn pid(&self) -> &AtomicU64 {
+        self.control.word(self.base + slot::PID)
+    }
+
+    /// Stores the name, cut to what there is room for.
+    pub(crate) fn set_name(&self, name: &str) {
+        let mut end = name.len().min(slot::NAME_BYTES);
+        while !name.is_char_boundary(end) {
+            end -= 1;
+        }
+        let mut bytes = [0; slot::NAME_BYTES];
+        bytes[..end].copy_from_slice(&name.as_bytes()[..end]);
+        for (i, word) in bytes.chunks_exact(8).enumerate() {
+            let word = u64::from_le_bytes(word.try_into().unwrap_or_default());
+            self.name_word(i).store(word, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn name(&self) -> String {
+        let mut bytes = Vec::with_capacity(slot::NAME_BYTES);
+        for i in 0..slot::NAME_BYTES / 8 {
+            bytes.extend(self.name_word(i).load(Ordering::Relaxed).to_le_bytes());
+        }
+        let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
+        // Whoever writes the file may have put anything there.
+        String::from_utf8_lossy(&bytes[..end]).into_owned()
+    }
+
+    fn name_word(&self, i: usize) -> &AtomicU64 {
+        self.control.word(self.base + slot::NAME + i * 8)
     }
 }

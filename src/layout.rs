@@ -3,7 +3,7 @@
 //! ```text
 //!      0  immutable: magic, version, geometry, identity      written once, magic last
 //!    128  state, epoch                                       producer, at open and close
-//!    256  claimed                                            producer, once a block
+//!    256  claimed, limit                                     producer, once a block
 //!    384  published                                          producer, once a block
 //!    512  wake                                               producer, when somebody sleeps
 //!    640  reserved, zero
@@ -54,6 +54,7 @@ pub mod at {
     pub const STATE: usize = 128;
     pub const EPOCH: usize = 136;
     pub const CLAIMED: usize = 256;
+    pub const LIMIT: usize = 264; // lossless: how far claimed may go, so far
     pub const PUBLISHED: usize = 384; // sequence (fixed) or position (variable)
     pub const PUBLISHED_SEQUENCE: usize = 392; // variable: the sequence at that position
     pub const WAKE: usize = 512;
@@ -368,13 +369,7 @@ impl Geometry {
             },
             delivery: match high(framing) {
                 0 => Delivery::Lossy,
-                // A consumer that does not register would lose; the registry comes with a version
-                // that knows it.
-                1 => {
-                    return Err(Error::Version(
-                        "this version has no lossless delivery".into(),
-                    ))
-                }
+                1 => Delivery::Lossless,
                 _ => return Err(damaged("delivery")),
             },
             message_size: low(sizes),

@@ -52,6 +52,7 @@ mod log;
 mod memory;
 mod name;
 mod queue;
+mod registry;
 mod ring;
 mod shm;
 mod sys;
@@ -64,6 +65,7 @@ pub use memory::{copy_from_shared, copy_to_shared};
 pub use queue::{
     list, unlink, Claim, Consumer, ConsumerOptions, Message, Producer, ProducerOptions, Stats, View,
 };
+pub use registry::ConsumerInfo;
 pub use ring::{Pop, Start};
 pub use shm::SharedMem;
 

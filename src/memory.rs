@@ -40,6 +40,8 @@ pub enum Field {
     Published,
     /// Variable: the sequence at the position `Published`.
     PublishedSequence,
+    /// Lossless: how far `Claimed` may go before the producer looks at the seats again.
+    Limit,
 }
 
 impl Field {
@@ -51,6 +53,7 @@ impl Field {
             Field::Claimed => at::CLAIMED,
             Field::Published => at::PUBLISHED,
             Field::PublishedSequence => at::PUBLISHED_SEQUENCE,
+            Field::Limit => at::LIMIT,
         }
     }
 }
@@ -83,6 +86,18 @@ pub enum Site {
     SeeState,
     /// Consumer: that last look.
     LookAgain,
+    /// Lossless producer, full fence: the limit before the second look at the seats. Partner:
+    /// `TakeSeat`.
+    Limit,
+    /// Lossless producer: that second look.
+    LookTwice,
+    /// Lossless consumer, full fence: its seat before the look at the limit. Partner: `Limit`.
+    TakeSeat,
+    /// Lossless consumer, release store: the reading before the cursor that gives it up. Partner:
+    /// `SeeCursor`.
+    Consumed,
+    /// Lossless producer, acquire fence: the cursors before the overwriting. Partner: `Consumed`.
+    SeeCursor,
 }
 
 /// Memory shared between one producer and its consumers. Offsets into the ring are in bytes, and
@@ -284,6 +299,7 @@ pub const fn order(site: Site) -> Ordering {
         Site::Announce | Site::Stamp | Site::Publish | Site::State | Site::ClearNext => {
             Ordering::Release
         }
+        Site::Limit | Site::TakeSeat => Ordering::SeqCst,
         _ => Ordering::Acquire,
     }
 }

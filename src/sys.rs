@@ -128,6 +128,22 @@ pub(crate) fn still_named(file: &File, path: &Path) -> bool {
     }
 }
 
+/// Whether both are openings of one file.
+pub(crate) fn same_file(a: &File, b: &File) -> bool {
+    match (a.metadata(), b.metadata()) {
+        (Ok(a), Ok(b)) => identity(&a) == identity(&b),
+        _ => false,
+    }
+}
+
+/// Whether both belong to one user.
+pub(crate) fn same_owner(a: &File, b: &File) -> bool {
+    match (a.metadata(), b.metadata()) {
+        (Ok(a), Ok(b)) => a.uid() == b.uid(),
+        _ => false,
+    }
+}
+
 pub(crate) fn effective_uid() -> u32 {
     // SAFETY: takes nothing and cannot fail.
     unsafe { libc::geteuid() }

@@ -1,17 +1,22 @@
 //! One of those who pop.
 
-use super::files;
+use super::files::{self, Observed};
 use super::options::ConsumerOptions;
 use super::{Message, Stats};
+use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::layout::{lock_byte, state, Framing, Geometry};
 use crate::memory::{Field, Mapped, Memory};
 use crate::name::Paths;
-use crate::ring::{FixedReader, Frames, Place, Pop, Reader, Shape, Start, VariableReader};
+use crate::registry::{ConsumerInfo, Seat};
+use crate::ring::{gate, FixedReader, Frames, Place, Pop, Reader, Shape, Start, VariableReader};
 use crate::shm::Region;
 use crate::sys;
 use std::ffi::OsStr;
 use std::sync::Arc;
+
+/// How many messages a consumer of a lossy queue takes before it shows again how far it is.
+const TELL: u64 = 64;
 
 #[derive(Debug)]
 enum Ring {
@@ -38,6 +43,12 @@ pub struct Consumer {
     geometry: Geometry,
     paths: Paths,
     region: Arc<Region>,
+    control: Option<Arc<Control>>,
+    /// This consumer's slot in it.
+    seat: Option<Seat>,
+    /// Whether the seat holds the producer back.
+    lossless: bool,
+    name: String,
 }
 
 impl std::fmt::Debug for Consumer {
@@ -58,8 +69,16 @@ impl Consumer {
 
     pub(super) fn open_with(name: &OsStr, options: &ConsumerOptions) -> Result<Consumer> {
         let paths = Paths::of(name)?;
-        let (region, geometry) = files::observe(&paths, options)?;
-        let (memory, shape) = (files::mapped(&region, &geometry), Shape::of(&geometry));
+        let Observed {
+            region,
+            geometry,
+            control,
+            seat,
+        } = files::observe(&paths, options)?;
+        let (memory, mut shape) = (files::mapped(&region, &geometry), Shape::of(&geometry));
+        if options.observer {
+            shape = shape.observed();
+        }
         let ring = match geometry.framing {
             Framing::Fixed => Ring::Fixed(Reader::new(FixedReader::new(memory, shape))),
             Framing::Variable => Ring::Variable(Reader::new(VariableReader::new(memory, shape))),
@@ -69,6 +88,10 @@ impl Consumer {
             geometry,
             paths,
             region,
+            control,
+            seat,
+            lossless: shape.lossless,
+            name: options.name.clone(),
         };
         consumer.begin(options.start)?;
         Ok(consumer)
@@ -101,9 +124,26 @@ impl Consumer {
     /// `to` is writable for `size` bytes.
     ///
     /// # Errors
-    /// [`Error::Damaged`] only.
+    /// [`Error::Damaged`]; [`Error::RegistryFull`] if this consumer has lost its place in a
+    /// lossless queue (in a forked child, or evicted) and there is none left.
     #[inline(always)]
     pub unsafe fn pop_raw(&mut self, to: *mut u8, size: usize) -> Result<Pop> {
+        // SAFETY: the caller's promise.
+        let pop = unsafe { self.take(to, size) }?;
+        match pop {
+            Pop::Message(m) if !self.lossless && m.sequence % TELL != 0 => {}
+            _ => self.tell(),
+        }
+        Ok(pop)
+    }
+
+    /// Pops, and tells nobody.
+    ///
+    /// # Safety
+    /// As [`Consumer::pop_raw`].
+    #[inline(always)]
+    unsafe fn take(&mut self, to: *mut u8, size: usize) -> Result<Pop> {
+        self.keep_seat()?;
         // SAFETY: writable, says the caller.
         match unsafe { either!(&mut self.ring, r => r.pop(to, size)) } {
             Ok(pop) => Ok(pop),
@@ -131,9 +171,12 @@ impl Consumer {
             return Ok((Pop::Empty, 0));
         }
         // SAFETY: one of the places.
-        let first = match unsafe { self.pop_raw(to, stride) }? {
+        let first = match unsafe { self.take(to, stride) }? {
             Pop::Message(first) => first,
-            none => return Ok((none, 0)),
+            none => {
+                self.tell();
+                return Ok((none, 0));
+            }
         };
         let length = first.length as usize;
         let mut many = 1;
@@ -147,6 +190,7 @@ impl Consumer {
                 Ok(false) | Err(_) => break,
             }
         }
+        self.tell();
         Ok((Pop::Message(first), many))
     }
 
@@ -192,6 +236,7 @@ impl Consumer {
     /// # Errors
     /// [`Error::Damaged`] only.
     pub fn peek_raw(&mut self) -> Result<(Pop, *const u8)> {
+        self.keep_seat()?;
         match either!(&mut self.ring, r => r.peek()) {
             Ok((pop, place)) => Ok((pop, self.address(place))),
             Err(damage) => Err(super::damaged(&self.paths, damage)),
@@ -204,7 +249,9 @@ impl Consumer {
     /// [`Error::Stale`] if it was overwritten meanwhile: what was computed from it is to be thrown
     /// away, and it counts as lost. [`Error::Invalid`] if it is not being peeked at.
     pub fn release_raw(&mut self, sequence: u64) -> Result<()> {
-        match either!(&mut self.ring, r => r.release(sequence)) {
+        let released = either!(&mut self.ring, r => r.release(sequence));
+        self.tell();
+        match released {
             Ok(Some(true)) => Ok(()),
             Ok(Some(false)) => Err(Error::Stale(
                 format!(
@@ -270,10 +317,75 @@ impl Consumer {
             max_message: self.geometry.max_message(),
             delivery: self.geometry.delivery,
             epoch: memory.load(Field::Epoch) as u32,
-            consumers: 0,
+            consumers: self.consumers_of(pushed).len() as u32,
             producer_alive: sys::is_locked(self.region.file(), lock_byte::PRODUCER_ALIVE),
             closed: memory.load(Field::State) == state::CLOSED,
         })
+    }
+
+    /// The consumers attached and known, the slowest first: all of a lossless queue but observers,
+    /// of a lossy one those that may write its control file. Costs a system call each.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`].
+    pub fn consumers(&self) -> Result<Vec<ConsumerInfo>> {
+        match either!(&self.ring, r => r.frames().frontier()) {
+            Ok(pushed) => Ok(self.consumers_of(pushed)),
+            Err(damage) => Err(super::damaged(&self.paths, damage)),
+        }
+    }
+
+    fn consumers_of(&self, pushed: u64) -> Vec<ConsumerInfo> {
+        self.tell();
+        match &self.control {
+            Some(control) => control.consumers(pushed),
+            None => Vec::new(),
+        }
+    }
+
+    /// Shows how far this consumer is, and gives the producer of a lossless queue what is behind.
+    #[inline(always)]
+    fn tell(&self) {
+        if let Some(seat) = &self.seat {
+            if seat.is_own() {
+                let (cursor, sequence, lost) =
+                    either!(&self.ring, r => (r.frames().cursor(), r.next(), r.counts().1));
+                seat.tell(cursor, sequence, lost);
+            }
+        }
+    }
+
+    /// Makes sure that the producer of a lossless queue waits for this consumer.
+    #[inline(always)]
+    fn keep_seat(&mut self) -> Result<()> {
+        if !self.lossless || self.seat.as_ref().is_some_and(Seat::is_held) {
+            return Ok(());
+        }
+        self.rejoin()
+    }
+
+    /// Takes the seat back, or another where this is a forked child, and goes on from here.
+    #[cold]
+    fn rejoin(&mut self) -> Result<()> {
+        if !self.seat.as_ref().is_some_and(Seat::is_own) {
+            let control = self.control.clone();
+            let control = control.ok_or_else(|| Error::Internal("no control file".into()))?;
+            self.seat = Seat::lock(control, &self.paths.control, &self.name)?;
+        }
+        if self.seat.is_none() {
+            return Err(files::registry_full(&self.paths, &self.geometry));
+        }
+        self.join(None).map(|_| ())
+    }
+
+    fn join(&mut self, start: Option<Start>) -> Result<bool> {
+        let joined = match (&self.seat, start) {
+            (Some(seat), start) => either!(&mut self.ring, r => gate::join(r, seat, start)),
+            (None, Some(start)) => either!(&mut self.ring, r => r.begin(start)),
+            (None, None) => Ok(true),
+        };
+        self.tell();
+        joined.map_err(|d| super::damaged(&self.paths, d))
     }
 
     /// The error for a pop or peek that came to neither a message nor nothing.
@@ -303,9 +415,9 @@ impl Consumer {
     }
 
     fn begin(&mut self, start: Start) -> Result<()> {
-        match either!(&mut self.ring, r => r.begin(start)) {
-            Ok(true) => Ok(()),
-            Ok(false) => {
+        match self.join(Some(start))? {
+            true => Ok(()),
+            false => {
                 let pushed = either!(&self.ring, r => r.frames().frontier()).unwrap_or(0);
                 let wanted = match start {
                     Start::At(sequence) => sequence,
@@ -319,7 +431,6 @@ impl Consumer {
                     .into(),
                 ))
             }
-            Err(damage) => Err(super::damaged(&self.paths, damage)),
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::layout::{
 use crate::log::{self, Level};
 use crate::memory::{Field, Mapped, Memory, Site};
 use crate::name::Paths;
+use crate::registry::Seat;
 use crate::ring::{self, FixedWriter, Shape, VariableWriter};
 use crate::shm::{self, Region};
 use crate::sys::{self, Lock, LockFile};
@@ -109,9 +110,9 @@ fn attach_locked(
             ));
         }
     }
-    if o.delivery == Some(Delivery::Lossless) || o.min_consumers != 0 {
+    if o.delivery == Some(Delivery::Lossy) && o.min_consumers != 0 {
         return Err(Error::Invalid(
-            format!("{}: this version has no lossless delivery", paths.shown()).into(),
+            format!("{}: min_consumers is for lossless queues", paths.shown()).into(),
         ));
     }
     let request = Request {
@@ -159,6 +160,7 @@ fn attach_locked(
     };
     // Where `create` has made a control file, this finds it.
     let control = Control::attach_or_create(paths, &geometry, control_mode(o))?;
+    shm::check_owner(control.region(), paths)?;
     let alive = sys::open(&paths.data, false)
         .map(LockFile::new)
         .map_err(|e| Error::from_io(&e, format_args!("cannot open {}", paths.shown())))?;
@@ -238,6 +240,53 @@ fn create(
     Ok((region, geometry))
 }
 
+/// Opens the control file to write, and takes a slot in it if there is one left. An observer of a
+/// lossless queue takes none, for it would hold the producer back.
+fn take_seat(
+    paths: &Paths,
+    data: &Region,
+    g: &Geometry,
+    o: &ConsumerOptions,
+) -> Result<(Arc<Control>, Option<Seat>)> {
+    let control = Control::open(&paths.control, g, true)?;
+    if !sys::same_owner(control.region().file(), data.file()) {
+        return Err(Error::Damaged(
+            format!(
+                "{}: it belongs to another user than the queue",
+                paths.control.display()
+            )
+            .into(),
+        ));
+    }
+    let control = Arc::new(control);
+    let seat = match (g.delivery, o.observer) {
+        (Delivery::Lossless, true) => None,
+        _ => Seat::lock(control.clone(), &paths.control, &o.name)?,
+    };
+    Ok((control, seat))
+}
+
+pub(super) fn registry_full(paths: &Paths, g: &Geometry) -> Error {
+    Error::RegistryFull(
+        format!(
+            "{}: {} consumers are attached, as many as it was made for (max_consumers)",
+            paths.shown(),
+            g.max_consumers
+        )
+        .into(),
+    )
+}
+
+/// Why a lossless queue cannot be consumed.
+fn no_seat(paths: &Paths, e: Error) -> Error {
+    let text = format!(
+        "{}: a consumer of a lossless queue has to write its control file (control_permissions), \
+         or be an observer: {e}",
+        paths.shown()
+    );
+    Error::from_code(e.code(), text)
+}
+
 /// Tells the consumers of a file whose name is taken.
 fn set_old_state(region: &Region, value: u64) {
     if region.len() as u64 >= HEADER_BYTES {
@@ -308,15 +357,53 @@ fn check_ring(region: &Region, g: &Geometry) -> std::result::Result<(), ring::Da
     }
 }
 
+/// What a consumer holds of the files.
+pub(super) struct Observed {
+    pub region: Arc<Region>,
+    pub geometry: Geometry,
+    /// Not where it may not even be read, nor where it is missing.
+    pub control: Option<Arc<Control>>,
+    /// The consumer's slot in it, where it may be written.
+    pub seat: Option<Seat>,
+}
+
 /// Opens the queue as a consumer, after waiting for it if that is asked for.
-pub(super) fn observe(paths: &Paths, o: &ConsumerOptions) -> Result<(Arc<Region>, Geometry)> {
+pub(super) fn observe(paths: &Paths, o: &ConsumerOptions) -> Result<Observed> {
     let since = Instant::now();
     let mut pause = Duration::from_millis(1);
     loop {
         match Region::open(&paths.data, false) {
             Ok(region) => {
                 let geometry = geometry_of(&region, paths)?;
-                return Ok((Arc::new(region), geometry));
+                let region = Arc::new(region);
+                let sits = geometry.delivery == Delivery::Lossless && !o.observer;
+                match take_seat(paths, &region, &geometry, o) {
+                    Ok((control, seat)) => {
+                        if sits && seat.is_none() {
+                            return Err(registry_full(paths, &geometry));
+                        }
+                        return Ok(Observed {
+                            region,
+                            geometry,
+                            control: Some(control),
+                            seat,
+                        });
+                    }
+                    // The queue was replaced between the opening of the one file and the other.
+                    Err(_) if !sys::still_named(region.file(), &paths.data) => continue,
+                    Err(e) if sits => return Err(no_seat(paths, e)),
+                    // A lossy queue can be consumed without.
+                    Err(_) => {
+                        return Ok(Observed {
+                            control: Control::open(&paths.control, &geometry, false)
+                                .ok()
+                                .map(Arc::new),
+                            region,
+                            geometry,
+                            seat: None,
+                        })
+                    }
+                }
             }
             Err(Error::NotFound(_)) => {}
             Err(e) => return Err(e),

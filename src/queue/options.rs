@@ -22,6 +22,7 @@ pub struct ProducerOptions {
     pub(crate) exclusive: bool,
     pub(crate) replace: bool,
     pub(crate) first_sequence: u64,
+    pub(crate) evict_after: Option<Duration>,
 }
 
 impl ProducerOptions {
@@ -52,21 +53,23 @@ impl ProducerOptions {
         self
     }
 
-    /// Lossy, the default. Lossless has its place in the file format, and is refused by this
-    /// version.
+    /// Lossy, the default: the oldest messages are overwritten. Lossless: nothing is overwritten
+    /// that an attached consumer has not consumed, and pushing fails with
+    /// [`Error::Full`](crate::Error::Full) or waits.
     pub fn delivery(mut self, delivery: Delivery) -> Self {
         self.delivery = Some(delivery);
         self
     }
 
-    /// Places for consumers in the control file. Default 32, at most 4096.
+    /// Places for consumers in the control file. Default 32, at most 4096. More cannot attach to a
+    /// lossless queue; in a lossy one, more are not listed.
     pub fn max_consumers(mut self, count: u32) -> Self {
         self.max_consumers = count;
         self
     }
 
-    /// Lossless: how many consumers must be attached before anything may be overwritten. Only 0
-    /// in this version.
+    /// Lossless: how many consumers must be attached at once before anything is overwritten for
+    /// the first time. Default 0: with nobody attached, the producer runs on.
     pub fn min_consumers(mut self, count: u32) -> Self {
         self.min_consumers = count;
         self
@@ -84,6 +87,14 @@ impl ProducerOptions {
     /// continued all the same.
     pub fn replace(mut self, yes: bool) -> Self {
         self.replace = yes;
+        self
+    }
+
+    /// Lossless: a consumer that holds the producer up for so long without consuming anything
+    /// loses its hold; it goes on, and counts as lost what was overwritten. Default: never, but
+    /// one that died is dropped at once.
+    pub fn evict_after(mut self, time: Duration) -> Self {
+        self.evict_after = Some(time);
         self
     }
 
@@ -149,6 +160,8 @@ impl ConsumerOptions {
     /// [`Error::NotFound`](crate::Error::NotFound), also when the time to wait is over;
     /// [`Error::PermissionDenied`](crate::Error::PermissionDenied),
     /// [`Error::Damaged`](crate::Error::Damaged), [`Error::Version`](crate::Error::Version);
+    /// [`Error::RegistryFull`](crate::Error::RegistryFull) if the queue is lossless and has no
+    /// place left, `PermissionDenied` also if its control file may not be written;
     /// [`Error::Invalid`](crate::Error::Invalid) if the start sequence was not pushed yet;
     /// [`Error::Interrupted`](crate::Error::Interrupted) if a signal arrived while waiting.
     pub fn open(&self, name: impl AsRef<OsStr>) -> Result<Consumer> {

@@ -1,5 +1,6 @@
 //! The one who pushes.
 
+use super::backpressure::Backpressure;
 use super::files::{self, Attached};
 use super::options::ProducerOptions;
 use super::{wrong_length, Stats};
@@ -9,6 +10,7 @@ use crate::layout::{state, Framing, Geometry};
 use crate::log::{self, Level};
 use crate::memory::{Field, Mapped, Memory};
 use crate::name::Paths;
+use crate::registry::ConsumerInfo;
 use crate::ring::{self, FixedReader, FixedWriter, Frames, Shape, VariableReader, VariableWriter};
 use crate::shm::{self, Region};
 use crate::sys::LockFile;
@@ -32,12 +34,14 @@ pub struct Producer {
     writer: Writer,
     /// The bytes claimed and not committed.
     claimed: Option<usize>,
+    /// Of a lossless queue.
+    backpressure: Backpressure,
     geometry: Geometry,
     paths: Paths,
     // Below: kept for as long as the writer.
     lock: LockFile,
     _alive: LockFile,
-    _control: Control,
+    control: Control,
     _region: Arc<Region>,
 }
 
@@ -79,7 +83,8 @@ impl Producer {
             paths,
             lock,
             _alive: alive,
-            _control: control,
+            control,
+            backpressure: Backpressure::new(options.evict_after),
             _region: region,
         };
         Ok(producer)
@@ -104,8 +109,11 @@ impl Producer {
     pub unsafe fn push_raw(&mut self, from: *const u8, length: usize) -> Result<()> {
         self.check_push(length)?;
         // SAFETY: readable, says the caller; the length was checked.
-        unsafe { self.write(from, length) };
-        Ok(())
+        if unsafe { self.write(from, length) } {
+            Ok(())
+        } else {
+            Err(Error::Full)
+        }
     }
 
     /// Pushes `data` as messages of `size` bytes each, and returns how many were pushed, which in
@@ -149,7 +157,9 @@ impl Producer {
         self.check_push(length)?;
         for i in 0..count {
             // SAFETY: readable, says the caller; the length was checked.
-            unsafe { self.write(from.add(i * stride), length) };
+            if !unsafe { self.write(from.add(i * stride), length) } {
+                return if i == 0 { Err(Error::Full) } else { Ok(i) };
+            }
         }
         Ok(count)
     }
@@ -175,9 +185,10 @@ impl Producer {
     /// aligned to 8 bytes (16 in a variable queue).
     pub fn claim_raw(&mut self, length: usize) -> Result<*mut u8> {
         self.check_push(length)?;
-        let offset = match &mut self.writer {
-            Writer::Fixed(writer) => writer.reserve(),
-            Writer::Variable(writer) => writer.reserve(length),
+        let offset = match self.reserve(length) {
+            Some(offset) => offset,
+            None if self.make_room(length) => self.reserve(length).ok_or(Error::Full)?,
+            None => return Err(Error::Full),
         };
         self.claimed = Some(length);
         // SAFETY: the reserved payload lies in the ring.
@@ -264,10 +275,16 @@ impl Producer {
             max_message: self.geometry.max_message(),
             delivery: self.geometry.delivery,
             epoch: memory.load(Field::Epoch) as u32,
-            consumers: 0,
+            consumers: self.consumers().len() as u32,
             producer_alive: true,
             closed: false,
         })
+    }
+
+    /// The consumers attached and known, the slowest first: all of a lossless queue but observers,
+    /// of a lossy one those that may write its control file. Costs a system call each.
+    pub fn consumers(&self) -> Vec<ConsumerInfo> {
+        self.control.consumers(self.next_sequence())
     }
 
     /// Closes the queue, as dropping the handle does.
@@ -280,10 +297,23 @@ impl Producer {
         }
     }
 
+    /// Pushes, if there is room or room can be made.
+    ///
     /// # Safety
     /// `from` is readable for `length` bytes, and the length was checked.
     #[inline(always)]
-    unsafe fn write(&mut self, from: *const u8, length: usize) {
+    unsafe fn write(&mut self, from: *const u8, length: usize) -> bool {
+        // SAFETY: the caller's promise.
+        unsafe {
+            self.write_if_room(from, length)
+                || self.make_room(length) && self.write_if_room(from, length)
+        }
+    }
+
+    /// # Safety
+    /// As `write`.
+    #[inline(always)]
+    unsafe fn write_if_room(&mut self, from: *const u8, length: usize) -> bool {
         // SAFETY: the caller's promise; in a fixed queue the length is the message size.
         unsafe {
             match &mut self.writer {
@@ -291,6 +321,37 @@ impl Producer {
                 Writer::Variable(writer) => writer.push(from, length),
             }
         }
+    }
+
+    fn reserve(&mut self, length: usize) -> Option<usize> {
+        match &mut self.writer {
+            Writer::Fixed(writer) => writer.reserve(),
+            Writer::Variable(writer) => writer.reserve(length),
+        }
+    }
+
+    /// Lossless, and as far as was allowed: looks how far the consumers are now. Whether there is
+    /// room for a message.
+    #[cold]
+    fn make_room(&mut self, length: usize) -> bool {
+        self.extend(length) || self.relieve(length) && self.extend(length)
+    }
+
+    fn extend(&mut self, length: usize) -> bool {
+        match &mut self.writer {
+            Writer::Fixed(writer) => writer.extend(&self.control),
+            Writer::Variable(writer) => writer.extend(&self.control, length),
+        }
+    }
+
+    fn relieve(&mut self, length: usize) -> bool {
+        let front = match &self.writer {
+            Writer::Fixed(writer) => writer.front(),
+            Writer::Variable(writer) => writer.front(length),
+        };
+        let capacity = self.geometry.capacity;
+        self.backpressure
+            .relieve(&self.paths, &self.control, capacity, front)
     }
 
     #[inline(always)]

@@ -3,7 +3,8 @@
 //! The stamp of sequence `s` is `s + 1`, so that the zeroes of a new file are no message. The slot
 //! of a sequence is found by a mask, so any sequence is reached in one step.
 
-use super::{distance, Damage, Frames, Place, Poll, Seek, Shape};
+use super::gate::{self, Front, Seats};
+use super::{distance, earlier, Damage, Frames, Place, Poll, Seek, Shape};
 use crate::layout::SLOT_HEADER;
 use crate::memory::{Field, Memory, Site};
 
@@ -16,6 +17,8 @@ pub struct FixedWriter<M> {
     next: u64,
     /// The first sequence not announced; `next..claimed` may be written.
     claimed: u64,
+    /// Lossless: how far may be announced.
+    limit: u64,
 }
 
 #[inline(always)]
@@ -28,6 +31,7 @@ impl<M: Memory> FixedWriter<M> {
     pub fn format(memory: &M, shape: &Shape) {
         memory.publish(Site::Publish, Field::Published, shape.first);
         memory.publish(Site::Publish, Field::Claimed, shape.first);
+        memory.publish(Site::Publish, Field::Limit, shape.first);
         if shape.first != 0 {
             // Zero might be a stamp that is waited for: give each slot that of the lap before.
             for i in 0..shape.capacity {
@@ -57,6 +61,7 @@ impl<M: Memory> FixedWriter<M> {
             shape,
             next,
             claimed,
+            limit: claimed,
         })
     }
 
@@ -71,13 +76,32 @@ impl<M: Memory> FixedWriter<M> {
         &self.memory
     }
 
-    /// Makes the next slot writable and gives its payload's offset.
+    /// Makes the next slot writable and gives its payload's offset; `None` if the limit is in the
+    /// way ([`FixedWriter::extend`]).
     #[inline(always)]
-    pub fn reserve(&mut self) -> usize {
-        if self.next == self.claimed {
-            self.announce();
+    pub fn reserve(&mut self) -> Option<usize> {
+        if self.next == self.claimed && !self.announce() {
+            return None;
         }
-        slot(&self.shape, self.next) + SLOT_HEADER
+        Some(slot(&self.shape, self.next) + SLOT_HEADER)
+    }
+
+    /// Lossless: looks how far the consumers are. Whether that made room.
+    #[cold]
+    pub fn extend(&mut self, seats: &impl Seats) -> bool {
+        let front = self.front();
+        self.limit = gate::limit(&self.memory, &self.shape, seats, front);
+        distance(self.limit, front.end) >= 0
+    }
+
+    /// Where the producer stands.
+    pub fn front(&self) -> Front {
+        Front {
+            next: self.next,
+            claimed: self.claimed,
+            end: self.next.wrapping_add(1),
+            limit: self.limit,
+        }
     }
 
     /// Gives the reserved slot to the consumers.
@@ -93,29 +117,39 @@ impl<M: Memory> FixedWriter<M> {
         self.next = stamp;
     }
 
-    /// Pushes one message.
+    /// Pushes one message; `false` if the limit is in the way.
     ///
     /// # Safety
     /// `from` is readable for the message size.
     #[inline(always)]
-    pub unsafe fn push(&mut self, from: *const u8) {
-        let offset = self.reserve();
+    pub unsafe fn push(&mut self, from: *const u8) -> bool {
+        let Some(offset) = self.reserve() else {
+            return false;
+        };
         // SAFETY: a slot is in the ring, with room for a message rounded up to words.
         unsafe { self.memory.write(offset, from, self.shape.message) };
         self.commit();
+        true
     }
 
     /// Says what is about to be overwritten: once a block, so that the line this is written to
     /// stays in every consumer's cache.
     #[cold]
-    fn announce(&mut self) {
-        let claimed = self.next.wrapping_add(self.shape.block);
+    fn announce(&mut self) -> bool {
+        let mut claimed = self.next.wrapping_add(self.shape.block);
+        if self.shape.lossless {
+            claimed = earlier(claimed, self.limit);
+            if claimed == self.next {
+                return false;
+            }
+        }
         // Partner of both: `Join`. Who finds its way by them sees the stamps stored before.
         self.settle();
         self.memory.publish(Site::Publish, Field::Claimed, claimed);
         // Partner: `Validate`. Whoever has seen a word of the overwriting sees the announcement.
         self.memory.fence(Site::Announce);
         self.claimed = claimed;
+        true
     }
 
     /// Records how far the ring is written.
@@ -159,15 +193,6 @@ impl<M: Memory> FixedReader<M> {
             next: shape.first,
         }
     }
-
-    /// The oldest sequence that is not announced for overwriting.
-    fn retained(&self) -> u64 {
-        let claimed = self.memory.load(Field::Claimed);
-        match claimed.wrapping_sub(self.shape.first) {
-            pushed if pushed <= self.shape.capacity => self.shape.first,
-            _ => claimed.wrapping_sub(self.shape.capacity),
-        }
-    }
 }
 
 impl<M: Memory> Frames for FixedReader<M> {
@@ -178,8 +203,17 @@ impl<M: Memory> Frames for FixedReader<M> {
         &self.memory
     }
 
+    fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
     #[inline(always)]
     fn next(&self) -> u64 {
+        self.next
+    }
+
+    #[inline(always)]
+    fn cursor(&self) -> u64 {
         self.next
     }
 
@@ -224,7 +258,13 @@ impl<M: Memory> Frames for FixedReader<M> {
     fn catch_up(&mut self) -> Result<Option<u64>, Damage> {
         // Not to the very oldest, which is overwritten next: a consumer that went there was
         // lapped again at once, and received 1 % of the messages where this way gives it half.
-        let to = self.retained().wrapping_add(self.shape.capacity / 8);
+        // With a seat, the oldest is there until this consumer gives it up.
+        let margin = if self.shape.lossless {
+            0
+        } else {
+            self.shape.capacity / 8
+        };
+        let to = gate::retained(self).wrapping_add(margin);
         match distance(to, self.next) {
             lost if lost > 0 => {
                 self.next = to;
@@ -251,7 +291,7 @@ impl<M: Memory> Frames for FixedReader<M> {
     }
 
     fn oldest(&self) -> Result<u64, Damage> {
-        Ok(self.retained())
+        Ok(gate::retained(self))
     }
 
     fn seek(&mut self, sequence: u64, _tries: u64) -> Result<Seek, Damage> {
@@ -259,7 +299,7 @@ impl<M: Memory> Frames for FixedReader<M> {
         if before || distance(sequence, self.frontier()?) > 0 {
             return Ok(Seek::Beyond);
         }
-        let lost = distance(self.retained(), sequence).max(0) as u64;
+        let lost = distance(gate::retained(self), sequence).max(0) as u64;
         self.next = sequence.wrapping_add(lost);
         Ok(Seek::Done { lost })
     }

@@ -21,6 +21,7 @@
 //! Sequences and positions are 64 bits and compared by their difference, so that they may wrap.
 
 mod fixed;
+pub mod gate;
 #[cfg(all(test, loom))]
 mod model;
 mod variable;
@@ -28,7 +29,7 @@ mod variable;
 pub use fixed::{FixedReader, FixedWriter};
 pub use variable::{VariableReader, VariableWriter};
 
-use crate::layout::{state, Geometry};
+use crate::layout::{state, Delivery, Geometry};
 use crate::memory::{Field, Memory, Site};
 
 /// A part of the geometry in the form that the hot paths use.
@@ -44,6 +45,10 @@ pub struct Shape {
     pub message: usize,
     /// The first sequence ever.
     pub first: u64,
+    /// Whether the producer waits for consumers with a seat ([`gate`]), and a reader has one.
+    pub lossless: bool,
+    /// Lossless: how many must have a seat before anything may be overwritten.
+    pub min_consumers: u32,
 }
 
 impl Shape {
@@ -55,6 +60,24 @@ impl Shape {
             stride: g.stride as usize,
             message: g.max_message() as usize,
             first: g.first_sequence,
+            lossless: g.delivery == Delivery::Lossless,
+            min_consumers: g.min_consumers,
+        }
+    }
+
+    /// The same for a reader without a seat, which may lose in any ring.
+    pub fn observed(self) -> Shape {
+        Shape {
+            lossless: false,
+            ..self
+        }
+    }
+
+    /// The cursor of one who wants the first message ever.
+    pub fn origin(&self) -> u64 {
+        match self.stride {
+            0 => self.first_position(),
+            _ => self.first,
         }
     }
 
@@ -69,6 +92,26 @@ impl Shape {
 #[inline(always)]
 pub fn distance(a: u64, b: u64) -> i64 {
     a.wrapping_sub(b) as i64
+}
+
+/// The later of two.
+#[inline(always)]
+fn later(a: u64, b: u64) -> u64 {
+    if distance(a, b) > 0 {
+        a
+    } else {
+        b
+    }
+}
+
+/// The earlier of two.
+#[inline(always)]
+fn earlier(a: u64, b: u64) -> u64 {
+    if distance(a, b) < 0 {
+        a
+    } else {
+        b
+    }
 }
 
 /// The shared memory says what no producer of this library writes.
@@ -101,8 +144,12 @@ pub trait Frames {
     type Memory: Memory;
     /// That memory.
     fn memory(&self) -> &Self::Memory;
+    /// The shape of the ring.
+    fn shape(&self) -> &Shape;
     /// The sequence of the message wanted next.
     fn next(&self) -> u64;
+    /// Where that message is or will be: a sequence (fixed) or position (variable).
+    fn cursor(&self) -> u64;
     /// Looks for that message.
     fn poll(&mut self) -> Result<Poll, Damage>;
     /// Whether all that was read at this position since `poll` is what was pushed.
@@ -384,6 +431,15 @@ impl<F: Frames> Reader<F> {
     /// The sequence of the message wanted next.
     pub fn next(&self) -> u64 {
         self.frames.next()
+    }
+
+    /// Goes on after a time without a seat: what was overwritten meanwhile is lost.
+    fn resume(&mut self) -> Result<(), Damage> {
+        let oldest = gate::retained(&self.frames);
+        if distance(oldest, self.frames.cursor()) > 0 {
+            self.fall_behind()?;
+        }
+        Ok(())
     }
 
     /// The framing underneath.

@@ -11,7 +11,10 @@
 //! The index has an entry for each block of the ring: the first frame that begins at or after the
 //! start of the block. A consumer that joins, seeks or was lapped finds a frame by it.
 
-use super::{distance, Damage, Frames, Place, Poll, Seek, Shape, JOIN_TRIES, PATIENCE};
+use super::gate::{self, Front, Seats};
+use super::{
+    distance, earlier, later, Damage, Frames, Place, Poll, Seek, Shape, JOIN_TRIES, PATIENCE,
+};
 use crate::layout::{FLAG_PADDING, FRAME_HEADER};
 use crate::memory::{Field, Memory, Site};
 
@@ -43,6 +46,8 @@ pub struct VariableWriter<M> {
     claimed: u64,
     /// The start of the first block without an index entry.
     unindexed: u64,
+    /// Lossless: how far may be announced.
+    limit: u64,
 }
 
 impl<M: Memory> VariableWriter<M> {
@@ -52,6 +57,7 @@ impl<M: Memory> VariableWriter<M> {
         memory.publish(Site::Publish, Field::Published, position);
         memory.publish(Site::Publish, Field::PublishedSequence, shape.first);
         memory.publish(Site::Publish, Field::Claimed, position);
+        memory.publish(Site::Publish, Field::Limit, position);
         // SAFETY: an entry is in the index, and the first word in the ring.
         unsafe {
             memory.set_index_word(entry(shape, position), position);
@@ -86,6 +92,7 @@ impl<M: Memory> VariableWriter<M> {
             position,
             claimed,
             unindexed,
+            limit: claimed,
         })
     }
 
@@ -100,19 +107,46 @@ impl<M: Memory> VariableWriter<M> {
         &self.memory
     }
 
-    /// Makes room for a message and gives its payload's offset.
+    /// Makes room for a message and gives its payload's offset; `None` if the limit is in the way
+    /// ([`VariableWriter::extend`]).
     ///
     /// The caller has checked that `length` is at most the longest message.
     #[inline]
-    pub fn reserve(&mut self, length: usize) -> usize {
+    pub fn reserve(&mut self, length: usize) -> Option<usize> {
         let frame = frame_bytes(length);
         let mut offset = in_ring(&self.shape, self.position);
         if frame > self.shape.capacity as usize - offset {
-            self.pad(self.shape.capacity as usize - offset);
+            if !self.pad(self.shape.capacity as usize - offset) {
+                return None;
+            }
             offset = 0;
         }
-        self.cover(frame);
-        offset + FRAME_HEADER
+        if !self.cover(frame) {
+            return None;
+        }
+        Some(offset + FRAME_HEADER)
+    }
+
+    /// Lossless: looks how far the consumers are. Whether that made room for a message.
+    #[cold]
+    pub fn extend(&mut self, seats: &impl Seats, length: usize) -> bool {
+        let front = self.front(length);
+        self.limit = gate::limit(&self.memory, &self.shape, seats, front);
+        distance(self.limit, front.end) >= 0
+    }
+
+    /// Where the producer stands who has a message of this length.
+    pub fn front(&self, length: usize) -> Front {
+        let frame = frame_bytes(length);
+        let room = self.shape.capacity as usize - in_ring(&self.shape, self.position);
+        let padding = if frame > room { room } else { 0 };
+        let bytes = padding + frame + FRAME_HEADER;
+        Front {
+            next: self.position,
+            claimed: self.claimed,
+            end: self.position.wrapping_add(bytes as u64),
+            limit: self.limit,
+        }
     }
 
     /// Gives the reserved message, of at most the length reserved, to the consumers.
@@ -125,23 +159,29 @@ impl<M: Memory> VariableWriter<M> {
         );
     }
 
-    /// Pushes one message.
+    /// Pushes one message; `false` if the limit is in the way.
     ///
     /// # Safety
     /// `from` is readable for `length` bytes, which is at most the longest message.
     #[inline]
-    pub unsafe fn push(&mut self, from: *const u8, length: usize) {
-        let offset = self.reserve(length);
+    pub unsafe fn push(&mut self, from: *const u8, length: usize) -> bool {
+        let Some(offset) = self.reserve(length) else {
+            return false;
+        };
         // SAFETY: the frame was reserved, and is whole words.
         unsafe { self.memory.write(offset, from, length) };
         self.commit(length);
+        true
     }
 
     /// Fills the `room` bytes up to the end of the ring.
     #[cold]
-    fn pad(&mut self, room: usize) {
-        self.cover(room);
+    fn pad(&mut self, room: usize) -> bool {
+        if !self.cover(room) {
+            return false;
+        }
         self.finish(room, u64::from(FLAG_PADDING) << 32, self.next);
+        true
     }
 
     /// Completes the frame at the position; `after` is the sequence of the frame that follows.
@@ -173,18 +213,21 @@ impl<M: Memory> VariableWriter<M> {
 
     /// Has the next `bytes`, and the stamp after them, announced.
     #[inline(always)]
-    fn cover(&mut self, bytes: usize) {
+    fn cover(&mut self, bytes: usize) -> bool {
         let end = self.position.wrapping_add((bytes + FRAME_HEADER) as u64);
-        if distance(end, self.claimed) > 0 {
-            self.announce(end);
-        }
+        distance(end, self.claimed) <= 0 || self.announce(end)
     }
 
     /// Says what is about to be overwritten: at least up to `end`, and at least a block.
     #[cold]
-    fn announce(&mut self, end: u64) {
-        let block = self.position.wrapping_add(self.shape.block);
-        let claimed = if distance(block, end) > 0 { block } else { end };
+    fn announce(&mut self, end: u64) -> bool {
+        let mut claimed = later(self.position.wrapping_add(self.shape.block), end);
+        if self.shape.lossless {
+            if distance(end, self.limit) > 0 {
+                return false;
+            }
+            claimed = earlier(claimed, self.limit);
+        }
         // Partner of all three: `Join`. Who finds its way by them sees the frames and the index
         // entries stored before.
         self.settle();
@@ -192,6 +235,7 @@ impl<M: Memory> VariableWriter<M> {
         // Partner: `Validate`. Whoever has seen a word of the overwriting sees the announcement.
         self.memory.fence(Site::Announce);
         self.claimed = claimed;
+        true
     }
 
     /// Records how far the ring is written.
@@ -246,16 +290,14 @@ impl<M: Memory> VariableReader<M> {
         claimed.wrapping_sub(position) <= self.shape.capacity
     }
 
-    /// The oldest position that is not announced for overwriting, and `margin` beyond it in a ring
-    /// that has been filled once.
+    /// The oldest position retained, and `margin` beyond it in a ring that has been filled once.
+    /// With a seat, what is retained stays, and needs no margin.
     fn retained(&self, margin: u64) -> u64 {
-        let claimed = self.memory.load(Field::Claimed);
-        let first = self.shape.first_position();
-        match claimed.wrapping_sub(first) {
-            pushed if pushed <= self.shape.capacity => first,
-            _ => claimed
-                .wrapping_sub(self.shape.capacity)
-                .wrapping_add(margin),
+        let oldest = gate::retained(self);
+        if self.shape.lossless || oldest == self.shape.first_position() {
+            oldest
+        } else {
+            oldest.wrapping_add(margin)
         }
     }
 
@@ -327,9 +369,29 @@ impl<M: Memory> VariableReader<M> {
         self.shape.capacity / 16 * tries.min(8)
     }
 
-    /// Where a consumer can begin, at or after `from`: the first frame of a block.
+    /// Where a consumer can begin, at or after `from`: the first frame of a block. With a seat, the
+    /// very first frame, for `from` may be the last there is.
     fn landing(&self, from: u64) -> Result<Option<(u64, u64)>, Damage> {
-        self.block(self.block_from(from))
+        if !self.shape.lossless {
+            return self.block(self.block_from(from));
+        }
+        let published = self.memory.load(Field::Published);
+        // Partner: `Publish`. The index entries of the blocks up to there.
+        self.memory.fence(Site::Join);
+        let Some(begin) = self.block(self.block_of(earlier(from, published)))? else {
+            return Ok(None);
+        };
+        let mut probe = self.at(begin.0, begin.1);
+        for _ in 0..=self.shape.capacity / FRAME_HEADER as u64 {
+            if distance(probe.position, from) >= 0 {
+                return Ok(Some((probe.position, probe.next)));
+            }
+            match probe.poll()? {
+                Poll::Ready(place) if probe.intact() => probe.advance(place),
+                _ => return Ok(None),
+            }
+        }
+        Err(Damage("frame"))
     }
 
     fn at(&self, position: u64, next: u64) -> Self {
@@ -350,9 +412,18 @@ impl<M: Memory> Frames for VariableReader<M> {
         &self.memory
     }
 
+    fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
     #[inline(always)]
     fn next(&self) -> u64 {
         self.next
+    }
+
+    #[inline(always)]
+    fn cursor(&self) -> u64 {
+        self.position
     }
 
     #[inline]
@@ -468,10 +539,10 @@ impl<M: Memory> Frames for VariableReader<M> {
         let from = self.retained(self.margin(tries));
         // Partner: `Publish`. The index entries below `claimed`.
         self.memory.fence(Site::Join);
-        let mut low = self.block_from(from);
-        let Some(mut begin) = self.block(low)? else {
+        let Some(mut begin) = self.landing(from)? else {
             return Ok(Seek::Again);
         };
+        let mut low = self.block_of(begin.0);
         if distance(sequence, begin.1) <= 0 {
             (self.position, self.next) = begin;
             return Ok(Seek::Done {

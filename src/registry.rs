@@ -1,0 +1,196 @@
+//! The registry of consumers: who is attached, how far, and whether he still lives.
+//!
+//! A consumer that may write the control file takes a slot: it locks the byte with the slot's
+//! number and stores a token that nobody else has. The kernel drops the lock on any death; a pid
+//! would be somebody else's by then. In a lossless queue the slot is a seat at the gate
+//! ([`crate::ring::gate`]) and holds the producer back; in a lossy one it is shown to monitors.
+
+use crate::control::{Control, Slot};
+use crate::error::{Error, Result};
+use crate::memory::Site;
+use crate::ring::gate;
+use crate::sys::{self, Lock, LockFile};
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+
+/// One attached consumer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConsumerInfo {
+    /// As it was opened with; at most 64 bytes of it.
+    pub name: String,
+    /// Its process, for information: pids are used again.
+    pub pid: u32,
+    /// The sequence it wants next. In a lossy queue, as of its last look at an empty ring or some
+    /// messages (up to 64) ago.
+    pub sequence: u64,
+    /// Messages pushed and not consumed.
+    pub lag: u64,
+    /// Messages it lost since it attached.
+    pub lost: u64,
+    /// Whether it sleeps until a message comes.
+    pub asleep: bool,
+}
+
+/// A consumer's own slot.
+pub(crate) struct Seat {
+    control: Arc<Control>,
+    lock: LockFile,
+    index: usize,
+    token: u64,
+}
+
+impl Seat {
+    /// Locks a free slot of the file at `path`, which is `control`'s. `None` if there is none.
+    pub(crate) fn lock(control: Arc<Control>, path: &Path, name: &str) -> Result<Option<Seat>> {
+        let fail = |e| Error::from_io(&e, format_args!("cannot lock {}", path.display()));
+        // An opening of its own, for the locks on it are to end with this process.
+        let file = sys::open(path, true)
+            .map_err(|e| Error::from_io(&e, format_args!("cannot open {}", path.display())))?;
+        if !sys::same_file(&file, control.region().file()) {
+            return Err(Error::Damaged(
+                format!("{}: it was replaced", path.display()).into(),
+            ));
+        }
+        let lock = LockFile::new(file);
+        for index in 0..control.slots() {
+            // A token without its lock was left by one that died.
+            if sys::try_lock(lock.file(), Lock::Exclusive, index as u64).map_err(fail)? {
+                let slot = control.slot(index);
+                // Nobody's while it changes hands: a producer must not take one's cursor for the
+                // other's.
+                slot.token().store(0, Ordering::Release);
+                slot.lost().store(0, Ordering::Relaxed);
+                slot.asleep().store(0, Ordering::Relaxed);
+                slot.pid()
+                    .store(std::process::id().into(), Ordering::Relaxed);
+                slot.set_name(name);
+                return Ok(Some(Seat {
+                    control,
+                    lock,
+                    index,
+                    token: sys::unique_id(),
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    #[inline(always)]
+    fn slot(&self) -> Slot<'_> {
+        self.control.slot(self.index)
+    }
+
+    /// Whether the slot is this process's, and not that of the one it was forked from.
+    #[inline(always)]
+    pub(crate) fn is_own(&self) -> bool {
+        self.lock.is_own()
+    }
+
+    /// Whether the seat is still held: the producer may have taken it away.
+    #[inline(always)]
+    pub(crate) fn is_held(&self) -> bool {
+        self.is_own() && self.slot().token().load(Ordering::Relaxed) == self.token
+    }
+
+    /// Shows how far this consumer is, and in a lossless queue gives up what is behind.
+    #[inline(always)]
+    pub(crate) fn tell(&self, cursor: u64, sequence: u64, lost: u64) {
+        let slot = self.slot();
+        slot.sequence().store(sequence, Ordering::Relaxed);
+        slot.lost().store(lost, Ordering::Relaxed);
+        // Partner: `SeeCursor`. What is behind was read before.
+        gate::Seat::consumed(self, Site::Consumed, cursor);
+    }
+
+    pub(crate) fn set_asleep(&self, asleep: bool) {
+        if self.is_own() {
+            self.slot().asleep().store(asleep.into(), Ordering::Relaxed);
+        }
+    }
+}
+
+impl gate::Seat for Seat {
+    fn hold(&self, cursor: u64) {
+        let slot = self.slot();
+        self.control.use_slot(self.index);
+        slot.cursor().store(cursor, Ordering::Relaxed);
+        // Partner: the acquire load in `cursors`. Who sees the seat taken sees the cursor.
+        slot.token().store(self.token, Ordering::Release);
+    }
+
+    #[inline(always)]
+    fn consumed(&self, _site: Site, cursor: u64) {
+        self.slot().cursor().store(cursor, Ordering::Release);
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        if self.is_held() {
+            self.slot().token().store(0, Ordering::Release);
+        }
+    }
+}
+
+impl gate::Seats for Control {
+    fn cursors(&self, mut each: impl FnMut(u64)) {
+        for index in 0..self.used() {
+            let slot = self.slot(index);
+            // Partner: the release store in `hold`.
+            if slot.token().load(Ordering::Acquire) != 0 {
+                each(slot.cursor().load(Ordering::Relaxed));
+            }
+        }
+    }
+}
+
+impl Control {
+    /// Whether somebody holds the lock of a slot.
+    pub(crate) fn is_alive(&self, index: usize) -> bool {
+        sys::is_locked(self.region().file(), index as u64)
+    }
+
+    /// Frees the slots that `ends` says are to end, given index, token and cursor. Whether there
+    /// were any.
+    pub(crate) fn drop_seats(&self, mut ends: impl FnMut(usize, u64, u64) -> bool) -> bool {
+        let mut any = false;
+        for index in 0..self.used() {
+            let slot = self.slot(index);
+            let token = slot.token().load(Ordering::Acquire);
+            if token != 0 && ends(index, token, slot.cursor().load(Ordering::Relaxed)) {
+                // Only if it is still the same one's. Relaxed: nothing was written for this.
+                any |= slot
+                    .token()
+                    .compare_exchange(token, 0, Ordering::Relaxed, Ordering::Relaxed)
+                    .is_ok();
+            }
+        }
+        any
+    }
+
+    /// The consumers attached, the slowest first. Costs a system call each.
+    pub(crate) fn consumers(&self, pushed: u64) -> Vec<ConsumerInfo> {
+        let mut list: Vec<_> = (0..self.used())
+            .filter(|&index| self.slot(index).token().load(Ordering::Acquire) != 0)
+            .filter(|&index| self.is_alive(index))
+            .map(|index| {
+                let slot = self.slot(index);
+                let sequence = slot.sequence().load(Ordering::Relaxed);
+                // It may have gone on since `pushed` was read.
+                let lag = pushed.wrapping_sub(sequence) as i64;
+                ConsumerInfo {
+                    name: slot.name(),
+                    pid: slot.pid().load(Ordering::Relaxed) as u32,
+                    sequence,
+                    lag: lag.max(0) as u64,
+                    lost: slot.lost().load(Ordering::Relaxed),
+                    asleep: slot.asleep().load(Ordering::Relaxed) != 0,
+                }
+            })
+            .collect();
+        list.sort_by_key(|consumer| std::cmp::Reverse(consumer.lag));
+        list
+    }
+}
