@@ -1,0 +1,524 @@
+//! A lossless queue: nothing that an attached consumer has not consumed is overwritten, whoever is
+//! killed, stopped, attached or detached; and a dead consumer holds nobody up.
+
+mod common;
+
+use common::*;
+use ipcq::{Consumer, Delivery, Error, Producer, ProducerOptions, Start};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+const KINDS: [Kind; 3] = [Kind::Fixed(24), Kind::Fixed(300), Kind::Variable];
+
+fn options(kind: Kind, capacity: u64) -> ProducerOptions {
+    kind.options(capacity).delivery(Delivery::Lossless)
+}
+
+fn small(kind: Kind) -> ProducerOptions {
+    match kind {
+        Kind::Fixed(_) => options(kind, 8),
+        Kind::Variable => options(kind, 1024),
+    }
+}
+
+/// Pushes until the queue is full; how many.
+fn fill_up(producer: &mut Producer) -> u64 {
+    let first = producer.next_sequence();
+    loop {
+        let sequence = producer.next_sequence();
+        let length = length_in(producer.geometry(), sequence);
+        match producer.push(&message(sequence, length)) {
+            Ok(()) => {}
+            Err(Error::Full) => return producer.next_sequence() - first,
+            Err(e) => panic!("{e}"),
+        }
+        assert!(producer.next_sequence() - first < 1 << 20, "never full");
+    }
+}
+
+fn drain(consumer: &mut Consumer) -> u64 {
+    let mut many = 0;
+    while let Some(got) = pop_next(consumer).unwrap() {
+        assert_eq!(got.lost, 0, "{got:?}");
+        many += 1;
+    }
+    many
+}
+
+#[test]
+fn child_main() {
+    let Some(role) = role() else { return };
+    let name = PathBuf::from(argument("NAME"));
+    match role.as_str() {
+        "attach" => {
+            let mut q = Consumer::options().name("child").open(&name).unwrap();
+            for _ in 0..number("POPS") {
+                pop_next(&mut q).unwrap().unwrap();
+            }
+            say("attached");
+            listen();
+        }
+        "produce" => produce(&name, number("COUNT")),
+        "consume" => consume(&name, number("SEED")),
+        role => panic!("no role {role}"),
+    }
+    std::process::exit(0);
+}
+
+fn attach(name: &Path, pops: u64) -> Process {
+    let pops = pops.to_string();
+    let mut child = Process::start(
+        "attach",
+        &[("NAME", name.to_str().unwrap()), ("POPS", &pops)],
+    );
+    child.expect("attached");
+    child
+}
+
+#[test]
+fn a_full_queue_says_so_and_loses_nothing() {
+    for kind in KINDS {
+        let dir = Dir::new();
+        let name = dir.name("q");
+        let mut out = small(kind).open(&name).unwrap();
+        let mut fast = Consumer::options().name("fast").open(&name).unwrap();
+        let mut slow = Consumer::options().name("slow").open(&name).unwrap();
+        let mut pushed = 0;
+        for round in 0..200 {
+            let more = fill_up(&mut out);
+            pushed += more;
+            if let Kind::Fixed(_) = kind {
+                assert_eq!(pushed - slow.next_sequence(), 8, "the ring is used whole");
+            }
+            assert_eq!(
+                out.push(&message(pushed, length_in(out.geometry(), pushed))),
+                Err(Error::Full)
+            );
+            assert_eq!(
+                out.claim(length_in(out.geometry(), pushed)).unwrap_err(),
+                Error::Full
+            );
+            drain(&mut fast);
+            assert_eq!(fill_up(&mut out), 0, "the slow one has consumed nothing");
+            for _ in 0..=round % 5 {
+                assert_eq!(pop_next(&mut slow).unwrap().unwrap().lost, 0);
+            }
+            let list = out.consumers();
+            assert_eq!(list.len(), 2);
+            assert_eq!(
+                (list[0].name.as_str(), list[1].name.as_str()),
+                ("slow", "fast")
+            );
+            assert_eq!(list[0].lag, pushed - slow.next_sequence());
+            assert_eq!(list[0].pid, std::process::id());
+            assert_eq!(out.stats().unwrap().consumers, 2);
+        }
+        assert!(pushed > 200);
+        drain(&mut fast);
+        drain(&mut slow);
+        for q in [&fast, &slow] {
+            let s = check_accounts(q, 0);
+            assert_eq!((s.received, s.lost, s.lag), (pushed, 0, 0));
+        }
+        drop(slow);
+        drop(fast);
+        // With nobody attached, it runs on.
+        for _ in 0..5000 {
+            push_next(&mut out);
+        }
+        assert_eq!(out.stats().unwrap().consumers, 0);
+    }
+}
+
+#[test]
+fn the_first_wrap_waits_for_its_consumers() {
+    for kind in KINDS {
+        let dir = Dir::new();
+        let name = dir.name("q");
+        let mut out = small(kind)
+            .min_consumers(2)
+            .max_consumers(2)
+            .open(&name)
+            .unwrap();
+        let pushed = fill_up(&mut out);
+        assert!(pushed > 0);
+        let mut first = Consumer::options().open(&name).unwrap();
+        assert_eq!(drain(&mut first), pushed);
+        assert_eq!(fill_up(&mut out), 0, "one is not two");
+        let mut second = Consumer::options().open(&name).unwrap();
+        assert_eq!(drain(&mut second), pushed);
+        assert!(fill_up(&mut out) > 0);
+        let third = Consumer::options().open(&name).unwrap_err();
+        assert!(matches!(third, Error::RegistryFull(_)), "{third}");
+        let observer = Consumer::options().observer(true).open(&name).unwrap();
+        assert_eq!(observer.stats().unwrap().consumers, 2);
+        drop(first);
+        Consumer::options().open(&name).unwrap();
+    }
+}
+
+#[test]
+fn the_dead_are_dropped_and_the_stopped_are_waited_for() {
+    for kind in KINDS {
+        let dir = Dir::new();
+        let name = dir.name("q");
+        let mut out = small(kind).open(&name).unwrap();
+        let mut here = Consumer::options().open(&name).unwrap();
+        push_next(&mut out);
+        let mut child = attach(&name, 1);
+        fill_up(&mut out);
+        drain(&mut here);
+        fill_up(&mut out);
+        drain(&mut here);
+        child.signal(libc::SIGSTOP);
+        eventually("the stop", || {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.pid())).unwrap();
+            stat.contains(") T").then_some(())
+        });
+        // Longer than the producer needs to notice that somebody died.
+        let since = Instant::now();
+        while since.elapsed() < Duration::from_millis(150) {
+            assert_eq!(fill_up(&mut out), 0, "it was waited for");
+        }
+        let slowest = &out.consumers()[0];
+        assert_eq!(
+            (slowest.name.as_str(), slowest.pid as i32),
+            ("child", child.pid())
+        );
+        child.kill();
+        let freed = eventually("room", || match fill_up(&mut out) {
+            0 => None,
+            more => Some(more),
+        });
+        assert_eq!(drain(&mut here), freed);
+        assert_eq!(out.consumers().len(), 1);
+    }
+}
+
+#[test]
+fn one_too_slow_is_evicted_and_told_what_it_lost() {
+    for kind in KINDS {
+        let dir = Dir::new();
+        let name = dir.name("q");
+        let mut out = small(kind)
+            .evict_after(Duration::from_millis(20))
+            .open(&name)
+            .unwrap();
+        let mut slow = Consumer::options().open(&name).unwrap();
+        push_next(&mut out);
+        assert!(pop_next(&mut slow).unwrap().is_some());
+        for round in 0..3 {
+            let before = fill_up(&mut out);
+            eventually("the eviction", || {
+                let sequence = out.next_sequence();
+                let length = length_in(out.geometry(), sequence);
+                out.push(&message(sequence, length)).ok()
+            });
+            let target = out.next_sequence() + 1000;
+            while out.next_sequence() < target {
+                push_next(&mut out);
+            }
+            let got = pop_next(&mut slow).unwrap().unwrap();
+            assert!(got.lost > 0, "round {round}, {before} before");
+            // It is waited for again.
+            fill_up(&mut out);
+            assert_eq!(out.consumers().len(), 1);
+            drain(&mut slow);
+            let s = check_accounts(&slow, 0);
+            assert_eq!((s.received + s.lost, s.lag), (s.pushed, 0));
+        }
+    }
+}
+
+#[test]
+fn what_is_looked_at_does_not_change() {
+    for kind in KINDS {
+        let dir = Dir::new();
+        let name = dir.name("q");
+        let mut out = small(kind).open(&name).unwrap();
+        let mut q = Consumer::options().open(&name).unwrap();
+        for _ in 0..100 {
+            fill_up(&mut out);
+            let view = q.peek().unwrap().unwrap();
+            let got = view.message();
+            let mut bytes = vec![0; got.length as usize];
+            assert_eq!(fill_up(&mut out), 0);
+            view.read(0, &mut bytes).unwrap();
+            assert!(is_whole(got.sequence, &bytes));
+            view.release().unwrap();
+        }
+    }
+}
+
+#[test]
+fn one_who_joins_or_seeks_is_waited_for_from_there() {
+    for kind in KINDS {
+        for start in [Start::Oldest, Start::Newest, Start::Next, Start::At(40)] {
+            let dir = Dir::new();
+            let name = dir.name("q");
+            let mut out = small(kind).open(&name).unwrap();
+            let mut first = Consumer::options().open(&name).unwrap();
+            while out.next_sequence() < 50 {
+                fill_up(&mut out);
+                pop_next(&mut first).unwrap().unwrap();
+            }
+            let mut second = Consumer::options().start(start).open(&name).unwrap();
+            let begin = second.next_sequence() - second.stats().unwrap().lost;
+            if let Start::At(sequence) = start {
+                assert_eq!(begin, sequence);
+            }
+            drain(&mut first);
+            fill_up(&mut out);
+            let pushed = out.next_sequence();
+            let mut next = second.next_sequence();
+            while let Some(got) = pop_next(&mut second).unwrap() {
+                assert_eq!(got.sequence, next);
+                next += 1;
+            }
+            assert_eq!(next, pushed);
+            check_accounts(&second, begin);
+            // Back to what is still there: from then on it holds the producer up again.
+            drain(&mut first);
+            let back = second.stats().unwrap().oldest;
+            second.seek(back).unwrap();
+            fill_up(&mut out);
+            assert_eq!(second.next_sequence(), back);
+            assert!(drain(&mut second) >= pushed - back);
+        }
+    }
+}
+
+#[test]
+fn a_forked_child_is_waited_for_by_itself() {
+    let dir = Dir::new();
+    let name = dir.name("q");
+    let mut out = small(Kind::Fixed(24)).open(&name).unwrap();
+    let mut q = Consumer::options().open(&name).unwrap();
+    fill_up(&mut out);
+    assert!(pop_next(&mut q).unwrap().is_some());
+    let (mut told, mut tell) = (os_pipe(), os_pipe());
+    // SAFETY: the child does what a test thread may, and ends by `_exit`.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            // The parent's position is the child's first.
+            assert_eq!(pop_next(&mut q).unwrap().unwrap().sequence, 1);
+            write_byte(&mut told.1);
+            read_byte(&mut tell.0);
+            // It has held the producer up, so nothing is lost.
+            assert_eq!(pop_next(&mut q).unwrap().unwrap().sequence, 2);
+            assert_eq!(q.stats().unwrap().lost, 0);
+        }));
+        // SAFETY: ends the process at once.
+        unsafe { libc::_exit(ran.is_err().into()) };
+    }
+    read_byte(&mut told.0);
+    assert_eq!(out.consumers().len(), 2);
+    drain(&mut q);
+    fill_up(&mut out);
+    assert_eq!(out.next_sequence(), 10, "two are consumed by both");
+    write_byte(&mut tell.1);
+    let mut status = 0;
+    // SAFETY: `status` is a place for the answer.
+    unsafe { libc::waitpid(child, &mut status, 0) };
+    assert_eq!(status, 0);
+    drain(&mut q);
+    eventually("the child's seat", || {
+        (fill_up(&mut out) == 8 || out.next_sequence() >= 18).then_some(())
+    });
+}
+
+type Pipe = (std::fs::File, std::fs::File);
+
+fn os_pipe() -> Pipe {
+    use std::os::fd::FromRawFd;
+    let mut fds = [0; 2];
+    // SAFETY: a place for two descriptors, which belong to nobody else then.
+    unsafe {
+        assert_eq!(libc::pipe(fds.as_mut_ptr()), 0);
+        (
+            std::fs::File::from_raw_fd(fds[0]),
+            std::fs::File::from_raw_fd(fds[1]),
+        )
+    }
+}
+
+fn read_byte(file: &mut std::fs::File) {
+    use std::io::Read;
+    file.read_exact(&mut [0]).unwrap();
+}
+
+fn write_byte(file: &mut std::fs::File) {
+    use std::io::Write;
+    file.write_all(&[0]).unwrap();
+}
+
+#[test]
+fn without_write_permission_there_are_observers_only() {
+    // SAFETY: takes nothing and cannot fail.
+    if unsafe { libc::geteuid() } == 0 {
+        return; // root may write any file; tests/isolation has another user
+    }
+    let dir = Dir::new();
+    let name = dir.name("q");
+    let mut out = small(Kind::Fixed(24))
+        .control_permissions(0o600)
+        .open(&name)
+        .unwrap();
+    push_next(&mut out);
+    let control = dir.name("q.ctl");
+    let mut mode = std::fs::metadata(&control).unwrap().permissions();
+    std::os::unix::fs::PermissionsExt::set_mode(&mut mode, 0o400);
+    std::fs::set_permissions(&control, mode).unwrap();
+    let e = Consumer::options().open(&name).unwrap_err();
+    assert!(matches!(e, Error::PermissionDenied(_)), "{e}");
+    assert!(e.to_string().contains("observer"), "{e}");
+    let mut q = Consumer::options().observer(true).open(&name).unwrap();
+    assert_eq!(drain(&mut q), 1);
+}
+
+#[test]
+fn lossy_consumers_are_listed_too() {
+    for kind in KINDS {
+        let dir = Dir::new();
+        let name = dir.name("q");
+        let mut out = kind.options(4096).open(&name).unwrap();
+        let mut q = Consumer::options().name("monitor-me").open(&name).unwrap();
+        for _ in 0..10 {
+            push_next(&mut out);
+        }
+        assert_eq!(drain(&mut q), 10);
+        for _ in 0..3 {
+            push_next(&mut out);
+        }
+        let list = out.consumers();
+        assert_eq!(list.len(), 1);
+        let q0 = &list[0];
+        assert_eq!(
+            (q0.name.as_str(), q0.sequence, q0.lag, q0.lost),
+            ("monitor-me", 10, 3, 0)
+        );
+        assert_eq!(q.consumers().unwrap(), list);
+        drop(q);
+        assert!(out.consumers().is_empty());
+    }
+}
+
+// --- many at once -----------------------------------------------------------------------------
+
+fn produce(name: &Path, count: u64) {
+    let mut out = ProducerOptions::default().open(name).unwrap();
+    let since = Instant::now();
+    while out.next_sequence() < count {
+        let sequence = out.next_sequence();
+        let length = length_in(out.geometry(), sequence);
+        loop {
+            match out.push(&message(sequence, length)) {
+                Ok(()) => break,
+                Err(Error::Full) => std::thread::yield_now(),
+                Err(e) => panic!("{e}"),
+            }
+            assert!(
+                since.elapsed() < Duration::from_secs(50),
+                "stuck at {sequence}"
+            );
+        }
+    }
+    say("done");
+    listen();
+}
+
+/// Attaches, consumes for a while, detaches, and so on, until the producer is at its end. Nothing is
+/// ever lost, and everything from the place of attaching on is received.
+fn consume(name: &Path, seed: u64) {
+    let mut random = Random(seed);
+    let mut received = 0;
+    loop {
+        let mut q = Consumer::options().open(name).unwrap();
+        let mut next = q.next_sequence();
+        let stay = random.below(5000);
+        let mut popped = 0;
+        while popped < stay {
+            match pop_next(&mut q) {
+                Ok(Some(got)) => {
+                    assert_eq!((got.sequence, got.lost), (next, 0), "a gap");
+                    next += 1;
+                    popped += 1;
+                    received += 1;
+                    if received % 64 == 0 {
+                        say(received);
+                    }
+                }
+                Ok(None) => std::thread::yield_now(),
+                Err(Error::Closed) => {
+                    say("closed");
+                    listen();
+                    return;
+                }
+                Err(e) => panic!("{e}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_is_lost_whoever_dies() {
+    let seconds = std::env::var("IPCQ_SOAK_SECONDS").map_or(3, |s| s.parse().unwrap());
+    for kind in KINDS {
+        let dir = Dir::new();
+        let name = dir.name("q");
+        let path = name.to_str().unwrap();
+        drop(small(kind).max_consumers(8).open(&name).unwrap());
+        let mut witness = Consumer::options().name("witness").open(&name).unwrap();
+        let mut random = Random(std::process::id().into());
+        let start = |random: &mut Random| {
+            let seed = random.next().to_string();
+            Process::start("consume", &[("NAME", path), ("SEED", &seed)])
+        };
+        let mut consumers: Vec<_> = (0..3).map(|_| start(&mut random)).collect();
+        let mut producer = Process::start("produce", &[("NAME", path), ("COUNT", "1000000000")]);
+        let (mut next, mut kills, mut restarts) = (0, 0, 0);
+        let since = Instant::now();
+        let mut acted = Instant::now();
+        while since.elapsed() < Duration::from_secs(seconds) {
+            match pop_next(&mut witness) {
+                Ok(Some(got)) => {
+                    assert_eq!((got.sequence, got.lost), (next, 0), "a gap");
+                    next += 1;
+                }
+                Ok(None) => std::thread::yield_now(),
+                Err(Error::Closed) => {}
+                Err(e) => panic!("{e}"),
+            }
+            if acted.elapsed() > Duration::from_millis(20) {
+                acted = Instant::now();
+                match random.below(4) {
+                    0 => {
+                        producer.kill();
+                        restarts += 1;
+                        producer =
+                            Process::start("produce", &[("NAME", path), ("COUNT", "1000000000")]);
+                    }
+                    _ => {
+                        let at = random.below(3) as usize;
+                        consumers[at].kill();
+                        kills += 1;
+                        consumers[at] = start(&mut random);
+                    }
+                }
+            }
+        }
+        producer.kill();
+        let mut out = ProducerOptions::default().open(&name).unwrap();
+        for mut consumer in consumers {
+            consumer.kill();
+        }
+        next += drain(&mut witness);
+        assert_eq!(next, out.next_sequence());
+        eventually("room", || (fill_up(&mut out) > 0).then_some(()));
+        println!(
+            "{kind:?}: {next} messages, {kills} consumers and {restarts} producers killed, 0 lost"
+        );
+        assert!(next > 1000 && kills > 10);
+    }
+}
