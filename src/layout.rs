@@ -245,6 +245,9 @@ impl Geometry {
                 r.min_consumers
             ));
         }
+        if r.min_consumers != 0 && r.delivery == Delivery::Lossy {
+            return invalid("min_consumers is for lossless queues".to_owned());
+        }
         // 1/64 of the ring: what is announced is given up, so the block bounds what a full ring
         // retains. More than 64 KiB (1024 slots) gains nothing: by then the announcement, one
         // line moved to each consumer, costs 0.1 ns a message.

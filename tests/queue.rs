@@ -859,11 +859,13 @@ fn exclusive_creation() {
 }
 
 #[test]
-fn what_this_version_has_not_is_refused() {
+fn options_that_make_no_sense_are_refused() {
     let dir = Dir::new();
     for options in [
-        Producer::options().delivery(ipcq::Delivery::Lossless),
         Producer::options().min_consumers(1),
+        Producer::options()
+            .delivery(ipcq::Delivery::Lossless)
+            .min_consumers(33),
         Producer::options().permissions(0o444),
         Producer::options().control_permissions(0o1600),
     ] {

@@ -110,11 +110,6 @@ fn attach_locked(
             ));
         }
     }
-    if o.delivery == Some(Delivery::Lossy) && o.min_consumers != 0 {
-        return Err(Error::Invalid(
-            format!("{}: min_consumers is for lossless queues", paths.shown()).into(),
-        ));
-    }
     let request = Request {
         capacity: o.capacity,
         message_size: o.message_size.unwrap_or(0),
