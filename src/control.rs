@@ -37,6 +37,7 @@ mod at {
     pub const VERSION: usize = 8; // u32, then slot bytes: u32
     pub const MAX_CONSUMERS: usize = 16;
     pub const ID: usize = 24;
+    pub const ASLEEP: usize = 128;
 }
 
 /// A mapped control file.
@@ -98,6 +99,11 @@ impl Control {
             return damaged("it belongs to another queue");
         }
         Ok(control)
+    }
+
+    /// The flag that says that a consumer may be sleeping.
+    pub(crate) fn asleep(&self) -> &AtomicU64 {
+        self.word(at::ASLEEP)
     }
 
     fn word(&self, at: usize) -> &AtomicU64 {

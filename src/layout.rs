@@ -56,7 +56,7 @@ pub mod at {
     pub const CLAIMED: usize = 256;
     pub const PUBLISHED: usize = 384; // sequence (fixed) or position (variable)
     pub const PUBLISHED_SEQUENCE: usize = 392; // variable: the sequence at that position
-    pub const WAKE: usize = 512;
+    pub const WAKE: usize = 512; // u32, a futex word: how often sleepers were woken
 
     const _: () = {
         // Words are aligned, and the groups that change lie 128 bytes apart.

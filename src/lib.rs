@@ -55,6 +55,7 @@ mod queue;
 mod ring;
 mod shm;
 mod sys;
+mod wait;
 
 pub use error::{Error, Result, Text};
 // For bindings, which hold the raw pointers of `claim_raw` and `peek_raw`.

@@ -13,6 +13,7 @@ mod broadcast;
 mod close;
 mod join;
 mod restart;
+mod wait;
 
 use super::{
     state, Damage, FixedReader, FixedWriter, Frames, Pop, Reader, Shape, VariableReader,
