@@ -300,6 +300,54 @@ pub(crate) fn futex_wait(word: &AtomicU32, seen: u32, until: Duration) -> Woken 
     })
 }
 
+/// The most words that [`futex_wait_any`] takes.
+pub(crate) const FUTEX_WAITV_MAX: usize = 128;
+
+/// As [`futex_wait`], on any of several words; `None` where the kernel cannot do that (before
+/// Linux 5.16) or a sandbox forbids it.
+pub(crate) fn futex_wait_any(words: &[(&AtomicU32, u32)], until: Duration) -> Option<Woken> {
+    /// The kernel's `struct futex_waitv`.
+    #[repr(C)]
+    #[derive(Clone, Copy)]
+    struct Waiter {
+        value: u64,
+        address: u64,
+        flags: u32,
+        reserved: u32,
+    }
+    const FUTEX_32: u32 = 2; // its size; without a flag for private, it is shared
+    let mut waiters = [Waiter {
+        value: 0,
+        address: 0,
+        flags: 0,
+        reserved: 0,
+    }; FUTEX_WAITV_MAX];
+    let count = words.len().min(FUTEX_WAITV_MAX);
+    for (waiter, (word, seen)) in waiters.iter_mut().zip(words) {
+        waiter.value = u64::from(*seen);
+        waiter.address = word.as_ptr() as u64;
+        waiter.flags = FUTEX_32;
+    }
+    let until = timespec(until);
+    // SAFETY: so many waiters are valid for the length of the call, as are the words and the time;
+    // it writes none of them.
+    let rc = unsafe {
+        libc::syscall(
+            libc::SYS_futex_waitv,
+            waiters.as_ptr(),
+            count,
+            0,
+            &raw const until,
+            libc::CLOCK_MONOTONIC,
+        )
+    };
+    let errno = io::Error::last_os_error().raw_os_error();
+    match (rc, errno) {
+        (-1, Some(libc::ENOSYS | libc::EPERM)) => None,
+        _ => Some(woken(rc)),
+    }
+}
+
 /// Wakes all who sleep on `word`.
 pub(crate) fn futex_wake(word: &AtomicU32) {
     // SAFETY: the word is valid, and not even written. There is nothing that can fail.

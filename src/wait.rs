@@ -20,8 +20,7 @@
 //! the one who works is killed between clearing the flag and waking, a sleeper finds out by itself:
 //! no sleep is longer than [`SLICE`], and a new producer wakes all.
 //!
-//! In this version consumers wait for a producer. Nothing here knows that: a producer that waits
-//! for its consumers takes another flag and another word.
+//! Who the two sides are is not known here.
 
 use crate::error::{Error, Result};
 use crate::sys::{self, Woken};
@@ -43,14 +42,12 @@ pub(crate) trait Bell {
     fn ring(&self);
     /// Between what was done and the look at the flag.
     fn light_barrier(&self);
-    /// Between the flag and the last look; `false` if there is no such barrier.
-    fn heavy_barrier(&self) -> bool;
 }
 
 /// Wakes those who wait for what was just done; almost always there are none.
 #[inline(always)]
 pub(crate) fn notify(bell: &impl Bell) {
-    // Partner: `heavy_barrier` in `arm`.
+    // Partner: `heavy_barrier`, of one who has asked.
     bell.light_barrier();
     if bell.is_flagged() {
         answer(bell);
@@ -65,6 +62,14 @@ fn answer(bell: &impl Bell) {
     bell.ring();
 }
 
+/// Asks to be woken, and returns the word as it was before. A [`heavy_barrier`] follows, then one
+/// more look, then the sleep.
+pub(crate) fn ask(bell: &impl Bell) -> u32 {
+    let seen = bell.count();
+    bell.flag();
+    seen
+}
+
 /// How one who is about to sleep will be woken.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Armed {
@@ -72,15 +77,6 @@ pub(crate) struct Armed {
     pub seen: u32,
     /// Whether the other side will hear of it; or else one has to look now and then.
     pub heard: bool,
-}
-
-/// Asks to be woken. The caller looks once more before it sleeps.
-pub(crate) fn arm(bell: &impl Bell) -> Armed {
-    let seen = bell.count();
-    bell.flag();
-    // Partner: `light_barrier` in `notify`.
-    let heard = bell.heavy_barrier();
-    Armed { seen, heard }
 }
 
 /// A bell in shared memory. It holds pointers only: whoever makes one keeps the mappings alive.
@@ -133,6 +129,13 @@ impl SharedBell {
     }
 }
 
+/// Wakes all who sleep on this word, whether they have asked or not.
+pub(crate) fn ring(word: &AtomicU32) {
+    // Partner: `count`.
+    word.fetch_add(1, Ordering::Release);
+    sys::futex_wake(word);
+}
+
 /// How often the bell with this word was rung.
 pub(crate) fn count(word: &AtomicU32) -> u32 {
     let count = word.load(Ordering::Relaxed);
@@ -140,6 +143,13 @@ pub(crate) fn count(word: &AtomicU32) -> u32 {
     // of a new producer.
     fence(Ordering::Acquire);
     count
+}
+
+/// The barrier of one who has asked; `false` if it did not reach the other side.
+pub(crate) fn heavy_barrier() -> bool {
+    // Partner: `light_barrier`, the fence or, with the system call, the other.
+    fence(Ordering::SeqCst);
+    sys::heavy_barrier()
 }
 
 impl Bell for SharedBell {
@@ -164,9 +174,7 @@ impl Bell for SharedBell {
     }
 
     fn ring(&self) {
-        // Partner: `count`.
-        self.word().fetch_add(1, Ordering::Release);
-        sys::futex_wake(self.word());
+        ring(self.word());
     }
 
     #[inline(always)]
@@ -178,12 +186,6 @@ impl Bell for SharedBell {
             // Partner: the system call in `heavy_barrier`.
             compiler_fence(Ordering::SeqCst);
         }
-    }
-
-    fn heavy_barrier(&self) -> bool {
-        // Partner: `light_barrier`, be it this or that.
-        fence(Ordering::SeqCst);
-        sys::heavy_barrier()
     }
 }
 
@@ -216,7 +218,7 @@ impl Deadline {
     }
 
     /// The end, at most so long from now.
-    fn within(self, most: Duration) -> Duration {
+    pub(crate) fn within(self, most: Duration) -> Duration {
         let end = sys::now() + most;
         self.0.map_or(end, |own| own.min(end))
     }
@@ -244,7 +246,7 @@ impl Pace {
     }
 }
 
-/// Sleeps until it is worth looking again.
+/// Sleeps until it is worth looking again, or the time is over.
 ///
 /// # Errors
 /// [`Error::Interrupted`] only.

@@ -2,6 +2,7 @@
 
 use super::files::{self, Attached};
 use super::options::ProducerOptions;
+use super::sleep::wake_word;
 use super::{wrong_length, Stats};
 use crate::control::Control;
 use crate::error::{Error, Result};
@@ -12,6 +13,7 @@ use crate::name::Paths;
 use crate::ring::{self, FixedReader, FixedWriter, Frames, Shape, VariableReader, VariableWriter};
 use crate::shm::{self, Region};
 use crate::sys::LockFile;
+use crate::wait::{self, Bell, SharedBell};
 use std::ffi::OsStr;
 use std::sync::Arc;
 
@@ -20,6 +22,9 @@ enum Writer {
     Fixed(FixedWriter<Mapped>),
     Variable(VariableWriter<Mapped>),
 }
+
+/// In a long batch, those asleep are woken after so many messages.
+const WAKE_EVERY: usize = 1024;
 
 /// The producing handle of a queue. There is one at a time.
 ///
@@ -30,6 +35,7 @@ enum Writer {
 /// After a `fork`, the copy in the child only returns errors, and dropping it changes nothing.
 pub struct Producer {
     writer: Writer,
+    bell: SharedBell,
     /// The bytes claimed and not committed.
     claimed: Option<usize>,
     geometry: Geometry,
@@ -72,8 +78,13 @@ impl Producer {
             Framing::Variable => VariableWriter::recover(memory, shape).map(Writer::Variable),
         };
         let writer = writer.map_err(|d| super::damaged(&paths, d))?;
+        // SAFETY: the producer keeps both mappings.
+        let bell = unsafe { SharedBell::to_ring(control.asleep(), wake_word(&region)) };
+        // A wake-up that the last producer was killed over; and those asleep learn of the epoch.
+        bell.ring();
         let producer = Producer {
             writer,
+            bell,
             claimed: None,
             geometry,
             paths,
@@ -105,6 +116,7 @@ impl Producer {
         self.check_push(length)?;
         // SAFETY: readable, says the caller; the length was checked.
         unsafe { self.write(from, length) };
+        self.notify();
         Ok(())
     }
 
@@ -150,7 +162,12 @@ impl Producer {
         for i in 0..count {
             // SAFETY: readable, says the caller; the length was checked.
             unsafe { self.write(from.add(i * stride), length) };
+            // Not only at the end, or a sleeper would be lapped by a long batch.
+            if i % WAKE_EVERY == WAKE_EVERY - 1 {
+                self.notify();
+            }
         }
+        self.notify();
         Ok(count)
     }
 
@@ -209,6 +226,7 @@ impl Producer {
             Writer::Variable(writer) => writer.commit(length),
         }
         self.claimed = None;
+        self.notify();
         Ok(())
     }
 
@@ -278,6 +296,12 @@ impl Producer {
             Writer::Fixed(writer) => writer.memory(),
             Writer::Variable(writer) => writer.memory(),
         }
+    }
+
+    /// Wakes who sleeps until something is pushed.
+    #[inline(always)]
+    fn notify(&self) {
+        wait::notify(&self.bell);
     }
 
     /// # Safety
@@ -365,6 +389,7 @@ impl Drop for Producer {
         if self.memory().load(Field::State) == state::LIVE {
             ring::set_state(self.memory(), state::CLOSED);
         }
+        self.bell.ring();
         shm::remove_orphaned_lock(&self.lock, &self.paths);
         log::say(Level::Info, || {
             format!("{}: closed by its producer", self.paths.shown())

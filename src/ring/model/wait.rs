@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::ring::set_state;
-use crate::wait::{arm, notify, Bell};
+use crate::wait::{ask, notify, Bell};
 use loom::sync::atomic::AtomicU32;
 use loom::sync::{Condvar, Mutex};
 use loom::thread;
@@ -68,6 +68,12 @@ impl Shared {
         true
     }
 
+    fn heavy_barrier(&self) {
+        if self.keeps(Step::HeavyBarrier) {
+            fence(Ordering::SeqCst);
+        }
+    }
+
     fn end(&self) {
         self.0.sleepers.lock().unwrap().over = true;
         self.0.changed.notify_all();
@@ -108,13 +114,6 @@ impl Bell for Shared {
             fence(Ordering::SeqCst);
         }
     }
-
-    fn heavy_barrier(&self) -> bool {
-        if self.keeps(Step::HeavyBarrier) {
-            fence(Ordering::SeqCst);
-        }
-        true
-    }
 }
 
 /// Receives all messages, asleep in between.
@@ -123,11 +122,12 @@ fn receive<F: Framing>(s: &Setting, mut consumer: Consumer<F>, bell: &Shared) ->
         if consumer.look() == Look::Message {
             continue;
         }
-        let armed = arm(bell);
+        let seen = ask(bell);
+        bell.heavy_barrier();
         if bell.keeps(Step::LookOnceMore) && consumer.look() == Look::Message {
             continue;
         }
-        let woken = bell.sleep(armed.seen);
+        let woken = bell.sleep(seen);
         promise!(woken, "asleep for ever at {}", consumer.reader.next());
     }
     consumer
@@ -162,11 +162,12 @@ fn close<F: Framing>(s: &'static Setting, without: &'static [Step]) {
     let theirs = bell.clone();
     let thread = thread::spawn(move || {
         while consumer.look() != Look::Closed {
-            let armed = arm(&theirs);
+            let seen = ask(&theirs);
+            theirs.heavy_barrier();
             if consumer.look() == Look::Closed {
                 break;
             }
-            let woken = theirs.sleep(armed.seen);
+            let woken = theirs.sleep(seen);
             promise!(woken, "asleep for ever in a closed queue");
         }
     });
@@ -182,24 +183,24 @@ const VARIABLE: Setting = Setting::variable(&[16]);
 
 #[test]
 fn one_consumer() {
-    explore(if full() { 3 } else { 2 }, || wake::<Fixed>(&TWO, &[], 1));
+    explore(if full() { 5 } else { 3 }, || wake::<Fixed>(&TWO, &[], 1));
 }
 
 #[test]
 fn two_consumers() {
-    explore(if full() { 2 } else { 1 }, || wake::<Fixed>(&ONE, &[], 2));
+    explore(if full() { 4 } else { 2 }, || wake::<Fixed>(&ONE, &[], 2));
 }
 
 #[test]
 fn variable() {
-    explore(if full() { 3 } else { 2 }, || {
+    explore(if full() { 5 } else { 3 }, || {
         wake::<Variable>(&VARIABLE, &[], 1)
     });
 }
 
 #[test]
 fn closed() {
-    explore(3, || close::<Fixed>(&ONE, &[]));
+    explore(if full() { 5 } else { 3 }, || close::<Fixed>(&ONE, &[]));
 }
 
 /// Negative twins: without a step somebody sleeps for ever.
