@@ -22,7 +22,8 @@ use crate::name::Paths;
 use crate::shm::Region;
 use crate::sys;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// `IPCQCTRL`, read as a little-endian number.
 const MAGIC: u64 = u64::from_le_bytes(*b"IPCQCTRL");
@@ -37,6 +38,9 @@ mod at {
     pub const VERSION: usize = 8; // u32, then slot bytes: u32
     pub const MAX_CONSUMERS: usize = 16;
     pub const ID: usize = 24;
+    pub const ASLEEP: usize = 128;
+    pub const BLOCKED: usize = 256;
+    pub const ROOM: usize = 264;
     pub const USED: usize = 384;
 }
 
@@ -117,6 +121,21 @@ impl Control {
             return damaged("it belongs to another queue");
         }
         Ok(control)
+    }
+
+    /// The flag that says that a consumer may be sleeping.
+    pub(crate) fn asleep(&self) -> &AtomicU64 {
+        self.word(at::ASLEEP)
+    }
+
+    /// The flag that says that the producer may be sleeping.
+    pub(crate) fn blocked(&self) -> &AtomicU64 {
+        self.word(at::BLOCKED)
+    }
+
+    /// What the producer sleeps on, until there is room.
+    pub(crate) fn room(&self) -> NonNull<AtomicU32> {
+        NonNull::from(self.word(at::ROOM)).cast()
     }
 
     pub(crate) fn region(&self) -> &Region {

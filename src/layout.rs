@@ -57,7 +57,7 @@ pub mod at {
     pub const LIMIT: usize = 264; // lossless: how far claimed may go, so far
     pub const PUBLISHED: usize = 384; // sequence (fixed) or position (variable)
     pub const PUBLISHED_SEQUENCE: usize = 392; // variable: the sequence at that position
-    pub const WAKE: usize = 512;
+    pub const WAKE: usize = 512; // u32, a futex word: how often sleepers were woken
 
     const _: () = {
         // Words are aligned, and the groups that change lie 128 bytes apart.

@@ -56,18 +56,24 @@ mod registry;
 mod ring;
 mod shm;
 mod sys;
+mod wait;
 
 pub use error::{Error, Result, Text};
 // For bindings, which hold the raw pointers of `claim_raw` and `peek_raw`.
 pub use layout::{Delivery, Framing, Geometry};
 #[doc(hidden)]
 pub use memory::{copy_from_shared, copy_to_shared};
+#[doc(hidden)]
+pub use queue::Ticket;
 pub use queue::{
-    list, unlink, Claim, Consumer, ConsumerOptions, Message, Producer, ProducerOptions, Stats, View,
+    list, unlink, wait_any, Claim, Consumer, ConsumerOptions, Message, Producer, ProducerOptions,
+    Stats, View, WAIT_ANY_MAX,
 };
 pub use registry::ConsumerInfo;
 pub use ring::{Pop, Start};
 pub use shm::SharedMem;
+#[doc(hidden)]
+pub use wait::{Deadline, Pace};
 
 /// The version of this library, `major.minor.patch`.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

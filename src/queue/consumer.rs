@@ -2,6 +2,7 @@
 
 use super::files::{self, Observed};
 use super::options::ConsumerOptions;
+use super::sleep::{self, Sleeper, Ticket};
 use super::{Message, Stats};
 use crate::control::Control;
 use crate::error::{Error, Result};
@@ -14,6 +15,7 @@ use crate::shm::Region;
 use crate::sys;
 use std::ffi::OsStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How many messages a consumer of a lossy queue takes before it shows again how far it is.
 const TELL: u64 = 64;
@@ -42,6 +44,7 @@ pub struct Consumer {
     ring: Ring,
     geometry: Geometry,
     paths: Paths,
+    sleeper: Sleeper,
     region: Arc<Region>,
     control: Option<Arc<Control>>,
     /// This consumer's slot in it.
@@ -83,10 +86,13 @@ impl Consumer {
             Framing::Fixed => Ring::Fixed(Reader::new(FixedReader::new(memory, shape))),
             Framing::Variable => Ring::Variable(Reader::new(VariableReader::new(memory, shape))),
         };
+        let writable = control.clone().filter(|c| c.region().is_writable());
+        let sleeper = Sleeper::new(writable, memory.load(Field::Epoch));
         let mut consumer = Consumer {
             ring,
             geometry,
             paths,
+            sleeper,
             region,
             control,
             seat,
@@ -149,6 +155,79 @@ impl Consumer {
             Ok(pop) => Ok(pop),
             Err(damage) => Err(super::damaged(&self.paths, damage)),
         }
+    }
+
+    /// As [`Consumer::pop`], but waits for a message, at most for `timeout` (`Duration::MAX`: for
+    /// ever), asleep. With a `timeout` of zero this is a pop that says [`Error::TimedOut`] where
+    /// that says `None`.
+    ///
+    /// # Errors
+    /// As [`Consumer::pop`], and as [`Consumer::wait`].
+    pub fn pop_wait(&mut self, buffer: &mut [u8], timeout: Duration) -> Result<Message> {
+        // SAFETY: a mutable slice is writable.
+        match unsafe { self.pop_wait_raw(buffer.as_mut_ptr(), buffer.len(), timeout) }? {
+            Pop::Message(message) => Ok(message),
+            other => Err(self.not_popped(other, buffer.len())),
+        }
+    }
+
+    /// As [`Consumer::pop_wait`], to a pointer, with all outcomes told apart; [`Pop::Empty`] is
+    /// none of them.
+    ///
+    /// # Safety
+    /// `to` is writable for `size` bytes.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`], [`Error::Interrupted`], [`Error::Damaged`].
+    pub unsafe fn pop_wait_raw(
+        &mut self,
+        to: *mut u8,
+        size: usize,
+        timeout: Duration,
+    ) -> Result<Pop> {
+        // SAFETY: writable, says the caller.
+        let look = |c: &mut Consumer| match unsafe { c.pop_raw(to, size) }? {
+            Pop::Empty => Ok(None),
+            other => Ok(Some(other)),
+        };
+        sleep::until(self, timeout, look, |c| [c.ask()])
+    }
+
+    /// Waits until there is a message, at most for `timeout`; `Duration::MAX` is for ever.
+    ///
+    /// It looks a few hundred times and then sleeps in the kernel, without use of the processor,
+    /// until the producer pushes. For that it needs to write the control file; where it may not,
+    /// it looks again after 0.1 to 4 ms, the longer the longer it waits, which takes some
+    /// thousandths of a processor and delays a message by as much.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`]; [`Error::Interrupted`] if a signal arrived; [`Error::Closed`],
+    /// [`Error::Stale`], [`Error::Damaged`] as the pop that would follow.
+    pub fn wait(&mut self, timeout: Duration) -> Result<()> {
+        let look = |c: &mut Consumer| match c.peek_raw()? {
+            (Pop::Message(_), _) => Ok(Some(())),
+            (Pop::Empty, _) => Ok(None),
+            (other, _) => Err(c.not_popped(other, 0)),
+        };
+        sleep::until(self, timeout, look, |c| [c.ask()])
+    }
+
+    /// Whether a pop would give something else than nothing.
+    pub(super) fn is_ready(&mut self) -> bool {
+        !matches!(self.peek_raw(), Ok((Pop::Empty, _)))
+    }
+
+    /// Asks the producer to wake this consumer, for those that wait in their own way:
+    /// [`Ticket::confirm`] it, look once more, and only then sleep.
+    #[doc(hidden)]
+    pub fn ask(&mut self) -> Ticket {
+        let memory = *either!(&self.ring, r => r.frames().memory());
+        self.sleeper.ask(
+            &self.region,
+            || memory.load(Field::Epoch),
+            &self.paths,
+            &self.geometry,
+        )
     }
 
     /// Copies up to `count` messages out, each to a place `stride` bytes after the last, and

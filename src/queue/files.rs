@@ -1,6 +1,7 @@
 //! The files of a queue: made, found, checked, replaced.
 
 use super::options::{ConsumerOptions, ProducerOptions};
+use super::sleep::wake_word;
 use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::layout::{
@@ -13,6 +14,7 @@ use crate::registry::Seat;
 use crate::ring::{self, FixedWriter, Shape, VariableWriter};
 use crate::shm::{self, Region};
 use crate::sys::{self, Lock, LockFile};
+use crate::wait;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
@@ -287,6 +289,8 @@ fn set_old_state(region: &Region, value: u64) {
     if region.len() as u64 >= HEADER_BYTES {
         // Partner: `SeeState`, as in `ring::set_state`; this file may have no valid geometry.
         header_word(region, at::STATE).store(value, Ordering::Release);
+        // SAFETY: the header is mapped, to write.
+        wait::ring(unsafe { wake_word(region).as_ref() });
     }
 }
 

@@ -5,12 +5,14 @@ mod consumer;
 mod files;
 mod options;
 mod producer;
+mod sleep;
 #[cfg(feature = "typed")]
 mod typed;
 
 pub use consumer::{Consumer, View};
 pub use options::{ConsumerOptions, ProducerOptions};
 pub use producer::{Claim, Producer};
+pub use sleep::{wait_any, Ticket, WAIT_ANY_MAX};
 
 use crate::error::{Error, Result};
 use crate::layout::{Delivery, Framing, Geometry};

@@ -3,6 +3,7 @@
 use super::backpressure::Backpressure;
 use super::files::{self, Attached};
 use super::options::ProducerOptions;
+use super::sleep::wake_word;
 use super::{wrong_length, Stats};
 use crate::control::Control;
 use crate::error::{Error, Result};
@@ -14,6 +15,7 @@ use crate::registry::ConsumerInfo;
 use crate::ring::{self, FixedReader, FixedWriter, Frames, Shape, VariableReader, VariableWriter};
 use crate::shm::{self, Region};
 use crate::sys::LockFile;
+use crate::wait::{self, Bell, SharedBell};
 use std::ffi::OsStr;
 use std::sync::Arc;
 
@@ -22,6 +24,9 @@ enum Writer {
     Fixed(FixedWriter<Mapped>),
     Variable(VariableWriter<Mapped>),
 }
+
+/// In a long batch, those asleep are woken after so many messages.
+const WAKE_EVERY: usize = 1024;
 
 /// The producing handle of a queue. There is one at a time.
 ///
@@ -32,6 +37,7 @@ enum Writer {
 /// After a `fork`, the copy in the child only returns errors, and dropping it changes nothing.
 pub struct Producer {
     writer: Writer,
+    bell: SharedBell,
     /// The bytes claimed and not committed.
     claimed: Option<usize>,
     /// Of a lossless queue.
@@ -76,8 +82,13 @@ impl Producer {
             Framing::Variable => VariableWriter::recover(memory, shape).map(Writer::Variable),
         };
         let writer = writer.map_err(|d| super::damaged(&paths, d))?;
+        // SAFETY: the producer keeps both mappings.
+        let bell = unsafe { SharedBell::to_ring(control.asleep(), wake_word(&region)) };
+        // A wake-up that the last producer was killed over; and those asleep learn of the epoch.
+        bell.ring();
         let producer = Producer {
             writer,
+            bell,
             claimed: None,
             geometry,
             paths,
@@ -109,11 +120,11 @@ impl Producer {
     pub unsafe fn push_raw(&mut self, from: *const u8, length: usize) -> Result<()> {
         self.check_push(length)?;
         // SAFETY: readable, says the caller; the length was checked.
-        if unsafe { self.write(from, length) } {
-            Ok(())
-        } else {
-            Err(Error::Full)
+        if !unsafe { self.write(from, length) } {
+            return Err(Error::Full);
         }
+        self.notify();
+        Ok(())
     }
 
     /// Pushes `data` as messages of `size` bytes each, and returns how many were pushed, which in
@@ -158,9 +169,15 @@ impl Producer {
         for i in 0..count {
             // SAFETY: readable, says the caller; the length was checked.
             if !unsafe { self.write(from.add(i * stride), length) } {
+                self.notify();
                 return if i == 0 { Err(Error::Full) } else { Ok(i) };
             }
+            // Not only at the end, or a sleeper would be lapped by a long batch.
+            if i % WAKE_EVERY == WAKE_EVERY - 1 {
+                self.notify();
+            }
         }
+        self.notify();
         Ok(count)
     }
 
@@ -220,6 +237,7 @@ impl Producer {
             Writer::Variable(writer) => writer.commit(length),
         }
         self.claimed = None;
+        self.notify();
         Ok(())
     }
 
@@ -295,6 +313,12 @@ impl Producer {
             Writer::Fixed(writer) => writer.memory(),
             Writer::Variable(writer) => writer.memory(),
         }
+    }
+
+    /// Wakes who sleeps until something is pushed.
+    #[inline(always)]
+    fn notify(&self) {
+        wait::notify(&self.bell);
     }
 
     /// Pushes, if there is room or room can be made.
@@ -426,6 +450,7 @@ impl Drop for Producer {
         if self.memory().load(Field::State) == state::LIVE {
             ring::set_state(self.memory(), state::CLOSED);
         }
+        self.bell.ring();
         shm::remove_orphaned_lock(&self.lock, &self.paths);
         log::say(Level::Info, || {
             format!("{}: closed by its producer", self.paths.shown())

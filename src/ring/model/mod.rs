@@ -13,6 +13,7 @@ mod broadcast;
 mod close;
 mod join;
 mod restart;
+mod wait;
 
 use super::{
     state, Damage, FixedReader, FixedWriter, Frames, Pop, Reader, Shape, VariableReader,
@@ -28,7 +29,7 @@ use std::sync::Arc;
 // The memory
 
 struct Words {
-    header: [AtomicU64; 5],
+    header: [AtomicU64; 6],
     ring: Vec<AtomicU64>,
     index: Vec<AtomicU64>,
 }
@@ -52,7 +53,7 @@ impl Modelled {
             0 => (shape.capacity / 8, shape.capacity / shape.block * 2),
             stride => (shape.capacity * stride as u64 / 8, 0),
         };
-        let header = [state::LIVE, 0, 0, 0, 0].map(AtomicU64::new);
+        let header = [state::LIVE, 0, 0, 0, 0, 0].map(AtomicU64::new);
         let words = Words {
             header,
             ring: words(ring),
@@ -189,6 +190,8 @@ impl Setting {
             stride: SLOT_HEADER + 16,
             message: 16,
             first: 0,
+            lossless: false,
+            min_consumers: 0,
         };
         Setting {
             shape,
@@ -205,6 +208,8 @@ impl Setting {
             stride: 0,
             message: 16,
             first: 0,
+            lossless: false,
+            min_consumers: 0,
         };
         Setting {
             shape,

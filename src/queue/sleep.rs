@@ -1,0 +1,212 @@
+//! What a consumer needs to sleep until its producer pushes.
+
+use super::Consumer;
+use crate::control::Control;
+use crate::error::{Error, Result};
+use crate::layout::{at, Geometry};
+use crate::name::Paths;
+use crate::shm::Region;
+use crate::sys::{self, Woken};
+use crate::wait::{self, Armed, Deadline, Pace, SharedBell, LOOKS};
+use std::ptr::NonNull;
+use std::sync::atomic::AtomicU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The word of a data file that sleepers sleep on.
+pub(super) fn wake_word(region: &Region) -> NonNull<AtomicU32> {
+    // SAFETY: the header of a queue is mapped whole, so the word is inside the mapping.
+    let word = unsafe { region.base().add(at::WAKE) };
+    // SAFETY: an address inside a mapping is not null.
+    unsafe { NonNull::new_unchecked(word.cast()) }
+}
+
+/// The control file in the hands of one who sleeps.
+pub(super) struct Sleeper {
+    /// `None` where it may not be written: then nobody wakes this consumer.
+    control: Option<Arc<Control>>,
+    /// The epoch when it was opened. The next producer may have made another file.
+    epoch: u64,
+}
+
+impl Sleeper {
+    pub(super) fn new(control: Option<Arc<Control>>, epoch: u64) -> Self {
+        Sleeper { control, epoch }
+    }
+
+    /// Asks to be woken, without the barrier.
+    pub(super) fn ask(
+        &mut self,
+        region: &Arc<Region>,
+        epoch: impl Fn() -> u64,
+        paths: &Paths,
+        geometry: &Geometry,
+    ) -> Ticket {
+        let mut seen = self.ask_once(region);
+        // After the count: if a new producer's ring is in it, so is its epoch.
+        let now = epoch();
+        if now != self.epoch {
+            self.epoch = now;
+            match Control::open(&paths.control, geometry, true) {
+                Ok(control) => self.control = Some(Arc::new(control)),
+                // Unlinked: the producer that lives has the one that this has.
+                Err(Error::NotFound(_)) => {}
+                Err(_) => self.control = None,
+            }
+            seen = self.ask_once(region);
+        }
+        Ticket {
+            region: region.clone(),
+            armed: Armed {
+                seen,
+                heard: self.control.is_some(),
+            },
+        }
+    }
+
+    fn ask_once(&self, region: &Region) -> u32 {
+        let word = wake_word(region);
+        match &self.control {
+            // SAFETY: both are mapped for longer than the bell is used.
+            Some(control) => wait::ask(&unsafe { SharedBell::to_hear(control.asleep(), word) }),
+            // SAFETY: as above.
+            None => wait::count(unsafe { word.as_ref() }),
+        }
+    }
+}
+
+/// What to sleep on, for bindings: it does not borrow the consumer.
+#[doc(hidden)]
+pub struct Ticket {
+    region: Arc<Region>,
+    armed: Armed,
+}
+
+impl Ticket {
+    pub(super) fn word(&self) -> &AtomicU32 {
+        // SAFETY: mapped for as long as the region is held. It is only loaded.
+        unsafe { wake_word(&self.region).as_ref() }
+    }
+
+    /// Sleeps until it is worth looking again, or the time is over.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] only.
+    pub fn sleep(&self, pace: &mut Pace, deadline: Deadline) -> Result<()> {
+        wait::sleep(self.word(), self.armed, pace, deadline)
+    }
+
+    /// Sleeps until it is worth looking again at one of several, or the time is over.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] only.
+    pub fn sleep_any(tickets: &[Ticket], pace: &mut Pace, deadline: Deadline) -> Result<()> {
+        if let [one] = tickets {
+            return one.sleep(pace, deadline);
+        }
+        let mut words = Vec::with_capacity(tickets.len());
+        words.extend(tickets.iter().map(|t| (t.word(), t.armed.seen)));
+        let heard = tickets.iter().all(|t| t.armed.heard);
+        let woken = match heard {
+            true => sys::futex_wait_any(&words, deadline.within(pace.next(true))),
+            false => None,
+        };
+        // One that nobody wakes, or a kernel that cannot sleep on several: doze.
+        let woken = woken.unwrap_or_else(|| {
+            let (word, seen) = words[0];
+            sys::futex_wait(word, seen, deadline.within(pace.next(false)))
+        });
+        match woken {
+            Woken::Signal => Err(Error::Interrupted),
+            Woken::Perhaps | Woken::Late => Ok(()),
+        }
+    }
+
+    /// The barrier between asking, of one or several consumers, and the last look.
+    pub fn confirm(tickets: &mut [Ticket]) {
+        // Not for those that nobody hears: it disturbs every producer.
+        if tickets.iter().any(|t| t.armed.heard) && !wait::heavy_barrier() {
+            tickets.iter_mut().for_each(|t| t.armed.heard = false);
+        }
+    }
+}
+
+/// The most queues that [`wait_any`] waits for.
+pub const WAIT_ANY_MAX: usize = sys::FUTEX_WAITV_MAX;
+
+/// Waits until one of several consumers has a message, or is at its end, so that its next pop
+/// returns something else than nothing. Returns the index of the first that is so: to be fair to
+/// all, serve each that has something before waiting again.
+///
+/// `timeout` and errors are those of [`Consumer::wait`]; [`Error::Invalid`] for no consumers, or
+/// more than [`WAIT_ANY_MAX`]. Where the kernel cannot sleep on several words (before Linux 5.16),
+/// this looks at all of them every few milliseconds.
+pub fn wait_any(consumers: &mut [&mut Consumer], timeout: Duration) -> Result<usize> {
+    wait_any_of(consumers.len(), timeout, |i, act| act(consumers[i]))
+}
+
+/// As [`wait_any`], over consumers that are reached one at a time, so that one may be there twice.
+pub(crate) fn wait_any_of(
+    count: usize,
+    timeout: Duration,
+    mut with: impl FnMut(usize, &mut dyn FnMut(&mut Consumer)),
+) -> Result<usize> {
+    if count == 0 || count > WAIT_ANY_MAX {
+        return Err(Error::Invalid(
+            format!("{count} queues to wait for: from 1 to {WAIT_ANY_MAX}").into(),
+        ));
+    }
+    let with = &mut with;
+    until(
+        with,
+        timeout,
+        |with| {
+            Ok((0..count).find(|&i| {
+                let mut ready = false;
+                with(i, &mut |c| ready = c.is_ready());
+                ready
+            }))
+        },
+        |with| {
+            let mut tickets = Vec::with_capacity(count);
+            for i in 0..count {
+                with(i, &mut |c| tickets.push(c.ask()));
+            }
+            tickets
+        },
+    )
+}
+
+/// Looks until there is something, asleep in between. This is where all waiting calls wait.
+pub(super) fn until<S, T, K: AsMut<[Ticket]>>(
+    state: &mut S,
+    timeout: Duration,
+    mut look: impl FnMut(&mut S) -> Result<Option<T>>,
+    ask: impl Fn(&mut S) -> K,
+) -> Result<T> {
+    if let Some(found) = look(state)? {
+        return Ok(found);
+    }
+    if timeout.is_zero() {
+        return Err(Error::TimedOut);
+    }
+    let deadline = Deadline::after(timeout);
+    for _ in 0..LOOKS {
+        std::hint::spin_loop();
+        if let Some(found) = look(state)? {
+            return Ok(found);
+        }
+    }
+    let mut pace = Pace::default();
+    loop {
+        let mut tickets = ask(state);
+        Ticket::confirm(tickets.as_mut());
+        if let Some(found) = look(state)? {
+            return Ok(found);
+        }
+        if deadline.is_over() {
+            return Err(Error::TimedOut);
+        }
+        Ticket::sleep_any(tickets.as_mut(), &mut pace, deadline)?;
+    }
+}

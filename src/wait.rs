@@ -1,0 +1,264 @@
+//! Sleeping until the other side has done something, and waking who sleeps.
+//!
+//! One side works and the other waits. Who waits says so by a *flag*, looks once more, and sleeps
+//! on a *word* that counts the wake-ups; who works looks at the flag after each step, and only if
+//! it is set clears it, counts up and wakes all.
+//!
+//! ```text
+//!  waits    seen = word; flag := 1; heavy barrier; look once more; sleep while word == seen
+//!  works    do it; light barrier; flag == 1?  flag := 0; word += 1; wake all
+//! ```
+//!
+//! Either the last look finds what was done, or the one who works finds the flag: both could miss
+//! only if each one's load went before its own store, which is what the barriers forbid. The light
+//! one is free: it only binds the compiler, and the heavy one makes the kernel issue a full barrier
+//! in the process that works (`membarrier`), for which that has registered. Where it could not, its
+//! light barrier is a full fence; where the kernel refuses the heavy barrier, who waits looks again
+//! every few milliseconds.
+//!
+//! The flag is no counter, so one who is killed asleep leaves a single useless wake-up behind. If
+//! the one who works is killed between clearing the flag and waking, a sleeper finds out by itself:
+//! no sleep is longer than [`SLICE`], and a new producer wakes all.
+//!
+//! Who the two sides are is not known here.
+
+use crate::error::{Error, Result};
+use crate::sys::{self, Woken};
+use std::ptr::NonNull;
+use std::sync::atomic::{compiler_fence, fence, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// What the two sides share. Under the model checker it is made of modelled atomics.
+pub(crate) trait Bell {
+    /// How often it was rung; loads and stores that follow stay behind it.
+    fn count(&self) -> u32;
+    /// Whether somebody may be asleep. A relaxed load.
+    fn is_flagged(&self) -> bool;
+    /// Says that somebody may be asleep.
+    fn flag(&self);
+    /// Takes that back.
+    fn unflag(&self);
+    /// Counts up and wakes all who sleep.
+    fn ring(&self);
+    /// Between what was done and the look at the flag.
+    fn light_barrier(&self);
+}
+
+/// Wakes those who wait for what was just done; almost always there are none.
+#[inline(always)]
+pub(crate) fn notify(bell: &impl Bell) {
+    // Partner: `heavy_barrier`, of one who has asked.
+    bell.light_barrier();
+    if bell.is_flagged() {
+        answer(bell);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn answer(bell: &impl Bell) {
+    // First, for who flags anew after it must be woken anew.
+    bell.unflag();
+    bell.ring();
+}
+
+/// Asks to be woken, and returns the word as it was before. A [`heavy_barrier`] follows, then one
+/// more look, then the sleep.
+pub(crate) fn ask(bell: &impl Bell) -> u32 {
+    let seen = bell.count();
+    bell.flag();
+    seen
+}
+
+/// How one who is about to sleep will be woken.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Armed {
+    /// The word, before the flag was set.
+    pub seen: u32,
+    /// Whether the other side will hear of it; or else one has to look now and then.
+    pub heard: bool,
+}
+
+/// A bell in shared memory. It holds pointers only: whoever makes one keeps the mappings alive.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SharedBell {
+    flag: NonNull<AtomicU64>,
+    word: NonNull<AtomicU32>,
+    /// Whether this process's light barrier is a fence, because the heavy one does not reach it.
+    fenced: bool,
+}
+
+// SAFETY: it only leads to atomics, which threads may share as processes do.
+unsafe impl Send for SharedBell {}
+
+impl SharedBell {
+    /// For the side that rings: both places are writable. It registers for the heavy barrier, so
+    /// it is made before the first step that somebody may wait for.
+    ///
+    /// # Safety
+    /// Both are mapped for as long as the result and its copies are used.
+    pub(crate) unsafe fn to_ring(flag: &AtomicU64, word: NonNull<AtomicU32>) -> Self {
+        SharedBell {
+            flag: flag.into(),
+            word,
+            fenced: !sys::register_barrier(),
+        }
+    }
+
+    /// For the side that sleeps: the flag is writable.
+    ///
+    /// # Safety
+    /// As `to_ring`.
+    pub(crate) unsafe fn to_hear(flag: &AtomicU64, word: NonNull<AtomicU32>) -> Self {
+        SharedBell {
+            flag: flag.into(),
+            word,
+            fenced: true,
+        }
+    }
+
+    #[inline(always)]
+    fn flag_word(&self) -> &AtomicU64 {
+        // SAFETY: mapped, as was promised; aligned, and only accessed by atomics.
+        unsafe { self.flag.as_ref() }
+    }
+
+    fn word(&self) -> &AtomicU32 {
+        // SAFETY: as `flag_word`.
+        unsafe { self.word.as_ref() }
+    }
+}
+
+/// Wakes all who sleep on this word, whether they have asked or not.
+pub(crate) fn ring(word: &AtomicU32) {
+    // Partner: `count`.
+    word.fetch_add(1, Ordering::Release);
+    sys::futex_wake(word);
+}
+
+/// How often the bell with this word was rung.
+pub(crate) fn count(word: &AtomicU32) -> u32 {
+    let count = word.load(Ordering::Relaxed);
+    // Partner: `ring`. Who counts on this number sees what came before it, as the new control file
+    // of a new producer.
+    fence(Ordering::Acquire);
+    count
+}
+
+/// The barrier of one who has asked; `false` if it did not reach the other side.
+pub(crate) fn heavy_barrier() -> bool {
+    // Partner: `light_barrier`, the fence or, with the system call, the other.
+    fence(Ordering::SeqCst);
+    sys::heavy_barrier()
+}
+
+impl Bell for SharedBell {
+    fn count(&self) -> u32 {
+        count(self.word())
+    }
+
+    #[inline(always)]
+    fn is_flagged(&self) -> bool {
+        self.flag_word().load(Ordering::Relaxed) != 0
+    }
+
+    fn flag(&self) {
+        // Partner: `unflag`. If this is what makes the other side ring, then that is no part of
+        // the count loaded before.
+        self.flag_word().store(1, Ordering::Release);
+    }
+
+    fn unflag(&self) {
+        // Partner: `flag`.
+        self.flag_word().swap(0, Ordering::Acquire);
+    }
+
+    fn ring(&self) {
+        ring(self.word());
+    }
+
+    #[inline(always)]
+    fn light_barrier(&self) {
+        if self.fenced {
+            // Partner: the fence in `heavy_barrier`.
+            fence(Ordering::SeqCst);
+        } else {
+            // Partner: the system call in `heavy_barrier`.
+            compiler_fence(Ordering::SeqCst);
+        }
+    }
+}
+
+/// No sleep is longer: what is lost by a kill between clearing the flag and waking is found then.
+pub(crate) const SLICE: Duration = Duration::from_secs(1);
+
+/// How long one sleeps who is not woken: the first time, and at most.
+const DOZE: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(4));
+
+/// How often one looks again before going to sleep: some microseconds, a fraction of what a sleep
+/// and its end cost.
+pub(crate) const LOOKS: usize = 256;
+
+/// When to give up waiting.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadline(Option<Duration>);
+
+impl Deadline {
+    /// So long from now; for ever, if that is beyond all clocks.
+    pub fn after(timeout: Duration) -> Deadline {
+        match timeout {
+            Duration::MAX => Deadline(None),
+            _ => Deadline(sys::now().checked_add(timeout)),
+        }
+    }
+
+    /// Whether the time is over.
+    pub fn is_over(self) -> bool {
+        self.0.is_some_and(|end| sys::now() >= end)
+    }
+
+    /// The end, at most so long from now.
+    pub(crate) fn within(self, most: Duration) -> Duration {
+        let end = sys::now() + most;
+        self.0.map_or(end, |own| own.min(end))
+    }
+}
+
+/// How long the next sleep of one lasts who is not woken: longer and longer.
+#[derive(Debug)]
+pub struct Pace(Duration);
+
+impl Default for Pace {
+    fn default() -> Self {
+        Pace(DOZE.0)
+    }
+}
+
+impl Pace {
+    /// The longest sleep to make now.
+    pub(crate) fn next(&mut self, heard: bool) -> Duration {
+        if heard {
+            return SLICE;
+        }
+        let now = self.0;
+        self.0 = (now * 2).min(DOZE.1);
+        now
+    }
+}
+
+/// Sleeps until it is worth looking again, or the time is over.
+///
+/// # Errors
+/// [`Error::Interrupted`] only.
+pub(crate) fn sleep(
+    word: &AtomicU32,
+    armed: Armed,
+    pace: &mut Pace,
+    deadline: Deadline,
+) -> Result<()> {
+    let until = deadline.within(pace.next(armed.heard));
+    match sys::futex_wait(word, armed.seen, until) {
+        Woken::Signal => Err(Error::Interrupted),
+        Woken::Perhaps | Woken::Late => Ok(()),
+    }
+}
