@@ -217,6 +217,11 @@ impl Deadline {
         self.0.is_some_and(|end| sys::now() >= end)
     }
 
+    /// This one, or so long from now if that is sooner.
+    pub(crate) fn sooner(self, most: Duration) -> Deadline {
+        Deadline(Some(self.within(most)))
+    }
+
     /// The end, at most so long from now.
     pub(crate) fn within(self, most: Duration) -> Duration {
         let end = sys::now() + most;

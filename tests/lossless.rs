@@ -158,6 +158,55 @@ fn the_first_wrap_waits_for_its_consumers() {
 }
 
 #[test]
+fn a_producer_sleeps_until_there_is_room() {
+    for kind in KINDS {
+        let dir = Dir::new();
+        let name = dir.name("q");
+        let mut out = small(kind).open(&name).unwrap();
+        let mut q = Consumer::options().open(&name).unwrap();
+        fill_up(&mut out);
+        let next = |out: &Producer| {
+            let sequence = out.next_sequence();
+            message(sequence, length_in(out.geometry(), sequence))
+        };
+        for timeout in [0, 1, 20_000] {
+            let full = out.push_wait(&next(&out), Duration::from_micros(timeout));
+            assert_eq!(full, Err(Error::TimedOut));
+        }
+        let count = 20_000;
+        let popper = std::thread::spawn(move || {
+            let mut next = 0;
+            while next < count {
+                match q.wait(Duration::MAX) {
+                    Ok(()) => {}
+                    Err(e) => panic!("{e}"),
+                }
+                while let Some(got) = pop_next(&mut q).unwrap() {
+                    assert_eq!((got.sequence, got.lost), (next, 0));
+                    next += 1;
+                }
+            }
+            q
+        });
+        while out.next_sequence() < count {
+            out.push_wait(&next(&out), Duration::MAX).unwrap();
+        }
+        drop(popper.join().unwrap());
+        // One that detaches makes room, too.
+        let q = Consumer::options().open(&name).unwrap();
+        fill_up(&mut out);
+        let left = std::thread::spawn(move || drop(q));
+        out.push_wait(&next(&out), Duration::MAX).unwrap();
+        left.join().unwrap();
+        // And one that is killed.
+        let mut child = attach(&name, 0);
+        fill_up(&mut out);
+        child.kill();
+        out.push_wait(&next(&out), Duration::MAX).unwrap();
+    }
+}
+
+#[test]
 fn the_dead_are_dropped_and_the_stopped_are_waited_for() {
     for kind in KINDS {
         let dir = Dir::new();
@@ -439,7 +488,11 @@ fn consume(name: &Path, seed: u64) {
         let stay = random.below(5000);
         let mut popped = 0;
         while popped < stay {
-            match pop_next(&mut q) {
+            let waited = match random.below(2) {
+                0 => q.wait(Duration::from_secs(30)),
+                _ => Ok(()),
+            };
+            match waited.and_then(|()| pop_next(&mut q)) {
                 Ok(Some(got)) => {
                     assert_eq!((got.sequence, got.lost), (next, 0), "a gap");
                     next += 1;

@@ -13,6 +13,7 @@ use crate::registry::{ConsumerInfo, Seat};
 use crate::ring::{gate, FixedReader, Frames, Place, Pop, Reader, Shape, Start, VariableReader};
 use crate::shm::Region;
 use crate::sys;
+use crate::wait::{self, SharedBell};
 use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,6 +52,8 @@ pub struct Consumer {
     seat: Option<Seat>,
     /// Whether the seat holds the producer back.
     lossless: bool,
+    /// Lossless: wakes a producer that waits for room.
+    room: Option<SharedBell>,
     name: String,
 }
 
@@ -88,6 +91,7 @@ impl Consumer {
         };
         let writable = control.clone().filter(|c| c.region().is_writable());
         let sleeper = Sleeper::new(writable, memory.load(Field::Epoch));
+        let room = control.as_deref().filter(|_| shape.lossless).map(room);
         let mut consumer = Consumer {
             ring,
             geometry,
@@ -97,6 +101,7 @@ impl Consumer {
             control,
             seat,
             lossless: shape.lossless,
+            room,
             name: options.name.clone(),
         };
         consumer.begin(options.start)?;
@@ -190,7 +195,9 @@ impl Consumer {
             Pop::Empty => Ok(None),
             other => Ok(Some(other)),
         };
-        sleep::until(self, timeout, look, |c| [c.ask()])
+        let done = sleep::until(self, timeout, look, |c| [c.ask()]);
+        self.awake();
+        done
     }
 
     /// Waits until there is a message, at most for `timeout`; `Duration::MAX` is for ever.
@@ -209,7 +216,9 @@ impl Consumer {
             (Pop::Empty, _) => Ok(None),
             (other, _) => Err(c.not_popped(other, 0)),
         };
-        sleep::until(self, timeout, look, |c| [c.ask()])
+        let done = sleep::until(self, timeout, look, |c| [c.ask()]);
+        self.awake();
+        done
     }
 
     /// Whether a pop would give something else than nothing.
@@ -221,6 +230,7 @@ impl Consumer {
     /// [`Ticket::confirm`] it, look once more, and only then sleep.
     #[doc(hidden)]
     pub fn ask(&mut self) -> Ticket {
+        self.set_asleep(true);
         let memory = *either!(&self.ring, r => r.frames().memory());
         self.sleeper.ask(
             &self.region,
@@ -430,8 +440,23 @@ impl Consumer {
                 let (cursor, sequence, lost) =
                     either!(&self.ring, r => (r.frames().cursor(), r.next(), r.counts().1));
                 seat.tell(cursor, sequence, lost);
+                if let Some(room) = &self.room {
+                    wait::notify(room);
+                }
             }
         }
+    }
+
+    fn set_asleep(&self, asleep: bool) {
+        if let Some(seat) = &self.seat {
+            seat.set_asleep(asleep);
+        }
+    }
+
+    /// Says that one who has [asked](Consumer::ask) does not sleep any more.
+    #[doc(hidden)]
+    pub fn awake(&self) {
+        self.set_asleep(false);
     }
 
     /// Makes sure that the producer of a lossless queue waits for this consumer.
@@ -449,6 +474,8 @@ impl Consumer {
         if !self.seat.as_ref().is_some_and(Seat::is_own) {
             let control = self.control.clone();
             let control = control.ok_or_else(|| Error::Internal("no control file".into()))?;
+            // A process of its own rings for itself.
+            self.room = Some(room(&control));
             self.seat = Seat::lock(control, &self.paths.control, &self.name)?;
         }
         if self.seat.is_none() {
@@ -510,6 +537,22 @@ impl Consumer {
                     .into(),
                 ))
             }
+        }
+    }
+}
+
+/// What wakes a producer that waits for room. It is used for as long as the control file is kept.
+fn room(control: &Control) -> SharedBell {
+    // SAFETY: both are mapped for as long as the control file.
+    unsafe { SharedBell::to_ring(control.blocked(), control.room()) }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        // First the seat, then the call to those who wait for it.
+        self.seat = None;
+        if let Some(room) = &self.room {
+            wait::notify(room);
         }
     }
 }

@@ -7,7 +7,7 @@ use super::sleep::wake_word;
 use super::{wrong_length, Stats};
 use crate::control::Control;
 use crate::error::{Error, Result};
-use crate::layout::{state, Framing, Geometry};
+use crate::layout::{state, Delivery, Framing, Geometry};
 use crate::log::{self, Level};
 use crate::memory::{Field, Mapped, Memory};
 use crate::name::Paths;
@@ -15,9 +15,10 @@ use crate::registry::ConsumerInfo;
 use crate::ring::{self, FixedReader, FixedWriter, Frames, Shape, VariableReader, VariableWriter};
 use crate::shm::{self, Region};
 use crate::sys::LockFile;
-use crate::wait::{self, Bell, SharedBell};
+use crate::wait::{self, Armed, Bell, Deadline, Pace, SharedBell, LOOKS};
 use std::ffi::OsStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 #[derive(Debug)]
 enum Writer {
@@ -27,6 +28,9 @@ enum Writer {
 
 /// In a long batch, those asleep are woken after so many messages.
 const WAKE_EVERY: usize = 1024;
+
+/// How long a blocked producer sleeps at most before it looks for consumers that have died.
+const LIFE_SIGN: Duration = Duration::from_millis(50);
 
 /// The producing handle of a queue. There is one at a time.
 ///
@@ -102,9 +106,11 @@ impl Producer {
     }
 
     /// Pushes one message: of exactly the message size in a fixed queue, of at most
-    /// [`Producer::max_message`] bytes in a variable one. Never waits and makes no system call.
+    /// [`Producer::max_message`] bytes in a variable one. Never waits, and makes no system call but
+    /// to wake consumers that are asleep (and, in a full lossless queue, to look for dead ones).
     ///
     /// # Errors
+    /// [`Error::Full`] in a lossless queue with a consumer that has not caught up.
     /// [`Error::MessageSize`]; [`Error::Invalid`] while a message is claimed; [`Error::WrongRole`] in a forked child. Nothing is pushed then.
     #[inline]
     pub fn push(&mut self, message: &[u8]) -> Result<()> {
@@ -127,8 +133,81 @@ impl Producer {
         Ok(())
     }
 
-    /// Pushes `data` as messages of `size` bytes each, and returns how many were pushed, which in
-    /// a lossy queue is all. In a fixed queue `size` is the message size.
+    /// As [`Producer::push`], but waits for room, at most for `timeout` (`Duration::MAX`: for ever),
+    /// asleep. In a lossy queue there always is.
+    ///
+    /// # Errors
+    /// As [`Producer::push`], and as [`Producer::wait_for_room`].
+    pub fn push_wait(&mut self, message: &[u8], timeout: Duration) -> Result<()> {
+        // SAFETY: a slice is readable.
+        unsafe { self.push_wait_raw(message.as_ptr(), message.len(), timeout) }
+    }
+
+    /// As [`Producer::push_wait`], from a pointer.
+    ///
+    /// # Safety
+    /// `from` is readable for `length` bytes.
+    pub unsafe fn push_wait_raw(
+        &mut self,
+        from: *const u8,
+        length: usize,
+        timeout: Duration,
+    ) -> Result<()> {
+        // SAFETY: the caller's promise.
+        match unsafe { self.push_raw(from, length) } {
+            Err(Error::Full) => {}
+            done => return done,
+        }
+        self.wait_for_room(length, timeout)?;
+        // SAFETY: as above. There is one producer, so the room is still there.
+        unsafe { self.push_raw(from, length) }
+    }
+
+    /// Waits until a message of this length can be pushed or claimed, at most for `timeout`;
+    /// `Duration::MAX` is for ever. It looks a few hundred times and then sleeps in the kernel
+    /// until a consumer has consumed something. Consumers that have died are dropped within
+    /// 100 ms.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`]; [`Error::Interrupted`] if a signal arrived; as [`Producer::push`].
+    pub fn wait_for_room(&mut self, length: usize, timeout: Duration) -> Result<()> {
+        self.check_push(length)?;
+        if self.geometry.delivery == Delivery::Lossy || self.make_room(length) {
+            return Ok(());
+        }
+        if timeout.is_zero() {
+            return Err(Error::TimedOut);
+        }
+        let deadline = Deadline::after(timeout);
+        for _ in 0..LOOKS {
+            std::hint::spin_loop();
+            if self.extend(length) {
+                return Ok(());
+            }
+        }
+        let room = self.control.room();
+        // SAFETY: both are mapped for as long as the control file, which the producer keeps.
+        let bell = unsafe { SharedBell::to_hear(self.control.blocked(), room) };
+        let mut pace = Pace::default();
+        loop {
+            let seen = wait::ask(&bell);
+            let heard = wait::heavy_barrier();
+            if self.make_room(length) {
+                return Ok(());
+            }
+            if deadline.is_over() {
+                return Err(Error::TimedOut);
+            }
+            // Nobody wakes who waits for a dead one.
+            let slice = deadline.sooner(LIFE_SIGN);
+            // SAFETY: as above.
+            let room = unsafe { room.as_ref() };
+            wait::sleep(room, Armed { seen, heard }, &mut pace, slice)?;
+        }
+    }
+
+    /// Pushes `data` as messages of `size` bytes each, and returns how many were pushed: all, unless
+    /// a lossless queue is full. In a fixed queue `size` is the message size.
     ///
     /// # Errors
     /// As [`Producer::push`].

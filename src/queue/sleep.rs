@@ -157,7 +157,7 @@ pub(crate) fn wait_any_of(
         ));
     }
     let with = &mut with;
-    until(
+    let found = until(
         with,
         timeout,
         |with| {
@@ -174,7 +174,11 @@ pub(crate) fn wait_any_of(
             }
             tickets
         },
-    )
+    );
+    for i in 0..count {
+        with(i, &mut |c| c.awake());
+    }
+    found
 }
 
 /// Looks until there is something, asleep in between. This is where all waiting calls wait.
