@@ -22,7 +22,7 @@
 // ipcq_errmsg() says in words which file, what failed and what to do. When a function fails, nothing
 // was pushed or consumed, and the handle is as before.
 //
-//   -EAGAIN     nothing to pop                              -EACCES    file permissions
+//   -EAGAIN     nothing to pop, or no room to push          -EACCES    file permissions
 //   -EPIPE      closed by the producer, and drained         -ENOENT    no such queue
 //   -EMSGSIZE   a message or buffer of the wrong size       -EEXIST    it exists (IPCQ_EXCL)
 //   -ESTALE     overwritten while peeked at, or the queue   -EBUSY     another live producer
@@ -30,7 +30,8 @@
 //   -EBADF      the wrong role: a consumer that pushes ...  -EINTR     a signal came while waiting
 //   -EINVAL     an argument, or another geometry            -ERANGE    beyond a shared memory's end
 //   -EBADMSG    not a queue, or damaged                     -E2BIG     options of a newer version
-//   -EPROTONOSUPPORT  another layout version                -ENOTRECOVERABLE  an internal error
+//   -EPROTONOSUPPORT  another layout version                -ETIMEDOUT  the time is over
+//   -EUSERS     too many consumers of a lossless queue      -ENOTRECOVERABLE  an internal error
 //   and what open(2) and mmap(2) return
 //
 // NAMES. A name without '/' is the file /dev/shm/ipcq.NAME ($IPCQ_DIR/ipcq.NAME where that variable
@@ -53,8 +54,8 @@
 #include <stdint.h>
 
 // Initialisers: the size tells the library which version of a struct the caller was built with.
-#define IPCQ_OPTIONS_INIT { sizeof(ipcq_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
-#define IPCQ_STATS_INIT { sizeof(ipcq_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define IPCQ_OPTIONS_INIT { sizeof(ipcq_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define IPCQ_STATS_INIT { sizeof(ipcq_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, { 0 } }
 
 
 // Open as the producer: creates the queue where there is none, continues it where there is.
@@ -70,16 +71,16 @@
 // in its place. Consumers of the old one drain it and then get -ESTALE.
 #define IPCQ_REPLACE 8
 
-// Consumer: never hold a producer back, also in a queue that is lossless. In a lossy queue all
-// consumers are such. For monitors.
+// Consumer: never hold a producer back, also in a queue that is lossless, and lose instead. Needs no
+// write permission. In a lossy queue all consumers are such. For monitors.
 #define IPCQ_OBSERVER 16
 
 // Delivery: the oldest messages are overwritten; a consumer that is too slow loses them and is told
 // how many.
 #define IPCQ_LOSSY 0
 
-// Delivery: nothing is overwritten that an attached consumer has not consumed. It has its place in
-// the file format; this version refuses it with -EINVAL.
+// Delivery: nothing is overwritten that an attached consumer has not consumed; a push into a full
+// queue gives -EAGAIN, or waits. A consumer has to be able to write the control file.
 #define IPCQ_LOSSLESS 1
 
 // Start at the oldest message retained.
@@ -138,12 +139,13 @@ typedef struct {
   // Producer: bytes of every message, at most 1 GiB; 0: each has its own length, at most an
   // eighth of the capacity.
   uint32_t message_size;
-  // Producer: IPCQ_LOSSY.
+  // Producer: IPCQ_LOSSY or IPCQ_LOSSLESS.
   uint32_t delivery;
-  // Producer: places for consumers, at most 4096; default 32.
+  // Producer: places for consumers, at most 4096; default 32. No more can attach to a lossless
+  // queue; in a lossy one, more are not listed.
   uint32_t max_consumers;
-  // Producer, lossless: how many must be attached before anything may be overwritten; must be 0
-  // in this version.
+  // Producer, lossless: how many must be attached at once before anything is overwritten for the
+  // first time; 0: with nobody attached, the producer runs on.
   uint32_t min_consumers;
   // Record schema; must be NULL and 0 in this version.
   const ipcq_field *fields;
@@ -156,6 +158,10 @@ typedef struct {
   int64_t open_timeout_ns;
   // Consumer: shown to monitors; may be NULL.
   const char *consumer_name;
+  // Producer, lossless: nanoseconds after which a consumer that holds the producer up and consumes
+  // nothing is waited for no longer; it goes on, and counts as lost what was overwritten. 0: never.
+  // (One that died is dropped at once.)
+  int64_t evict_after_ns;
 } ipcq_options;
 
 // About one popped message.
@@ -203,13 +209,37 @@ typedef struct {
   uint32_t delivery;
   // How often a producer has been attached.
   uint32_t epoch;
-  // Consumers attached and known; 0 in this version.
+  // Consumers attached and known: all of a lossless queue but observers, of a lossy one those that
+  // may write its control file. See ipcq_get_consumers.
   uint32_t consumers;
   // Whether a producer is attached at this moment.
   uint32_t producer_alive;
   // Whether the producer has closed the queue.
   uint32_t closed;
+  // The consumer with the greatest lag, which is the one a full lossless queue waits for: its lag,
+  // process (for information) and name; zero and empty if there is none.
+  uint64_t slowest_lag;
+  uint32_t slowest_pid;
+  uint32_t reserved;
+  char slowest_name[64];
 } ipcq_stats;
+
+// One attached consumer.
+typedef struct {
+  // Its consumer_name, at most 63 bytes of it.
+  char name[64];
+  // The sequence it wants next: in a lossy queue as of its last look at an empty ring, or up to
+  // 64 messages ago.
+  uint64_t sequence;
+  // Messages pushed and not consumed.
+  uint64_t lag;
+  // Messages it lost since it attached.
+  uint64_t lost;
+  // Its process, for information: a pid may be another's by now.
+  uint32_t pid;
+  // Whether it sleeps until a message comes.
+  uint32_t asleep;
+} ipcq_consumer;
 
 #ifdef __cplusplus
 extern "C" {
@@ -221,7 +251,7 @@ extern "C" {
 //
 // Errors: -EBUSY, -EEXIST, -EINVAL (also another geometry: the message names both), -ENOSPC,
 // -EACCES, -ENOENT (consumer, also when open_timeout_ns is over), -EBADMSG, -EPROTONOSUPPORT,
-// -E2BIG, -EINTR.
+// -E2BIG, -EINTR; of a lossless queue also -EUSERS: max_consumers are attached.
 int ipcq_open(ipcq_queue **out, const char *name, uint32_t flags, const ipcq_options *options);
 
 // Closes a handle; NULL is fine. A producer marks the queue closed: consumers drain it and then get
@@ -234,14 +264,22 @@ void ipcq_close(ipcq_queue *q);
 int ipcq_unlink(const char *name);
 
 // Pushes one message: of exactly message_size bytes in a fixed queue, of at most an eighth of the
-// capacity in a variable one. Never waits, makes no system call.
+// capacity in a variable one. Never waits, and makes no system call but to wake consumers that are
+// asleep (and, when a lossless queue is full, to look for dead ones, at most every 10 ms).
 //
-// Errors: -EMSGSIZE; -EINVAL: a message is claimed; -EBADF.
+// Errors: -EAGAIN: lossless, and a consumer has not caught up; -EMSGSIZE; -EINVAL: a message is
+// claimed; -EBADF.
 int ipcq_push(ipcq_queue *q, const void *data, size_t length);
 
+// As ipcq_push, but waits for room, asleep, at most so many nanoseconds; 0: not at all, negative: for
+// ever. In a lossy queue there is always room. A consumer that has died is dropped within 100 ms.
+//
+// Errors: as ipcq_push, but -ETIMEDOUT instead of -EAGAIN; -EINTR: a signal arrived.
+int ipcq_push_wait(ipcq_queue *q, const void *data, size_t length, int64_t timeout_ns);
+
 // Pushes `count` messages that lie `stride` bytes apart. In a fixed queue stride is at least
-// message_size; in a variable one, it is the length of each. Returns how many were pushed, which in
-// a lossy queue is all.
+// message_size; in a variable one, it is the length of each. Returns how many were pushed: all, or
+// fewer when a lossless queue is full.
 //
 // Errors: as ipcq_push.
 int64_t ipcq_push_many(ipcq_queue *q, const void *data, size_t stride, size_t count);
@@ -281,8 +319,9 @@ int64_t ipcq_pop(ipcq_queue *q, void *buffer, size_t size, ipcq_info *info);
 int64_t ipcq_pop_many(ipcq_queue *q, void *buffer, size_t stride, size_t count, ipcq_info *info);
 
 // Gives the next message in place, without a copy, until ipcq_release. Nothing is consumed before.
-// The bytes may be overwritten at any time, which ipcq_release tells: until then, compute but do not
-// act. Any other ipcq_pop, ipcq_peek or ipcq_seek ends the look.
+// In a lossless queue the bytes do not change before that (unless the consumer is an observer, or is
+// evicted): true zero-copy. In a lossy one they may be overwritten at any time, which ipcq_release
+// tells: until then, compute but do not act. Any other ipcq_pop, ipcq_peek or ipcq_seek ends the look.
 //
 // Errors: as ipcq_pop.
 int ipcq_peek(ipcq_queue *q, ipcq_view *view);
@@ -303,6 +342,12 @@ int ipcq_seek(ipcq_queue *q, uint64_t sequence);
 //
 // Errors: -EINVAL: struct_size is 0; -EBADMSG.
 int ipcq_get_stats(const ipcq_queue *q, ipcq_stats *stats);
+
+// Fills `list` with up to `count` of the consumers attached and known, the slowest first; `size` is
+// sizeof(ipcq_consumer). Returns how many there are. Costs a system call for each.
+//
+// Errors: -EINVAL: size is too small; -EBADMSG.
+int64_t ipcq_get_consumers(const ipcq_queue *q, ipcq_consumer *list, size_t size, size_t count);
 
 // This thread's last error in words: which file, what failed, what to do. Never NULL; the text is
 // replaced by the thread's next error.

@@ -213,7 +213,8 @@ impl Slot<'_> {
 
     /// Stores the name, cut to what there is room for.
     pub(crate) fn set_name(&self, name: &str) {
-        let mut end = name.len().min(slot::NAME_BYTES);
+        // With a zero behind it, for C.
+        let mut end = name.len().min(slot::NAME_BYTES - 1);
         while !name.is_char_boundary(end) {
             end -= 1;
         }

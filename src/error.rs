@@ -152,7 +152,7 @@ impl fmt::Display for Error {
             | Error::Os(_, t) => f.write_str(t),
             Error::Empty => f.write_str("the queue has no new message"),
             Error::Full => f.write_str("the queue is full: an attached consumer has not caught up"),
-            Error::TimedOut => f.write_str("timed out"),
+            Error::TimedOut => f.write_str("the time to wait is over"),
             Error::Closed => f.write_str("the producer has closed the queue, and it is drained"),
             Error::Interrupted => f.write_str("interrupted by a signal"),
         }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConsumerInfo {
-    /// As it was opened with; at most 64 bytes of it.
+    /// As it was opened with; at most 63 bytes of it.
     pub name: String,
     /// Its process, for information: pids are used again.
     pub pid: u32,

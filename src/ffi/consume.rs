@@ -104,8 +104,9 @@ pub unsafe extern "C" fn ipcq_pop_many(
 }
 
 /// Gives the next message in place, without a copy, until ipcq_release. Nothing is consumed before.
-/// The bytes may be overwritten at any time, which ipcq_release tells: until then, compute but do not
-/// act. Any other ipcq_pop, ipcq_peek or ipcq_seek ends the look.
+/// In a lossless queue the bytes do not change before that (unless the consumer is an observer, or is
+/// evicted): true zero-copy. In a lossy one they may be overwritten at any time, which ipcq_release
+/// tells: until then, compute but do not act. Any other ipcq_pop, ipcq_peek or ipcq_seek ends the look.
 ///
 /// Errors: as ipcq_pop.
 #[no_mangle]

@@ -13,7 +13,7 @@ use std::time::Duration;
 ///
 /// Errors: -EBUSY, -EEXIST, -EINVAL (also another geometry: the message names both), -ENOSPC,
 /// -EACCES, -ENOENT (consumer, also when open_timeout_ns is over), -EBADMSG, -EPROTONOSUPPORT,
-/// -E2BIG, -EINTR.
+/// -E2BIG, -EINTR; of a lossless queue also -EUSERS: max_consumers are attached.
 #[no_mangle]
 pub unsafe extern "C" fn ipcq_open(
     out: *mut *mut ipcq_queue,
@@ -78,6 +78,15 @@ fn open_producer(
             })
             .max_consumers(o.max_consumers)
             .min_consumers(o.min_consumers);
+        match u64::try_from(o.evict_after_ns) {
+            Ok(0) => {}
+            Ok(time) => builder = builder.evict_after(Duration::from_nanos(time)),
+            Err(_) => {
+                return Err(Error::Invalid(
+                    format!("evict_after_ns {}: not negative", o.evict_after_ns).into(),
+                ))
+            }
+        }
     }
     builder.open(name)
 }

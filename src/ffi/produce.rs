@@ -1,13 +1,15 @@
 //! The producer's functions.
 
-use super::support::{bytes, guard, out, producer};
+use super::support::{bytes, guard, out, producer, timeout};
 use super::types::ipcq_queue;
 use std::ffi::{c_int, c_void};
 
 /// Pushes one message: of exactly message_size bytes in a fixed queue, of at most an eighth of the
-/// capacity in a variable one. Never waits, makes no system call.
+/// capacity in a variable one. Never waits, and makes no system call but to wake consumers that are
+/// asleep (and, when a lossless queue is full, to look for dead ones, at most every 10 ms).
 ///
-/// Errors: -EMSGSIZE; -EINVAL: a message is claimed; -EBADF.
+/// Errors: -EAGAIN: lossless, and a consumer has not caught up; -EMSGSIZE; -EINVAL: a message is
+/// claimed; -EBADF.
 #[no_mangle]
 pub unsafe extern "C" fn ipcq_push(
     q: *mut ipcq_queue,
@@ -22,9 +24,28 @@ pub unsafe extern "C" fn ipcq_push(
     })
 }
 
+/// As ipcq_push, but waits for room, asleep, at most so many nanoseconds; 0: not at all, negative: for
+/// ever. In a lossy queue there is always room. A consumer that has died is dropped within 100 ms.
+///
+/// Errors: as ipcq_push, but -ETIMEDOUT instead of -EAGAIN; -EINTR: a signal arrived.
+#[no_mangle]
+pub unsafe extern "C" fn ipcq_push_wait(
+    q: *mut ipcq_queue,
+    data: *const c_void,
+    length: usize,
+    timeout_ns: i64,
+) -> c_int {
+    guard(|| {
+        let data = bytes(data, length, "the message")?;
+        // SAFETY: a handle, and `length` readable bytes, says the caller.
+        unsafe { producer(q)?.push_wait_raw(data, length, timeout(timeout_ns)) }?;
+        Ok(0)
+    })
+}
+
 /// Pushes `count` messages that lie `stride` bytes apart. In a fixed queue stride is at least
-/// message_size; in a variable one, it is the length of each. Returns how many were pushed, which in
-/// a lossy queue is all.
+/// message_size; in a variable one, it is the length of each. Returns how many were pushed: all, or
+/// fewer when a lossless queue is full.
 ///
 /// Errors: as ipcq_push.
 #[no_mangle]

@@ -1,8 +1,9 @@
 //! Statistics, messages, versions, the log.
 
-use super::support::{guard, last_message, sized, Role};
+use super::support::{bytes, guard, last_message, sized, Role};
 use super::types::*;
-use crate::error::Error;
+use crate::error::{Error, Result};
+use crate::ConsumerInfo;
 use std::ffi::{c_char, c_int, c_void};
 
 /// Fills `*stats` with the figures of the queue and this handle. Begin with IPCQ_STATS_INIT.
@@ -17,10 +18,12 @@ pub unsafe extern "C" fn ipcq_get_stats(q: *const ipcq_queue, stats: *mut ipcq_s
         // SAFETY: as above; the stats are plain data.
         let known = unsafe { sized(stats, "ipcq_stats") }?;
         let known = known.ok_or_else(|| Error::Invalid("the stats are NULL".into()))?;
+        let consumers = consumers_of(q)?;
         let (role, s) = match &q.role {
-            Role::Producer(producer) => (IPCQ_PRODUCER, producer.stats()?),
-            Role::Consumer(consumer) => (IPCQ_CONSUMER, consumer.stats()?),
+            Role::Producer(producer) => (IPCQ_PRODUCER, producer.stats_with(&consumers)?),
+            Role::Consumer(consumer) => (IPCQ_CONSUMER, consumer.stats_with(&consumers)?),
         };
+        let slowest = consumers.first();
         let filled = ipcq_stats {
             struct_size: known.struct_size,
             role,
@@ -36,6 +39,10 @@ pub unsafe extern "C" fn ipcq_get_stats(q: *const ipcq_queue, stats: *mut ipcq_s
             consumers: s.consumers,
             producer_alive: s.producer_alive.into(),
             closed: s.closed.into(),
+            slowest_lag: slowest.map_or(0, |c| c.lag),
+            slowest_pid: slowest.map_or(0, |c| c.pid),
+            reserved: 0,
+            slowest_name: slowest.map_or([0; 64], |c| text(&c.name)),
         };
         let bytes = (known.struct_size as usize).min(size_of::<ipcq_stats>());
         // SAFETY: the caller's struct has that many bytes.
@@ -46,6 +53,64 @@ pub unsafe extern "C" fn ipcq_get_stats(q: *const ipcq_queue, stats: *mut ipcq_s
         };
         Ok(0)
     })
+}
+
+/// Fills `list` with up to `count` of the consumers attached and known, the slowest first; `size` is
+/// sizeof(ipcq_consumer). Returns how many there are. Costs a system call for each.
+///
+/// Errors: -EINVAL: size is too small; -EBADMSG.
+#[no_mangle]
+pub unsafe extern "C" fn ipcq_get_consumers(
+    q: *const ipcq_queue,
+    list: *mut ipcq_consumer,
+    size: usize,
+    count: usize,
+) -> i64 {
+    guard(|| {
+        // SAFETY: a handle or NULL, says the caller.
+        let q = unsafe { q.as_ref() };
+        let q = q.ok_or_else(|| Error::Invalid("the queue is NULL".into()))?;
+        let list = bytes(list, count, "the list")?;
+        if size < size_of::<ipcq_consumer>() {
+            return Err(Error::Invalid(
+                format!("size {size}: sizeof(ipcq_consumer) is needed").into(),
+            ));
+        }
+        let consumers = consumers_of(q)?;
+        for (i, c) in consumers.iter().take(count).enumerate() {
+            let filled = ipcq_consumer {
+                name: text(&c.name),
+                sequence: c.sequence,
+                lag: c.lag,
+                lost: c.lost,
+                pid: c.pid,
+                asleep: c.asleep.into(),
+            };
+            // SAFETY: the list has `count` places of `size` bytes, says the caller.
+            unsafe {
+                list.add(i * size)
+                    .cast::<ipcq_consumer>()
+                    .write_unaligned(filled)
+            };
+        }
+        Ok(consumers.len() as i64)
+    })
+}
+
+fn consumers_of(q: &ipcq_queue) -> Result<Vec<ConsumerInfo>> {
+    match &q.role {
+        Role::Producer(producer) => Ok(producer.consumers()),
+        Role::Consumer(consumer) => consumer.consumers(),
+    }
+}
+
+/// A name for C, cut to what there is room for with a zero behind it.
+fn text(name: &str) -> [c_char; 64] {
+    let mut text = [0; 64];
+    for (to, from) in text[..63].iter_mut().zip(name.bytes()) {
+        *to = from as c_char;
+    }
+    text
 }
 
 /// This thread's last error in words: which file, what failed, what to do. Never NULL; the text is

@@ -7,6 +7,7 @@ use std::cell::{Cell, UnsafeCell};
 use std::ffi::{c_char, CStr, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::time::Duration;
 
 /// What a handle is.
 pub(super) enum Role {
@@ -43,6 +44,8 @@ pub(super) fn last_message() -> *const c_char {
 pub(super) fn fail(error: &Error) -> i32 {
     let constant = match error {
         Error::Empty => Some("the queue has no new message"),
+        Error::Full => Some("the queue is full: an attached consumer has not caught up"),
+        Error::TimedOut => Some("the time to wait is over"),
         Error::Closed => Some("the producer has closed the queue, and it is drained"),
         _ => None,
     };
@@ -168,6 +171,11 @@ pub(super) fn bytes<T>(pointer: *const T, length: usize, what: &str) -> Result<*
 pub(super) unsafe fn out<'a, T>(pointer: *mut T, what: &str) -> Result<&'a mut T> {
     // SAFETY: the caller's promise.
     unsafe { pointer.as_mut() }.ok_or_else(|| null(what))
+}
+
+/// Nanoseconds to wait; negative is for ever.
+pub(super) fn timeout(ns: i64) -> Duration {
+    u64::try_from(ns).map_or(Duration::MAX, Duration::from_nanos)
 }
 
 /// # Safety

@@ -14,15 +14,15 @@ pub const IPCQ_EXCL: u32 = 4;
 /// Producer: if what exists does not fit (other geometry or version, or damaged), put a new queue
 /// in its place. Consumers of the old one drain it and then get -ESTALE.
 pub const IPCQ_REPLACE: u32 = 8;
-/// Consumer: never hold a producer back, also in a queue that is lossless. In a lossy queue all
-/// consumers are such. For monitors.
+/// Consumer: never hold a producer back, also in a queue that is lossless, and lose instead. Needs no
+/// write permission. In a lossy queue all consumers are such. For monitors.
 pub const IPCQ_OBSERVER: u32 = 16;
 
 /// Delivery: the oldest messages are overwritten; a consumer that is too slow loses them and is told
 /// how many.
 pub const IPCQ_LOSSY: u32 = 0;
-/// Delivery: nothing is overwritten that an attached consumer has not consumed. It has its place in
-/// the file format; this version refuses it with -EINVAL.
+/// Delivery: nothing is overwritten that an attached consumer has not consumed; a push into a full
+/// queue gives -EAGAIN, or waits. A consumer has to be able to write the control file.
 pub const IPCQ_LOSSLESS: u32 = 1;
 
 /// Start at the oldest message retained.
@@ -102,12 +102,38 @@ pub struct ipcq_stats {
     pub delivery: u32,
     /// How often a producer has been attached.
     pub epoch: u32,
-    /// Consumers attached and known; 0 in this version.
+    /// Consumers attached and known: all of a lossless queue but observers, of a lossy one those that
+    /// may write its control file. See ipcq_get_consumers.
     pub consumers: u32,
     /// Whether a producer is attached at this moment.
     pub producer_alive: u32,
     /// Whether the producer has closed the queue.
     pub closed: u32,
+    /// The consumer with the greatest lag, which is the one a full lossless queue waits for: its lag,
+    /// process (for information) and name; zero and empty if there is none.
+    pub slowest_lag: u64,
+    pub slowest_pid: u32,
+    pub reserved: u32,
+    pub slowest_name: [c_char; 64],
+}
+
+/// One attached consumer.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ipcq_consumer {
+    /// Its consumer_name, at most 63 bytes of it.
+    pub name: [c_char; 64],
+    /// The sequence it wants next: in a lossy queue as of its last look at an empty ring, or up to
+    /// 64 messages ago.
+    pub sequence: u64,
+    /// Messages pushed and not consumed.
+    pub lag: u64,
+    /// Messages it lost since it attached.
+    pub lost: u64,
+    /// Its process, for information: a pid may be another's by now.
+    pub pid: u32,
+    /// Whether it sleeps until a message comes.
+    pub asleep: u32,
 }
 
 /// One field of a record.
@@ -143,12 +169,13 @@ pub struct ipcq_options {
     /// Producer: bytes of every message, at most 1 GiB; 0: each has its own length, at most an
     /// eighth of the capacity.
     pub message_size: u32,
-    /// Producer: IPCQ_LOSSY.
+    /// Producer: IPCQ_LOSSY or IPCQ_LOSSLESS.
     pub delivery: u32,
-    /// Producer: places for consumers, at most 4096; default 32.
+    /// Producer: places for consumers, at most 4096; default 32. No more can attach to a lossless
+    /// queue; in a lossy one, more are not listed.
     pub max_consumers: u32,
-    /// Producer, lossless: how many must be attached before anything may be overwritten; must be 0
-    /// in this version.
+    /// Producer, lossless: how many must be attached at once before anything is overwritten for the
+    /// first time; 0: with nobody attached, the producer runs on.
     pub min_consumers: u32,
     /// Record schema; must be NULL and 0 in this version.
     pub fields: *const ipcq_field,
@@ -161,4 +188,8 @@ pub struct ipcq_options {
     pub open_timeout_ns: i64,
     /// Consumer: shown to monitors; may be NULL.
     pub consumer_name: *const c_char,
+    /// Producer, lossless: nanoseconds after which a consumer that holds the producer up and consumes
+    /// nothing is waited for no longer; it goes on, and counts as lost what was overwritten. 0: never.
+    /// (One that died is dropped at once.)
+    pub evict_after_ns: i64,
 }

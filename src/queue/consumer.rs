@@ -303,7 +303,8 @@ impl Consumer {
     /// Gives the next message in place, without a copy; `None` if there is none yet. Nothing is
     /// consumed before [`View::release`].
     ///
-    /// In a lossy queue the bytes may be overwritten while they are looked at, which
+    /// In a lossless queue the bytes do not change before that (unless this consumer is an observer,
+    /// or is evicted). In a lossy one they may be overwritten while they are looked at, which
     /// [`View::release`] tells.
     ///
     /// # Errors
@@ -389,6 +390,11 @@ impl Consumer {
     /// # Errors
     /// [`Error::Damaged`].
     pub fn stats(&self) -> Result<Stats> {
+        self.stats_with(&self.consumers()?)
+    }
+
+    /// As [`Consumer::stats`], where the consumers are known already.
+    pub(crate) fn stats_with(&self, consumers: &[ConsumerInfo]) -> Result<Stats> {
         let figures = either!(&self.ring, r => {
             r.frames().frontier().and_then(|f| Ok((f, r.frames().oldest()?)))
         });
@@ -406,7 +412,7 @@ impl Consumer {
             max_message: self.geometry.max_message(),
             delivery: self.geometry.delivery,
             epoch: memory.load(Field::Epoch) as u32,
-            consumers: self.consumers_of(pushed).len() as u32,
+            consumers: consumers.len() as u32,
             producer_alive: sys::is_locked(self.region.file(), lock_byte::PRODUCER_ALIVE),
             closed: memory.load(Field::State) == state::CLOSED,
         })
@@ -418,18 +424,13 @@ impl Consumer {
     /// # Errors
     /// [`Error::Damaged`].
     pub fn consumers(&self) -> Result<Vec<ConsumerInfo>> {
-        match either!(&self.ring, r => r.frames().frontier()) {
-            Ok(pushed) => Ok(self.consumers_of(pushed)),
-            Err(damage) => Err(super::damaged(&self.paths, damage)),
-        }
-    }
-
-    fn consumers_of(&self, pushed: u64) -> Vec<ConsumerInfo> {
+        let pushed = either!(&self.ring, r => r.frames().frontier());
+        let pushed = pushed.map_err(|d| super::damaged(&self.paths, d))?;
         self.tell();
-        match &self.control {
+        Ok(match &self.control {
             Some(control) => control.consumers(pushed),
             None => Vec::new(),
-        }
+        })
     }
 
     /// Shows how far this consumer is, and gives the producer of a lossless queue what is behind.
@@ -573,7 +574,7 @@ impl View<'_> {
     }
 
     /// Where the bytes are, [`Message::length`] of them, aligned to 8 bytes (16 in a variable
-    /// queue). The producer of a lossy queue may overwrite them at any time, so they are read
+    /// queue). The producer of a lossy queue, or one that evicts, may overwrite them at any time, so they are read
     /// through this pointer and never turned into a reference.
     pub fn as_ptr(&self) -> *const u8 {
         self.data

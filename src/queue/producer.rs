@@ -355,6 +355,11 @@ impl Producer {
     /// # Errors
     /// [`Error::Damaged`].
     pub fn stats(&self) -> Result<Stats> {
+        self.stats_with(&self.consumers())
+    }
+
+    /// As [`Producer::stats`], where the consumers are known already.
+    pub(crate) fn stats_with(&self, consumers: &[ConsumerInfo]) -> Result<Stats> {
         let memory = *self.memory();
         let shape = Shape::of(&self.geometry);
         let oldest = match self.geometry.framing {
@@ -372,7 +377,7 @@ impl Producer {
             max_message: self.geometry.max_message(),
             delivery: self.geometry.delivery,
             epoch: memory.load(Field::Epoch) as u32,
-            consumers: self.consumers().len() as u32,
+            consumers: consumers.len() as u32,
             producer_alive: true,
             closed: false,
         })

@@ -37,10 +37,10 @@
 // The layout of what programs were compiled with must not change.
 _Static_assert(sizeof(ipcq_info) == 24 && offsetof(ipcq_info, length) == 16, "ABI");
 _Static_assert(sizeof(ipcq_view) == 32 && offsetof(ipcq_view, length) == 24, "ABI");
-_Static_assert(sizeof(ipcq_stats) == 80 && offsetof(ipcq_stats, oldest) == 40, "ABI");
+_Static_assert(sizeof(ipcq_stats) == 160 && offsetof(ipcq_stats, oldest) == 40, "ABI");
 _Static_assert(offsetof(ipcq_stats, message_size) == 56 && offsetof(ipcq_stats, closed) == 76, "ABI");
 _Static_assert(sizeof(ipcq_field) == 24 && offsetof(ipcq_field, count) == 20, "ABI");
-_Static_assert(sizeof(ipcq_options) == 80 && offsetof(ipcq_options, capacity) == 16, "ABI");
+_Static_assert(sizeof(ipcq_options) == 88 && offsetof(ipcq_options, capacity) == 16, "ABI");
 _Static_assert(offsetof(ipcq_options, fields) == 40 && offsetof(ipcq_options, start) == 52, "ABI");
 _Static_assert(offsetof(ipcq_options, consumer_name) == 72, "ABI");
 
@@ -153,9 +153,13 @@ static void test_options(void) {
   o.struct_size = sizeof o;
   o.delivery = 7;
   FAILS(ipcq_open(&q, NAME, IPCQ_PRODUCER, &o), -EINVAL);
-  o.delivery = IPCQ_LOSSLESS;
-  FAILS(ipcq_open(&q, NAME, IPCQ_PRODUCER, &o), -EINVAL);
   o.delivery = IPCQ_LOSSY;
+  o.min_consumers = 1;
+  FAILS(ipcq_open(&q, NAME, IPCQ_PRODUCER, &o), -EINVAL);
+  o.min_consumers = 0;
+  o.evict_after_ns = -1;
+  FAILS(ipcq_open(&q, NAME, IPCQ_PRODUCER, &o), -EINVAL);
+  o.evict_after_ns = 0;
   o.capacity = UINT64_MAX;
   FAILS(ipcq_open(&q, NAME, IPCQ_PRODUCER, &o), -EINVAL);
   o.capacity = UINT64_C(1) << 40;
@@ -360,6 +364,78 @@ static void test_starts(void) {
   end(out, in);
 }
 
+static void test_lossless(void) {
+  ipcq_options o = IPCQ_OPTIONS_INIT, name = IPCQ_OPTIONS_INIT;
+  o.capacity = 8;
+  o.message_size = 8;
+  o.delivery = IPCQ_LOSSLESS;
+  o.max_consumers = 2;
+  o.min_consumers = 1;
+  ipcq_queue *out, *slow, *fast, *q;
+  CHECK(ipcq_open(&out, NAME, IPCQ_PRODUCER, &o) == 0);
+  uint64_t n = 8, nine[9] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+  // The first wrap waits for a consumer.
+  CHECK(ipcq_push_many(out, nine, 8, 9) == 8);
+  FAILS(ipcq_push_many(out, &n, 8, 1), -EAGAIN);
+  name.consumer_name = "slow";
+  CHECK(ipcq_open(&slow, NAME, IPCQ_CONSUMER, &name) == 0);
+  name.consumer_name = "fast";
+  CHECK(ipcq_open(&fast, NAME, IPCQ_CONSUMER, &name) == 0);
+  FAILS_NAMING(ipcq_open(&q, NAME, IPCQ_CONSUMER, NULL), -EUSERS, NAME);
+  CHECK(ipcq_open(&q, NAME, IPCQ_CONSUMER | IPCQ_OBSERVER, NULL) == 0);
+
+  FAILS(ipcq_push(out, &n, 8), -EAGAIN);
+  FAILS(ipcq_push_wait(out, &n, 8, 0), -ETIMEDOUT);
+  FAILS(ipcq_push_wait(out, &n, 8, 1000), -ETIMEDOUT);
+  void *slot;
+  FAILS(ipcq_claim(out, 8, &slot), -EAGAIN);
+  for (uint64_t i = 0; i < 8; i++)
+    expect(fast, i, 0);
+  FAILS(ipcq_push(out, &n, 8), -EAGAIN);
+  // What is looked at stays.
+  ipcq_view view = {0};
+  CHECK(ipcq_peek(slow, &view) == 0);
+  FAILS(ipcq_push(out, &n, 8), -EAGAIN);
+  CHECK(*(const uint64_t *)view.data == 0 && ipcq_release(slow, &view) == 0);
+  CHECK(ipcq_push_wait(out, &n, 8, -1) == 0);
+  FAILS(ipcq_push(out, &n, 8), -EAGAIN);
+  // An observer holds nobody up, and is told what it lost.
+  ipcq_info info;
+  CHECK(ipcq_pop(q, &n, 8, &info) == 8 && n == info.sequence && info.lost == n && n != 0);
+
+  ipcq_consumer list[3];
+  CHECK(ipcq_get_consumers(out, list, sizeof *list, 3) == 2);
+  CHECK(strcmp(list[0].name, "slow") == 0 && list[0].sequence == 1 && list[0].lag == 8);
+  CHECK(strcmp(list[1].name, "fast") == 0 && list[1].sequence == 8 && list[1].lag == 1);
+  CHECK(list[0].pid == (uint32_t)getpid() && list[0].lost == 0 && list[0].asleep == 0);
+  CHECK(ipcq_get_consumers(q, NULL, sizeof *list, 0) == 2);
+  FAILS(ipcq_get_consumers(out, list, 8, 1), -EINVAL);
+  FAILS(ipcq_get_consumers(out, NULL, sizeof *list, 1), -EINVAL);
+  FAILS(ipcq_get_consumers(NULL, list, sizeof *list, 1), -EINVAL);
+  ipcq_stats s = stats(out);
+  CHECK(s.consumers == 2 && s.slowest_lag == 8 && s.slowest_pid == (uint32_t)getpid());
+  CHECK(strcmp(s.slowest_name, "slow") == 0 && s.delivery == IPCQ_LOSSLESS);
+  ipcq_close(slow);
+  CHECK(ipcq_push(out, &n, 8) == 0 && stats(out).consumers == 1);
+  FAILS(ipcq_push_wait(fast, &n, 8, 0), -EBADF);
+  ipcq_close(q);
+  ipcq_close(fast);
+
+  // One that consumes nothing for too long is waited for no longer.
+  ipcq_close(out);
+  o.evict_after_ns = 1000;
+  CHECK(ipcq_open(&out, NAME, IPCQ_PRODUCER, &o) == 0);
+  name.start = IPCQ_NEXT;
+  CHECK(ipcq_open(&slow, NAME, IPCQ_CONSUMER, &name) == 0);
+  for (uint64_t i = 10; i < 100; i++)
+    CHECK(ipcq_push_wait(out, &i, 8, -1) == 0);
+  s = stats(slow);
+  CHECK(s.consumers == 0 && s.lag == 90);
+  CHECK(ipcq_pop(slow, &n, 8, &info) == 8 && n == info.sequence && info.lost == info.sequence - 10);
+  CHECK(stats(slow).consumers == 1);
+  end(out, slow);
+}
+
 static void test_closing(void) {
   ipcq_queue *out = producer(64, 8), *in = consumer(IPCQ_OLDEST, 0);
   uint64_t n;
@@ -514,6 +590,7 @@ int main(void) {
   test_claims();
   test_peek();
   test_starts();
+  test_lossless();
   test_closing();
   test_death();
   test_files();
