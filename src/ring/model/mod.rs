@@ -11,6 +11,7 @@
 
 mod broadcast;
 mod close;
+mod gate;
 mod join;
 mod restart;
 mod wait;
