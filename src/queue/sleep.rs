@@ -212,5 +212,9 @@ pub(super) fn until<S, T, K: AsMut<[Ticket]>>(
             return Err(Error::TimedOut);
         }
         Ticket::sleep_any(tickets.as_mut(), &mut pace, deadline)?;
+        // Asking is not free, and most likely it is not needed any more.
+        if let Some(found) = look(state)? {
+            return Ok(found);
+        }
     }
 }
