@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
@@ -385,6 +385,56 @@ pub(crate) fn heavy_barrier() -> bool {
 fn membarrier(command: libc::c_int) -> bool {
     // SAFETY: the call takes no pointers.
     unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) == 0 }
+}
+
+/// A descriptor that is readable from [`signal`] to [`drain`].
+pub(crate) fn event() -> io::Result<OwnedFd> {
+    // SAFETY: takes no pointers.
+    match unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) } {
+        -1 => Err(io::Error::last_os_error()),
+        // SAFETY: a new descriptor that nobody else owns.
+        fd => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+    }
+}
+
+/// Makes an [`event`] readable.
+pub(crate) fn signal(event: &OwnedFd) {
+    let one = 1u64;
+    // SAFETY: eight bytes are readable. It only fails where it is readable beyond all measure.
+    unsafe { libc::write(event.as_raw_fd(), (&raw const one).cast(), 8) };
+}
+
+/// Makes an [`event`] not readable.
+pub(crate) fn drain(event: &OwnedFd) {
+    let mut count = 0u64;
+    // SAFETY: eight bytes are writable. It only fails where it is not readable.
+    unsafe { libc::read(event.as_raw_fd(), (&raw mut count).cast(), 8) };
+}
+
+/// Closes a descriptor by its number, which stands for nothing else.
+///
+/// # Safety
+/// Nobody uses or closes it any more.
+pub(crate) unsafe fn close(fd: RawFd) {
+    // SAFETY: the caller's promise.
+    unsafe { libc::close(fd) };
+}
+
+/// Runs `life` in a thread of its own that gets none of the process's signals.
+pub(crate) fn spawn(name: &str, life: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    // SAFETY: both sets are valid places; a thread begins with the mask of the one that makes it.
+    unsafe {
+        let mut all: libc::sigset_t = std::mem::zeroed();
+        let mut before: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
+        let spawned = std::thread::Builder::new()
+            .name(name.into())
+            .stack_size(256 << 10)
+            .spawn(life);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &before, std::ptr::null_mut());
+        spawned.map(drop)
+    }
 }
 
 // ---------------------------------------------------------------------------------------------

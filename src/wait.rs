@@ -25,30 +25,30 @@
 use crate::error::{Error, Result};
 use crate::sys::{self, Woken};
 use std::ptr::NonNull;
-use std::sync::atomic::{compiler_fence, fence, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{fence, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// What the two sides share. Under the model checker it is made of modelled atomics.
 pub(crate) trait Bell {
     /// How often it was rung; loads and stores that follow stay behind it.
     fn count(&self) -> u32;
-    /// Whether somebody may be asleep. A relaxed load.
+    /// The light barrier, then a relaxed load: whether somebody may be asleep.
     fn is_flagged(&self) -> bool;
+    /// The same once more, where that was not yet the whole answer.
+    fn is_flagged_after_all(&self) -> bool {
+        true
+    }
     /// Says that somebody may be asleep.
     fn flag(&self);
     /// Takes that back.
     fn unflag(&self);
     /// Counts up and wakes all who sleep.
     fn ring(&self);
-    /// Between what was done and the look at the flag.
-    fn light_barrier(&self);
 }
 
 /// Wakes those who wait for what was just done; almost always there are none.
 #[inline(always)]
 pub(crate) fn notify(bell: &impl Bell) {
-    // Partner: `heavy_barrier`, of one who has asked.
-    bell.light_barrier();
     if bell.is_flagged() {
         answer(bell);
     }
@@ -57,6 +57,9 @@ pub(crate) fn notify(bell: &impl Bell) {
 #[cold]
 #[inline(never)]
 fn answer(bell: &impl Bell) {
+    if !bell.is_flagged_after_all() {
+        return;
+    }
     // First, for who flags anew after it must be woken anew.
     bell.unflag();
     bell.ring();
@@ -82,11 +85,15 @@ pub(crate) struct Armed {
 /// A bell in shared memory. It holds pointers only: whoever makes one keeps the mappings alive.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SharedBell {
+    /// What `notify` looks at first: the flag; or [`ALWAYS`] if this process's light barrier has
+    /// to be a fence, so that only then a step costs more than one load and one branch.
+    first: NonNull<AtomicU64>,
     flag: NonNull<AtomicU64>,
     word: NonNull<AtomicU32>,
-    /// Whether this process's light barrier is a fence, because the heavy one does not reach it.
-    fenced: bool,
 }
+
+/// A flag that is always set.
+static ALWAYS: AtomicU64 = AtomicU64::new(1);
 
 // SAFETY: it only leads to atomics, which threads may share as processes do.
 unsafe impl Send for SharedBell {}
@@ -98,10 +105,11 @@ impl SharedBell {
     /// # Safety
     /// Both are mapped for as long as the result and its copies are used.
     pub(crate) unsafe fn to_ring(flag: &AtomicU64, word: NonNull<AtomicU32>) -> Self {
+        let reached = sys::register_barrier();
         SharedBell {
+            first: if reached { flag } else { &ALWAYS }.into(),
             flag: flag.into(),
             word,
-            fenced: !sys::register_barrier(),
         }
     }
 
@@ -111,13 +119,12 @@ impl SharedBell {
     /// As `to_ring`.
     pub(crate) unsafe fn to_hear(flag: &AtomicU64, word: NonNull<AtomicU32>) -> Self {
         SharedBell {
+            first: flag.into(),
             flag: flag.into(),
             word,
-            fenced: true,
         }
     }
 
-    #[inline(always)]
     fn flag_word(&self) -> &AtomicU64 {
         // SAFETY: mapped, as was promised; aligned, and only accessed by atomics.
         unsafe { self.flag.as_ref() }
@@ -147,7 +154,7 @@ pub(crate) fn count(word: &AtomicU32) -> u32 {
 
 /// The barrier of one who has asked; `false` if it did not reach the other side.
 pub(crate) fn heavy_barrier() -> bool {
-    // Partner: `light_barrier`, the fence or, with the system call, the other.
+    // Partner: `is_flagged`, its fence or, with the system call, the other barrier.
     fence(Ordering::SeqCst);
     sys::heavy_barrier()
 }
@@ -159,6 +166,25 @@ impl Bell for SharedBell {
 
     #[inline(always)]
     fn is_flagged(&self) -> bool {
+        let mut first = self.first.as_ptr();
+        // Partner: the system call in `heavy_barrier`. This binds the compiler alone: it may read
+        // any memory, so what was stored before is in its place, and the address that is loaded
+        // from comes out of it. A `compiler_fence` would also make the compiler forget what it
+        // holds in registers.
+        // SAFETY: it does nothing.
+        unsafe {
+            std::arch::asm!("/* {0} */", inout(reg) first, options(readonly, nostack, preserves_flags))
+        };
+        // SAFETY: mapped, as was promised, or static; aligned, and only accessed by atomics.
+        unsafe { (*first).load(Ordering::Relaxed) != 0 }
+    }
+
+    fn is_flagged_after_all(&self) -> bool {
+        if self.first == self.flag {
+            return true;
+        }
+        // Partner: the fence in `heavy_barrier`.
+        fence(Ordering::SeqCst);
         self.flag_word().load(Ordering::Relaxed) != 0
     }
 
@@ -175,17 +201,6 @@ impl Bell for SharedBell {
 
     fn ring(&self) {
         ring(self.word());
-    }
-
-    #[inline(always)]
-    fn light_barrier(&self) {
-        if self.fenced {
-            // Partner: the fence in `heavy_barrier`.
-            fence(Ordering::SeqCst);
-        } else {
-            // Partner: the system call in `heavy_barrier`.
-            compiler_fence(Ordering::SeqCst);
-        }
     }
 }
 

@@ -3,6 +3,7 @@
 use super::files::{self, Observed};
 use super::options::ConsumerOptions;
 use super::sleep::{self, Sleeper, Ticket};
+use super::watch::{Look, Watch};
 use super::{Message, Stats};
 use crate::control::Control;
 use crate::error::{Error, Result};
@@ -15,13 +16,14 @@ use crate::shm::Region;
 use crate::sys;
 use crate::wait::{self, SharedBell};
 use std::ffi::OsStr;
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// How many messages a consumer of a lossy queue takes before it shows again how far it is.
 const TELL: u64 = 64;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Ring {
     Fixed(Reader<FixedReader<Mapped>>),
     Variable(Reader<VariableReader<Mapped>>),
@@ -46,6 +48,8 @@ pub struct Consumer {
     geometry: Geometry,
     paths: Paths,
     sleeper: Sleeper,
+    /// The descriptor to poll, if it was asked for.
+    watch: Option<Watch>,
     region: Arc<Region>,
     control: Option<Arc<Control>>,
     /// This consumer's slot in it.
@@ -97,6 +101,7 @@ impl Consumer {
             geometry,
             paths,
             sleeper,
+            watch: None,
             region,
             control,
             seat,
@@ -157,7 +162,12 @@ impl Consumer {
         self.keep_seat()?;
         // SAFETY: writable, says the caller.
         match unsafe { either!(&mut self.ring, r => r.pop(to, size)) } {
-            Ok(pop) => Ok(pop),
+            Ok(pop) => {
+                if pop == Pop::Empty && self.watch.is_some() {
+                    self.watch_on();
+                }
+                Ok(pop)
+            }
             Err(damage) => Err(super::damaged(&self.paths, damage)),
         }
     }
@@ -219,6 +229,52 @@ impl Consumer {
         let done = sleep::until(self, timeout, look, |c| [c.ask()]);
         self.awake();
         done
+    }
+
+    /// A descriptor for `poll`, `epoll` and the like: it becomes readable when there is a message,
+    /// or when the queue is at its end, and stays so until a pop (or peek, or wait) finds nothing.
+    /// So pop until there is nothing, then poll. It may be readable though nothing is there.
+    ///
+    /// It belongs to this handle and is closed with it; only ever poll it. A thread, which the
+    /// handles of a process share, watches the queues; where this one may not be woken (see
+    /// [`Consumer::wait`]), or before Linux 5.16, that thread looks every few milliseconds. After a
+    /// `fork` it is the parent's, and the child asks for one of its own.
+    ///
+    /// # Errors
+    /// [`Error::Os`] if there are too many descriptors or threads.
+    pub fn fd(&mut self) -> Result<RawFd> {
+        if !self.watch.as_ref().is_some_and(Watch::is_own) {
+            self.watch = None;
+            self.watch = Some(Watch::new()?);
+            // Where nothing is there it is not readable.
+            self.is_ready();
+        }
+        Ok(self.watch.as_ref().map_or(-1, Watch::fd))
+    }
+
+    /// Nothing was found: the descriptor tells when there is something.
+    #[cold]
+    fn watch_on(&mut self) {
+        let Some(watch) = &self.watch else { return };
+        if watch.is_settled() {
+            return;
+        }
+        let (sleeper, ring) = (&mut self.sleeper, &self.ring);
+        let memory = *either!(ring, r => r.frames().memory());
+        watch.arm(|| {
+            let epoch = || memory.load(Field::Epoch);
+            let mut ticket = [sleeper.ask(&self.region, epoch, &self.paths, &self.geometry)];
+            Ticket::confirm(&mut ticket);
+            let [ticket] = ticket;
+            // The copy keeps the mapping, in which it only looks.
+            let (mut ring, region) = (ring.clone(), self.region.clone());
+            let look: Look = Box::new(move || {
+                let _ = &region;
+                let found = either!(&mut ring, r => r.peek());
+                !matches!(found, Ok((Pop::Empty, _)))
+            });
+            (ticket, look)
+        });
     }
 
     /// Whether a pop would give something else than nothing.
@@ -328,7 +384,12 @@ impl Consumer {
     pub fn peek_raw(&mut self) -> Result<(Pop, *const u8)> {
         self.keep_seat()?;
         match either!(&mut self.ring, r => r.peek()) {
-            Ok((pop, place)) => Ok((pop, self.address(place))),
+            Ok((pop, place)) => {
+                if pop == Pop::Empty && self.watch.is_some() {
+                    self.watch_on();
+                }
+                Ok((pop, self.address(place)))
+            }
             Err(damage) => Err(super::damaged(&self.paths, damage)),
         }
     }
@@ -367,7 +428,11 @@ impl Consumer {
     /// # Errors
     /// [`Error::Invalid`] if the sequence lies beyond what was pushed; the position is as before.
     pub fn seek(&mut self, sequence: u64) -> Result<()> {
-        self.begin(Start::At(sequence))
+        let begun = self.begin(Start::At(sequence));
+        if let Some(watch) = &self.watch {
+            watch.disarm();
+        }
+        begun
     }
 
     /// The sequence of the message wanted next.

@@ -8,6 +8,7 @@ mod producer;
 mod sleep;
 #[cfg(feature = "typed")]
 mod typed;
+mod watch;
 
 pub use consumer::{Consumer, View};
 pub use options::{ConsumerOptions, ProducerOptions};

@@ -124,12 +124,31 @@ impl Producer {
     /// `from` is readable for `length` bytes.
     #[inline]
     pub unsafe fn push_raw(&mut self, from: *const u8, length: usize) -> Result<()> {
+        // SAFETY: the caller's promise.
+        unsafe { self.push_as::<true>(from, length) }
+    }
+
+    /// As [`Producer::push`], and wakes nobody. It is there to measure what looking for sleepers
+    /// costs (`benches/waiting.rs`).
+    #[doc(hidden)]
+    #[inline]
+    pub fn push_unheard(&mut self, message: &[u8]) -> Result<()> {
+        // SAFETY: a slice is readable.
+        unsafe { self.push_as::<false>(message.as_ptr(), message.len()) }
+    }
+
+    /// # Safety
+    /// As [`Producer::push_raw`].
+    #[inline(always)]
+    unsafe fn push_as<const HEARD: bool>(&mut self, from: *const u8, length: usize) -> Result<()> {
         self.check_push(length)?;
         // SAFETY: readable, says the caller; the length was checked.
         if !unsafe { self.write(from, length) } {
             return Err(Error::Full);
         }
-        self.notify();
+        if HEARD {
+            self.notify();
+        }
         Ok(())
     }
 

@@ -77,6 +77,7 @@ impl Sleeper {
 
 /// What to sleep on, for bindings: it does not borrow the consumer.
 #[doc(hidden)]
+#[derive(Clone)]
 pub struct Ticket {
     region: Arc<Region>,
     armed: Armed,
@@ -96,25 +97,43 @@ impl Ticket {
         wait::sleep(self.word(), self.armed, pace, deadline)
     }
 
+    /// Whether the producer has woken those who asked when this one did.
+    pub(super) fn is_rung(&self) -> bool {
+        wait::count(self.word()) != self.armed.seen
+    }
+
     /// Sleeps until it is worth looking again at one of several, or the time is over.
     ///
     /// # Errors
     /// [`Error::Interrupted`] only.
     pub fn sleep_any(tickets: &[Ticket], pace: &mut Pace, deadline: Deadline) -> Result<()> {
-        if let [one] = tickets {
-            return one.sleep(pace, deadline);
+        match tickets {
+            [one] => one.sleep(pace, deadline),
+            _ => Ticket::sleep_any_or(tickets, None, pace, deadline),
         }
-        let mut words = Vec::with_capacity(tickets.len());
-        words.extend(tickets.iter().map(|t| (t.word(), t.armed.seen)));
-        let heard = tickets.iter().all(|t| t.armed.heard);
-        let woken = match heard {
-            true => sys::futex_wait_any(&words, deadline.within(pace.next(true))),
-            false => None,
+    }
+
+    /// As `sleep_any`, or until a word of the caller's own is not what it was.
+    pub(super) fn sleep_any_or(
+        tickets: &[Ticket],
+        own: Option<(&AtomicU32, u32)>,
+        pace: &mut Pace,
+        deadline: Deadline,
+    ) -> Result<()> {
+        let theirs = tickets.iter().map(|t| (t.word(), t.armed.seen));
+        let words: Vec<_> = own.into_iter().chain(theirs).collect();
+        let Some(&(first, seen)) = words.first() else {
+            return Ok(());
         };
-        // One that nobody wakes, or a kernel that cannot sleep on several: doze.
+        let heard = tickets.iter().all(|t| t.armed.heard);
+        let woken = match words.len() {
+            1 => None,
+            _ => sys::futex_wait_any(&words, deadline.within(pace.next(heard))),
+        };
+        // Only one word, or a kernel that cannot sleep on several: doze on the first.
         let woken = woken.unwrap_or_else(|| {
-            let (word, seen) = words[0];
-            sys::futex_wait(word, seen, deadline.within(pace.next(false)))
+            let heard = tickets.is_empty();
+            sys::futex_wait(first, seen, deadline.within(pace.next(heard)))
         });
         match woken {
             Woken::Signal => Err(Error::Interrupted),
@@ -212,5 +231,9 @@ pub(super) fn until<S, T, K: AsMut<[Ticket]>>(
             return Err(Error::TimedOut);
         }
         Ticket::sleep_any(tickets.as_mut(), &mut pace, deadline)?;
+        // Asking is not free, and most likely it is not needed any more.
+        if let Some(found) = look(state)? {
+            return Ok(found);
+        }
     }
 }

@@ -177,7 +177,7 @@ fn committed<M: Memory>(memory: &M, shape: &Shape, from: u64, to: u64) -> u64 {
 }
 
 /// A consumer's side.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct FixedReader<M> {
     memory: M,
     shape: Shape,

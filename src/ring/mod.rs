@@ -241,7 +241,7 @@ const JOIN_TRIES: u64 = 10_000;
 /// A consumer: a position in the ring and the account of what happened to it.
 ///
 /// `next == start + received + lost`, always.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Reader<F> {
     frames: F,
     start: u64,

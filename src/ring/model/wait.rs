@@ -87,7 +87,12 @@ impl Bell for Shared {
         count
     }
 
+    /// The kernel's barrier in the other process is, for that process, a full fence somewhere
+    /// between the store and the load that it stands between: here it is at its place.
     fn is_flagged(&self) -> bool {
+        if self.keeps(Step::LightBarrier) {
+            fence(Ordering::SeqCst);
+        }
         self.0.flag.load(Ordering::Relaxed) != 0
     }
 
@@ -105,14 +110,6 @@ impl Bell for Shared {
         }
         self.0.sleepers.lock().unwrap().wakes += 1;
         self.0.changed.notify_all();
-    }
-
-    /// The kernel's barrier in the other process is, for that process, a full fence somewhere
-    /// between the two loads and stores that it stands between: here it is at its place.
-    fn light_barrier(&self) {
-        if self.keeps(Step::LightBarrier) {
-            fence(Ordering::SeqCst);
-        }
     }
 }
 
