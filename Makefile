@@ -24,8 +24,8 @@ WARNINGS := -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wpedantic -Werror
 # The library in target/ is found where it lies.
 LINK := -Iinclude -Ltarget/release -lipcq -Wl,-rpath,$(abspath target/release)
 
-.PHONY: build header examples demo test test-rust test-c test-python test-install model soak lint \
-	wheel install uninstall clean help tools
+.PHONY: build header examples demo test test-rust test-c test-python test-install test-fuzz model \
+	soak fuzz lint wheel install uninstall clean help tools
 
 build: $(SO)
 
@@ -40,6 +40,7 @@ help:
 	@echo "make header     include/ipcq.h, anew from src/ffi"
 	@echo "make model      the models of the protocol, in full"
 	@echo "make soak       kills producers and consumers for minutes (SECONDS=300)"
+	@echo "make fuzz       hostile files, guided by coverage, for an hour (SECONDS=3600)"
 	@echo "make clean      removes what was built"
 
 tools:
@@ -84,12 +85,16 @@ wheel: target/wheels/.built
 demo: examples $(VENV)/.ipcq
 	$(VENV)/bin/python scripts/demo.py
 
-test: test-rust test-c test-install test-python
+test: test-rust test-fuzz test-c test-install test-python
 	scripts/model.sh short
 	@echo "make test: all passed"
 
 test-rust: $(SO)
 	cargo test
+
+# What `make fuzz` kept, once more; stable Rust will do.
+test-fuzz: | tools
+	cargo test --locked --manifest-path fuzz/Cargo.toml --target-dir target/fuzz
 
 test-c: examples
 	CC="$(CC)" CXX="$(CXX)" scripts/test-c.sh
@@ -107,12 +112,19 @@ test-python: examples target/pairs/peer $(VENV)/.ipcq
 model: | tools
 	scripts/model.sh full
 
-SECONDS ?= 300
 soak: | tools
-	IPCQ_SOAK_SECONDS=$(SECONDS) cargo test --release --test kill -- --nocapture
+	IPCQ_SOAK_SECONDS=$(or $(SECONDS),300) cargo test --release --test kill -- --nocapture
+
+target/tools/bin/cargo-fuzz: | tools
+	cargo install --quiet --locked --version 0.13.2 --root target/tools cargo-fuzz
+
+fuzz: target/tools/bin/cargo-fuzz
+	CXX="$(CXX)" scripts/fuzz.sh $(or $(SECONDS),3600)
 
 lint: $(VENV)/.ipcq
 	cargo fmt --all --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
+	cargo clippy --locked --manifest-path fuzz/Cargo.toml --target-dir target/fuzz --all-targets -- -D warnings
 	PYO3_PYTHON=$(abspath $(VENV))/bin/python cargo clippy --workspace --all-targets -- -D warnings
 	cd bindings/python && $(abspath $(VENV))/bin/ruff check .
 	$(VENV)/bin/ruff check --config bindings/python/pyproject.toml --ignore D,SIM105 c-examples scripts tests/pairs

@@ -400,6 +400,26 @@ fn variable_dead() {
     survives_mutations(Kind::Variable, false);
 }
 
+/// Found by a fuzzer: an index of other sequences made fewer messages pushed than were received,
+/// and the lag wrapped.
+#[test]
+fn an_index_that_goes_back_is_damage() {
+    let dir = Dir::new();
+    let name = dir.name("q");
+    let out = fill_queue(Kind::Variable, &name);
+    let mut q = Consumer::options().open(&name).unwrap();
+    while q.stats().unwrap().lag > 20 {
+        assert!(pop_next(&mut q).unwrap().is_some());
+    }
+    let before = q.stats().unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(&name).unwrap();
+    for entry in 0..out.geometry().index_entries {
+        let at = ipcq::layout::HEADER_BYTES + entry * 16 + 8;
+        file.write_all_at(&1u64.to_le_bytes(), at).unwrap();
+    }
+    assert!(matches!(q.stats(), Err(Error::Damaged(_))), "{before:?}");
+}
+
 // --- a reader without rights ----------------------------------------------------------------------
 
 /// Whether this test can run children as somebody else; says so if it cannot.

@@ -344,6 +344,9 @@ impl<M: Memory> VariableReader<M> {
         let last = self.block_of(published);
         if distance(self.position, last) < 0 {
             match self.block(last)? {
+                Some((_, sequence)) if distance(sequence, self.next) < 0 => {
+                    return Err(Damage("block index"));
+                }
                 Some((position, sequence)) => {
                     (self.position, self.next) = (position, sequence);
                 }

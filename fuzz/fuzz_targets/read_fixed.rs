@@ -1,0 +1,4 @@
+#![no_main]
+//! See `ipcq_fuzz::read_fixed`.
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| ipcq_fuzz::read_fixed(input));

@@ -1,0 +1,237 @@
+//! A consumer that is checked at every step: whatever the files say, what it tells about itself
+//! holds together.
+
+use crate::Input;
+use arbitrary::Result;
+use ipcq::{Consumer, Error, Framing, Message, Pop, Start};
+
+/// An error may be one of a queue, and not of this library or of the system.
+pub fn fair_error(e: Error) {
+    let unfair = matches!(e, Error::Internal(_) | Error::Os(..) | Error::NoSpace(_));
+    assert!(!unfair, "{e:?}");
+}
+
+/// The result, where there is one; the error is a fair one.
+pub fn fair<T>(result: ipcq::Result<T>) -> Option<T> {
+    result.map_err(fair_error).ok()
+}
+
+/// A consumer, and the account of what it said.
+pub struct Checked {
+    q: Consumer,
+    /// Where it began, and how many messages came since.
+    start: u64,
+    received: u64,
+    /// The sequence after the last message consumed, or where it began.
+    after: u64,
+}
+
+impl Checked {
+    pub fn new(q: Consumer, start: Start) -> Checked {
+        let begun = match start {
+            Start::At(sequence) => sequence,
+            _ => q.next_sequence(),
+        };
+        let g = q.geometry();
+        assert!(g.max_message() <= g.ring_bytes);
+        Checked {
+            q,
+            start: begun,
+            received: 0,
+            after: begun,
+        }
+    }
+
+    pub fn next_sequence(&self) -> u64 {
+        self.q.next_sequence()
+    }
+
+    fn is_fixed(&self) -> bool {
+        self.q.geometry().framing == Framing::Fixed
+    }
+
+    /// What is told of a message before it counts as consumed.
+    fn check(&self, m: &Message) {
+        assert_eq!(m.sequence, self.after.wrapping_add(m.lost), "the gap");
+        let (length, most) = (m.length as usize, self.q.max_message());
+        assert!(length == most || !self.is_fixed() && length < most);
+    }
+
+    fn consumed(&mut self, m: &Message, many: usize) {
+        self.received = self.received.wrapping_add(many as u64);
+        self.after = m.sequence.wrapping_add(many as u64);
+        assert_eq!(self.after, self.q.next_sequence());
+    }
+
+    /// A buffer for messages, of which a sanitizer knows where it ends.
+    fn buffer(&self, u: &mut Input) -> Result<Vec<u8>> {
+        let most = self.q.max_message().min(1 << 16);
+        let size = match u.int_in_range(0..=3)? {
+            0 | 1 => most,
+            2 => u.int_in_range(0..=most)?,
+            _ => most + 1,
+        };
+        Ok(vec![0xa5; size])
+    }
+
+    pub fn pop(&mut self, buffer: &mut [u8]) -> ipcq::Result<Option<Message>> {
+        let before = self.q.next_sequence();
+        let popped = self.q.pop(buffer);
+        match &popped {
+            Ok(Some(m)) => {
+                self.check(m);
+                assert!(m.length as usize <= buffer.len());
+                self.consumed(m, 1);
+            }
+            Err(Error::MessageSize(_)) => {
+                assert!(!self.is_fixed() || buffer.len() < self.q.max_message());
+            }
+            _ => assert!(self.q.next_sequence().wrapping_sub(before) <= 1 << 63),
+        }
+        popped
+    }
+
+    fn pop_many(&mut self, u: &mut Input) -> Result<()> {
+        let size = match u.int_in_range(0..=2)? {
+            0 => self.q.max_message().min(1 << 16),
+            1 => u.int_in_range(0..=300)?,
+            _ => 1,
+        };
+        let count = match u.int_in_range(0..=1)? {
+            0 => u.int_in_range(0..=40usize)?,
+            _ => 300,
+        };
+        let mut buffer = vec![0xa5; (size * count).min(1 << 17)];
+        if let Some(Some((many, m))) = fair(self.q.pop_many(&mut buffer, size)) {
+            assert!(many >= 1 && many <= buffer.len() / size);
+            assert!(m.length as usize <= size);
+            self.check(&m);
+            self.consumed(&m, many);
+        }
+        Ok(())
+    }
+
+    /// Looks at a message in place, while `meanwhile` happens.
+    fn peek(
+        &mut self,
+        u: &mut Input,
+        meanwhile: &mut dyn FnMut(&mut Input) -> Result<()>,
+    ) -> Result<()> {
+        let align = if self.is_fixed() { 8 } else { 16 };
+        let after = self.after;
+        let most = self.q.max_message();
+        let Some(Some(view)) = fair(self.q.peek()) else {
+            return Ok(());
+        };
+        let m = view.message();
+        assert_eq!(m.sequence, after.wrapping_add(m.lost), "the gap");
+        assert!(m.length as usize <= most);
+        assert_eq!(view.as_ptr() as usize % align, 0);
+        let mut buffer = vec![0; (m.length as usize).min(1 << 16)];
+        view.read(0, &mut buffer).unwrap();
+        if u.ratio(1, 2)? {
+            meanwhile(u)?;
+        }
+        view.read(m.length as usize - buffer.len(), &mut buffer)
+            .unwrap();
+        let beyond = view.read(m.length as usize, &mut [0]);
+        assert!(matches!(beyond, Err(Error::OutOfRange(_))));
+        let given_up = u.ratio(1, 8)?;
+        if !given_up && fair(view.release()).is_some() {
+            self.consumed(&m, 1);
+        }
+        Ok(())
+    }
+
+    /// Looks at a message, and releases one that need not be it.
+    fn release(&mut self, u: &mut Input) -> Result<()> {
+        let sequence = match self.q.peek_raw() {
+            Ok((Pop::Message(m), _)) => {
+                self.check(&m);
+                m.sequence
+            }
+            Ok(_) => self.q.next_sequence(),
+            Err(e) => {
+                fair_error(e);
+                return Ok(());
+            }
+        };
+        let other = u64::from(u.int_in_range(0..=4u8)? == 4);
+        let sequence = sequence.wrapping_sub(other);
+        if fair(self.q.release_raw(sequence)).is_some() {
+            assert_eq!(other, 0);
+            self.received = self.received.wrapping_add(1);
+            self.after = sequence.wrapping_add(1);
+            assert_eq!(self.after, self.q.next_sequence());
+        }
+        Ok(())
+    }
+
+    fn seek(&mut self, to: u64) {
+        let before = self.q.next_sequence();
+        match self.q.seek(to) {
+            Ok(()) => (self.start, self.after, self.received) = (to, to, 0),
+            Err(e) => {
+                fair_error(e);
+                assert_eq!(self.q.next_sequence(), before);
+            }
+        }
+    }
+
+    pub fn stats(&mut self) {
+        let next = self.q.next_sequence();
+        if let Some(s) = fair(self.q.stats()) {
+            let accounted = s.received.wrapping_add(s.lost);
+            assert_eq!(s.received, self.received);
+            assert_eq!(accounted, next.wrapping_sub(self.start), "received + lost");
+            assert_eq!(s.lag, s.pushed.wrapping_sub(next), "lag");
+            assert!(s.lag < 1 << 63, "{} pushed, {next} is next", s.pushed);
+        }
+        assert_eq!(self.q.next_sequence(), next);
+    }
+
+    /// One thing that a consumer can be asked. `meanwhile` may happen in the middle of it.
+    pub fn ask(
+        &mut self,
+        u: &mut Input,
+        meanwhile: &mut dyn FnMut(&mut Input) -> Result<()>,
+    ) -> Result<()> {
+        match u.int_in_range(0..=7)? {
+            0 => {
+                let mut buffer = self.buffer(u)?;
+                fair(self.pop(&mut buffer));
+            }
+            1 => self.pop_many(u)?,
+            2 => self.peek(u, meanwhile)?,
+            3 => self.release(u)?,
+            4 => {
+                let by = u64::from(u.arbitrary::<u8>()?);
+                let next = self.q.next_sequence();
+                self.seek(next.wrapping_add(by).wrapping_sub(128));
+            }
+            5 => self.seek(u.arbitrary()?),
+            6 => {
+                // To the end, or for a while.
+                let mut buffer = vec![0; self.q.max_message().min(1 << 16)];
+                for _ in 0..u.arbitrary::<u8>()? {
+                    if !matches!(fair(self.pop(&mut buffer)), Some(Some(_))) {
+                        break;
+                    }
+                }
+            }
+            _ => self.stats(),
+        }
+        Ok(())
+    }
+}
+
+/// Where a consumer is asked to begin.
+pub fn start(u: &mut Input) -> Result<Start> {
+    Ok(match u.int_in_range(0..=4)? {
+        0 => Start::Oldest,
+        1 => Start::Newest,
+        2 => Start::Next,
+        3 => Start::At(u64::from(u.arbitrary::<u8>()?)),
+        _ => Start::At(u.arbitrary()?),
+    })
+}

@@ -1,0 +1,66 @@
+//! Damage done to files, as an input asks for it.
+
+use crate::files::Words;
+use crate::Input;
+use arbitrary::Result;
+use ipcq::layout::at;
+
+/// The words of the header that change while a queue lives.
+const CHANGING: [usize; 6] = [
+    at::CLAIMED,
+    at::PUBLISHED,
+    at::PUBLISHED_SEQUENCE,
+    at::STATE,
+    at::EPOCH,
+    at::WAKE,
+];
+
+/// Sets a word of the counters, the index or the ring: what may change under a live consumer.
+pub fn ring(u: &mut Input, file: &Words) -> Result<()> {
+    let first = ipcq::layout::HEADER_BYTES / 8;
+    let word = match u.int_in_range(0..=3)? {
+        0 => *u.choose(&CHANGING)? as u64 / 8,
+        _ => any_word(u, first, file.len())?,
+    };
+    set(u, file, word)
+}
+
+/// Sets a word of the header's first group.
+pub fn geometry(u: &mut Input, file: &Words) -> Result<()> {
+    let word = any_word(u, 0, at::STATE as u64 / 8)?;
+    set(u, file, word)
+}
+
+/// Sets any word.
+pub fn any(u: &mut Input, file: &Words) -> Result<()> {
+    let word = any_word(u, 0, file.len())?;
+    set(u, file, word)
+}
+
+/// A word in `from..end`; the first one in a file that has none there.
+fn any_word(u: &mut Input, from: u64, end: u64) -> Result<u64> {
+    u.int_in_range(from..=end.saturating_sub(1).max(from))
+}
+
+/// Gives the word another value: likely ones, and any.
+fn set(u: &mut Input, file: &Words, word: u64) -> Result<()> {
+    if word >= file.len() {
+        return Ok(());
+    }
+    let old = file.load(word);
+    let new = match u.int_in_range(0..=9)? {
+        0 => old.wrapping_add(u64::from(u.arbitrary::<u8>()?)),
+        1 => old.wrapping_sub(u64::from(u.arbitrary::<u8>()?)),
+        2 => old ^ 1 << u.int_in_range(0..=63)?,
+        3 => u64::from(u.arbitrary::<u16>()?),
+        4 => old.wrapping_add(1 << u.int_in_range(0..=63)?),
+        5 => old.wrapping_sub(1 << u.int_in_range(0..=63)?),
+        6 => file.load(any_word(u, 0, file.len())?),
+        // Two halves, as a frame has them.
+        7 => u64::from(u.arbitrary::<u16>()?) | u64::from(u.arbitrary::<u8>()?) << 32,
+        8 => u64::MAX,
+        _ => u.arbitrary()?,
+    };
+    file.store(word, new);
+    Ok(())
+}

@@ -1,0 +1,242 @@
+//! Queues to damage: files of every kind, made once, and laid out anew for each input.
+
+use ipcq::{Consumer, Producer, ProducerOptions};
+use std::fs::{File, OpenOptions};
+use std::io::ErrorKind;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use tempfile::TempDir;
+
+/// A kind of queue.
+#[derive(Debug, Clone, Copy)]
+pub struct Kind {
+    /// 0: variable length.
+    pub message_size: u32,
+    pub capacity: u64,
+    pub first_sequence: u64,
+    pub pushed: u64,
+    pub closed: bool,
+}
+
+const fn kind(message_size: u32, capacity: u64, pushed: u64) -> Kind {
+    Kind {
+        message_size,
+        capacity,
+        first_sequence: 0,
+        pushed,
+        closed: false,
+    }
+}
+
+/// New, filled in part, filled several times, closed, and near the end of the sequences.
+pub static FIXED: [Kind; 6] = [
+    kind(24, 64, 150),
+    kind(24, 64, 10),
+    kind(8, 256, 1000),
+    kind(300, 8, 20),
+    Kind {
+        first_sequence: u64::MAX - 40,
+        ..kind(8, 16, 60)
+    },
+    Kind {
+        closed: true,
+        ..kind(100, 16, 30)
+    },
+];
+
+/// The same, of variable length.
+pub static VARIABLE: [Kind; 6] = [
+    kind(0, 1024, 60),
+    kind(0, 4096, 150),
+    kind(0, 4096, 10),
+    kind(0, 16384, 400),
+    Kind {
+        first_sequence: u64::MAX - 40,
+        ..kind(0, 1024, 60)
+    },
+    Kind {
+        closed: true,
+        ..kind(0, 2048, 60)
+    },
+];
+
+impl Kind {
+    pub fn options(&self) -> ProducerOptions {
+        Producer::options()
+            .message_size(self.message_size)
+            .capacity(self.capacity)
+            .max_consumers(4)
+            .first_sequence(self.first_sequence)
+    }
+
+    /// The length of the longest message.
+    pub fn longest(&self) -> usize {
+        match self.message_size {
+            0 => self.capacity as usize / 8,
+            size => size as usize,
+        }
+    }
+
+    /// The length of the message with this sequence.
+    pub fn length(&self, sequence: u64) -> usize {
+        match self.message_size {
+            0 => (mix(sequence) as usize % (self.longest() + 1)) >> (mix(!sequence) % 4),
+            size => size as usize,
+        }
+    }
+
+    /// The message with this sequence.
+    pub fn message(&self, sequence: u64) -> Vec<u8> {
+        let length = self.length(sequence);
+        let mut bytes = mix(sequence).to_le_bytes().repeat(length.div_ceil(8));
+        bytes.truncate(length);
+        bytes
+    }
+}
+
+/// A number that looks random (SplitMix64).
+fn mix(n: u64) -> u64 {
+    let n = n.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let n = (n ^ n >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let n = (n ^ n >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    n ^ n >> 31
+}
+
+/// The bytes of a queue's files.
+#[derive(Clone)]
+pub struct Image {
+    pub data: Vec<u8>,
+    pub control: Vec<u8>,
+}
+
+/// What the kind's producer leaves behind: killed, or closed.
+pub fn image(kind: &'static Kind) -> &'static Image {
+    static IMAGES: OnceLock<Vec<(&'static Kind, Image)>> = OnceLock::new();
+    let images = IMAGES.get_or_init(|| {
+        let all = FIXED.iter().chain(&VARIABLE);
+        all.map(|kind| (kind, make(kind))).collect()
+    });
+    let found = images.iter().find(|(k, _)| std::ptr::eq(*k, kind));
+    &found.expect("an image of each kind").1
+}
+
+fn make(kind: &Kind) -> Image {
+    let place = Place::new();
+    let mut out = kind.options().open(place.name()).unwrap();
+    for _ in 0..kind.pushed {
+        out.push(&kind.message(out.next_sequence())).unwrap();
+    }
+    if kind.closed {
+        drop(out);
+        return place.image();
+    }
+    // As a kill leaves it.
+    let image = place.image();
+    drop(out);
+    image
+}
+
+thread_local! {
+    /// The thread's own; `TMPDIR` says where. It serves all inputs: making one takes longer than
+    /// most of them.
+    static DIRECTORY: TempDir = tempfile::tempdir().unwrap();
+}
+
+/// Where the queue of an input lies: a thread has one at a time.
+pub struct Place {
+    name: PathBuf,
+    control: PathBuf,
+}
+
+impl Place {
+    pub fn new() -> Place {
+        let path = |file: &str| DIRECTORY.with(|directory| directory.path().join(file));
+        for left in ["q", "q.ctl", "q.lock"] {
+            match std::fs::remove_file(path(left)) {
+                Err(e) if e.kind() != ErrorKind::NotFound => panic!("{left}: {e}"),
+                _ => {}
+            }
+        }
+        Place {
+            name: path("q"),
+            control: path("q.ctl"),
+        }
+    }
+
+    pub fn with(image: &Image) -> Place {
+        let place = Place::new();
+        std::fs::write(&place.name, &image.data).unwrap();
+        std::fs::write(&place.control, &image.control).unwrap();
+        place
+    }
+
+    pub fn name(&self) -> &Path {
+        &self.name
+    }
+
+    pub fn image(&self) -> Image {
+        Image {
+            data: std::fs::read(&self.name).unwrap(),
+            control: std::fs::read(&self.control).unwrap(),
+        }
+    }
+
+    /// The data file, to write behind the library's back.
+    pub fn data(&self) -> Words {
+        Words::open(&self.name)
+    }
+
+    /// The control file, likewise.
+    pub fn control(&self) -> Words {
+        Words::open(&self.control)
+    }
+
+    pub fn remove_control(&self) {
+        std::fs::remove_file(&self.control).unwrap();
+    }
+
+    pub fn consumer(&self, start: ipcq::Start) -> ipcq::Result<Consumer> {
+        Consumer::options().start(start).open(&self.name)
+    }
+}
+
+/// A file as words.
+pub struct Words {
+    file: File,
+    bytes: u64,
+}
+
+impl Words {
+    fn open(path: &Path) -> Words {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(path)
+            .unwrap();
+        let bytes = file.metadata().unwrap().len();
+        Words { file, bytes }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> u64 {
+        self.bytes / 8
+    }
+
+    pub fn load(&self, word: u64) -> u64 {
+        let mut bytes = [0; 8];
+        self.file.read_exact_at(&mut bytes, word * 8).unwrap();
+        u64::from_le_bytes(bytes)
+    }
+
+    pub fn store(&self, word: u64, value: u64) {
+        let bytes = value.to_le_bytes();
+        self.file.write_all_at(&bytes, word * 8).unwrap();
+    }
+
+    /// Makes the file longer or shorter, which may only happen while nobody has it mapped.
+    pub fn set_len(&mut self, bytes: u64) {
+        self.file.set_len(bytes).unwrap();
+        self.bytes = bytes;
+    }
+}

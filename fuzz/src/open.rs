@@ -1,0 +1,110 @@
+//! Opening files that are anything: bytes of the input, or a queue with its header damaged.
+
+use crate::checked::{fair, start, Checked};
+use crate::files::{image, Image, Place, FIXED, VARIABLE};
+use crate::{damage, Input};
+use arbitrary::Result;
+use ipcq::{Error, Producer};
+
+/// Files of any content are opened by consumers and producers.
+pub fn open(input: &[u8]) {
+    let _ = try_open(&mut Input::new(input));
+}
+
+fn try_open(u: &mut Input) -> Result<()> {
+    let place = match u.int_in_range(0..=7)? {
+        0 => {
+            let control = u.arbitrary::<u8>()?;
+            let control = u.bytes(usize::from(control).min(u.len()))?.to_vec();
+            let data = u.bytes(u.len())?.to_vec();
+            Place::with(&Image { data, control })
+        }
+        _ => damaged_queue(u)?,
+    };
+    for _ in 0..1 + u.int_in_range(0..=3)? {
+        let start = start(u)?;
+        match place.consumer(start) {
+            Ok(q) => {
+                let mut q = Checked::new(q, start);
+                for _ in 0..u.int_in_range(0..=8)? {
+                    q.ask(u, &mut |_| Ok(()))?;
+                }
+            }
+            Err(e) => fair_error(e),
+        }
+    }
+    if u.arbitrary()? {
+        produce(u, &place, false)?;
+    }
+    produce(u, &place, true)
+}
+
+/// A queue with words of its header changed, and perhaps another length. Reserves nothing, so a
+/// ring may be as long as a file can be.
+fn damaged_queue(u: &mut Input) -> Result<Place> {
+    let kind = match u.arbitrary()? {
+        true => u.choose(&FIXED)?,
+        false => u.choose(&VARIABLE)?,
+    };
+    let place = Place::with(image(kind));
+    let (mut data, mut control) = (place.data(), place.control());
+    for _ in 0..u.int_in_range(0..=8)? {
+        match u.int_in_range(0..=7)? {
+            0..=3 => damage::geometry(u, &data)?,
+            4 => damage::any(u, &control)?,
+            5 => {
+                let bytes = match u.int_in_range(0..=2)? {
+                    0 => u.int_in_range(0..=20_000)?,
+                    1 => 4096 * u.int_in_range(0..=64)?,
+                    _ => 4096 + (1 << u.int_in_range(0..=40)?),
+                };
+                data.set_len(bytes);
+            }
+            6 => control.set_len(u.int_in_range(0..=4096)?),
+            _ => damage::ring(u, &data)?,
+        }
+    }
+    Ok(place)
+}
+
+fn produce(u: &mut Input, place: &Place, replace: bool) -> Result<()> {
+    let mut options = Producer::options().replace(replace);
+    // Else what is asked for is what is there; and a new one is not made large.
+    if replace || u.arbitrary()? {
+        options = options.message_size(u.int_in_range(0..=100)?);
+        options = options.capacity(u.int_in_range(1..=4096)?);
+    }
+    match options.open(place.name()) {
+        Ok(mut out) => {
+            let g = *out.geometry();
+            assert!(g.max_message() <= g.ring_bytes);
+            let length = match g.message_size {
+                0 => 0,
+                size => size as usize,
+            };
+            // A message may have a gigabyte in a file that reserves nothing.
+            if length <= 1 << 16 {
+                let next = out.next_sequence();
+                out.push(&vec![7; length]).unwrap();
+                assert_eq!(out.next_sequence(), next.wrapping_add(1));
+            }
+            fair(out.stats());
+        }
+        Err(e) => {
+            let damaged = matches!(e, Error::Damaged(_) | Error::Version(_));
+            assert!(!replace || !damaged, "cannot be replaced: {e:?}");
+            fair_error(e);
+        }
+    }
+    Ok(())
+}
+
+/// As for a ring, but a file may be too long to be mapped.
+fn fair_error(e: Error) {
+    match e {
+        Error::Os(errno, _) if errno == ENOMEM => {}
+        e => crate::checked::fair_error(e),
+    }
+}
+
+const ENOMEM: i32 = 12;

@@ -1,0 +1,102 @@
+//! A producer goes on in a damaged file.
+
+use crate::checked::{fair, start, Checked};
+use crate::files::{image, Kind, Place, FIXED, VARIABLE};
+use crate::{damage, Input};
+use arbitrary::Result;
+use ipcq::{Producer, Start};
+
+/// A dead queue is damaged and opened by a producer, which pushes what a consumer reads.
+pub fn produce(input: &[u8]) {
+    let _ = try_produce(&mut Input::new(input));
+}
+
+fn try_produce(u: &mut Input) -> Result<()> {
+    let kind = match u.arbitrary()? {
+        true => u.choose(&FIXED)?,
+        false => u.choose(&VARIABLE)?,
+    };
+    let place = Place::with(image(kind));
+    let (data, control) = (place.data(), place.control());
+    for _ in 0..u.int_in_range(0..=8)? {
+        match u.int_in_range(0..=7)? {
+            0 => damage::any(u, &control)?,
+            _ => damage::ring(u, &data)?,
+        }
+    }
+    // One that was there before.
+    let early = start(u)?;
+    let mut early = fair(place.consumer(early)).map(|q| Checked::new(q, early));
+    let options = match u.arbitrary()? {
+        true => kind.options().replace(true),
+        false => Producer::options(),
+    };
+    let Some(mut out) = fair(options.open(place.name())) else {
+        return Ok(());
+    };
+    let begin = out.next_sequence();
+    let mut late = fair(place.consumer(Start::Next))
+        .map(|q| Checked::new(q, Start::Next))
+        .filter(|late| late.next_sequence() == begin);
+    while !u.is_empty() {
+        match u.int_in_range(0..=6)? {
+            0 | 1 => push(u, &mut out, kind)?,
+            2 => {
+                for _ in 0..u.arbitrary::<u8>()? {
+                    let next = out.next_sequence();
+                    out.push(&kind.message(next)).unwrap();
+                }
+            }
+            3 => {
+                fair(out.stats());
+            }
+            4 => late = late.and_then(|late| follow(late, kind, begin, out.next_sequence())),
+            _ => {
+                if let Some(early) = &mut early {
+                    early.ask(u, &mut |_| Ok(()))?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Pushes the next message, one way or another.
+fn push(u: &mut Input, out: &mut Producer, kind: &Kind) -> Result<()> {
+    let next = out.next_sequence();
+    let message = kind.message(next);
+    match u.int_in_range(0..=2)? {
+        0 => out.push(&message).unwrap(),
+        1 if !message.is_empty() => {
+            assert_eq!(out.push_many(&message, message.len()).unwrap(), 1);
+        }
+        _ => {
+            let mut claim = out.claim(message.len()).unwrap();
+            claim.write(0, &message).unwrap();
+            if u.arbitrary()? {
+                drop(claim);
+                assert_eq!(out.next_sequence(), next);
+                return Ok(());
+            }
+            claim.commit(message.len()).unwrap();
+        }
+    }
+    assert_eq!(out.next_sequence(), next.wrapping_add(1));
+    Ok(())
+}
+
+/// Pops what was pushed since: exactly that, or an error, for a consumer that began where the
+/// producer did. Gives it up when it was outrun, for then it goes by an index that may be damaged.
+fn follow(mut q: Checked, kind: &Kind, begin: u64, end: u64) -> Option<Checked> {
+    let mut buffer = vec![0; kind.longest()];
+    while q.next_sequence() != end {
+        let popped = fair(q.pop(&mut buffer))?;
+        let m = popped.unwrap_or_else(|| panic!("{} of {end} is not there", q.next_sequence()));
+        if m.lost != 0 {
+            return None;
+        }
+        assert!(m.sequence.wrapping_sub(begin) < end.wrapping_sub(begin));
+        assert_eq!(buffer[..m.length as usize], kind.message(m.sequence));
+    }
+    Some(q)
+}

@@ -1,0 +1,37 @@
+//! Consumers of a ring that is damaged before they open it and while they read.
+
+use crate::checked::{fair, start, Checked};
+use crate::files::{image, Kind, Place, FIXED, VARIABLE};
+use crate::{damage, Input};
+use arbitrary::Result;
+
+/// A fixed ring, damaged, is read by every call there is.
+pub fn read_fixed(input: &[u8]) {
+    // An input that ends early is a short program.
+    let _ = read(&mut Input::new(input), &FIXED);
+}
+
+/// A variable ring, likewise.
+pub fn read_variable(input: &[u8]) {
+    let _ = read(&mut Input::new(input), &VARIABLE);
+}
+
+fn read(u: &mut Input, kinds: &'static [Kind]) -> Result<()> {
+    let place = Place::with(image(u.choose(kinds)?));
+    let file = place.data();
+    for _ in 0..u.int_in_range(0..=8)? {
+        damage::ring(u, &file)?;
+    }
+    let mut q = None;
+    while !u.is_empty() {
+        match (u.int_in_range(0..=7)?, &mut q) {
+            (0, _) | (_, None) => {
+                let start = start(u)?;
+                q = fair(place.consumer(start)).map(|q| Checked::new(q, start));
+            }
+            (1 | 2, _) => damage::ring(u, &file)?,
+            (_, Some(q)) => q.ask(u, &mut |u| damage::ring(u, &file))?,
+        }
+    }
+    Ok(())
+}

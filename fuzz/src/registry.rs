@@ -1,0 +1,112 @@
+//! The control file is damaged while a producer and consumers use it. Whoever may write it can
+//! slow them, and never corrupt them: every message that arrives is the one pushed, and every one
+//! is received or counted as lost.
+
+use crate::checked::{fair, start, Checked};
+use crate::files::{image, Kind, Place, Words, FIXED, VARIABLE};
+use crate::{damage, Input};
+use arbitrary::Result;
+use ipcq::{Consumer, Delivery, Error, Producer};
+
+/// A queue with a hostile control file.
+pub fn registry(input: &[u8]) {
+    let _ = try_registry(&mut Input::new(input));
+}
+
+/// The most consumers at a time: more than the registry has places for.
+const CONSUMERS: usize = 6;
+
+fn try_registry(u: &mut Input) -> Result<()> {
+    let kind = match u.arbitrary()? {
+        true => u.choose(&FIXED)?,
+        false => u.choose(&VARIABLE)?,
+    };
+    let place = Place::with(image(kind));
+    let mut out = open(u, &place, kind)?;
+    let mut control = place.control();
+    let mut consumers: Vec<Checked> = Vec::new();
+    while !u.is_empty() {
+        match u.int_in_range(0..=9)? {
+            0..=2 => damage::any(u, &control)?,
+            3 => push(&mut out, kind, u.arbitrary()?),
+            4 if consumers.len() < CONSUMERS => {
+                let start = start(u)?;
+                let options = Consumer::options().start(start).observer(u.arbitrary()?);
+                let name = u.arbitrary::<char>()?.to_string();
+                let options = options.name(name.repeat(u.int_in_range(0..=80)?));
+                let opened = fair(options.open(place.name()));
+                consumers.extend(opened.map(|q| Checked::new(q, start)));
+            }
+            5 if !consumers.is_empty() => {
+                drop(consumers.swap_remove(u.choose_index(consumers.len())?));
+            }
+            6 => drop(out.stats().unwrap()),
+            7 => {
+                drop(out);
+                disturb(u, &place, &mut control)?;
+                out = open(u, &place, kind)?;
+                control = place.control();
+            }
+            _ if !consumers.is_empty() => {
+                let index = u.choose_index(consumers.len())?;
+                let q = &mut consumers[index];
+                match u.arbitrary()? {
+                    true => q.ask(u, &mut |u| damage::any(u, &control))?,
+                    false => receive(q, kind, u.arbitrary()?),
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Opens the queue to produce, whatever the control file is: a damaged one is made anew.
+fn open(u: &mut Input, place: &Place, kind: &Kind) -> Result<Producer> {
+    if u.ratio(1, 4)? {
+        let options = kind.options().delivery(Delivery::Lossless).replace(true);
+        match options.open(place.name()) {
+            Ok(out) => return Ok(out),
+            // A version without lossless delivery.
+            Err(Error::Invalid(_)) => {}
+            Err(e) => panic!("{e:?}"),
+        }
+    }
+    Ok(Producer::options().open(place.name()).unwrap())
+}
+
+/// What happens to a control file while no producer lives. It is not made shorter: that is a
+/// SIGBUS, which whoever may write it can do to those who map it.
+fn disturb(u: &mut Input, place: &Place, control: &mut Words) -> Result<()> {
+    match u.int_in_range(0..=3)? {
+        0 => place.remove_control(),
+        1 => control.set_len(8192),
+        2 => damage::any(u, control)?,
+        _ => {}
+    }
+    Ok(())
+}
+
+fn push(out: &mut Producer, kind: &Kind, count: u8) {
+    for _ in 0..count {
+        match out.push(&kind.message(out.next_sequence())) {
+            Ok(()) => {}
+            Err(Error::Full) => break,
+            Err(e) => panic!("{e:?}"),
+        }
+    }
+}
+
+/// Pops some messages and compares them.
+fn receive(q: &mut Checked, kind: &Kind, count: u8) {
+    let mut buffer = vec![0; kind.longest()];
+    for _ in 0..count {
+        match q.pop(&mut buffer) {
+            Ok(Some(m)) => assert_eq!(buffer[..m.length as usize], kind.message(m.sequence)),
+            // Stale: one of the other delivery has taken its place.
+            Ok(None) | Err(Error::Closed | Error::Stale(_)) => break,
+            Err(e) => panic!("{e:?}"),
+        }
+    }
+    q.stats();
+}

@@ -1,0 +1,42 @@
+#!/bin/sh
+# Runs the fuzz targets one after the other, each from its corpus in fuzz/corpus, and keeps there
+# what reached new code. A finding is left in fuzz/artifacts.
+#
+#   scripts/fuzz.sh SECONDS [TARGET...]     SECONDS in all
+#
+# Called by `make fuzz`, which sees to cargo-fuzz.
+set -eu
+cd "$(dirname "$0")/.."
+seconds=${1:?how many seconds in all}
+shift
+[ $# -gt 0 ] || set -- open read_fixed read_variable registry produce
+each=$((seconds / $#))
+
+cargo +nightly --version >/dev/null 2>&1 ||
+    { echo "ipcq: make fuzz needs nightly Rust: rustup toolchain install nightly" >&2; exit 1; }
+command -v "${CXX:=c++}" >/dev/null ||
+    { echo "ipcq: make fuzz needs a C++ compiler: install g++ or clang++, or set CXX" >&2; exit 1; }
+export CXX
+
+target=${CARGO_TARGET_DIR:-$PWD/target}
+export PATH="$target/tools/bin:$PATH" CARGO_TARGET_DIR="$target/fuzz"
+# The queues lie here; a run that is killed leaves nothing else behind.
+TMPDIR=$(mktemp -d /dev/shm/ipcq-fuzz.XXXXXX || mktemp -d)
+export TMPDIR
+trap 'rm -rf "$TMPDIR"' EXIT INT TERM
+# Nobody looks at who allocated; this doubles the speed.
+export ASAN_OPTIONS=malloc_context_size=0:quarantine_size_mb=16:detect_stack_use_after_return=0
+
+fuzz() { nice cargo +nightly fuzz run --features libfuzzer "$@"; }
+
+found=
+for name; do
+    # All that led anywhere on this machine, and the part of it that is kept.
+    all=$target/fuzz/corpus/$name kept=fuzz/corpus/$name
+    mkdir -p "$all" "$kept"
+    fuzz "$name" "$all" "$kept" -- -max_total_time="$each" -max_len=192 -len_control=10 \
+        -timeout=10 -rss_limit_mb=1024 -malloc_limit_mb=64 -print_final_stats=1 ||
+        found="$found $name"
+    fuzz "$name" "$kept" "$all" -- -merge=1 -use_counters=0 || found="$found $name"
+done
+[ -z "$found" ] || { echo "ipcq: findings in fuzz/artifacts:$found" >&2; exit 1; }
