@@ -54,6 +54,11 @@ mod name;
 mod queue;
 mod ring;
 mod shm;
+#[cfg(not(feature = "steps"))]
+mod steps;
+#[cfg(feature = "steps")]
+#[doc(hidden)]
+pub mod steps;
 mod sys;
 
 pub use error::{Error, Result, Text};

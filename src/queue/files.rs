@@ -241,6 +241,7 @@ fn create(
 /// Tells the consumers of a file whose name is taken.
 fn set_old_state(region: &Region, value: u64) {
     if region.len() as u64 >= HEADER_BYTES {
+        crate::steps::step();
         // Partner: `SeeState`, as in `ring::set_state`; this file may have no valid geometry.
         header_word(region, at::STATE).store(value, Ordering::Release);
     }

@@ -187,6 +187,22 @@ impl Drop for Process {
     }
 }
 
+/// Forks a process that does this, and never comes back from it.
+pub fn fork(life: impl FnOnce()) -> i32 {
+    // SAFETY: this process has one thread beside the harness's, which holds no lock.
+    match unsafe { libc::fork() } {
+        0 => {
+            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(life));
+            // SAFETY: ends the process at once, without the handlers of the parent.
+            unsafe { libc::_exit(1) }
+        }
+        child => {
+            assert!(child > 0, "fork");
+            child
+        }
+    }
+}
+
 /// Polls until the condition holds.
 pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let since = Instant::now();
