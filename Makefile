@@ -24,7 +24,7 @@ WARNINGS := -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wpedantic -Werror
 # The library in target/ is found where it lies.
 LINK := -Iinclude -Ltarget/release -lipcq -Wl,-rpath,$(abspath target/release)
 
-.PHONY: build header examples demo test test-rust test-c test-python test-install model soak lint \
+.PHONY: build header examples demo test test-rust test-steps test-c test-python test-install model soak lint \
 	wheel install uninstall clean help tools
 
 build: $(SO)
@@ -39,7 +39,7 @@ help:
 	@echo "make lint       formatters and linters"
 	@echo "make header     include/ipcq.h, anew from src/ffi"
 	@echo "make model      the models of the protocol, in full"
-	@echo "make soak       kills producers and consumers for minutes (SECONDS=300)"
+	@echo "make soak       kills and stops producers and consumers for minutes (SECONDS=300)"
 	@echo "make clean      removes what was built"
 
 tools:
@@ -84,12 +84,15 @@ wheel: target/wheels/.built
 demo: examples $(VENV)/.ipcq
 	$(VENV)/bin/python scripts/demo.py
 
-test: test-rust test-c test-install test-python
+test: test-rust test-steps test-c test-install test-python
 	scripts/model.sh short
 	@echo "make test: all passed"
 
 test-rust: $(SO)
 	cargo test
+
+test-steps: | tools
+	scripts/steps.sh
 
 test-c: examples
 	CC="$(CC)" CXX="$(CXX)" scripts/test-c.sh
@@ -109,11 +112,13 @@ model: | tools
 
 SECONDS ?= 300
 soak: | tools
-	IPCQ_SOAK_SECONDS=$(SECONDS) cargo test --release --test kill -- --nocapture
+	IPCQ_SOAK_SECONDS=$(SECONDS) cargo test --release --test kill --test stop -- --nocapture
+	IPCQ_SOAK_SECONDS=$(SECONDS) scripts/steps.sh --test-threads=2
 
 lint: $(VENV)/.ipcq
 	cargo fmt --all --check
 	PYO3_PYTHON=$(abspath $(VENV))/bin/python cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --features steps --lib --test steps -- -D warnings
 	cd bindings/python && $(abspath $(VENV))/bin/ruff check .
 	$(VENV)/bin/ruff check --config bindings/python/pyproject.toml --ignore D,SIM105 c-examples scripts tests/pairs
 	$(VENV)/bin/ruff format --check --config bindings/python/pyproject.toml bindings/python c-examples scripts tests/pairs

@@ -192,6 +192,9 @@ pub fn fork(life: impl FnOnce()) -> i32 {
     // SAFETY: this process has one thread beside the harness's, which holds no lock.
     match unsafe { libc::fork() } {
         0 => {
+            // It must not outlive a test that fails, stopped perhaps, with the test's pipes.
+            // SAFETY: takes numbers.
+            unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
             let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(life));
             // SAFETY: ends the process at once, without the handlers of the parent.
             unsafe { libc::_exit(1) }
