@@ -188,9 +188,11 @@ fn unlock_all(file: &File) {
     unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &l) };
 }
 
-/// Whether anybody else holds a lock of any kind on the byte. Needs no write permission.
+/// Whether anybody else holds an exclusive lock on the byte. Needs no write permission; to hold one
+/// needs it, so that no reader can make it seem so.
 pub(crate) fn is_locked(file: &File, byte: u64) -> bool {
-    let mut l = flock(libc::F_WRLCK, byte);
+    // An exclusive lock is all that is in the way of a shared one.
+    let mut l = flock(lock_kind(Lock::Shared), byte);
     // SAFETY: `l` is a valid flock for the length of the call.
     let rc = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &mut l) };
     rc == 0 && l.l_type != libc::F_UNLCK as libc::c_short
