@@ -24,8 +24,8 @@ WARNINGS := -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wpedantic -Werror
 # The library in target/ is found where it lies.
 LINK := -Iinclude -Ltarget/release -lipcq -Wl,-rpath,$(abspath target/release)
 
-.PHONY: build header examples demo test test-rust test-c test-python test-install test-fuzz model \
-	soak fuzz lint wheel install uninstall clean help tools
+.PHONY: build header examples demo test test-rust test-steps test-c test-python test-install \
+	test-fuzz model soak fuzz lint wheel install uninstall clean help tools
 
 build: $(SO)
 
@@ -39,7 +39,7 @@ help:
 	@echo "make lint       formatters and linters"
 	@echo "make header     include/ipcq.h, anew from src/ffi"
 	@echo "make model      the models of the protocol, in full"
-	@echo "make soak       kills producers and consumers for minutes (SECONDS=300)"
+	@echo "make soak       kills and stops producers and consumers for minutes (SECONDS=300)"
 	@echo "make fuzz       hostile files, guided by coverage, for an hour (SECONDS=3600)"
 	@echo "make clean      removes what was built"
 
@@ -85,12 +85,15 @@ wheel: target/wheels/.built
 demo: examples $(VENV)/.ipcq
 	$(VENV)/bin/python scripts/demo.py
 
-test: test-rust test-fuzz test-c test-install test-python
+test: test-rust test-steps test-fuzz test-c test-install test-python
 	scripts/model.sh short
 	@echo "make test: all passed"
 
 test-rust: $(SO)
 	cargo test
+
+test-steps: | tools
+	scripts/steps.sh
 
 # What `make fuzz` kept, once more; stable Rust will do.
 test-fuzz: | tools
@@ -113,7 +116,8 @@ model: | tools
 	scripts/model.sh full
 
 soak: | tools
-	IPCQ_SOAK_SECONDS=$(or $(SECONDS),300) cargo test --release --test kill -- --nocapture
+	IPCQ_SOAK_SECONDS=$(or $(SECONDS),300) cargo test --release --test kill --test stop --test lossless -- --nocapture
+	IPCQ_SOAK_SECONDS=$(or $(SECONDS),300) scripts/steps.sh --test-threads=2
 
 target/tools/bin/cargo-fuzz: | tools
 	cargo install --quiet --locked --version 0.13.2 --root target/tools cargo-fuzz
@@ -126,6 +130,7 @@ lint: $(VENV)/.ipcq
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --locked --manifest-path fuzz/Cargo.toml --target-dir target/fuzz --all-targets -- -D warnings
 	PYO3_PYTHON=$(abspath $(VENV))/bin/python cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --features steps --lib --test steps -- -D warnings
 	cd bindings/python && $(abspath $(VENV))/bin/ruff check .
 	$(VENV)/bin/ruff check --config bindings/python/pyproject.toml --ignore D,SIM105 c-examples scripts tests/pairs
 	$(VENV)/bin/ruff format --check --config bindings/python/pyproject.toml bindings/python c-examples scripts tests/pairs

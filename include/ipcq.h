@@ -41,6 +41,11 @@
 // are independent. After fork(), a producer belongs to the parent: in the child it only returns
 // -EBADF, and closing it there does not close the queue.
 //
+// FILES. They belong to the library. Removing a live queue's files (ipcq_unlink, or rm) is safe:
+// handles go on with the memory they have. Truncating a live queue's file is not: a process that
+// touches what was cut off is ended by SIGBUS, as with any mapped file. Only who may write a file can
+// do that, so a consumer trusts the owner of the queue in this one respect.
+//
 // MEMORY. The library never frees what the caller passes, nor the reverse. Pointers to options are
 // not kept.
 
@@ -364,7 +369,8 @@ uint32_t ipcq_version_number(void);
 
 // Has `fn` called with what goes on in the whole process (queues opened, continued after a crash,
 // repaired): a level (IPCQ_LOG_ERROR, _WARNING, _INFO), a text, and `user`. NULL ends it. It may be
-// called from any thread that calls the library, never on push and pop; it must not call it back.
+// called from any thread that calls the library, never on push and pop. It may call the library, this
+// function too; a call that another thread has begun before may still come once this has returned.
 void ipcq_set_log(void (*fn)(int level, const char *message, void *user), void *user);
 
 // Creates `size` bytes of shared memory to write, with their space reserved; zero at first.

@@ -69,7 +69,7 @@ pub mod at {
 
 /// The bytes of the data file that file locks stand for. A lock needs no byte behind it.
 pub mod lock_byte {
-    /// Held shared, on the data file, by a live producer: consumers test it.
+    /// Held exclusively, on the data file, by a live producer: consumers test it.
     pub const PRODUCER_ALIVE: u64 = 0;
     /// Held exclusively, on the lock file, by the one producer.
     pub const PRODUCER: u64 = 0;

@@ -55,6 +55,11 @@ mod queue;
 mod registry;
 mod ring;
 mod shm;
+#[cfg(not(feature = "steps"))]
+mod steps;
+#[cfg(feature = "steps")]
+#[doc(hidden)]
+pub mod steps;
 mod sys;
 mod wait;
 

@@ -5,6 +5,7 @@ use std::sync::{PoisonError, RwLock};
 
 type Function = unsafe extern "C" fn(level: c_int, message: *const c_char, user: *mut c_void);
 
+#[derive(Clone, Copy)]
 struct Sink {
     function: Function,
     user: *mut c_void,
@@ -34,8 +35,9 @@ pub(crate) fn set_c(function: Option<Function>, user: *mut c_void) {
 
 /// Says something. `text` is only made if somebody listens.
 pub(crate) fn say(level: Level, text: impl FnOnce() -> String) {
-    let sink = SINK.read().unwrap_or_else(PoisonError::into_inner);
-    if let Some(sink) = &*sink {
+    // Copied, for the function may call this library again, and set another function.
+    let sink = *SINK.read().unwrap_or_else(PoisonError::into_inner);
+    if let Some(sink) = sink {
         let text = CString::new(text()).unwrap_or_default();
         // SAFETY: the caller of `set_c` has promised it; the text is a string.
         unsafe { (sink.function)(level as c_int, text.as_ptr(), sink.user) };

@@ -163,11 +163,18 @@ pub unsafe trait Memory: Clone {
 /// by `memcpy` 62 to 75.
 pub const WORDS_UP_TO: usize = 128;
 
+/// The memory that a queue's handles use.
+#[cfg(not(feature = "steps"))]
+pub type Mapped = Mapping;
+/// As above, in builds whose tests end a process at each access.
+#[cfg(feature = "steps")]
+pub type Mapped = crate::steps::Stepped;
+
 /// A mapping of a data file.
 ///
 /// It holds pointers only: whoever makes one keeps the mapping alive for as long.
 #[derive(Debug, Clone, Copy)]
-pub struct Mapped {
+pub struct Mapping {
     header: *mut u8,
     ring: *mut u8,
     index: *mut u8,
@@ -175,9 +182,9 @@ pub struct Mapped {
 
 // SAFETY: every access through the pointers is an atomic one or an opaque copy, so that threads
 // may share them as processes do.
-unsafe impl Send for Mapped {}
+unsafe impl Send for Mapping {}
 
-impl Mapped {
+impl Mapping {
     /// # Safety
     /// `base` is a mapping of at least `geometry.file_bytes()` bytes of shared memory, aligned to
     /// a page, that outlives the result; it is writable if a producer uses it. `geometry` was
@@ -185,7 +192,7 @@ impl Mapped {
     pub(crate) unsafe fn new(base: *mut u8, geometry: &Geometry) -> Self {
         // SAFETY: the geometry was checked against the file's length, which is mapped whole.
         unsafe {
-            Mapped {
+            Mapping {
                 header: base,
                 ring: base.add(geometry.ring_offset as usize),
                 index: base.add(geometry.index_offset as usize),
@@ -220,7 +227,7 @@ unsafe fn atomic<'a>(at: *mut u8) -> &'a AtomicU64 {
 }
 
 // SAFETY: in-bounds accesses go to mapped memory, by atomics or the opaque copy.
-unsafe impl Memory for Mapped {
+unsafe impl Memory for Mapping {
     #[inline(always)]
     fn load(&self, field: Field) -> u64 {
         // Relaxed, as all loads here: a fence follows where order is needed.
@@ -361,6 +368,7 @@ unsafe fn write_words(to: *mut u8, from: *const u8, length: usize) {
 /// `to` is mapped shared memory, writable, `from` readable, both for `length` bytes, and they do
 /// not overlap.
 pub unsafe fn copy_to_shared(to: *mut u8, from: *const u8, length: usize) {
+    crate::steps::step();
     // SAFETY: the caller's promise.
     unsafe {
         #[cfg(not(ipcq_words))]

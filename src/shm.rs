@@ -217,7 +217,10 @@ impl SharedMem {
                 let fail = |e| Error::from_io(&e, format_args!("cannot create {shown}"));
                 sys::remove(&paths.new_data).map_err(fail)?;
                 let region = Region::create(&paths.new_data, size as u64, mode)?;
-                sys::rename(&paths.new_data, &paths.data).map_err(fail)?;
+                if let Err(e) = sys::rename(&paths.new_data, &paths.data) {
+                    let _ = sys::remove(&paths.new_data);
+                    return Err(fail(e));
+                }
                 region
             }
             Err(e) => return Err(e),

@@ -3,6 +3,7 @@
 //! Nothing here knows what a queue is.
 
 use crate::error::{Error, Result};
+use crate::steps::step;
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -26,6 +27,7 @@ pub(crate) fn open(path: &Path, write: bool) -> io::Result<File> {
 
 /// Opens a lock file, which is made, empty and for its owner alone, where there is none.
 pub(crate) fn open_or_create(path: &Path, mode: u32) -> io::Result<File> {
+    step();
     OpenOptions::new()
         .read(true)
         .write(true)
@@ -47,6 +49,7 @@ pub(crate) fn create_reserved(path: &Path, size: u64, mode: u32) -> Result<File>
             format!("{shown}: {size} bytes are needed, the process may write files of {limit} (ulimit -f)").into(),
         ));
     }
+    step();
     let file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -59,6 +62,7 @@ pub(crate) fn create_reserved(path: &Path, size: u64, mode: u32) -> Result<File>
         let length = libc::off_t::try_from(size).map_err(|_| {
             Error::Invalid(format!("{shown}: {size} bytes are more than a file can have").into())
         })?;
+        step();
         loop {
             // SAFETY: the descriptor is open; the call takes no pointers.
             match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, length) } {
@@ -82,6 +86,7 @@ pub(crate) fn create_reserved(path: &Path, size: u64, mode: u32) -> Result<File>
                 }
             }
         }
+        step();
         file.set_permissions(std::fs::Permissions::from_mode(mode & 0o7777))
             .map_err(|e| Error::from_io(&e, format_args!("cannot set the mode of {shown}")))
     };
@@ -178,6 +183,7 @@ fn lock_kind(kind: Lock) -> libc::c_int {
 /// The kernel drops such a lock when the last descriptor of this opening is closed, so on any
 /// death of the process; and only then, unlike POSIX locks.
 pub(crate) fn try_lock(file: &File, kind: Lock, byte: u64) -> io::Result<bool> {
+    step();
     let l = flock(lock_kind(kind), byte);
     // SAFETY: `l` is a valid flock for the length of the call.
     match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &l) } {
@@ -191,15 +197,18 @@ pub(crate) fn try_lock(file: &File, kind: Lock, byte: u64) -> io::Result<bool> {
 
 /// Drops all locks of this opening.
 fn unlock_all(file: &File) {
+    step();
     let mut l = flock(libc::F_UNLCK, 0);
     l.l_len = 0; // to the end, wherever that is
                  // SAFETY: `l` is a valid flock for the length of the call. It cannot fail for an open file.
     unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &l) };
 }
 
-/// Whether anybody else holds a lock of any kind on the byte. Needs no write permission.
+/// Whether anybody else holds an exclusive lock on the byte. Needs no write permission; to hold one
+/// needs it, so that no reader can make it seem so.
 pub(crate) fn is_locked(file: &File, byte: u64) -> bool {
-    let mut l = flock(libc::F_WRLCK, byte);
+    // An exclusive lock is all that is in the way of a shared one.
+    let mut l = flock(lock_kind(Lock::Shared), byte);
     // SAFETY: `l` is a valid flock for the length of the call.
     let rc = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &mut l) };
     rc == 0 && l.l_type != libc::F_UNLCK as libc::c_short
@@ -207,11 +216,13 @@ pub(crate) fn is_locked(file: &File, byte: u64) -> bool {
 
 /// Makes `from` appear as `to`, in one step, in place of what was there.
 pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    step();
     std::fs::rename(from, to)
 }
 
 /// Removes a name; that there was none is fine. Whether there was one.
 pub(crate) fn remove(path: &Path) -> io::Result<bool> {
+    step();
     match std::fs::remove_file(path) {
         Ok(()) => Ok(true),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),

@@ -485,18 +485,20 @@ fn read_as_nobody(name: &Path) {
             .open(file);
         assert!(opened.is_err(), "{extension} can be written");
     }
-    // Every lock that a reader can have.
+    // Every lock that a reader can have; that byte is the producer's.
     let file = std::fs::File::open(name).unwrap();
-    let whole = libc::flock {
+    let mut all = libc::flock {
         l_type: libc::F_RDLCK as i16,
         l_whence: libc::SEEK_SET as i16,
-        l_start: 0,
+        l_start: ipcq::layout::lock_byte::PRODUCER_ALIVE as i64,
         l_len: 0,
         l_pid: 0,
     };
     // SAFETY: the descriptor is open and the lock there to read.
     unsafe {
-        assert_eq!(libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &whole), 0);
+        assert_eq!(libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &all), -1);
+        all.l_start += 1;
+        assert_eq!(libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &all), 0);
         assert_eq!(libc::flock(file.as_raw_fd(), libc::LOCK_EX), 0);
     }
     let next = |q: &mut Consumer| {

@@ -81,22 +81,6 @@ impl Ledger {
 
 // --- processes that are killed --------------------------------------------------------------------
 
-/// Forks a process that does this, and never comes back from it.
-fn fork(life: impl FnOnce()) -> i32 {
-    // SAFETY: this process has one thread beside the harness's, which holds no lock.
-    match unsafe { libc::fork() } {
-        0 => {
-            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(life));
-            // SAFETY: ends the process at once, without the handlers of the parent.
-            unsafe { libc::_exit(1) }
-        }
-        child => {
-            assert!(child > 0, "fork");
-            child
-        }
-    }
-}
-
 /// Kills a child that must still be alive.
 fn kill(child: i32) {
     // SAFETY: takes numbers; the child was not waited for.

@@ -167,7 +167,8 @@ pub extern "C" fn ipcq_version_number() -> u32 {
 
 /// Has `fn` called with what goes on in the whole process (queues opened, continued after a crash,
 /// repaired): a level (IPCQ_LOG_ERROR, _WARNING, _INFO), a text, and `user`. NULL ends it. It may be
-/// called from any thread that calls the library, never on push and pop; it must not call it back.
+/// called from any thread that calls the library, never on push and pop. It may call the library, this
+/// function too; a call that another thread has begun before may still come once this has returned.
 #[no_mangle]
 pub extern "C" fn ipcq_set_log(
     r#fn: Option<unsafe extern "C" fn(level: c_int, message: *const c_char, user: *mut c_void)>,

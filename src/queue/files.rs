@@ -25,10 +25,10 @@ pub(super) struct Attached {
     pub region: Arc<Region>,
     pub geometry: Geometry,
     pub control: Control,
+    /// Shows consumers that there is a producer.
+    pub alive: LockFile,
     /// Makes this the one producer.
     pub lock: LockFile,
-    /// Shows consumers that there is one.
-    pub alive: LockFile,
 }
 
 /// A word of the header, which need not be one of a queue.
@@ -85,8 +85,8 @@ pub(super) fn attach(paths: &Paths, o: &ProducerOptions) -> Result<Attached> {
             region: Arc::new(region),
             geometry,
             control,
-            lock,
             alive,
+            lock,
         }),
         Err(e) => {
             // A queue that could not be made leaves nothing behind.
@@ -126,6 +126,7 @@ fn attach_locked(
         Ok(_) if o.exclusive => return Err(already_there(paths)),
         Ok(region) => {
             shm::check_owner(&region, paths)?;
+            check_no_other(&region, paths)?;
             let geometry = geometry_of(&region, paths);
             Some((region, geometry))
         }
@@ -134,7 +135,7 @@ fn attach_locked(
         Err(Error::Damaged(_)) if o.replace && paths.data.is_file() => None,
         Err(e) => return Err(e),
     };
-    let (region, geometry) = match found {
+    let (region, geometry, control, alive) = match found {
         None => create(paths, o, &request, None)?,
         Some((region, geometry)) => {
             let fitting = geometry.and_then(|g| {
@@ -143,7 +144,11 @@ fn attach_locked(
                 Ok(g)
             });
             match fitting {
-                Ok(g) => (region, g),
+                Ok(g) => {
+                    let alive = show_alive(&paths.data)?;
+                    let control = Control::attach_or_create(paths, &g, control_mode(o))?;
+                    (region, g, control, alive)
+                }
                 Err(Error::Geometry(_) | Error::Damaged(_) | Error::Version(_)) if o.replace => {
                     let new = create(paths, o, &request, Some(&region))?;
                     log::say(Level::Warning, || {
@@ -155,15 +160,7 @@ fn attach_locked(
             }
         }
     };
-    // Where `create` has made a control file, this finds it.
-    let control = Control::attach_or_create(paths, &geometry, control_mode(o))?;
     shm::check_owner(control.region(), paths)?;
-    let alive = sys::open(&paths.data, false)
-        .map(LockFile::new)
-        .map_err(|e| Error::from_io(&e, format_args!("cannot open {}", paths.shown())))?;
-    // Readers can hold read locks here, which do not conflict; no one else can write the file.
-    sys::try_lock(alive.file(), Lock::Shared, lock_byte::PRODUCER_ALIVE)
-        .map_err(|e| Error::from_io(&e, format_args!("cannot lock {}", paths.shown())))?;
     let memory = mapped(&region, &geometry);
     let epoch = memory.load(Field::Epoch).wrapping_add(1);
     memory.publish(Site::State, Field::Epoch, epoch & u64::from(u32::MAX));
@@ -179,6 +176,45 @@ fn attach_locked(
         format!("{}: {how}: {}", paths.shown(), geometry.describe())
     });
     Ok((region, geometry, control, alive))
+}
+
+/// Shows the consumers of a data file that it has a producer.
+fn show_alive(path: &Path) -> Result<LockFile> {
+    let shown = path.display();
+    let alive = sys::open(path, true)
+        .map(LockFile::new)
+        .map_err(|e| Error::from_io(&e, format_args!("cannot open {shown}")))?;
+    let locked = sys::try_lock(alive.file(), Lock::Exclusive, lock_byte::PRODUCER_ALIVE)
+        .map_err(|e| Error::from_io(&e, format_args!("cannot lock {shown}")))?;
+    if !locked {
+        log::say(Level::Warning, || {
+            format!("{shown}: a reader has locked it, so its producer will be taken for dead")
+        });
+    }
+    Ok(alive)
+}
+
+/// How long a dying producer may take to drop one lock after the other.
+const LAST_BREATH: Duration = Duration::from_secs(1);
+
+/// Refuses a ring that has a producer, though its lock file was free: somebody must have removed
+/// that by hand, and two producers would tear each other's messages.
+fn check_no_other(region: &Region, paths: &Paths) -> Result<()> {
+    let since = Instant::now();
+    while sys::is_locked(region.file(), lock_byte::PRODUCER_ALIVE) {
+        // The kernel drops the locks of the dead one by one.
+        if since.elapsed() > LAST_BREATH {
+            return Err(Error::ProducerExists(
+                format!(
+                    "{}: another live producer holds the queue, whose lock file was removed",
+                    paths.shown()
+                )
+                .into(),
+            ));
+        }
+        sys::nap(Duration::from_millis(1));
+    }
+    Ok(())
 }
 
 fn already_there(paths: &Paths) -> Error {
@@ -199,7 +235,7 @@ fn create(
     o: &ProducerOptions,
     request: &Request,
     old: Option<&Region>,
-) -> Result<(Region, Geometry)> {
+) -> Result<(Region, Geometry, Control, LockFile)> {
     let geometry = Geometry::new(request).map_err(|e| match e {
         Error::Invalid(text) => Error::Invalid(format!("{}: {text}", paths.shown()).into()),
         e => e,
@@ -223,18 +259,29 @@ fn create(
         }
         ring::set_state(&memory, state::LIVE);
         header_word(&region, at::MAGIC).store(MAGIC, Ordering::Release);
-        Control::attach_or_create(paths, &geometry, control_mode(o))?;
+        // Nothing can fail any more once the file has its name.
+        let alive = show_alive(&paths.new_data)?;
+        let control = Control::attach_or_create(paths, &geometry, control_mode(o))?;
         // Told before it is done: a producer killed between the two leaves consumers that open
         // the old file again, and not such as wait on it for ever.
         old.inspect(|old| set_old_state(old, state::SUPERSEDED));
-        sys::rename(&paths.new_data, &paths.data).map_err(fail)
+        if let Err(e) = sys::rename(&paths.new_data, &paths.data) {
+            old.inspect(|old| set_old_state(old, state::CLOSED));
+            return Err(fail(e));
+        }
+        Ok((control, alive))
     };
-    if let Err(e) = finish() {
-        old.inspect(|old| set_old_state(old, state::CLOSED));
-        let _ = sys::remove(&paths.new_data);
-        return Err(e);
+    match finish() {
+        Ok((control, alive)) => Ok((region, geometry, control, alive)),
+        Err(e) => {
+            let _ = sys::remove(&paths.new_data);
+            if old.is_none() {
+                // No queue, so nothing of one stays.
+                let _ = sys::remove(&paths.control);
+            }
+            Err(e)
+        }
     }
-    Ok((region, geometry))
 }
 
 /// Opens the control file to write, and takes a slot in it if there is one left. An observer of a
@@ -287,6 +334,7 @@ fn no_seat(paths: &Paths, e: Error) -> Error {
 /// Tells the consumers of a file whose name is taken.
 fn set_old_state(region: &Region, value: u64) {
     if region.len() as u64 >= HEADER_BYTES {
+        crate::steps::step();
         // Partner: `SeeState`, as in `ring::set_state`; this file may have no valid geometry.
         header_word(region, at::STATE).store(value, Ordering::Release);
         // SAFETY: the header is mapped, to write.

@@ -49,8 +49,9 @@ pub struct Producer {
     geometry: Geometry,
     paths: Paths,
     // Below: kept for as long as the writer.
-    lock: LockFile,
+    // Dropped before the lock: who has that finds this free.
     _alive: LockFile,
+    lock: LockFile,
     control: Control,
     _region: Arc<Region>,
 }

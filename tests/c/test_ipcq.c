@@ -565,6 +565,20 @@ static void on_log(int level, const char *message, void *user) {
   logged++;
 }
 
+/* It calls the library, which says something again, and ends the log: nothing of it may wait. */
+static void on_log_again(int level, const char *message, void *user) {
+  CHECK(user == &logged && level == IPCQ_LOG_INFO && strstr(message, NAME));
+  if (logged++)
+    return;
+  ipcq_queue *q = NULL;
+  ipcq_options o = IPCQ_OPTIONS_INIT;
+  CHECK(ipcq_open(&q, "c-test-of-log", IPCQ_PRODUCER, &o) == 0);
+  CHECK(logged == 2);
+  ipcq_set_log(NULL, NULL);
+  ipcq_close(q);
+  CHECK(logged == 2 && ipcq_unlink("c-test-of-log") == 0);
+}
+
 static void test_words(void) {
   unsigned major, minor, patch;
   CHECK(sscanf(ipcq_version(), "%u.%u.%u", &major, &minor, &patch) == 3);
@@ -576,6 +590,10 @@ static void test_words(void) {
   ipcq_close(producer(64, 8));
   CHECK(logged == 2 && strstr(log_text, NAME));
   ipcq_set_log(NULL, NULL);
+  ipcq_close(producer(64, 8));
+  CHECK(logged == 2 && ipcq_unlink(NAME) == 0);
+  logged = 0;
+  ipcq_set_log(on_log_again, &logged);
   ipcq_close(producer(64, 8));
   CHECK(logged == 2 && ipcq_unlink(NAME) == 0);
 }

@@ -187,6 +187,25 @@ impl Drop for Process {
     }
 }
 
+/// Forks a process that does this, and never comes back from it.
+pub fn fork(life: impl FnOnce()) -> i32 {
+    // SAFETY: this process has one thread beside the harness's, which holds no lock.
+    match unsafe { libc::fork() } {
+        0 => {
+            // It must not outlive a test that fails, stopped perhaps, with the test's pipes.
+            // SAFETY: takes numbers.
+            unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(life));
+            // SAFETY: ends the process at once, without the handlers of the parent.
+            unsafe { libc::_exit(1) }
+        }
+        child => {
+            assert!(child > 0, "fork");
+            child
+        }
+    }
+}
+
 /// Polls until the condition holds.
 pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let since = Instant::now();
