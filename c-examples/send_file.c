@@ -4,19 +4,18 @@
 //
 //     ./send_file FILE [name [bytes]]
 //
-// The receiver (bindings/python/examples/receive_file.py) tells by a second queue, NAME.ack, how
-// many bytes it has; the sender stays less than half a ring ahead of it, so that nothing is lost.
+// The queue is lossless: the sender goes as fast as the receiver takes it, and sleeps while the ring
+// is full. The ring does not wrap before there is a receiver
+// (bindings/python/examples/receive_file.py), so that it gets the file from its first byte.
 
 #include <ipcq.h>
 
-#include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <time.h>
 
 enum { CHUNK = 65536, RING = 16 << 20 };
 
@@ -43,35 +42,17 @@ int main(int argc, char **argv) {
 
   ipcq_options options = IPCQ_OPTIONS_INIT;
   options.capacity = RING; // bytes; message_size 0: variable length
-  ipcq_queue *out, *acks;
+  options.delivery = IPCQ_LOSSLESS;
+  options.min_consumers = 1;
+  ipcq_queue *out;
   if (ipcq_open(&out, name, IPCQ_PRODUCER, &options) < 0)
     return failed("open");
-  char ack_name[256];
-  snprintf(ack_name, sizeof ack_name, "%s.ack", name);
-  ipcq_options wait = IPCQ_OPTIONS_INIT;
-  wait.open_timeout_ns = INT64_C(60000000000);
-  if (ipcq_open(&acks, ack_name, IPCQ_CONSUMER, &wait) < 0)
-    return failed("no receiver");
-
-  uint64_t sent = 0, received = 0;
-  while (received < total) {
-    uint64_t count;
-    int64_t got = ipcq_pop(acks, &count, sizeof count, NULL);
-    if (got == sizeof count)
-      received = count;
-    else if (got != -EAGAIN)
-      return failed("the receiver has ended");
-    if (sent < total && sent - received < RING / 2) {
-      const uint64_t at = sent % size, left = size - at < total - sent ? size - at : total - sent;
-      const uint64_t length = left < CHUNK ? left : CHUNK;
-      if (ipcq_push(out, file + at, length) < 0)
-        return failed("push");
-      sent += length;
-    } else if (got < 0) { // nothing to send, nothing heard
-      nanosleep(&(struct timespec){0, 50000}, NULL);
-    }
+  for (uint64_t sent = 0, length; sent < total; sent += length) {
+    const uint64_t at = sent % size, left = size - at < total - sent ? size - at : total - sent;
+    length = left < CHUNK ? left : CHUNK;
+    if (ipcq_push_wait(out, file + at, length, INT64_C(60000000000)) < 0)
+      return failed("the receiver takes nothing");
   }
   ipcq_close(out);
-  ipcq_close(acks);
   return 0;
 }

@@ -1,0 +1,72 @@
+// cc -O2 lossless.c -o lossless $(pkg-config --cflags --libs ipcq)
+//
+// A producer that waits for its slowest consumer. It shows whom it waits for, and gives up on one
+// that has consumed nothing for five seconds.
+//
+//     ./lossless push            numbers, a thousand a second, until Ctrl-C
+//     ./lossless pop NAME        consumes them; start several, stop one with Ctrl-Z, kill another
+
+#include <ipcq.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#define QUEUE "numbers"
+
+static int failed(void) {
+  fprintf(stderr, "lossless: %s\n", ipcq_errmsg());
+  return 1;
+}
+
+static int push(void) {
+  ipcq_options options = IPCQ_OPTIONS_INIT;
+  options.capacity = 1024;
+  options.message_size = sizeof(uint64_t);
+  options.delivery = IPCQ_LOSSLESS;
+  options.min_consumers = 1; // wait for the first one before anything is overwritten
+  options.evict_after_ns = INT64_C(5000000000);
+  ipcq_queue *out;
+  if (ipcq_open(&out, QUEUE, IPCQ_PRODUCER, &options) < 0)
+    return failed();
+  for (uint64_t n = 0;; n++) {
+    int rc;
+    while ((rc = ipcq_push_wait(out, &n, sizeof n, INT64_C(1000000000))) == -ETIMEDOUT) {
+      ipcq_stats stats = IPCQ_STATS_INIT;
+      if (ipcq_get_stats(out, &stats) == 0)
+        printf("full: %s (process %" PRIu32 ") lags by %" PRIu64 "\n", stats.slowest_name,
+               stats.slowest_pid, stats.slowest_lag);
+    }
+    if (rc < 0)
+      return failed();
+    nanosleep(&(struct timespec){0, 1000000}, NULL);
+  }
+}
+
+static int pop(const char *name) {
+  ipcq_options options = IPCQ_OPTIONS_INIT;
+  options.consumer_name = name;
+  ipcq_queue *in;
+  if (ipcq_open(&in, QUEUE, IPCQ_CONSUMER, &options) < 0)
+    return failed();
+  uint64_t n;
+  ipcq_info info;
+  while (ipcq_pop_wait(in, &n, sizeof n, &info, -1) >= 0) {
+    if (info.lost)
+      printf("evicted for a while: lost %" PRIu64 "\n", info.lost);
+    if (n % 1000 == 0)
+      printf("%s: %" PRIu64 "\n", name, n);
+  }
+  return failed(); // closed, or a signal
+}
+
+int main(int argc, char **argv) {
+  if (argc > 1 && strcmp(argv[1], "push") == 0)
+    return push();
+  if (argc > 2 && strcmp(argv[1], "pop") == 0)
+    return pop(argv[2]);
+  fprintf(stderr, "usage: lossless push | lossless pop NAME\n");
+  return 2;
+}
