@@ -26,7 +26,9 @@ fn capi() {
     let config = cbindgen::Config::from_file(Path::new(&root).join("cbindgen.toml"));
     let mut builder = cbindgen::Builder::new().with_config(config.expect("cbindgen.toml is valid"));
     // In the order in which the header is read: the simple part first.
-    for part in ["types", "open", "produce", "consume", "state", "shm"] {
+    for part in [
+        "types", "open", "produce", "consume", "wait", "state", "shm",
+    ] {
         builder = builder.with_src(format!("src/ffi/{part}.rs"));
     }
     builder

@@ -343,6 +343,40 @@ int ipcq_release(ipcq_queue *q, const ipcq_view *view);
 // Errors: -EINVAL: it lies beyond what was pushed; -EBADMSG; -EBADF.
 int ipcq_seek(ipcq_queue *q, uint64_t sequence);
 
+// As ipcq_pop, but waits for a message, asleep, at most so many nanoseconds; 0: not at all, negative:
+// for ever.
+//
+// It looks a few hundred times and then sleeps, without use of the processor, until the producer
+// pushes. For that it needs to write the control file; where it may not, it looks again after 0.1 to
+// 4 ms, which takes some thousandths of a processor and delays a message by as much.
+//
+// Errors: as ipcq_pop, but -ETIMEDOUT instead of -EAGAIN; -EINTR: a signal arrived.
+int64_t ipcq_pop_wait(ipcq_queue *q, void *buffer, size_t size, ipcq_info *info, int64_t timeout_ns);
+
+// Waits until there is a message, as ipcq_pop_wait does, and consumes nothing.
+//
+// Errors: as ipcq_pop_wait, but -EMSGSIZE.
+int ipcq_wait(ipcq_queue *q, int64_t timeout_ns);
+
+// Waits until one of 1 to 128 consumers has a message, or is at its end, so that ipcq_pop gives
+// something else than -EAGAIN. Returns the index of the first that is so: to be fair to all, pop from
+// each before waiting again. Before Linux 5.16 it looks at all of them every few milliseconds.
+//
+// Errors: -ETIMEDOUT; -EINTR: a signal arrived; -EINVAL: no queues, or too many; -EBADF.
+int ipcq_wait_any(ipcq_queue *const *queues, size_t count, int64_t timeout_ns);
+
+// A descriptor for poll, epoll, select: it becomes readable when there is a message, or when the queue
+// is at its end, and stays so until a pop (or peek, or wait) finds nothing. So pop until -EAGAIN, then
+// poll. It may be readable though nothing is there.
+//
+// It belongs to the handle and is closed with it: only ever poll it. A thread that the handles of a
+// process share watches the queues; it gets no signals. Where it may not be woken (see ipcq_pop_wait)
+// it looks every few milliseconds, and before Linux 5.16 too. After a fork it is the parent's: the
+// child asks for its own.
+//
+// Errors: -EBADF: no consumer; -EMFILE, -ENFILE, -ENOMEM: none could be made.
+int ipcq_fd(ipcq_queue *q);
+
 // Fills `*stats` with the figures of the queue and this handle. Begin with IPCQ_STATS_INIT.
 //
 // Errors: -EINVAL: struct_size is 0; -EBADMSG.

@@ -15,6 +15,7 @@
 #include "ipcq.h"
 
 #include <cerrno>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -78,6 +79,10 @@ struct bytes_view {
   const std::byte *end() const noexcept { return data + size; }
 };
 
+/// How long to wait; see `forever`.
+using timeout = std::chrono::nanoseconds;
+inline constexpr timeout forever{-1};
+
 /// All defaults; see ipcq_options.
 inline ipcq_options options() { return IPCQ_OPTIONS_INIT; }
 
@@ -123,19 +128,27 @@ public:
 
   /// The next message, or nothing if there is none yet.
   std::optional<message> pop() {
-    message m{std::vector<std::byte>(256), {}};
-    for (;;) {
-      std::int64_t rc = ipcq_pop(q_.get(), m.data.data(), m.data.size(), &m.info);
-      if (rc == -EAGAIN)
-        return std::nullopt;
-      if (rc == -EMSGSIZE) {
-        m.data.resize(m.info.length);
-        continue;
-      }
-      m.data.resize(static_cast<std::size_t>(detail::check(rc)));
-      return m;
-    }
+    return take([this](message &m) {
+      return ipcq_pop(q_.get(), m.data.data(), m.data.size(), &m.info);
+    });
   }
+  /// The next message, asleep until there is one; nothing when the time is over. Throws an error
+  /// with the code -EINTR when a signal arrives.
+  std::optional<message> pop_wait(timeout time) {
+    return take([this, time](message &m) {
+      return ipcq_pop_wait(q_.get(), m.data.data(), m.data.size(), &m.info, time.count());
+    });
+  }
+  /// Waits for a message, asleep: whether there is one.
+  bool wait(timeout time) {
+    int rc = ipcq_wait(q_.get(), time.count());
+    if (rc == -ETIMEDOUT)
+      return false;
+    detail::check(rc);
+    return true;
+  }
+  /// A descriptor for poll and its like; see ipcq_fd.
+  int fd() { return static_cast<int>(detail::check(ipcq_fd(q_.get()))); }
   /// Calls `look(bytes_view, sequence, lost)` on the next message in place and consumes it. What
   /// `look` computed counts only if this returns true: false means that there was no message, or
   /// that it was overwritten meanwhile.
@@ -157,6 +170,21 @@ public:
   ipcq_queue *get() const noexcept { return q_.get(); }
 
 private:
+  template <class Pop> std::optional<message> take(Pop &&pop) {
+    message m{std::vector<std::byte>(256), {}};
+    for (;;) {
+      std::int64_t rc = pop(m);
+      if (rc == -EAGAIN || rc == -ETIMEDOUT)
+        return std::nullopt;
+      if (rc == -EMSGSIZE) {
+        m.data.resize(m.info.length);
+        continue;
+      }
+      m.data.resize(static_cast<std::size_t>(detail::check(rc)));
+      return m;
+    }
+  }
+
   detail::queue q_;
 };
 
@@ -205,16 +233,19 @@ public:
 
   /// The next value, or nothing if there is none yet.
   std::optional<message> pop() {
-    message m;
-    ipcq_info info;
-    std::int64_t rc = ipcq_pop(raw_.get(), &m.value, sizeof m.value, &info);
-    if (rc == -EAGAIN)
-      return std::nullopt;
-    detail::check(rc);
-    m.sequence = info.sequence;
-    m.lost = info.lost;
-    return m;
+    return take([this](T &value, ipcq_info &info) {
+      return ipcq_pop(raw_.get(), &value, sizeof value, &info);
+    });
   }
+  /// The next value, asleep until there is one; nothing when the time is over. Throws an error with
+  /// the code -EINTR when a signal arrives.
+  std::optional<message> pop_wait(timeout time) {
+    return take([this, time](T &value, ipcq_info &info) {
+      return ipcq_pop_wait(raw_.get(), &value, sizeof value, &info, time.count());
+    });
+  }
+  bool wait(timeout time) { return raw_.wait(time); }
+  int fd() { return raw_.fd(); }
   /// Up to `count` values that follow each other; how many, and what was lost before the first.
   std::size_t pop(T *values, std::size_t count, ipcq_info *info = nullptr) {
     std::int64_t rc = ipcq_pop_many(raw_.get(), values, sizeof(T), count, info);
@@ -225,8 +256,29 @@ public:
   ipcq_queue *get() const noexcept { return raw_.get(); }
 
 private:
+  template <class Pop> std::optional<message> take(Pop &&pop) {
+    message m;
+    ipcq_info info;
+    std::int64_t rc = pop(m.value, info);
+    if (rc == -EAGAIN || rc == -ETIMEDOUT)
+      return std::nullopt;
+    detail::check(rc);
+    m.sequence = info.sequence;
+    m.lost = info.lost;
+    return m;
+  }
+
   byte_consumer raw_;
 };
+
+/// Waits until one of 1 to 128 consumers (`get()` of each) has a message or is at its end: which one,
+/// or nothing when the time is over. To be fair, pop from each before waiting again.
+inline std::optional<std::size_t> wait_any(const std::vector<ipcq_queue *> &queues, timeout time) {
+  int rc = ipcq_wait_any(queues.data(), queues.size(), time.count());
+  if (rc == -ETIMEDOUT)
+    return std::nullopt;
+  return static_cast<std::size_t>(detail::check(rc));
+}
 
 /// Shared memory by itself: who creates it writes, who opens it reads.
 class shared_memory {

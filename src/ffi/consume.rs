@@ -22,7 +22,7 @@ impl From<Message> for ipcq_info {
 /// # Safety
 /// `info` is NULL or valid to write.
 #[inline(always)]
-unsafe fn tell(info: *mut ipcq_info, message: Message) {
+pub(super) unsafe fn tell(info: *mut ipcq_info, message: Message) {
     if !info.is_null() {
         // SAFETY: the caller's promise.
         unsafe { info.write(message.into()) };
@@ -31,7 +31,7 @@ unsafe fn tell(info: *mut ipcq_info, message: Message) {
 
 /// What a pop or peek returns if it found no message it could give.
 #[cold]
-unsafe fn none(q: &Consumer, pop: Pop, size: usize, info: *mut ipcq_info) -> Error {
+pub(super) unsafe fn none(q: &Consumer, pop: Pop, size: usize, info: *mut ipcq_info) -> Error {
     if let Pop::TooSmall(message) = pop {
         // SAFETY: the caller's promise.
         unsafe { tell(info, message) };

@@ -14,3 +14,4 @@ mod shm;
 mod state;
 mod support;
 mod types;
+mod wait;

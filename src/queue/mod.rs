@@ -13,6 +13,8 @@ mod watch;
 pub use consumer::{Consumer, View};
 pub use options::{ConsumerOptions, ProducerOptions};
 pub use producer::{Claim, Producer};
+#[cfg(feature = "capi")]
+pub(crate) use sleep::wait_any_of;
 pub use sleep::{wait_any, Ticket, WAIT_ANY_MAX};
 
 use crate::error::{Error, Result};

@@ -37,6 +37,9 @@ int main() {
     ipcq::producer<tick> out("cpp");
     ipcq::consumer<tick> in("cpp");
     CHECK(!in.pop());
+    using namespace std::chrono_literals;
+    CHECK(!in.wait(0s) && !in.pop_wait(1ms) && !ipcq::wait_any({in.get()}, 1us));
+    CHECK(in.fd() >= 0);
     out.push({1, 2.5});
     const tick more[] = {{2, 3.5}, {3, 4.5}};
     out.push(more, 2);
@@ -74,7 +77,9 @@ int main() {
         seen = v.size == 5 && std::memcmp(v.begin(), "hello", 5) == 0 && sequence == 0;
       }));
       CHECK(seen);
-      auto m = late->pop();
+      CHECK(late->wait(ipcq::forever) && late->fd() >= 0);
+      CHECK(ipcq::wait_any({late->get()}, ipcq::forever) == 0u);
+      auto m = late->pop_wait(ipcq::forever);
       CHECK(m && m->data.size() == 999 && m->data[998] == std::byte{'x'});
     }
     bool closed = false;

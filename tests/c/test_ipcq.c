@@ -5,7 +5,9 @@
 #include <ipcq.h>
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -598,6 +600,117 @@ static void test_words(void) {
   CHECK(logged == 2 && ipcq_unlink(NAME) == 0);
 }
 
+static void on_alarm(int signal) { (void)signal; }
+
+static bool readable(int fd) {
+  struct pollfd p = {fd, POLLIN, 0};
+  CHECK(poll(&p, 1, 0) >= 0);
+  return p.revents != 0;
+}
+
+// The descriptor becomes readable; a wait that is too long is a failure, not a hang.
+static void becomes_readable(int fd) {
+  struct pollfd p = {fd, POLLIN, 0};
+  CHECK(poll(&p, 1, 30000) == 1);
+}
+
+static void test_waiting(void) {
+  ipcq_queue *out = producer(16, 8), *in = consumer(IPCQ_OLDEST, 0);
+  uint64_t n = 7;
+  ipcq_info info;
+  FAILS(ipcq_wait(NULL, 0), -EINVAL);
+  FAILS(ipcq_wait(out, 0), -EBADF);
+  FAILS(ipcq_wait(in, 0), -ETIMEDOUT);
+  FAILS(ipcq_wait(in, 1000), -ETIMEDOUT);
+  FAILS(ipcq_pop_wait(NULL, &n, 8, NULL, 0), -EINVAL);
+  FAILS(ipcq_pop_wait(out, &n, 8, NULL, 0), -EBADF);
+  FAILS(ipcq_pop_wait(in, NULL, 8, NULL, 0), -EINVAL);
+  FAILS(ipcq_pop_wait(in, &n, 8, &info, 0), -ETIMEDOUT);
+  FAILS(ipcq_pop_wait(in, &n, 8, &info, 2000000), -ETIMEDOUT);
+  push(out, 0, 2);
+  CHECK(ipcq_wait(in, 0) == 0 && ipcq_wait(in, -1) == 0);
+  FAILS(ipcq_pop_wait(in, &n, 4, &info, -1), -EMSGSIZE);
+  CHECK(info.length == 8);
+  CHECK(ipcq_pop_wait(in, &n, 8, &info, -1) == 8 && n == 0 && info.sequence == 0);
+  CHECK(ipcq_pop_wait(in, &n, 8, NULL, 0) == 8 && n == 1);
+
+  // Asleep until another process pushes, and until it closes.
+  ipcq_close(out);
+  FAILS(ipcq_pop_wait(in, &n, 8, &info, -1), -EPIPE);
+  FAILS(ipcq_wait(in, -1), -EPIPE);
+  pid_t child = fork();
+  if (!child) {
+    out = producer(16, 8);
+    while (true) { // until it is killed
+      usleep(1000);
+      push(out, 5, 6);
+    }
+  }
+  for (int i = 0; i < 20; i++) {
+    int64_t rc = ipcq_pop_wait(in, &n, 8, &info, -1);
+    if (rc == -EPIPE) // the child has not opened it yet
+      i--;
+    else
+      CHECK(rc == 8 && n == 5);
+  }
+  kill(child, SIGKILL);
+  CHECK(waitpid(child, NULL, 0) == child);
+  while (ipcq_pop(in, &n, 8, &info) == 8)
+    continue;
+
+  // A signal ends it.
+  struct sigaction action = {0};
+  action.sa_handler = on_alarm;
+  sigaction(SIGALRM, &action, NULL);
+  ualarm(20000, 20000);
+  FAILS(ipcq_pop_wait(in, &n, 8, &info, -1), -EINTR);
+  FAILS(ipcq_wait(in, -1), -EINTR);
+  FAILS(ipcq_wait_any(&in, 1, -1), -EINTR);
+  ualarm(0, 0);
+  signal(SIGALRM, SIG_DFL);
+
+  // Several queues.
+  out = producer(16, 8);
+  ipcq_queue *other = consumer(IPCQ_NEXT, 0);
+  ipcq_queue *queues[] = {other, in, other};
+  FAILS(ipcq_wait_any(NULL, 1, 0), -EINVAL);
+  FAILS(ipcq_wait_any(queues, 0, 0), -EINVAL);
+  FAILS(ipcq_wait_any(queues, 129, 0), -EINVAL);
+  FAILS(ipcq_wait_any((ipcq_queue *[]){in, NULL}, 2, 0), -EINVAL);
+  FAILS(ipcq_wait_any((ipcq_queue *[]){in, out}, 2, 0), -EBADF);
+  FAILS(ipcq_wait_any(queues, 3, 0), -ETIMEDOUT);
+  FAILS(ipcq_wait_any(queues, 3, 2000000), -ETIMEDOUT);
+  push(out, 1, 2);
+  CHECK(ipcq_wait_any(queues, 3, -1) == 0);
+  CHECK(ipcq_pop(other, &n, 8, NULL) == 8);
+  CHECK(ipcq_wait_any(queues, 3, -1) == 1);
+  CHECK(ipcq_pop(in, &n, 8, NULL) == 8);
+
+  // To poll.
+  FAILS(ipcq_fd(NULL), -EINVAL);
+  FAILS(ipcq_fd(out), -EBADF);
+  int fd = ipcq_fd(in);
+  CHECK(fd >= 0 && ipcq_fd(in) == fd && !readable(fd));
+  push(out, 2, 4);
+  becomes_readable(fd);
+  CHECK(ipcq_pop(in, &n, 8, NULL) == 8 && n == 2 && readable(fd));
+  CHECK(ipcq_pop(in, &n, 8, NULL) == 8 && n == 3);
+  CHECK(ipcq_pop(in, &n, 8, NULL) == -EAGAIN && !readable(fd));
+  CHECK(ipcq_seek(in, 0) == 0 && readable(fd));
+  CHECK(ipcq_seek(in, 3) == 0 && ipcq_pop(in, &n, 8, NULL) == 8);
+  while (ipcq_pop(in, &n, 8, NULL) == 8)
+    continue;
+  CHECK(!readable(fd));
+  ipcq_close(out);
+  becomes_readable(fd);
+  FAILS(ipcq_pop(in, &n, 8, NULL), -EPIPE);
+  CHECK(readable(fd));
+  CHECK(ipcq_wait_any(queues, 3, 0) == 0); // at its end
+  ipcq_close(in);
+  ipcq_close(other);
+  CHECK(ipcq_unlink(NAME) == 0);
+}
+
 int main(void) {
   CHECK(getenv("IPCQ_DIR")); // an empty directory of the test's own
   test_nulls();
@@ -609,6 +722,7 @@ int main(void) {
   test_peek();
   test_starts();
   test_lossless();
+  test_waiting();
   test_closing();
   test_death();
   test_files();
