@@ -58,16 +58,20 @@ impl Field {
     }
 }
 
-/// A place in the protocol where order, or a check, makes it right. Each has a letter pair in
+/// A place in the protocol where order, or a check, makes it right. Each has a line in
 /// `docs/memory-model.md`; the models show what breaks when it is left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Site {
-    /// Producer, release fence: the announcement before the overwriting. Partner: `Validate`.
+    /// Producer, release fence: the announcement before the overwriting. Partners: `Validate`,
+    /// `ValidateEntry`.
     Announce,
+    /// Producer that takes over, release fence: what the last one announced before this one's
+    /// overwriting. Partners: as `Announce`.
+    TakeOver,
     /// Producer, release store: the payload before its stamp. Partner: `SeeStamp`.
     Stamp,
     /// Producer, release store of `published`, then of `claimed`: frames and index before the
-    /// announcement that lets a consumer find them. Partner: `Join`.
+    /// announcement that lets a consumer find them. Partners: `FindFront`, `FindOldest`.
     Publish,
     /// Producer, release store: the last stamp before the state. Partner: `SeeState`.
     State,
@@ -75,13 +79,20 @@ pub enum Site {
     ClearNext,
     /// Consumer, acquire fence: the stamp before the payload. Partner: `Stamp`.
     SeeStamp,
-    /// Consumer, acquire fence: the payload before the check of `claimed`. Partner: `Announce`.
+    /// Consumer, acquire fence: the payload before the check of `claimed`. Partners: `Announce`,
+    /// `TakeOver`.
     Validate,
+    /// Consumer, variable, acquire fence: an index entry before the check of `claimed`. Partners:
+    /// as `Validate`.
+    ValidateEntry,
     /// Consumer: the check itself.
     IsValid,
-    /// Consumer, acquire fence: `claimed` or `published` before what they let it find.
+    /// Consumer, acquire fence: `published` before the stamps and index entries that lead from it
+    /// to the front. Partner: `Publish`.
+    FindFront,
+    /// Consumer, variable, acquire fence: `claimed` before the index entries of what is retained.
     /// Partner: `Publish`.
-    Join,
+    FindOldest,
     /// Consumer, acquire fence: the state before a last look at the ring. Partner: `State`.
     SeeState,
     /// Consumer: that last look.
@@ -303,9 +314,12 @@ unsafe impl Memory for Mapping {
 #[inline(always)]
 pub const fn order(site: Site) -> Ordering {
     match site {
-        Site::Announce | Site::Stamp | Site::Publish | Site::State | Site::ClearNext => {
-            Ordering::Release
-        }
+        Site::Announce
+        | Site::TakeOver
+        | Site::Stamp
+        | Site::Publish
+        | Site::State
+        | Site::ClearNext => Ordering::Release,
         Site::Limit | Site::TakeSeat => Ordering::SeqCst,
         _ => Ordering::Acquire,
     }

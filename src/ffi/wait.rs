@@ -3,7 +3,7 @@
 use super::consume::{none, tell};
 use super::support::{bytes, consumer, guard, timeout};
 use super::types::{ipcq_info, ipcq_queue};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::queue::wait_any_of;
 use crate::{Consumer, Pop};
 use std::ffi::{c_int, c_void};

@@ -54,7 +54,7 @@ impl<M: Memory> FixedWriter<M> {
         let next = committed(&memory, &shape, published, claimed);
         // The overwriting of what the last producer announced goes on, in another process: its fence
         // counts for its own stores only. Partner: `Validate`.
-        memory.fence(Site::Announce);
+        memory.fence(Site::TakeOver);
         // What was announced stays announced, for it may have been overwritten.
         Ok(FixedWriter {
             memory,
@@ -143,7 +143,7 @@ impl<M: Memory> FixedWriter<M> {
                 return false;
             }
         }
-        // Partner of both: `Join`. Who finds its way by them sees the stamps stored before.
+        // Partner of the first: `FindFront`. Who finds its way by them sees the stamps stored before.
         self.settle();
         self.memory.publish(Site::Publish, Field::Claimed, claimed);
         // Partner: `Validate`. Whoever has seen a word of the overwriting sees the announcement.
@@ -235,7 +235,6 @@ impl<M: Memory> Frames for FixedReader<M> {
             return Ok(Poll::Empty);
         }
         // A later lap's stamp. Its store came after the announcement, which is seen therefore.
-        self.memory.fence(Site::SeeStamp);
         match self.intact() {
             false => Ok(Poll::Lapped),
             true => Err(Damage("a stamp from the future")),
@@ -276,12 +275,10 @@ impl<M: Memory> Frames for FixedReader<M> {
 
     fn frontier(&self) -> Result<u64, Damage> {
         let published = self.memory.load(Field::Published);
-        // Partner: `Publish`. The stamps below `published`.
-        self.memory.fence(Site::Join);
         let end = published.wrapping_add(self.shape.block);
         let found = committed(&self.memory, &self.shape, published, end);
-        // Partner: `Stamp`, for a caller who acts on the answer.
-        self.memory.fence(Site::SeeStamp);
+        // Partners: `Publish`, for the stamps below `published`, and `Stamp`, for those found.
+        self.memory.fence(Site::FindFront);
         // What this consumer has seen is there, even if the loads were older.
         Ok(if distance(found, self.next) < 0 {
             self.next

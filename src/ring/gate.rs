@@ -99,7 +99,7 @@ pub fn retained<F: Frames>(frames: &F) -> u64 {
     let mut end = memory.load(Field::Claimed);
     if shape.lossless {
         // A limit is stored before what is announced by it. Partner: `Publish`.
-        memory.fence(Site::Join);
+        memory.fence(Site::FindOldest);
         end = later(end, memory.load(Field::Limit));
     }
     match end.wrapping_sub(shape.origin()) {

@@ -82,8 +82,8 @@ impl<M: Memory> VariableWriter<M> {
             return Err(Damage("claimed and published"));
         }
         // The overwriting of what the last producer announced goes on, in another process: its fence
-        // counts for its own stores only. Partner: `Validate`.
-        memory.fence(Site::Announce);
+        // counts for its own stores only. Partners: `Validate`, `ValidateEntry`.
+        memory.fence(Site::TakeOver);
         let unindexed = (position & !(shape.block - 1)).wrapping_add(shape.block);
         Ok(VariableWriter {
             memory,
@@ -228,11 +228,11 @@ impl<M: Memory> VariableWriter<M> {
             }
             claimed = earlier(claimed, self.limit);
         }
-        // Partner of all three: `Join`. Who finds its way by them sees the frames and the index
+        // Partners: `FindFront`, `FindOldest`. Who finds its way by them sees the frames and the index
         // entries stored before.
         self.settle();
         self.memory.publish(Site::Publish, Field::Claimed, claimed);
-        // Partner: `Validate`. Whoever has seen a word of the overwriting sees the announcement.
+        // Partners: `Validate`, `ValidateEntry`. Whoever has seen a word of the overwriting sees the announcement.
         self.memory.fence(Site::Announce);
         self.claimed = claimed;
         true
@@ -253,7 +253,7 @@ impl<M: Memory> VariableWriter<M> {
         while distance(end, self.unindexed) >= 0 {
             let word = entry(&self.shape, self.unindexed);
             // These overwrite the entry of the lap before, whose block the announcement covers:
-            // that is how `VariableReader::block` tells. Partner: `Validate`.
+            // that is how `VariableReader::block` tells. Partner: `ValidateEntry`.
             // SAFETY: an entry is in the index.
             unsafe {
                 self.memory.set_index_word(word, end);
@@ -311,7 +311,7 @@ impl<M: Memory> VariableReader<M> {
     }
 
     /// The first frame at or after the start of a block, as `(position, sequence)`, of a block
-    /// that was found by `claimed` or `published` and a `Join` fence. `None` if it was
+    /// that was found by `claimed` or `published` and the fence after it. `None` if it was
     /// overwritten meanwhile.
     fn block(&self, start: u64) -> Result<Option<(u64, u64)>, Damage> {
         let word = entry(&self.shape, start);
@@ -324,7 +324,7 @@ impl<M: Memory> VariableReader<M> {
         };
         // Partner: `Announce`. Had either word been of a later lap, then the announcement of a
         // frame behind this block's next incarnation would be seen.
-        self.memory.fence(Site::Validate);
+        self.memory.fence(Site::ValidateEntry);
         if !self.covers(start) {
             return Ok(None);
         }
@@ -340,7 +340,7 @@ impl<M: Memory> VariableReader<M> {
     fn walk(&mut self) -> Result<Option<(u64, u64)>, Damage> {
         let published = self.memory.load(Field::Published);
         // Partner: `Publish`. The index entries of the blocks before, and the frames.
-        self.memory.fence(Site::Join);
+        self.memory.fence(Site::FindFront);
         let last = self.block_of(published);
         if distance(self.position, last) < 0 {
             match self.block(last)? {
@@ -380,7 +380,7 @@ impl<M: Memory> VariableReader<M> {
         }
         let published = self.memory.load(Field::Published);
         // Partner: `Publish`. The index entries of the blocks up to there.
-        self.memory.fence(Site::Join);
+        self.memory.fence(Site::FindFront);
         let Some(begin) = self.block(self.block_of(earlier(from, published)))? else {
             return Ok(None);
         };
@@ -484,7 +484,7 @@ impl<M: Memory> Frames for VariableReader<M> {
         for _ in 0..PATIENCE {
             let from = self.retained(self.shape.capacity / 8);
             // Partner: `Publish`. The index entries below `claimed`.
-            self.memory.fence(Site::Join);
+            self.memory.fence(Site::FindOldest);
             let Some((position, sequence)) = self.landing(from)? else {
                 continue;
             };
@@ -508,7 +508,7 @@ impl<M: Memory> Frames for VariableReader<M> {
         // The producer laps faster than it can be followed: as of its last block, then.
         let sequence = self.memory.load(Field::PublishedSequence);
         // Partner: `Publish`, for a caller who acts on the answer.
-        self.memory.fence(Site::Join);
+        self.memory.fence(Site::FindFront);
         Ok(if distance(sequence, self.next) < 0 {
             self.next
         } else {
@@ -520,7 +520,7 @@ impl<M: Memory> Frames for VariableReader<M> {
         for tries in 0..JOIN_TRIES {
             let from = self.retained(self.margin(tries));
             // Partner: `Publish`. The index entries below `claimed`.
-            self.memory.fence(Site::Join);
+            self.memory.fence(Site::FindOldest);
             if let Some((_, sequence)) = self.landing(from)? {
                 return Ok(sequence);
             }
@@ -541,7 +541,7 @@ impl<M: Memory> Frames for VariableReader<M> {
         }
         let from = self.retained(self.margin(tries));
         // Partner: `Publish`. The index entries below `claimed`.
-        self.memory.fence(Site::Join);
+        self.memory.fence(Site::FindOldest);
         let Some(mut begin) = self.landing(from)? else {
             return Ok(Seek::Again);
         };

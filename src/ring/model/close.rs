@@ -1,4 +1,5 @@
-//! A producer that closes: its consumer gets every message before it is told.
+//! A producer that closes: its consumer gets every message before it is told. And one that opens
+//! the queue again: a consumer that was told gets what comes then.
 
 use super::*;
 use crate::ring::set_state;
@@ -6,43 +7,115 @@ use loom::thread;
 
 const FIXED: Setting = Setting::fixed(4, 1, &[16; 2]);
 const VARIABLE: Setting = Setting::variable(&[16]);
+/// The second message overwrites nothing, the third one the first.
+const REOPENED_FIXED: Setting = Setting::fixed(2, 1, &[16; 3]);
+const REOPENED_VARIABLE: Setting = Setting::variable(&[16, 16]);
 
-fn close<F: Framing>(s: &'static Setting) {
+/// As a producer's handle does when it is dropped.
+fn end<F: Framing>(memory: &Modelled, writer: &mut F::Writer) {
+    F::settle(writer);
+    set_state(memory, state::CLOSED);
+}
+
+fn close<F: Framing>(s: &'static Setting) -> Kept<Story> {
     let memory = queue::<F>(s);
     let mut consumer = Consumer::<F>::new(s, &memory);
     let thread = thread::spawn(move || {
         for _ in 0..s.lengths.len() + 1 {
-            if consumer.look() == Look::Closed {
+            if consumer.look()? == Look::Closed {
                 let next = consumer.reader.next();
-                promise!(next == s.end(), "closed before {next}");
+                promise!(Early, next == s.end(), "closed before {next}");
                 break;
             }
         }
-        consumer
+        Ok(consumer)
     });
-    let mut writer = produce::<F>(s, &memory, 0, s.end());
-    F::settle(&mut writer);
-    set_state(&memory, state::CLOSED);
-    let mut consumer = thread.join().unwrap();
-    promise!(consumer.drain() == Look::Closed, "not closed");
-    consumer.settle(s, s.end(), s.end());
+    let mut writer = produce::<F>(s, &memory, 0, s.end())?;
+    end::<F>(&memory, &mut writer);
+    let mut consumer = thread.join().unwrap()?;
+    promise!(Missing, consumer.drain()? == Look::Closed, "not closed");
+    consumer.settle(s, s.end(), s.end())
+}
+
+/// The consumer attaches to a closed queue of one message, which a second producer reopens.
+fn reopen<F: Framing>(s: &'static Setting, looks: usize) -> Kept<Story> {
+    let memory = queue::<F>(s);
+    let second = s.sequence(1);
+    let mut writer = produce::<F>(s, &memory, 0, second)?;
+    end::<F>(&memory, &mut writer);
+    let mut consumer = Consumer::<F>::new(s, &memory);
+    let thread = thread::spawn(move || {
+        let mut live = false;
+        for _ in 0..looks {
+            match consumer.look()? {
+                // Live again: so the end that is told from here on is the second.
+                Look::Nothing => live = true,
+                Look::Message { sequence, .. } => live |= sequence != s.shape.first,
+                Look::Closed => {
+                    let next = consumer.reader.next();
+                    let told = if live { s.end() } else { second };
+                    promise!(
+                        Early,
+                        next == told || next == s.end(),
+                        "closed before {next}"
+                    );
+                }
+            }
+        }
+        Ok(consumer)
+    });
+    // As `queue::files::attach` does.
+    set_state(&memory, state::LIVE);
+    let mut writer = attach::<F>(s, &memory)?;
+    promise!(Missing, F::next(&writer) == second, "the first message");
+    push::<F>(s, &mut writer, 1, s.end());
+    end::<F>(&memory, &mut writer);
+    let mut consumer = thread.join().unwrap()?;
+    promise!(Missing, consumer.drain()? == Look::Closed, "not closed");
+    consumer.settle(s, s.end(), second)
+}
+
+fn reopened<F: Framing>(s: &'static Setting) -> Kept<Story> {
+    reopen::<F>(s, 4)
 }
 
 #[test]
 fn fixed() {
-    explore(if full() { 3 } else { 2 }, || close::<Fixed>(&FIXED));
+    explore(|| close::<Fixed>(&FIXED));
 }
 
 #[test]
 fn variable() {
-    explore(if full() { 3 } else { 2 }, || close::<Variable>(&VARIABLE));
+    explore(|| close::<Variable>(&VARIABLE));
+}
+
+#[test]
+fn fixed_reopened() {
+    explore(|| reopened::<Fixed>(&REOPENED_FIXED));
+}
+
+#[test]
+fn variable_reopened() {
+    explore(|| reopened::<Variable>(&REOPENED_VARIABLE));
+}
+
+#[test]
+fn fixed_preemptions_add_nothing() {
+    preemptions_add_nothing(|| close::<Fixed>(&FIXED));
+}
+
+#[test]
+fn variable_preemptions_add_nothing() {
+    preemptions_add_nothing(|| reopened::<Variable>(&REOPENED_VARIABLE));
 }
 
 twins! {
-    fixed_without_state: close::<Fixed>, FIXED, State;
-    fixed_without_see_state: close::<Fixed>, FIXED, SeeState;
-    fixed_without_look_again: close::<Fixed>, FIXED, LookAgain;
-    variable_without_state: close::<Variable>, VARIABLE, State;
-    variable_without_see_state: close::<Variable>, VARIABLE, SeeState;
-    variable_without_look_again: close::<Variable>, VARIABLE, LookAgain;
+    fixed_without_state: close::<Fixed>, FIXED, State => Early;
+    fixed_without_see_state: close::<Fixed>, FIXED, SeeState => Early;
+    fixed_without_look_again: close::<Fixed>, FIXED, LookAgain => Early;
+    variable_without_state: close::<Variable>, VARIABLE, State => Early;
+    variable_without_see_state: close::<Variable>, VARIABLE, SeeState => Early;
+    variable_without_look_again: close::<Variable>, VARIABLE, LookAgain => Early;
+    fixed_reopened_without_state: reopened::<Fixed>, REOPENED_FIXED, State => Early;
+    variable_reopened_without_state: reopened::<Variable>, REOPENED_VARIABLE, State => Early;
 }

@@ -5,99 +5,150 @@ use crate::ring::{distance, Start};
 use loom::thread;
 
 const FIXED: Setting = Setting::fixed(2, 1, &[16; 3]);
+/// Four slots, announced by twos.
+const BLOCKS: Setting = Setting::fixed(4, 2, &[16; 3]);
+/// Each is a half of the ring.
 const VARIABLE: Setting = Setting::variable(&[16, 16, 16]);
+/// The second lap, too.
+const LONGER: Setting = Setting::variable(&[16; 5]);
 
-fn join<F: Framing>(s: &'static Setting, start: Start) {
+/// The first `before` messages were pushed before the consumer came.
+fn join<F: Framing>(s: &'static Setting, before: usize, start: Start) -> Kept<Story> {
     let memory = queue::<F>(s);
+    let mut writer = attach::<F>(s, &memory)?;
+    push::<F>(s, &mut writer, 0, s.sequence(before));
     let mut consumer = Consumer::<F>::new(s, &memory);
     let thread = thread::spawn(move || {
-        if !must(consumer.reader.begin(start)) {
-            promise!(matches!(start, Start::At(_)), "{start:?} lies beyond");
-            return None;
+        if !consumer.reader.begin(start)? {
+            promise!(
+                Missing,
+                matches!(start, Start::At(_)),
+                "{start:?} lies beyond"
+            );
+            return Ok(None);
         }
         let (begun, lost) = (consumer.reader.next(), consumer.reader.counts().1);
         consumer.expected = consumer.reader.start;
         if let Start::At(sequence) = start {
             promise!(
+                Account,
                 consumer.expected == sequence,
                 "begun at {begun}, {lost} lost"
             );
         }
-        let frontier = must(consumer.reader.frames().frontier());
+        let frontier = consumer.reader.frames().frontier()?;
         promise!(
+            Missing,
             distance(frontier, begun) >= 0,
             "{begun} is beyond {frontier}"
         );
-        let look = consumer.look();
+        let look = consumer.look()?;
         // A message that is known to be there comes, unless the consumer was lapped meanwhile.
         let lapped = consumer.reader.counts().1 != lost;
         let pushed = frontier != begun;
         promise!(
-            look == Look::Message || lapped || !pushed,
+            Missing,
+            look != Look::Nothing || lapped || !pushed,
             "no message at {begun} before {frontier}"
         );
-        Some(consumer)
+        Ok(Some(consumer))
     });
-    produce::<F>(s, &memory, 0, s.end());
-    if let Some(consumer) = thread.join().unwrap() {
-        consumer.settle(s, s.end(), s.end());
+    push::<F>(s, &mut writer, 0, s.end());
+    match thread.join().unwrap()? {
+        Some(consumer) => consumer.settle(s, s.end(), s.end()),
+        None => Ok(Story::new()),
     }
 }
 
-fn oldest<F: Framing>(s: &'static Setting) {
-    join::<F>(s, Start::Oldest);
-}
-
-fn newest<F: Framing>(s: &'static Setting) {
-    join::<F>(s, Start::Newest);
-}
-
-fn next<F: Framing>(s: &'static Setting) {
-    join::<F>(s, Start::Next);
-}
-
-fn at<F: Framing>(s: &'static Setting) {
-    join::<F>(s, Start::At(1));
-}
-
-fn depth() -> usize {
+/// How many messages were pushed before.
+fn some() -> std::ops::Range<usize> {
     if full() {
-        2
+        0..3
     } else {
-        1
+        1..3
     }
+}
+
+fn oldest<F: Framing>(s: &'static Setting) -> Kept<Story> {
+    join::<F>(s, 1, Start::Oldest)
+}
+
+fn newest<F: Framing>(s: &'static Setting) -> Kept<Story> {
+    join::<F>(s, 1, Start::Newest)
+}
+
+/// Joins a queue in which nothing was pushed yet.
+fn new<F: Framing>(s: &'static Setting) -> Kept<Story> {
+    join::<F>(s, 0, Start::Oldest)
 }
 
 #[test]
 fn fixed() {
-    explore(depth(), || oldest::<Fixed>(&FIXED));
-    explore(depth(), || newest::<Fixed>(&FIXED));
-    explore(depth(), || next::<Fixed>(&FIXED));
-    explore(depth(), || at::<Fixed>(&FIXED));
+    for setting in [&FIXED, &BLOCKS] {
+        for before in 0..3 {
+            explore(move || join::<Fixed>(setting, before, Start::Oldest));
+            explore(move || join::<Fixed>(setting, before, Start::Newest));
+            explore(move || join::<Fixed>(setting, before, Start::Next));
+            explore(move || join::<Fixed>(setting, before, Start::At(1)));
+        }
+    }
 }
 
 #[test]
 fn variable_oldest() {
-    explore(usize::from(full()), || oldest::<Variable>(&VARIABLE));
+    for before in some() {
+        explore(move || join::<Variable>(&VARIABLE, before, Start::Oldest));
+    }
 }
 
 #[test]
 fn variable_newest() {
-    explore(usize::from(full()), || newest::<Variable>(&VARIABLE));
+    for before in some() {
+        explore(move || join::<Variable>(&VARIABLE, before, Start::Newest));
+    }
 }
 
 #[test]
 fn variable_next() {
-    explore(usize::from(full()), || next::<Variable>(&VARIABLE));
+    for before in some() {
+        explore(move || join::<Variable>(&VARIABLE, before, Start::Next));
+    }
 }
 
 #[test]
 fn variable_at() {
-    explore(1, || at::<Variable>(&VARIABLE));
+    for before in some() {
+        explore(move || join::<Variable>(&VARIABLE, before, Start::At(1)));
+    }
+}
+
+#[test]
+fn variable_longer() {
+    if full() {
+        for before in 2..4 {
+            explore(move || join::<Variable>(&LONGER, before, Start::Oldest));
+            explore(move || join::<Variable>(&LONGER, before, Start::Newest));
+        }
+    }
+}
+
+#[test]
+fn fixed_preemptions_add_nothing() {
+    preemptions_add_nothing(|| newest::<Fixed>(&FIXED));
+}
+
+#[test]
+fn variable_preemptions_add_nothing() {
+    preemptions_add_nothing(|| join::<Variable>(&VARIABLE, 2, Start::Newest));
 }
 
 twins! {
-    fixed_without_publish: newest::<Fixed>, FIXED, Publish;
-    variable_without_publish: oldest::<Variable>, VARIABLE, Publish;
-    variable_without_join: oldest::<Variable>, VARIABLE, Join;
+    fixed_without_publish: newest::<Fixed>, FIXED.of(Field::Published), Publish => Missing;
+    fixed_without_find_front: newest::<Fixed>, FIXED, FindFront => Missing;
+    fixed_without_stamp: new::<Fixed>, BLOCKS, Stamp => Missing;
+    variable_without_publish: oldest::<Variable>, VARIABLE.of(Field::Published), Publish => Missing;
+    variable_without_publish_claimed: oldest::<Variable>, VARIABLE.of(Field::Claimed), Publish => Damaged;
+    variable_without_find_front: oldest::<Variable>, VARIABLE, FindFront => Missing;
+    variable_without_find_oldest: oldest::<Variable>, VARIABLE, FindOldest => Missing;
+    variable_without_validate_entry: oldest::<Variable>, VARIABLE, ValidateEntry => Missing;
 }
