@@ -161,6 +161,7 @@ pub unsafe trait Memory: Clone {
 ///
 /// Measured, streaming: 64 bytes by words 1.7 ns, by a call to `memcpy` 4.4; 1 KiB by words 155,
 /// by `memcpy` 62 to 75.
+#[cfg(not(ipcq_words))]
 pub const WORDS_UP_TO: usize = 128;
 
 /// The memory that a queue's handles use.
