@@ -25,7 +25,7 @@ WARNINGS := -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wpedantic -Werror
 LINK := -Iinclude -Ltarget/release -lipcq -Wl,-rpath,$(abspath target/release)
 
 .PHONY: build header examples demo test test-rust test-steps test-c test-python test-install \
-	test-fuzz model soak fuzz lint wheel install uninstall clean help tools
+	test-fuzz model tsan soak fuzz lint wheel install uninstall clean help tools
 
 build: $(SO)
 
@@ -39,6 +39,7 @@ help:
 	@echo "make lint       formatters and linters"
 	@echo "make header     include/ipcq.h, anew from src/ffi"
 	@echo "make model      the models of the protocol, in full"
+	@echo "make tsan       ThreadSanitizer over producer and consumers in threads (nightly Rust)"
 	@echo "make soak       kills and stops producers and consumers for minutes (SECONDS=300)"
 	@echo "make fuzz       hostile files, guided by coverage, for an hour (SECONDS=3600)"
 	@echo "make clean      removes what was built"
@@ -114,6 +115,9 @@ test-python: examples target/pairs/peer $(VENV)/.ipcq
 
 model: | tools
 	scripts/model.sh full
+
+tsan: | tools
+	scripts/tsan.sh
 
 soak: | tools
 	IPCQ_SOAK_SECONDS=$(or $(SECONDS),300) cargo test --release --test kill --test stop --test lossless -- --nocapture

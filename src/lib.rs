@@ -51,6 +51,8 @@ pub mod layout;
 mod log;
 mod memory;
 mod name;
+#[cfg(ipcq_words)]
+mod one_mapping;
 mod queue;
 mod registry;
 mod ring;
@@ -77,6 +79,9 @@ pub use queue::{
 pub use registry::ConsumerInfo;
 pub use ring::{Pop, Start};
 pub use shm::SharedMem;
+// For bindings, whose handles have locks of their own.
+#[doc(hidden)]
+pub use sys::{fork_generation, watch_forks};
 #[doc(hidden)]
 pub use wait::{Deadline, Pace};
 

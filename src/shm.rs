@@ -12,9 +12,14 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::path::Path;
 
+#[cfg(not(ipcq_words))]
+type Map = MmapRaw;
+#[cfg(ipcq_words)]
+type Map = std::sync::Arc<MmapRaw>;
+
 /// A mapped file.
 pub(crate) struct Region {
-    map: MmapRaw,
+    map: Map,
     file: File,
     writable: bool,
 }
@@ -57,6 +62,8 @@ impl Region {
             }
             Err(_) => Err(std::io::Error::from_raw_os_error(libc::ENOMEM)),
         };
+        #[cfg(ipcq_words)]
+        let map = crate::one_mapping::share(&file, writable, || map);
         let shown = path.display();
         let map = map
             .map_err(|e| Error::from_io(&e, format_args!("cannot map {size} bytes of {shown}")))?;

@@ -458,10 +458,10 @@ static FORKS: AtomicU32 = AtomicU32::new(0);
 /// description, so it would keep the lock of a parent that was killed: it closes them at once.
 static OWN_LOCKS: Mutex<Vec<RawFd>> = Mutex::new(Vec::new());
 
-/// How many forks lie between the first handle of the program and this process. A handle
+/// How many forks lie between the first call of [`watch_forks`] and this process. A handle
 /// remembers the value it was opened under, and so knows whether it was inherited.
 #[inline(always)]
-pub(crate) fn fork_generation() -> u32 {
+pub fn fork_generation() -> u32 {
     // Relaxed: it changes only in a child in which no other thread exists yet.
     FORKS.load(Ordering::Relaxed)
 }
@@ -498,7 +498,7 @@ extern "C" fn after_fork_in_child() {
 }
 
 /// Has forks counted from now on.
-pub(crate) fn watch_forks() {
+pub fn watch_forks() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         // SAFETY: the three handlers are functions of this library, which is never unloaded while

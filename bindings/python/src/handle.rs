@@ -8,7 +8,7 @@ use std::cell::UnsafeCell;
 use std::ops::{Deref, DerefMut};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Copies of at least so many bytes are made without the interpreter lock. Giving it up and taking
@@ -21,35 +21,60 @@ pub const LARGE: usize = 64 * 1024;
 /// well, and so is nearly always free; whoever finds it taken lets go of the interpreter and tries
 /// again. While it is held no Python code may run (it might use the same handle and wait for
 /// itself), and so nothing is allocated that the cycle collector tracks.
+///
+/// A fork may happen while another thread holds it. That thread is not in the child, and what it
+/// was changing may be half changed there: the handle is of no use in that child, and says so.
 pub struct Guarded<T> {
-    taken: AtomicBool,
+    /// [`FREE`], or the fork generation of the process that took it.
+    holder: AtomicU64,
     value: UnsafeCell<T>,
 }
+
+/// More than any fork generation.
+const FREE: u64 = u64::MAX;
 
 // SAFETY: only the one that took the lock reaches the value.
 unsafe impl<T: Send> Sync for Guarded<T> {}
 
 impl<T> Guarded<T> {
     pub fn new(value: T) -> Self {
+        ipcq::watch_forks();
         Guarded {
-            taken: AtomicBool::new(false),
+            holder: AtomicU64::new(FREE),
             value: UnsafeCell::new(value),
         }
     }
 
-    /// Takes the lock. Fails only if a signal handler raises meanwhile.
+    /// Takes the lock. Fails if a signal handler raises meanwhile, or if the handle was in use when
+    /// this process was forked.
     #[inline(always)]
     pub fn lock(&self, py: Python<'_>) -> PyResult<Guard<'_, T>> {
-        if self.taken.swap(true, Ordering::Acquire) {
+        if self.take().is_err() {
             self.wait(py)?;
         }
         Ok(Guard { guarded: self })
     }
 
+    /// Takes the lock if it is free; else, who has it.
+    #[inline(always)]
+    fn take(&self) -> Result<u64, u64> {
+        let me = u64::from(ipcq::fork_generation());
+        // Partner: the release store of the last holder.
+        self.holder
+            .compare_exchange(FREE, me, Ordering::Acquire, Ordering::Relaxed)
+    }
+
     #[cold]
     fn wait(&self, py: Python<'_>) -> PyResult<()> {
         let mut nap = Duration::from_micros(1);
-        while self.taken.swap(true, Ordering::Acquire) {
+        while let Err(holder) = self.take() {
+            if holder != u64::from(ipcq::fork_generation()) {
+                return Err(errors::error(
+                    py,
+                    "another thread was using this handle when the process was forked: \
+                     open the queue again in the child",
+                ));
+            }
             py.detach(|| std::thread::sleep(nap));
             py.check_signals()?;
             nap = (nap * 2).min(Duration::from_millis(1));
@@ -83,7 +108,8 @@ impl<T> DerefMut for Guard<'_, T> {
 impl<T> Drop for Guard<'_, T> {
     #[inline(always)]
     fn drop(&mut self) {
-        self.guarded.taken.store(false, Ordering::Release);
+        // Partner: `take`.
+        self.guarded.holder.store(FREE, Ordering::Release);
     }
 }
 

@@ -4,8 +4,10 @@ import errno
 import os
 import queue
 import resource
+import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -190,3 +192,47 @@ def test_a_forked_child(pair):
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     out.push(b"after   ")
     assert q.pop_many() == [b"before  ", b"after   "]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_forked_while_another_thread_is_in_a_call():
+    """The child finds the handle as it was between two calls, or is told that it was not."""
+    size = 8 << 20
+    out = ipcq.Producer("large", capacity=2, message_size=size)
+    q = ipcq.Consumer("large")
+    out.push(bytes(size))
+    ended = threading.Event()
+
+    def read():
+        buffer = bytearray(size)
+        while not ended.is_set():
+            q.seek(0)
+            q.pop_into(buffer)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        for _ in range(500):
+            pid = os.fork()
+            if pid == 0:
+                # Ends a child that waits for a thread that it does not have.
+                signal.alarm(20)
+                try:
+                    q.stats  # noqa: B018
+                    q.try_pop()
+                except ipcq.Error as e:
+                    with ipcq.Consumer("large") as again:
+                        ok = "forked" in str(e) and again.pop() == bytes(size)
+                    os._exit(7 if ok else 2)
+                os._exit(0)
+            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            assert code in (0, 7)
+            if code == 7:
+                break
+        else:
+            pytest.fail("no fork met a call")
+    finally:
+        ended.set()
+        reader.join()
+    q.close()
+    out.close()

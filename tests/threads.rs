@@ -1,0 +1,148 @@
+//! A producer and consumers in threads of one process, in every way to push and to pop, across
+//! restarts of the producer.
+//!
+//! `scripts/tsan.sh` runs it under ThreadSanitizer, where they share one mapping. It has no harness,
+//! whose threads hand things over in ways that the tool does not see; and all threads are joined by
+//! their handles, which it does see.
+
+mod common;
+
+use common::*;
+use ipcq::{Consumer, Error, Producer, Start};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// So many messages of each kind.
+const MESSAGES: u64 = 20_000;
+
+/// Pushes in all ways, up to a sequence; closes and opens again now and then.
+fn produce(options: &ipcq::ProducerOptions, name: &Path, mut out: Producer, end: u64) -> Producer {
+    let mut random = Random(end);
+    while out.next_sequence() < end {
+        let next = out.next_sequence();
+        let length = length_in(out.geometry(), next);
+        match random.below(64) {
+            0 => {
+                drop(out);
+                out = options.open(name).unwrap();
+                assert_eq!(out.next_sequence(), next);
+            }
+            1..=16 => {
+                let room = match out.geometry().message_size {
+                    0 => out.max_message(),
+                    size => size as usize,
+                };
+                let mut claim = out.claim(room).unwrap();
+                claim.write(0, &message(next, length)).unwrap();
+                if next % 3 > 0 {
+                    claim.commit(length).unwrap();
+                }
+            }
+            17..=24 if out.geometry().message_size > 0 => {
+                let all: Vec<u8> = (next..next + 5).flat_map(|s| message(s, length)).collect();
+                assert_eq!(out.push_many(&all, length), Ok(5));
+            }
+            _ => push_next(&mut out),
+        }
+        if random.below(16) == 0 {
+            // Consumers keep up at times, and are lapped at others.
+            std::thread::yield_now();
+        }
+    }
+    out
+}
+
+/// Pops in one way until everything was pushed. What it looks at must be whole.
+fn consume(name: &Path, how: &str, ended: &AtomicBool, received: &AtomicU64) -> u64 {
+    let mut q = Consumer::options().start(Start::Oldest).open(name).unwrap();
+    let (start, size) = (q.next_sequence(), q.max_message());
+    let mut expected = start;
+    let mut buffer = vec![0; 8 * size];
+    let geometry = *q.geometry();
+    loop {
+        let last = ended.load(Ordering::SeqCst);
+        let mut take = |sequence: u64, lost: u64, bytes: &[u8]| {
+            assert_eq!(sequence, expected + lost, "sequences");
+            assert_eq!(bytes.len(), length_in(&geometry, sequence));
+            assert!(is_whole(sequence, bytes), "message {sequence} is torn");
+            expected = sequence + 1;
+            received.fetch_add(1, Ordering::Relaxed);
+        };
+        let found = match how {
+            "peek" => q.peek().map(|view| {
+                view.map(|view| {
+                    let m = view.message();
+                    let bytes = &mut buffer[..m.length as usize];
+                    view.read(0, bytes).unwrap();
+                    match view.release() {
+                        Ok(()) => take(m.sequence, m.lost, bytes),
+                        Err(Error::Stale(_)) => {}
+                        Err(e) => panic!("{e}"),
+                    }
+                })
+            }),
+            "many" => q.pop_many(&mut buffer, size).map(|got| {
+                got.map(|(count, first)| {
+                    for (i, bytes) in buffer.chunks(size).take(count).enumerate() {
+                        let lost = if i == 0 { first.lost } else { 0 };
+                        take(
+                            first.sequence + i as u64,
+                            lost,
+                            &bytes[..first.length as usize],
+                        );
+                    }
+                })
+            }),
+            _ => q
+                .pop(&mut buffer)
+                .map(|got| got.map(|m| take(m.sequence, m.lost, &buffer[..m.length as usize]))),
+        };
+        match found {
+            Ok(Some(())) => {}
+            Ok(None) | Err(Error::Closed) if last => break,
+            Ok(None) | Err(Error::Closed) => std::thread::yield_now(),
+            Err(e) => panic!("{e}"),
+        }
+    }
+    let s = check_accounts(&q, start);
+    assert_eq!(s.lag, 0);
+    s.pushed
+}
+
+fn threads(kind: Kind, capacity: u64) {
+    let dir = Dir::new();
+    let (dir, name) = (&dir, &dir.name("q"));
+    let options = &kind.options(capacity);
+    let out = options.open(name).unwrap();
+    let ended = &AtomicBool::new(false);
+    let counts = &[0, 0, 0].map(AtomicU64::new);
+    std::thread::scope(|scope| {
+        let consumers = ["pop", "many", "peek"]
+            .into_iter()
+            .zip(counts)
+            .map(|(how, count)| scope.spawn(move || consume(name, how, ended, count)));
+        let consumers: Vec<_> = consumers.collect();
+        // The handle goes from thread to thread.
+        let mut out = Some(out);
+        for part in 1..=4 {
+            let mine = out.take().unwrap();
+            let end = MESSAGES / 4 * part;
+            let thread = scope.spawn(move || produce(options, name, mine, end));
+            out = thread.join().ok();
+        }
+        let pushed = out.unwrap().next_sequence();
+        ended.store(true, Ordering::SeqCst);
+        for consumer in consumers {
+            assert_eq!(consumer.join().unwrap(), pushed);
+        }
+    });
+    println!("{kind:?}: received {counts:?}");
+    assert_eq!(dir.files(), ["q", "q.ctl", "q.lock"]);
+}
+
+fn main() {
+    threads(Kind::Fixed(24), 256);
+    threads(Kind::Fixed(1000), 64);
+    threads(Kind::Variable, 16 << 10);
+    println!("threads: passed");
+}
