@@ -148,7 +148,7 @@ twins! {
     fixed_without_stamp: new::<Fixed>, BLOCKS, Stamp => Missing;
     variable_without_publish: oldest::<Variable>, VARIABLE.of(Field::Published), Publish => Missing;
     variable_without_publish_claimed: oldest::<Variable>, VARIABLE.of(Field::Claimed), Publish => Damaged;
-    variable_without_find_front: oldest::<Variable>, VARIABLE, FindFront => Missing;
+    variable_without_find_front: oldest::<Variable>, VARIABLE, FindFront => Damaged;
     variable_without_find_oldest: oldest::<Variable>, VARIABLE, FindOldest => Missing;
     variable_without_validate_entry: oldest::<Variable>, VARIABLE, ValidateEntry => Missing;
 }

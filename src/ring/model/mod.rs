@@ -18,6 +18,9 @@
 //! loom remembers ([`HISTORY`], which is checked). `preemptions_add_nothing` compares what is
 //! observed with and without preemptions.
 //!
+//! The models of [`wait`] and [`gate`] are different: there both sides store and look, and they are
+//! explored with preemptions.
+//!
 //! Run it with `scripts/model.sh`.
 
 mod broadcast;
@@ -385,7 +388,7 @@ impl Framing for Fixed {
         unsafe { writer.push(message.as_ptr()) };
     }
     fn abandon(writer: &mut Self::Writer, written: &[u8]) {
-        let offset = writer.reserve();
+        let offset = writer.reserve().expect("a lossy ring has room");
         // SAFETY: the slot was reserved, and a slice is readable.
         unsafe {
             writer
@@ -420,7 +423,9 @@ impl Framing for Variable {
         unsafe { writer.push(message.as_ptr(), message.len()) };
     }
     fn abandon(writer: &mut Self::Writer, written: &[u8]) {
-        let offset = writer.reserve(written.len());
+        let offset = writer
+            .reserve(written.len())
+            .expect("a lossy ring has room");
         // SAFETY: the frame was reserved, and a slice is readable.
         unsafe {
             writer
@@ -483,6 +488,10 @@ enum Breach {
     Early,
     /// A message is not found, though it is there and known to be there.
     Missing,
+    /// One who sleeps is never woken.
+    Asleep,
+    /// A message of a lossless ring is lost.
+    Lost,
     /// Memory that only this library has written is called damaged.
     Damaged,
 }
@@ -638,7 +647,12 @@ fn executions(preemptions: usize, body: impl Fn() + Send + Sync + 'static) {
 
 /// Tries every execution, none of which may break a promise. No preemptions are enough: see above.
 fn explore<T>(body: impl Fn() -> Kept<T> + Send + Sync + 'static) {
-    executions(0, move || {
+    explore_up_to(0, body);
+}
+
+/// As [`explore`], with so many preemptions: where both sides look at what the other has stored.
+fn explore_up_to<T>(preemptions: usize, body: impl Fn() -> Kept<T> + Send + Sync + 'static) {
+    executions(preemptions, move || {
         if let Err(Broken(breach, what)) = body() {
             panic!("{breach:?}: {what}");
         }
@@ -673,8 +687,17 @@ const DEAD: &str = "the twin is dead: ";
 /// Tries executions until one breaks this promise, which one must. Others that it breaks on the
 /// way are not what it should die of.
 fn dies<T>(breach: Breach, body: impl Fn() -> Kept<T> + Send + Sync + 'static) {
+    dies_within(0, breach, body);
+}
+
+/// As [`dies`], with so many preemptions.
+fn dies_within<T>(
+    preemptions: usize,
+    breach: Breach,
+    body: impl Fn() -> Kept<T> + Send + Sync + 'static,
+) {
     let explored = std::panic::AssertUnwindSafe(|| {
-        executions(0, move || match body() {
+        executions(preemptions, move || match body() {
             Err(Broken(found, what)) if found == breach => panic!("{DEAD}{what}"),
             _ => {}
         })

@@ -114,23 +114,23 @@ impl Bell for Shared {
 }
 
 /// Receives all messages, asleep in between.
-fn receive<F: Framing>(s: &Setting, mut consumer: Consumer<F>, bell: &Shared) -> Consumer<F> {
+fn receive<F: Framing>(s: &Setting, mut consumer: Consumer<F>, bell: &Shared) -> Kept<Consumer<F>> {
     while consumer.reader.next() != s.end() {
-        if consumer.look() == Look::Message {
+        if consumer.look()? != Look::Nothing {
             continue;
         }
         let seen = ask(bell);
         bell.heavy_barrier();
-        if bell.keeps(Step::LookOnceMore) && consumer.look() == Look::Message {
+        if bell.keeps(Step::LookOnceMore) && consumer.look()? != Look::Nothing {
             continue;
         }
-        let woken = bell.sleep(seen);
-        promise!(woken, "asleep for ever at {}", consumer.reader.next());
+        let next = consumer.reader.next();
+        promise!(Asleep, bell.sleep(seen), "for ever at {next}");
     }
-    consumer
+    Ok(consumer)
 }
 
-fn wake<F: Framing>(s: &'static Setting, without: &'static [Step], consumers: usize) {
+fn wake<F: Framing>(s: &'static Setting, without: &'static [Step], consumers: usize) -> Kept<()> {
     let memory = queue::<F>(s);
     let bell = Shared::new(without);
     let threads: Vec<_> = (0..consumers)
@@ -140,38 +140,39 @@ fn wake<F: Framing>(s: &'static Setting, without: &'static [Step], consumers: us
             thread::spawn(move || receive(s, consumer, &bell))
         })
         .collect();
-    let mut writer = produce::<F>(s, &memory, 0, s.shape.first);
+    let mut writer = attach::<F>(s, &memory)?;
     for sequence in s.shape.first..s.end() {
         F::push(&mut writer, &s.message(sequence, 0));
         notify(&bell);
     }
     bell.end();
     for thread in threads {
-        thread.join().unwrap().settle(s, s.end(), s.end());
+        thread.join().unwrap()?.settle(s, s.end(), s.end())?;
     }
+    Ok(())
 }
 
 /// The end is told whether somebody is flagged or not.
-fn close<F: Framing>(s: &'static Setting, without: &'static [Step]) {
+fn close<F: Framing>(s: &'static Setting, without: &'static [Step]) -> Kept<()> {
     let memory = queue::<F>(s);
     let bell = Shared::new(without);
     let mut consumer = Consumer::<F>::new(s, &memory);
     let theirs = bell.clone();
     let thread = thread::spawn(move || {
-        while consumer.look() != Look::Closed {
+        while consumer.look()? != Look::Closed {
             let seen = ask(&theirs);
             theirs.heavy_barrier();
-            if consumer.look() == Look::Closed {
+            if consumer.look()? == Look::Closed {
                 break;
             }
-            let woken = theirs.sleep(seen);
-            promise!(woken, "asleep for ever in a closed queue");
+            promise!(Asleep, theirs.sleep(seen), "for ever in a closed queue");
         }
+        Ok(())
     });
     set_state(&memory, state::CLOSED);
     bell.ring();
     bell.end();
-    thread.join().unwrap();
+    thread.join().unwrap()
 }
 
 const ONE: Setting = Setting::fixed(4, 1, &[16]);
@@ -180,24 +181,24 @@ const VARIABLE: Setting = Setting::variable(&[16]);
 
 #[test]
 fn one_consumer() {
-    explore(if full() { 5 } else { 3 }, || wake::<Fixed>(&TWO, &[], 1));
+    explore_up_to(if full() { 5 } else { 3 }, || wake::<Fixed>(&TWO, &[], 1));
 }
 
 #[test]
 fn two_consumers() {
-    explore(if full() { 4 } else { 2 }, || wake::<Fixed>(&ONE, &[], 2));
+    explore_up_to(if full() { 4 } else { 2 }, || wake::<Fixed>(&ONE, &[], 2));
 }
 
 #[test]
 fn variable() {
-    explore(if full() { 5 } else { 3 }, || {
+    explore_up_to(if full() { 5 } else { 3 }, || {
         wake::<Variable>(&VARIABLE, &[], 1)
     });
 }
 
 #[test]
 fn closed() {
-    explore(if full() { 5 } else { 3 }, || close::<Fixed>(&ONE, &[]));
+    explore_up_to(if full() { 5 } else { 3 }, || close::<Fixed>(&ONE, &[]));
 }
 
 /// Negative twins: without a step somebody sleeps for ever.
@@ -205,7 +206,7 @@ macro_rules! twins {
     ($($name:ident: $step:ident;)+) => {$(
         #[test]
         fn $name() {
-            dies(3, || wake::<Fixed>(&ONE, &[Step::$step], 1));
+            dies_within(3, Breach::Asleep, || wake::<Fixed>(&ONE, &[Step::$step], 1));
         }
     )+};
 }
@@ -219,5 +220,5 @@ twins! {
 
 #[test]
 fn closed_without_count_up() {
-    dies(3, || close::<Fixed>(&ONE, &[Step::CountUp]));
+    dies_within(3, Breach::Asleep, || close::<Fixed>(&ONE, &[Step::CountUp]));
 }
