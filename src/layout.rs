@@ -458,7 +458,11 @@ impl Geometry {
             "the file is shorter than its ring",
         )?;
         check(g.max_consumers <= MAX_CONSUMERS, "max_consumers")?;
-        check(g.min_consumers <= g.max_consumers, "min_consumers")?;
+        let least = match g.delivery {
+            Delivery::Lossy => 0,
+            Delivery::Lossless => g.max_consumers,
+        };
+        check(g.min_consumers <= least, "min_consumers")?;
         Ok(g)
     }
 }
