@@ -855,6 +855,6 @@ fn no_wake_up_is_lost() {
         }
         push_next(&mut producer);
     }
-    println!("{}", sleeper.expect("asleep"));
+    println!("asleep {}", sleeper.expect("asleep"));
     sleeper.done();
 }
