@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <time.h>
 
 struct tick {
   uint64_t time_ns;
@@ -17,14 +16,6 @@ struct tick {
   uint32_t quantity;
   uint32_t reserved;
 };
-
-// The next message; while there is none, looks again every millisecond.
-static int64_t next(ipcq_queue *q, void *buffer, size_t size, ipcq_info *info) {
-  int64_t rc;
-  while ((rc = ipcq_pop(q, buffer, size, info)) == -EAGAIN)
-    nanosleep(&(struct timespec){0, 1000000}, NULL);
-  return rc;
-}
 
 int main(int argc, char **argv) {
   const char *name = argc > 1 ? argv[1] : "ticks";
@@ -41,7 +32,7 @@ int main(int argc, char **argv) {
   struct tick tick;
   ipcq_info info;
   int64_t length;
-  while ((length = next(q, &tick, sizeof tick, &info)) >= 0) {
+  while ((length = ipcq_pop_wait(q, &tick, sizeof tick, &info, -1)) >= 0) { // -1: for ever
     if (length != (int64_t)sizeof tick) {
       fprintf(stderr, "consumer: %s holds no ticks\n", name);
       ipcq_close(q);

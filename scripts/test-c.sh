@@ -63,8 +63,20 @@ programs() {
         { cat "$out/producer.log"; fail "producer, $how"; }
     wait $! || fail "consumer, $how"
     tail -n 1 "$out/log" | grep -qx "received 1000, lost 0" || fail "consumer, $how"
+    # Three queues, merged.
+    directory
+    for queue in a b c; do
+        timeout 300 "$@" "$folder/producer" $queue 1000 >"$out/producer.log" 2>&1 ||
+            { cat "$out/producer.log"; fail "producer, $how"; }
+    done
+    timeout 300 "$@" "$folder/fan_in" a b c >"$out/log" 2>&1 || fail "fan_in, $how"
+    tail -n 1 "$out/log" | grep -qx "received 3000, lost 0" || fail "fan_in, $how"
+    # An event loop, and a consumer that sleeps, of one queue.
+    timeout 300 "$@" "$folder/poll" a </dev/null >"$out/log" 2>&1 || fail "poll, $how"
+    [ "$(grep -c "^message .* 24 bytes" "$out/log")" = 1000 ] || fail "poll, $how"
+    timeout 300 "$@" "$folder/blocking" a >"$out/log" 2>&1 || fail "blocking, $how"
     timeout 300 "$@" "$folder/machine" machine 0.1 >"$out/log" 2>&1 || fail "machine, $how"
-    echo "test-c: producer, consumer and machine, $how passed"
+    echo "test-c: producer, consumer, fan_in, poll, blocking and machine, $how passed"
 }
 
 build plain -O2

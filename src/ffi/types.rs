@@ -161,7 +161,10 @@ pub struct ipcq_options {
     /// Producer, creating: mode bits of the data file, set exactly, with 0600 for the producer;
     /// default 0600. Consumers need the read bit.
     pub permissions: u32,
-    /// Mode bits of the control file; default: those of the data file.
+    /// Mode bits of the control file; default: those of the data file. A consumer that may write it is
+    /// woken by the producer; one that may not looks every few milliseconds while it waits. Give write
+    /// permission only to those who may stop the producer: they can make it wait, and by truncating the
+    /// file kill it.
     pub control_permissions: u32,
     /// Producer: messages (fixed) or bytes (variable) that the ring holds, rounded up to a power of
     /// two; default: a ring of about 4 MiB.

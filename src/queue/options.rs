@@ -33,7 +33,10 @@ impl ProducerOptions {
         self
     }
 
-    /// Mode bits of the control file. Default: those of the data file.
+    /// Mode bits of the control file. Default: those of the data file. A consumer that may write it
+    /// is woken by the producer; one that may not looks every few milliseconds while it waits. Give
+    /// write permission only to those who may stop the producer: they can make it wait, and by
+    /// truncating the file kill it.
     pub fn control_permissions(mut self, mode: u32) -> Self {
         self.control_permissions = mode;
         self

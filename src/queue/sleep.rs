@@ -98,7 +98,7 @@ impl Ticket {
     }
 
     /// Whether the producer has woken those who asked when this one did.
-    pub(super) fn is_rung(&self) -> bool {
+    pub fn is_rung(&self) -> bool {
         wait::count(self.word()) != self.armed.seen
     }
 

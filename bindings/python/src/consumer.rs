@@ -2,9 +2,9 @@
 
 use crate::buffer::Buffer;
 use crate::errors;
-use crate::handle::{self, Guard, Guarded, Timeout, LARGE};
+use crate::handle::{self, Guard, Guarded, Naps, Timeout, Waiting, LARGE};
 use crate::stats::Stats;
-use ipcq::{Error, Pop, Start};
+use ipcq::{Error, Pop, Start, Ticket};
 use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -253,7 +253,7 @@ impl Consumer {
     }
 
     fn pop_within<'py>(&self, py: Python<'py>, timeout: Timeout) -> PyResult<Bound<'py, PyBytes>> {
-        match handle::wait_for(py, timeout, || self.take(py))? {
+        match handle::wait_for(py, timeout, self, || self.take(py))? {
             Some((bytes, _)) => Ok(bytes),
             None => Err(errors::raise(py, Error::Empty)),
         }
@@ -341,7 +341,7 @@ fn open(
 ) -> PyResult<ipcq::Consumer> {
     let timeout = Timeout::seconds(open_timeout)?;
     let mut missing = None;
-    let opened = handle::wait_for(py, timeout, || match options.open(name) {
+    let opened = handle::wait_for(py, timeout, &Naps, || match options.open(name) {
         Ok(queue) => Ok(Some(queue)),
         Err(e @ Error::NotFound(_)) => {
             missing = Some(e);
@@ -450,7 +450,7 @@ impl Consumer {
     /// The next message with its sequence and what was lost before it. Waits and raises as pop().
     #[pyo3(signature = (timeout=None))]
     fn pop_message(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Message> {
-        match handle::wait_for(py, Timeout::seconds(timeout)?, || self.take(py))? {
+        match handle::wait_for(py, Timeout::seconds(timeout)?, self, || self.take(py))? {
             Some((data, info)) => Ok(Message {
                 sequence: info.sequence,
                 lost: info.lost,
@@ -530,7 +530,7 @@ impl Consumer {
     #[pyo3(signature = (timeout=None))]
     fn peek(slf: &Bound<'_, Self>, timeout: Option<f64>) -> PyResult<View> {
         let (py, this) = (slf.py(), slf.get());
-        match handle::wait_for(py, Timeout::seconds(timeout)?, || this.look(py))? {
+        match handle::wait_for(py, Timeout::seconds(timeout)?, this, || this.look(py))? {
             Some((message, ticket)) => Ok(View {
                 consumer: slf.clone().unbind(),
                 message,
@@ -575,18 +575,34 @@ impl Consumer {
     /// Waits for a message, at most timeout seconds (None: for ever), and says whether there is
     /// one. With at_least, waits until there are so many.
     ///
+    /// Like all waiting calls it looks for some microseconds and then sleeps, without use of the
+    /// processor, until the producer pushes. For that it needs to write the control file; where it
+    /// may not, it looks again after 0.1 to 4 ms. While it waits for more than the first message it
+    /// looks once a millisecond, so that the producer need not wake it for each.
+    ///
     /// Raises Closed as pop().
     #[pyo3(signature = (timeout=None, *, at_least=1))]
     fn wait(&self, py: Python<'_>, timeout: Option<f64>, at_least: u64) -> PyResult<bool> {
         let timeout = Timeout::seconds(timeout)?;
         if at_least > 1 {
-            let found = handle::wait_for(py, timeout, || {
+            let found = handle::wait_for(py, timeout, &Lingering(self), || {
                 let stats = self.with(py, |i| i.queue.as_ref().map(|q| q.stats()))?;
                 Ok((stats.lag >= at_least || stats.closed).then_some(()))
             })?;
             return Ok(found.is_some());
         }
-        Ok(handle::wait_for(py, timeout, || self.there(py))?.is_some())
+        Ok(handle::wait_for(py, timeout, self, || self.there(py))?.is_some())
+    }
+
+    /// A descriptor for select, selectors and loop.add_reader of asyncio: it becomes readable when
+    /// there is a message, or the queue is at its end, and stays so until a pop finds nothing. So
+    /// pop until there is nothing (try_pop() gives None), then wait. It may be readable though
+    /// nothing is there.
+    ///
+    /// It belongs to this consumer and is closed with it: only ever wait for it. After a fork it
+    /// is the parent's, and the child asks for its own.
+    fn fileno(&self, py: Python<'_>) -> PyResult<i32> {
+        self.with(py, |i| i.queue.as_mut().map(|q| q.fd()))
     }
 
     /// As queue.Queue.get: pop(timeout), or without a wait if not block. Raises Empty, Closed.
@@ -714,7 +730,7 @@ impl Consumer {
     }
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        match handle::wait_for(py, Timeout::FOR_EVER, || self.take(py)) {
+        match handle::wait_for(py, Timeout::FOR_EVER, self, || self.take(py)) {
             Ok(found) => Ok(found.map(|(bytes, _)| bytes)),
             // Rare, and so a comparison with the class does.
             Err(e) if errors::is_closed(py, &e) => Ok(None),
@@ -757,6 +773,96 @@ impl Consumer {
             (Pop::Message(_), _) => Ok(Some(())),
             (pop, _) => self.none_because(py, pop, 0).map(|()| None),
         }
+    }
+}
+
+impl Waiting for Consumer {
+    fn ask(&self, py: Python<'_>) -> PyResult<Vec<Ticket>> {
+        let ticket = self.with(py, |i| i.queue.as_mut().map(|q| Ok(q.ask())))?;
+        Ok(vec![ticket])
+    }
+
+    fn awake(&self, py: Python<'_>) {
+        // If it was closed meanwhile, there is nothing to be said.
+        let _ = self.with(py, |i| {
+            i.queue.as_ref().map(|q| {
+                q.awake();
+                Ok(())
+            })
+        });
+    }
+}
+
+/// Waits for more messages: asks to be woken only for the first.
+struct Lingering<'a>(&'a Consumer);
+
+impl Waiting for Lingering<'_> {
+    fn ask(&self, py: Python<'_>) -> PyResult<Vec<Ticket>> {
+        match self.0.there(py)? {
+            Some(()) => Ok(Vec::new()),
+            None => self.0.ask(py),
+        }
+    }
+
+    fn awake(&self, py: Python<'_>) {
+        self.0.awake(py);
+    }
+}
+
+/// Waits for several consumers.
+struct Several<'a, 'py>(&'a [PyRef<'py, Consumer>]);
+
+impl Waiting for Several<'_, '_> {
+    fn ask(&self, py: Python<'_>) -> PyResult<Vec<Ticket>> {
+        let mut tickets = Vec::with_capacity(self.0.len());
+        for consumer in self.0 {
+            tickets.append(&mut consumer.ask(py)?);
+        }
+        Ok(tickets)
+    }
+
+    fn awake(&self, py: Python<'_>) {
+        self.0.iter().for_each(|consumer| consumer.awake(py));
+    }
+}
+
+/// Waits until one of several consumers has a message, or is at its end, at most timeout seconds
+/// (None: for ever), and returns its index, the first that is so. To be fair to all, take what each
+/// has before waiting again.
+///
+/// At most 128. Raises Empty when the time is over, ValueError for none, too many or one that is
+/// closed. Ctrl-C ends the wait.
+#[pyfunction]
+#[pyo3(signature = (consumers, timeout=None))]
+pub fn wait_any(
+    py: Python<'_>,
+    consumers: Vec<PyRef<'_, Consumer>>,
+    timeout: Option<f64>,
+) -> PyResult<usize> {
+    let timeout = Timeout::seconds(timeout)?;
+    if consumers.is_empty() || consumers.len() > ipcq::WAIT_ANY_MAX {
+        return Err(errors::usage(
+            py,
+            format!(
+                "{} consumers to wait for: from 1 to {}",
+                consumers.len(),
+                ipcq::WAIT_ANY_MAX
+            ),
+        ));
+    }
+    let first = || {
+        for (i, consumer) in consumers.iter().enumerate() {
+            // Whatever a pop would raise is for that to raise.
+            let is_empty = |q: &mut ipcq::Consumer| matches!(q.peek_raw(), Ok((Pop::Empty, _)));
+            if !consumer.with(py, |i| i.queue.as_mut().map(|q| Ok(is_empty(q))))? {
+                return Ok(Some(i));
+            }
+        }
+        Ok(None)
+    };
+    match handle::wait_for(py, timeout, &Several(&consumers), first)? {
+        Some(i) => Ok(i),
+        None => Err(errors::raise(py, Error::Empty)),
     }
 }
 

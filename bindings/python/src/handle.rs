@@ -1,6 +1,7 @@
 //! What all handles share: the lock, waiting, names.
 
 use crate::errors;
+use ipcq::{Deadline, Pace, Ticket};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -141,14 +142,39 @@ impl Timeout {
 /// two Python processes takes a few microseconds.
 const SPIN: Duration = Duration::from_micros(40);
 
+/// How long one sleep lasts at most. A signal ends it; only one that arrives in the microsecond
+/// before it has to wait so long.
+const SLICE: Duration = Duration::from_millis(500);
+
+/// Who wakes one that waits.
+pub trait Waiting {
+    /// Asks to be woken; where nobody can, an empty list.
+    fn ask(&self, py: Python<'_>) -> PyResult<Vec<Ticket>>;
+    /// The wait is over.
+    fn awake(&self, py: Python<'_>);
+}
+
+/// Nobody: one looks now and then.
+pub struct Naps;
+
+impl Waiting for Naps {
+    fn ask(&self, _: Python<'_>) -> PyResult<Vec<Ticket>> {
+        Ok(Vec::new())
+    }
+
+    fn awake(&self, _: Python<'_>) {}
+}
+
 /// Tries until there is something; `None` when the time is over. This is the one place where a
 /// blocking call waits.
 ///
-/// It spins for a moment, then sleeps for longer and longer, up to a millisecond, with the
-/// interpreter lock released, and lets signal handlers run in between: Ctrl-C ends it at once.
+/// It spins for a moment, then sleeps with the interpreter lock released until it is woken, and lets
+/// signal handlers run in between: Ctrl-C ends it at once. Who is woken by nobody looks again after
+/// a time that grows up to a millisecond.
 pub fn wait_for<T>(
     py: Python<'_>,
     timeout: Timeout,
+    waiting: &impl Waiting,
     mut attempt: impl FnMut() -> PyResult<Option<T>>,
 ) -> PyResult<Option<T>> {
     if let Some(found) = attempt()? {
@@ -168,8 +194,25 @@ pub fn wait_for<T>(
             std::hint::spin_loop();
         }
     }
+    let found = sleep_for(py, deadline, waiting, attempt);
+    waiting.awake(py);
+    found
+}
+
+fn sleep_for<T>(
+    py: Python<'_>,
+    deadline: Option<Instant>,
+    waiting: &impl Waiting,
+    mut attempt: impl FnMut() -> PyResult<Option<T>>,
+) -> PyResult<Option<T>> {
+    let mut pace = Pace::default();
     let mut nap = Duration::from_micros(20);
     loop {
+        let mut tickets = waiting.ask(py)?;
+        Ticket::confirm(&mut tickets);
+        if let Some(found) = attempt()? {
+            return Ok(Some(found));
+        }
         let left = match deadline {
             Some(deadline) => deadline.saturating_duration_since(Instant::now()),
             None => Duration::MAX,
@@ -177,7 +220,16 @@ pub fn wait_for<T>(
         if left.is_zero() {
             return Ok(None);
         }
-        py.detach(|| std::thread::sleep(nap.min(left)));
+        // As late as can be: what arrives from here on ends the sleep.
+        py.check_signals()?;
+        py.detach(|| match tickets.is_empty() {
+            true => std::thread::sleep(nap.min(left)),
+            false => {
+                let until = Deadline::after(left.min(SLICE));
+                // If a signal ended it, its handler runs next.
+                let _ = Ticket::sleep_any(&tickets, &mut pace, until);
+            }
+        });
         py.check_signals()?;
         if let Some(found) = attempt()? {
             return Ok(Some(found));

@@ -34,7 +34,7 @@ fn queues(py: Python<'_>) -> PyResult<Vec<OsString>> {
 #[pymodule]
 mod _ipcq {
     #[pymodule_export]
-    use crate::consumer::{open_at, Consumer, Message, View};
+    use crate::consumer::{open_at, wait_any, Consumer, Message, View};
     #[pymodule_export]
     use crate::producer::{Claim, Producer};
     #[pymodule_export]

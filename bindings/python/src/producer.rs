@@ -2,7 +2,7 @@
 
 use crate::buffer::Buffer;
 use crate::errors;
-use crate::handle::{self, Guard, Guarded, Timeout, LARGE};
+use crate::handle::{self, Guard, Guarded, Naps, Timeout, LARGE};
 use crate::stats::{delivery, Stats};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -338,7 +338,9 @@ impl Producer {
             Timeout::NONE
         };
         let py = item.py();
-        match handle::wait_for(py, timeout, || Ok(self.try_push(item)?.then_some(())))? {
+        match handle::wait_for(py, timeout, &Naps, || {
+            Ok(self.try_push(item)?.then_some(()))
+        })? {
             Some(()) => Ok(()),
             None => Err(errors::raise(py, ipcq::Error::Full)),
         }

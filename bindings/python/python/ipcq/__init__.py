@@ -35,6 +35,7 @@ from ._ipcq import (
     __version__,
     queues,
     unlink,
+    wait_any,
 )
 
 __all__ = [
@@ -60,4 +61,5 @@ __all__ = [
     "__version__",
     "queues",
     "unlink",
+    "wait_any",
 ]

@@ -1,0 +1,38 @@
+"""Merges several queues, fairly, until all producers have closed: python fan_in.py queue queue ..."""
+
+import sys
+
+import ipcq
+
+TURN = 32  # so many messages of one queue before it is the next one's turn
+
+
+def merge(names: list[str]) -> tuple[int, int]:
+    """Shows what comes from where; how many messages were received and how many were lost."""
+    queues = [ipcq.Consumer(name, open_timeout=60) for name in names]
+    received = lost = 0
+    while queues:
+        # Sleeps until one has something. Each gets a turn then, whichever it was.
+        ipcq.wait_any(queues)
+        for q in queues[:]:
+            try:
+                for message in q.pop_many(TURN):
+                    print(q.name, len(message), "bytes")
+            except ipcq.Closed:
+                received += q.stats.received
+                lost += q.stats.lost
+                q.close()
+                queues.remove(q)
+    return received, lost
+
+
+def main() -> None:
+    received, lost = merge(sys.argv[1:])
+    print(f"received {received}, lost {lost}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        pass

@@ -1,0 +1,63 @@
+// cc -O2 poll.c -o poll $(pkg-config --cflags --libs ipcq)
+//
+// An event loop: messages of a queue and lines of standard input, as they come.
+//
+//     ./poll [name]
+
+#include <ipcq.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <unistd.h>
+
+// Everything that is there; false at the end. To stop before -EAGAIN is fine too: the descriptor
+// stays readable then.
+static bool take_messages(ipcq_queue *q) {
+  char buffer[4096];
+  ipcq_info info;
+  int64_t length;
+  while ((length = ipcq_pop(q, buffer, sizeof buffer, &info)) >= 0)
+    printf("message %" PRIu64 ", %" PRId64 " bytes\n", info.sequence, length);
+  if (length == -EAGAIN)
+    return true;
+  if (length != -EPIPE)
+    fprintf(stderr, "poll: %s\n", ipcq_errmsg());
+  return false;
+}
+
+int main(int argc, char **argv) {
+  ipcq_options options = IPCQ_OPTIONS_INIT;
+  options.open_timeout_ns = 60 * INT64_C(1000000000);
+  ipcq_queue *q;
+  if (ipcq_open(&q, argc > 1 ? argv[1] : "ticks", IPCQ_CONSUMER, &options) < 0) {
+    fprintf(stderr, "poll: %s\n", ipcq_errmsg());
+    return 1;
+  }
+  const int fd = ipcq_fd(q); // closed with the queue
+  if (fd < 0) {
+    fprintf(stderr, "poll: %s\n", ipcq_errmsg());
+    ipcq_close(q);
+    return 1;
+  }
+
+  struct pollfd fds[] = {{fd, POLLIN, 0}, {STDIN_FILENO, POLLIN, 0}};
+  bool more = true;
+  while (more && (poll(fds, 2, -1) > 0 || errno == EINTR)) {
+    if (fds[0].revents != 0)
+      more = take_messages(q);
+    if (fds[1].revents != 0) {
+      char line[4096];
+      const ssize_t length = read(STDIN_FILENO, line, sizeof line);
+      if (length > 0)
+        printf("input, %zd bytes\n", length);
+      else
+        fds[1].fd = -1; // its end: only messages from here on
+    }
+    fflush(stdout);
+  }
+  ipcq_close(q);
+  return 0;
+}

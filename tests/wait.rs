@@ -1,0 +1,860 @@
+//! Consumers that sleep: woken by a push, by the end, by a signal, and never left asleep, whoever is
+//! killed; and what it costs, which is next to nothing.
+//!
+//! `IPCQ_WAKES` is the number of sleeps and wake-ups of the long test.
+
+mod common;
+
+use common::*;
+use ipcq::{wait_any, Consumer, Deadline, Error, Pace, Producer, Ticket, WAIT_ANY_MAX};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// The user without rights.
+const NOBODY: u32 = 65534;
+
+/// Where the control file has the flag that somebody may be asleep.
+const ASLEEP: usize = 128;
+
+const FOR_EVER: Duration = Duration::MAX;
+
+#[test]
+fn child_main() {
+    let Some(role) = role() else { return };
+    let name = PathBuf::from(argument("NAME"));
+    match role.as_str() {
+        "sleep" => sleep(&name),
+        "sleep_any" => sleep_any(&name),
+        "sleep_by_poll" => sleep_by_poll(&name),
+        "sleep_in_turns" => sleep_in_turns(&name),
+        "count_threads" => count_threads(&name),
+        "push" => push_until_killed(&name),
+        "push_quietly" => push_quietly(&name),
+        role => panic!("no role {role}"),
+    }
+    std::process::exit(0);
+}
+
+// --- what the tests see of a sleeper --------------------------------------------------------------
+
+/// The control file, as a test reads and spoils it.
+struct Control(memmap2::MmapMut);
+
+impl Control {
+    fn of(name: &Path) -> Control {
+        let mut path = name.as_os_str().to_owned();
+        path.push(".ctl");
+        let file = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(path)
+            .unwrap();
+        // SAFETY: nobody shortens the file, and all accesses to it are atomic.
+        Control(unsafe { memmap2::MmapMut::map_mut(&file) }.unwrap())
+    }
+
+    fn asleep(&self) -> &AtomicU64 {
+        assert!(ASLEEP + 8 <= self.0.len());
+        // SAFETY: aligned and inside the mapping.
+        unsafe { AtomicU64::from_ptr(self.0.as_ptr().add(ASLEEP).cast_mut().cast()) }
+    }
+}
+
+/// A thread of another process.
+#[derive(Clone, Copy)]
+struct Thread {
+    pid: i32,
+    id: i32,
+}
+
+impl Thread {
+    /// This one.
+    fn own() -> Thread {
+        Thread {
+            pid: std::process::id() as i32,
+            // SAFETY: takes nothing and cannot fail.
+            id: unsafe { libc::gettid() },
+        }
+    }
+
+    fn file(&self, name: &str) -> String {
+        let path = format!("/proc/{}/task/{}/{name}", self.pid, self.id);
+        std::fs::read_to_string(path).unwrap()
+    }
+
+    fn is_asleep(&self) -> bool {
+        let stat = self.file("stat");
+        stat[stat.rfind(')').unwrap()..].starts_with(") S")
+    }
+
+    /// How long it has run.
+    fn ran(&self) -> Duration {
+        let stat = self.file("schedstat");
+        let nanoseconds = stat.split(' ').next().unwrap();
+        Duration::from_nanos(nanoseconds.parse().unwrap())
+    }
+}
+
+/// Another process that has said which thread of it sleeps.
+fn start(role: &str, name: &Path, arguments: &[(&str, &str)]) -> (Process, Thread) {
+    let mut all = vec![("NAME", name.to_str().unwrap())];
+    all.extend(arguments);
+    let mut process = Process::start(role, &all);
+    let id = process.expect("thread").parse().unwrap();
+    let pid = process.pid();
+    (process, Thread { pid, id })
+}
+
+/// Waits until a consumer has asked to be woken, and sleeps.
+fn fall_asleep(control: &Control, thread: Thread) {
+    eventually("it sleeps", || {
+        let asked = control.asleep().load(Ordering::Relaxed) != 0;
+        (asked && thread.is_asleep()).then_some(())
+    });
+}
+
+fn options() -> ipcq::ProducerOptions {
+    Producer::options().capacity(256).message_size(24)
+}
+
+extern "C" fn nothing(_: i32) {}
+
+/// Has a signal end a system call and do nothing else.
+fn catch(signal: i32) {
+    // SAFETY: the action is valid, and its handler does nothing.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = nothing as extern "C" fn(i32) as usize;
+        assert_eq!(libc::sigaction(signal, &action, std::ptr::null_mut()), 0);
+    }
+}
+
+/// Makes a system call fail in this process from now on, as on an older kernel or in a sandbox.
+fn refuse(number: libc::c_long, errno: i32) {
+    let op = |code: u32, k: u32, jt: u8, jf: u8| libc::sock_filter {
+        code: code as u16,
+        jt,
+        jf,
+        k,
+    };
+    let mut filter = [
+        op(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0), // the number
+        op(
+            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
+            number as u32,
+            0,
+            1,
+        ),
+        op(
+            libc::BPF_RET | libc::BPF_K,
+            libc::SECCOMP_RET_ERRNO | errno as u32,
+            0,
+            0,
+        ),
+        op(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW, 0, 0),
+    ];
+    let program = libc::sock_fprog {
+        len: filter.len() as u16,
+        filter: filter.as_mut_ptr(),
+    };
+    // SAFETY: the program is valid for the length of the call.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        let filter = libc::SECCOMP_MODE_FILTER;
+        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, filter, &program), 0);
+    }
+}
+
+/// What a child is to be before it begins.
+fn become_what_was_asked() {
+    match std::env::var("AS").as_deref() {
+        Ok("nobody") => {
+            // SAFETY: take numbers.
+            unsafe {
+                assert_eq!(libc::setgid(NOBODY), 0);
+                assert_eq!(libc::setuid(NOBODY), 0);
+                // Giving up rights hides /proc from the parent's user; it is root's, who sees all.
+            }
+        }
+        Ok("without futex_waitv") => refuse(libc::SYS_futex_waitv, libc::ENOSYS),
+        Ok("without membarrier") => refuse(libc::SYS_membarrier, libc::EPERM),
+        Ok(other) => panic!("as {other}?"),
+        Err(_) => {}
+    }
+}
+
+// --- one that sleeps ------------------------------------------------------------------------------
+
+/// Says every message, and the end.
+fn sleep(name: &Path) {
+    become_what_was_asked();
+    catch(libc::SIGUSR1);
+    let mut consumer = Consumer::options().open(name).unwrap();
+    say(format_args!("thread {}", Thread::own().id));
+    let mut buffer = [0; 24];
+    let mut expected = 0;
+    loop {
+        match consumer.pop_wait(&mut buffer, FOR_EVER) {
+            Ok(got) => {
+                assert!(got.sequence == expected && got.lost == 0, "{got:?}");
+                assert!(is_whole(got.sequence, &buffer), "{got:?}");
+                expected += 1;
+                say(format_args!("got {}", got.sequence));
+            }
+            Err(Error::Interrupted) => say("interrupted"),
+            Err(Error::Closed) => {
+                say("closed");
+                if listen() == "end" {
+                    return;
+                }
+            }
+            Err(Error::Stale(_)) => {
+                say("stale");
+                return;
+            }
+            Err(e) => panic!("{e}"),
+        }
+    }
+}
+
+#[test]
+fn a_sleeper_is_woken_by_a_push() {
+    let dir = Dir::new();
+    let name = dir.name("q");
+    let mut producer = options().open(&name).unwrap();
+    let control = Control::of(&name);
+    let (mut sleeper, thread) = start("sleep", &name, &[]);
+    for n in 0..200 {
+        fall_asleep(&control, thread);
+        match n % 3 {
+            0 => push_next(&mut producer),
+            1 => {
+                let mut claim = producer.claim(24).unwrap();
+                claim.write(0, &message(n, 24)).unwrap();
+                claim.commit(24).unwrap();
+            }
+            _ => assert_eq!(producer.push_many(&message(n, 24), 24).unwrap(), 1),
+        }
+        assert_eq!(sleeper.expect("got"), n.to_string());
+    }
+    fall_asleep(&control, thread);
+    drop(producer);
+    sleeper.expect("closed");
+    sleeper.tell("end");
+    sleeper.done();
+}
+
+#[test]
+fn many_sleepers_are_woken_by_one_push() {
+    let dir = Dir::new();
+    let name = dir.name("q");
+    let mut producer = options().open(&name).unwrap();
+    let control = Control::of(&name);
+    let mut sleepers: Vec<_> = (0..16).map(|_| start("sleep", &name, &[])).collect();
+    for n in 0..5u64 {
+        for (_, thread) in &sleepers {
+            fall_asleep(&control, *thread);
+        }
+        push_next(&mut producer);
+        for (sleeper, _) in &mut sleepers {
+            assert_eq!(sleeper.expect("got"), n.to_string());
+        }
+    }
+    // Kill half of them asleep: the others do not notice, and nothing of them stays.
+    for (_, thread) in &sleepers {
+        fall_asleep(&control, *thread);
+    }
+    for (sleeper, _) in sleepers.iter_mut().step_by(2) {
+        sleeper.kill();
+    }
+    push_next(&mut producer);
+    for (sleeper, _) in sleepers.iter_mut().skip(1).step_by(2) {
+        assert_eq!(sleeper.expect("got"), "5");
+        sleeper.kill();
+    }
+    push_next(&mut producer);
+    push_next(&mut producer);
+    assert_eq!(control.asleep().load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn a_signal_ends_a_sleep() {
+    let dir = Dir::new();
+    let name = dir.name("q");
+    let mut producer = options().open(&name).unwrap();
+    let control = Control::of(&name);
+    let (mut sleeper, thread) = start("sleep", &name, &[]);
+    for _ in 0..20 {
+        fall_asleep(&control, thread);
+        // SAFETY: takes numbers; the thread is that of a child that was not waited for.
+        unsafe { libc::syscall(libc::SYS_tgkill, thread.pid, thread.id, libc::SIGUSR1) };
+        sleeper.expect("interrupted");
+    }
+    // Being stopped does not.
+    fall_asleep(&control, thread);
+    sleeper.signal(libc::SIGSTOP);
+    sleeper.signal(libc::SIGCONT);
+    push_next(&mut producer);
+    assert_eq!(sleeper.expect("got"), "0");
+}
+
+#[test]
+fn a_sleeper_learns_of_the_end() {
+    let dir = Dir::new();
+    let name = dir.name("q");
+    for _ in 0..5 {
+        let producer = options().open(&name).unwrap();
+        let control = Control::of(&name);
+        let (mut sleeper, thread) = start("sleep", &name, &[]);
+        fall_asleep(&control, thread);
+        drop(producer);
+        sleeper.expect("closed");
+        sleeper.tell("end");
+        sleeper.done();
+    }
+}
+
+/// Pushes what it is told to, until it is killed.
+fn push_until_killed(name: &Path) {
+    become_what_was_asked();
+    let mut producer = options().open(name).unwrap();
+    say(format_args!("thread {}", Thread::own().id));
+    loop {
+        listen();
+        push_next(&mut producer);
+        say("pushed");
+    }
+}
+
+#[test]
+fn a_sleeper_outlives_its_producers() {
+    let dir = Dir::new();
+    let name = dir.name("q");
+    let (mut pusher, _) = start("push", &name, &[]);
+    let (mut sleeper, thread) = start("sleep", &name, &[]);
+    for n in 0..20 {
+        fall_asleep(&Control::of(&name), thread);
+        pusher.kill();
+        assert!(thread.is_asleep() || n > 0);
+        // The control file may go with it: the next producer makes another.
+        if n % 4 == 3 {
+            std::fs::remove_file(dir.name("q.ctl")).unwrap();
+        }
+        pusher = start("push", &name, &[]).0;
+        pusher.tell("push");
+        pusher.expect("pushed");
+        assert_eq!(sleeper.expect("got"), n.to_string());
+    }
+    // Another queue takes the place of the one slept on.
+    fall_asleep(&Control::of(&name), thread);
+    pusher.kill();
+    let _other = options().capacity(512).replace(true).open(&name).unwrap();
+    sleeper.expect("stale");
+    sleeper.done();
+}
+
+#[test]
+fn a_wake_up_that_the_producer_was_killed_over_comes_late_but_comes() {
+    let dir = Dir::new();
+    let name = dir.name("q");
+    let mut producer = options().open(&name).unwrap();
+    let control = Control::of(&name);
+    let (mut sleeper, thread) = start("sleep", &name, &[]);
+    // As if it had been killed after clearing the flag: within a second the sleeper looks itself.
+    fall_asleep(&control, thread);
+    control.asleep().store(0, Ordering::Relaxed);
+    producer.push_unheard(&message(0, 24)).unwrap();
+    assert_eq!(sleeper.expect("got"), "0");
+}
+
+#[test]
+fn timeouts() {
+    let dir = Dir::new();
+    let name = dir.name("q");
+    let mut producer = options().open(&name).unwrap();
+    let mut consumer = Consumer::options().open(&name).unwrap();
+    let mut other = Consumer::options().open(&name).unwrap();
+    let mut buffer = [0; 24];
+    let no_time = Duration::ZERO;
+    assert_eq!(consumer.wait(no_time), Err(Error::TimedOut));
+    assert_eq!(
+        consumer.pop_wait(&mut buffer, no_time),
+        Err(Error::TimedOut)
+    );
+    let none = wait_any(&mut [&mut consumer, &mut other], no_time);
+    assert_eq!(none, Err(Error::TimedOut));
+    for time in [1, 20, 1100].map(Duration::from_millis) {
+        let since = Instant::now();
+        assert_eq!(consumer.wait(time), Err(Error::TimedOut));
+        assert!(since.elapsed() >= time);
+        let since = Instant::now();
+        let none = wait_any(&mut [&mut consumer, &mut other], time);
+        assert_eq!(none, Err(Error::TimedOut));
+        assert!(since.elapsed() >= time);
+    }
+    push_next(&mut producer);
+    for time in [no_time, Duration::from_millis(1), FOR_EVER] {
+        consumer.wait(time).unwrap();
+        assert_eq!(wait_any(&mut [&mut consumer, &mut other], time), Ok(0));
+    }
+    let got = consumer.pop_wait(&mut buffer, no_time).unwrap();
+    assert!(got.sequence == 0 && is_whole(0, &buffer));
+    assert_eq!(wait_any(&mut [&mut consumer, &mut other], no_time), Ok(1));
+    drop(producer);
+    for time in [no_time, FOR_EVER] {
+        assert_eq!(consumer.wait(time), Err(Error::Closed));
+        assert_eq!(consumer.pop_wait(&mut buffer, time), Err(Error::Closed));
+        assert_eq!(wait_any(&mut [&mut consumer], time), Ok(0));
+    }
+    let invalid = |found| matches!(found, Err(Error::Invalid(_)));
+    assert!(invalid(wait_any(&mut [], FOR_EVER)));
+}
+
+// --- without help from the producer, or the kernel ------------------------------------------------
+
+/// One that can only doze gets everything all the same.
+fn dozes(how: &str) {
+    let dir = Dir::new();
+    let mode = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(dir.path(), mode).unwrap();
+    let name = dir.name("q");
+    let mut producer = options()
+        .permissions(0o644)
+        .control_permissions(0o600)
+        .open(&name)
+        .unwrap();
+    let (mut sleeper, thread) = start("sleep", &name, &[("AS", how)]);
+    for n in 0..20u64 {
+        eventually("it sleeps", || thread.is_asleep().then_some(()));
+        push_next(&mut producer);
+        assert_eq!(sleeper.expect("got"), n.to_string());
+    }
+    drop(producer);
+    sleeper.expect("closed");
+    sleeper.tell("end");
+    sleeper.done();
+}
+
+#[test]
+fn who_may_not_write_the_control_file_dozes() {
+    // SAFETY: takes nothing and cannot fail.
+    if unsafe { libc::geteuid() } != 0 {
+        eprintln!("skipped: only root can start a process as another user");
+        return;
+    }
+    dozes("nobody");
+}
+
+#[test]
+fn a_kernel_without_membarrier_will_do() {
+    dozes("without membarrier");
+}
+
+/// The producer's side of that: it issues a fence itself, and a consumer that sleeps is woken.
+#[test]
+fn a_producer_without_membarrier_wakes_too() {
+    let dir = Dir::new();
+    let name = dir.name("q");
+    let (mut pusher, _) = start("push", &name, &[("AS", "without membarrier")]);
+    let control = Control::of(&name);
+    let (mut sleeper, thread) = start("sleep", &name, &[]);
+    for n in 0..20 {
+        fall_asleep(&control, thread);
+        pusher.tell("push");
+        pusher.expect("pushed");
+        assert_eq!(sleeper.expect("got"), n.to_string());
+        // It has looked behind the flag that is always set.
+        assert!(control.asleep().load(Ordering::Relaxed) <= 1);
+    }
+}
+
+// --- several queues -------------------------------------------------------------------------------
+
+fn numbered(directory: &Path, number: usize) -> PathBuf {
+    directory.join(format!("q{number}"))
+}
+
+/// Says from which of the queues of a directory a message came.
+fn sleep_any(directory: &Path) {
+    become_what_was_asked();
+    let open = |i| Consumer::options().open(numbered(directory, i)).unwrap();
+    let mut consumers: Vec<_> = (0..number("COUNT") as usize).map(open).collect();
+    say(format_args!("thread {}", Thread::own().id));
+    loop {
+        let mut all: Vec<_> = consumers.iter_mut().collect();
+        let i = wait_any(&mut all, FOR_EVER).unwrap();
+        match pop_next(&mut consumers[i]) {
+            Ok(got) => say(format_args!("got {i} {}", got.unwrap().sequence)),
+            Err(Error::Closed) => {
+                say(format_args!("closed {i}"));
+                return;
+            }
+            Err(e) => panic!("{e}"),
+        }
+    }
+}
+
+fn several(count: usize, arguments: &[(&str, &str)]) {
+    let dir = Dir::new();
+    let open = |i| options().open(numbered(dir.path(), i)).unwrap();
+    let mut producers: Vec<_> = (0..count).map(open).collect();
+    let count_text = count.to_string();
+    let mut all = vec![("COUNT", count_text.as_str())];
+    all.extend(arguments);
+    let (mut sleeper, thread) = start("sleep_any", dir.path(), &all);
+    let mut random = Random(1);
+    for _ in 0..200 {
+        eventually("it sleeps", || thread.is_asleep().then_some(()));
+        let i = random.below(count as u64) as usize;
+        let sequence = producers[i].next_sequence();
+        push_next(&mut producers[i]);
+        assert_eq!(sleeper.expect("got"), format!("{i} {sequence}"));
+    }
+    eventually("it sleeps", || thread.is_asleep().then_some(()));
+    producers.remove(count / 2);
+    assert_eq!(sleeper.expect("closed"), (count / 2).to_string());
+    sleeper.done();
+}
+
+#[test]
+fn one_sleeps_on_many_queues() {
+    several(WAIT_ANY_MAX, &[]);
+    several(2, &[]);
+    several(1, &[]);
+}
+
+#[test]
+fn one_sleeps_on_many_queues_on_an_older_kernel() {
+    several(5, &[("AS", "without futex_waitv")]);
+    several(5, &[("AS", "without membarrier")]);
+}
+
+// --- a descriptor ---------------------------------------------------------------------------------
+
+/// Whether it is readable now.
+fn is_readable(fd: i32) -> bool {
+    poll(&[fd], 0) == Some(0)
+}
+
+/// The index of one that is readable.
+fn poll(fds: &[i32], milliseconds: i32) -> Option<usize> {
+    let poll = |fd: &i32| libc::pollfd {
+        fd: *fd,
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    let mut all: Vec<_> = fds.iter().map(poll).collect();
+    // SAFETY: so many entries are valid.
+    let found = unsafe { libc::poll(all.as_mut_ptr(), all.len() as u64, milliseconds) };
+    assert!(found >= 0);
+    all.iter().position(|p| p.revents != 0)
+}
+
+/// As `sleep_any`, by descriptors: pops until there is nothing, then polls.
+fn sleep_by_poll(directory: &Path) {
+    become_what_was_asked();
+    let open = |i| Consumer::options().open(numbered(directory, i)).unwrap();
+    let mut consumers: Vec<_> = (0..number("COUNT") as usize).map(open).collect();
+    let fds: Vec<_> = consumers.iter_mut().map(|c| c.fd().unwrap()).collect();
+    say(format_args!("thread {}", Thread::own().id));
+    loop {
+        let i = poll(&fds, -1).unwrap();
+        loop {
+            match pop_next(&mut consumers[i]) {
+                Ok(Some(got)) => say(format_args!("got {i} {}", got.sequence)),
+                Ok(None) => break,
+                Err(Error::Closed) => {
+                    assert!(is_readable(fds[i]));
+                    say(format_args!("closed {i}"));
+                    return;
+                }
+                Err(e) => panic!("{e}"),
+            }
+        }
+    }
+}
+
+fn polled(count: usize, arguments: &[(&str, &str)]) {
+    let dir = Dir::new();
+    let open = |i| options().open(numbered(dir.path(), i)).unwrap();
+    let mut producers: Vec<_> = (0..count).map(open).collect();
+    let count_text = count.to_string();
+    let mut all = vec![("COUNT", count_text.as_str())];
+    all.extend(arguments);
+    let (mut sleeper, thread) = start("sleep_by_poll", dir.path(), &all);
+    let mut random = Random(2);
+    for round in 0..300 {
+        // Also while it arms the descriptor again.
+        if round % 2 == 0 {
+            eventually("it polls", || thread.is_asleep().then_some(()));
+        }
+        let i = random.below(count as u64) as usize;
+        let sequence = producers[i].next_sequence();
+        push_next(&mut producers[i]);
+        assert_eq!(sleeper.expect("got"), format!("{i} {sequence}"));
+    }
+    producers.remove(count / 2);
+    assert_eq!(sleeper.expect("closed"), (count / 2).to_string());
+    sleeper.done();
+}
+
+#[test]
+fn descriptors_tell() {
+    polled(1, &[]);
+    polled(7, &[]);
+    // More than one thread can watch.
+    polled(150, &[]);
+}
+
+#[test]
+fn descriptors_tell_on_an_older_kernel() {
+    polled(5, &[("AS", "without futex_waitv")]);
+    polled(5, &[("AS", "without membarrier")]);
+}
+
+/// The threads of this process that watch.
+fn watchers() -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let is_one = |path: PathBuf| {
+        let name = std::fs::read_to_string(path.join("comm"));
+        name.is_ok_and(|name| name == "ipcq-watch\n")
+    };
+    tasks.filter(|t| is_one(t.as_ref().unwrap().path())).count()
+}
+
+#[test]
+fn a_descriptor_is_readable_while_a_pop_finds_something() {
+    let dir = Dir::new();
+    let name = dir.name("q");
+    let mut producer = options().open(&name).unwrap();
+    push_next(&mut producer);
+    let mut consumer = Consumer::options().open(&name).unwrap();
+    let fd = consumer.fd().unwrap();
+    assert_eq!(consumer.fd().unwrap(), fd);
+    assert!(is_readable(fd));
+    pop_next(&mut consumer).unwrap().unwrap();
+    assert_eq!(pop_next(&mut consumer), Ok(None));
+    assert!(!is_readable(fd));
+    let becomes_readable = || eventually("it is readable", || is_readable(fd).then_some(()));
+    for _ in 0..100 {
+        push_next(&mut producer);
+        becomes_readable();
+        pop_next(&mut consumer).unwrap().unwrap();
+        assert!(is_readable(fd));
+        match pop_next(&mut consumer) {
+            Ok(None) => assert!(!is_readable(fd)),
+            other => panic!("{other:?}"),
+        }
+    }
+    consumer.seek(50).unwrap();
+    assert!(is_readable(fd));
+    pop_next(&mut consumer).unwrap().unwrap();
+    consumer.seek(producer.next_sequence()).unwrap();
+    assert_eq!(consumer.wait(Duration::ZERO), Err(Error::TimedOut));
+    assert!(!is_readable(fd));
+    drop(producer);
+    becomes_readable();
+    assert_eq!(pop_next(&mut consumer), Err(Error::Closed));
+    assert!(is_readable(fd));
+    let mut producer = options().open(&name).unwrap();
+    assert_eq!(pop_next(&mut consumer), Ok(None));
+    assert!(!is_readable(fd));
+
+    // A forked child has a descriptor of its own, and leaves the parent's as it is.
+    let mut pipe = [0; 2];
+    // SAFETY: room for two descriptors.
+    assert_eq!(unsafe { libc::pipe(pipe.as_mut_ptr()) }, 0);
+    // SAFETY: the child only does what is asserted here, and ends without a destructor.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let well = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            assert_eq!(pop_next(&mut consumer), Ok(None));
+            let own = consumer.fd().unwrap();
+            assert!(!is_readable(own));
+            // SAFETY: one byte is readable.
+            assert_eq!(unsafe { libc::write(pipe[1], b"x".as_ptr().cast(), 1) }, 1);
+            assert_eq!(poll(&[own], 30_000), Some(0));
+            assert_eq!(pop_next(&mut consumer).unwrap().unwrap().sequence, 101);
+        }));
+        // SAFETY: ends the process.
+        unsafe { libc::_exit(i32::from(well.is_err())) };
+    }
+    assert_eq!(poll(&[pipe[0]], 30_000), Some(0));
+    push_next(&mut producer);
+    let mut status = 0;
+    // SAFETY: a place for the answer.
+    assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+    assert_eq!(status, 0);
+    becomes_readable();
+    assert_eq!(pop_next(&mut consumer).unwrap().unwrap().sequence, 101);
+    drop(consumer);
+    // SAFETY: asks about a descriptor.
+    assert_eq!(unsafe { libc::fcntl(fd, libc::F_GETFD) }, -1);
+}
+
+#[test]
+fn the_thread_ends_with_the_last_descriptor() {
+    let dir = Dir::new();
+    let name = dir.name("q");
+    let _producer = options().open(&name).unwrap();
+    // Others of these tests may run beside it, so the threads are counted in a process of its own.
+    let mut child = Process::start("count_threads", &[("NAME", name)]);
+    child.expect("done");
+    child.done();
+}
+
+fn count_threads(name: &Path) {
+    for _ in 0..3 {
+        assert_eq!(watchers(), 0);
+        let open = |_| Consumer::options().open(name).unwrap();
+        let mut consumers: Vec<_> = (0..200).map(open).collect();
+        for consumer in &mut consumers {
+            consumer.fd().unwrap();
+        }
+        eventually("there are two", || (watchers() == 2).then_some(()));
+        drop(consumers);
+        eventually("they end", || (watchers() == 0).then_some(()));
+    }
+    say("done");
+}
+
+// --- what it costs --------------------------------------------------------------------------------
+
+#[test]
+fn a_sleeper_uses_no_processor() {
+    let dir = Dir::new();
+    let name = dir.name("q");
+    let _producer = options().open(&name).unwrap();
+    let control = Control::of(&name);
+    let (_sleeper, thread) = start("sleep", &name, &[]);
+    fall_asleep(&control, thread);
+    let (since, before) = (Instant::now(), thread.ran());
+    std::thread::sleep(Duration::from_secs(3)); // what is measured, not what is waited for
+    let used = (thread.ran() - before).as_secs_f64() / since.elapsed().as_secs_f64();
+    println!("{:.2} ms of processor time an idle minute", used * 60e3);
+    assert!(used * 60e3 < 20.0, "{used} of a processor");
+}
+
+/// Pushes between two calls that strace shows.
+fn push_quietly(name: &Path) {
+    let mut producer = options().open(name).unwrap();
+    let mark = || {
+        // SAFETY: takes nothing and cannot fail.
+        unsafe { libc::syscall(libc::SYS_getppid) };
+    };
+    mark();
+    for n in 0..100_000 {
+        producer.push(&message(n, 24)).unwrap();
+    }
+    mark();
+}
+
+#[test]
+fn a_push_that_wakes_nobody_makes_no_system_call() {
+    let dir = Dir::new();
+    let (name, log) = (dir.name("q"), dir.name("log"));
+    if Command::new("strace").arg("-V").output().is_err() {
+        eprintln!("skipped: strace is missing");
+        return;
+    }
+    // A sleeper that was killed leaves its flag, which costs one wake-up.
+    drop(options().open(&name).unwrap());
+    Control::of(&name).asleep().store(1, Ordering::Relaxed);
+    let status = Command::new("strace")
+        .args(["-f", "-o"])
+        .arg(&log)
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "child_main", "--nocapture", "--test-threads=1"])
+        .env("IPCQ_TEST_ROLE", "push_quietly")
+        .env("NAME", &name)
+        .stdout(std::process::Stdio::null())
+        .status()
+        .unwrap();
+    if !status.success() {
+        eprintln!("skipped: strace may not trace here");
+        return;
+    }
+    let log = std::fs::read_to_string(log).unwrap();
+    let mark = log.lines().find(|l| l.contains("getppid()")).unwrap();
+    let thread = mark.split(' ').next().unwrap();
+    let own: Vec<_> = log.lines().filter(|l| l.starts_with(thread)).collect();
+    let marks: Vec<_> = (0..own.len())
+        .filter(|&i| own[i].contains("getppid()"))
+        .collect();
+    let [first, last] = marks[..] else {
+        panic!("{marks:?}")
+    };
+    let between: Vec<_> = own[first + 1..last]
+        .iter()
+        .filter(|l| !l.contains("brk(") && !l.contains("mmap("))
+        .collect();
+    let wakes = between.iter().filter(|l| l.contains("FUTEX_WAKE")).count();
+    assert!(wakes == 1 && between.len() == 1, "{between:#?}");
+}
+
+// --- the race -------------------------------------------------------------------------------------
+
+/// Sleeps before each message, and sees that none comes without a wake-up.
+fn sleep_in_turns(name: &Path) {
+    // SAFETY: takes a number. A long run is longer than other tests.
+    unsafe { libc::alarm(60 + (number("WAKES") / 5_000) as u32) };
+    let mut consumer = Consumer::options().open(name).unwrap();
+    let ended = Deadline::after(FOR_EVER);
+    let (mut asleep, mut in_time) = (0u64, 0u64);
+    for n in 0..number("WAKES") {
+        let got = loop {
+            let mut ticket = [consumer.ask()];
+            Ticket::confirm(&mut ticket);
+            if let Some(got) = pop_next(&mut consumer).unwrap() {
+                in_time += 1;
+                break got;
+            }
+            ticket[0].sleep(&mut Pace::default(), ended).unwrap();
+            if let Some(got) = pop_next(&mut consumer).unwrap() {
+                // Whoever has slept was woken; or else the time was over, and what lies there came
+                // this moment: then its bell is about to ring.
+                let since = Instant::now();
+                while !ticket[0].is_rung() {
+                    assert!(since.elapsed() < Duration::from_secs(5), "{n} woke nobody");
+                    std::thread::yield_now();
+                }
+                asleep += 1;
+                break got;
+            }
+        };
+        assert!(got.sequence == n && got.lost == 0, "{got:?}");
+    }
+    say(format_args!("asleep {asleep} in_time {in_time}"));
+}
+
+#[test]
+fn no_wake_up_is_lost() {
+    let wakes = std::env::var("IPCQ_WAKES").unwrap_or_else(|_| "20000".into());
+    let dir = Dir::new();
+    let name = dir.name("q");
+    let mut producer = options().open(&name).unwrap();
+    let control = Control::of(&name);
+    let arguments = [("NAME", name.to_str().unwrap()), ("WAKES", &wakes)];
+    let mut sleeper = Process::start("sleep_in_turns", &arguments);
+    let mut random = Random(3);
+    let seen = |value| control.asleep().load(Ordering::Relaxed) == value;
+    for n in 0..wakes.parse::<u64>().unwrap() {
+        // The flag is the moment of truth: push just then, or a little later, up to when it sleeps.
+        let since = Instant::now();
+        while !seen(1) {
+            let dead = since.elapsed() > Duration::from_secs(30);
+            assert!(!dead, "{n}: {:?}", sleeper.next_line());
+            std::hint::spin_loop();
+        }
+        let longest = 1 << random.below(14);
+        for _ in 0..random.below(longest) {
+            std::hint::spin_loop();
+        }
+        push_next(&mut producer);
+    }
+    println!("asleep {}", sleeper.expect("asleep"));
+    sleeper.done();
+}
