@@ -12,7 +12,8 @@
 # (cfg(ipcq_plain)) there must be a report.
 #
 # It needs a nightly compiler ($TSAN_TOOLCHAIN, or `nightly`). The standard library is not built for it,
-# so the test uses nothing of that to hand things from thread to thread but starting and joining them.
+# so the test uses nothing of that to hand things from thread to thread but starting and joining them;
+# scripts/tsan.supp names the locks of the library itself.
 set -eu
 cd "$(dirname "$0")/.."
 target=x86_64-unknown-linux-gnu
@@ -23,7 +24,7 @@ if ! rustc "+$toolchain" --version >/dev/null 2>&1; then
 fi
 flags="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer --cfg ipcq_words"
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/tsan"
-export TSAN_OPTIONS="halt_on_error=1 exitcode=66 ${TSAN_OPTIONS:-}"
+export TSAN_OPTIONS="halt_on_error=1 exitcode=66 suppressions=$PWD/scripts/tsan.supp ${TSAN_OPTIONS:-}"
 log=$CARGO_TARGET_DIR/log
 mkdir -p "$CARGO_TARGET_DIR"
 
