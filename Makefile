@@ -98,7 +98,7 @@ test-steps: | tools
 
 # What `make fuzz` kept, once more; stable Rust will do.
 test-fuzz: | tools
-	cargo test --locked --manifest-path fuzz/Cargo.toml --target-dir target/fuzz
+	cargo test --manifest-path fuzz/Cargo.toml --target-dir target/fuzz
 
 test-c: examples
 	CC="$(CC)" CXX="$(CXX)" scripts/test-c.sh
@@ -133,7 +133,7 @@ fuzz: target/tools/bin/cargo-fuzz
 lint: $(VENV)/.ipcq
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
-	cargo clippy --locked --manifest-path fuzz/Cargo.toml --target-dir target/fuzz --all-targets -- -D warnings
+	cargo clippy --manifest-path fuzz/Cargo.toml --target-dir target/fuzz --all-targets -- -D warnings
 	PYO3_PYTHON=$(abspath $(VENV))/bin/python cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy --features steps --lib --test steps -- -D warnings
 	cd bindings/python && $(abspath $(VENV))/bin/ruff check .

@@ -420,6 +420,56 @@ fn an_index_that_goes_back_is_damage() {
     assert!(matches!(q.stats(), Err(Error::Damaged(_))), "{before:?}");
 }
 
+/// Found by a fuzzer: what is half the range ahead was taken for behind.
+#[test]
+fn a_published_position_half_the_range_away_is_damage() {
+    let dir = Dir::new();
+    let name = dir.name("q");
+    let mut out = Kind::Variable.options(4096).open(&name).unwrap();
+    (0..5).for_each(|_| push_next(&mut out));
+    drop(out);
+    let file = std::fs::OpenOptions::new().write(true).open(&name).unwrap();
+    let at = ipcq::layout::at::PUBLISHED as u64;
+    file.write_all_at(&(3u64 << 62).to_le_bytes(), at).unwrap();
+    let opened = Producer::options().open(&name);
+    assert!(matches!(opened, Err(Error::Damaged(_))), "{opened:?}");
+}
+
+/// Found by a fuzzer: a damaged index led a consumer of what comes to a place where nothing does.
+#[test]
+fn the_front_is_found_without_the_index() {
+    use ipcq::layout::{at, HEADER_BYTES};
+    let dir = Dir::new();
+    let name = dir.name("q");
+    let mut out = fill_queue(Kind::Variable, &name);
+    let g = *out.geometry();
+    let file = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&name)
+        .unwrap();
+    let mut index = vec![0; g.index_entries as usize * 16];
+    for _ in 0..50 {
+        let mut word = [0; 8];
+        file.read_exact_at(&mut word, at::PUBLISHED as u64).unwrap();
+        let published = u64::from_le_bytes(word);
+        let lap = published & !(g.capacity - 1);
+        file.read_exact_at(&mut index, HEADER_BYTES).unwrap();
+        // All entries but the one that leads to the front.
+        for entry in (0..g.index_entries).filter(|entry| *entry != (published - lap) / g.block) {
+            let position = lap + entry * g.block;
+            let words = [position.to_le_bytes(), out.next_sequence().to_le_bytes()];
+            file.write_all_at(&words.concat(), HEADER_BYTES + entry * 16)
+                .unwrap();
+        }
+        let mut q = Consumer::options().start(Start::Next).open(&name).unwrap();
+        file.write_all_at(&index, HEADER_BYTES).unwrap();
+        let next = out.next_sequence();
+        push_next(&mut out);
+        assert_eq!(pop_next(&mut q).unwrap().unwrap().sequence, next);
+    }
+}
+
 // --- a reader without rights ----------------------------------------------------------------------
 
 /// Whether this test can run children as somebody else; says so if it cannot.

@@ -3,7 +3,7 @@
 
 use crate::Input;
 use arbitrary::Result;
-use ipcq::{Consumer, Error, Framing, Message, Pop, Start};
+use ipcq::{Consumer, Error, Framing, Geometry, Message, Pop, Start};
 
 /// An error may be one of a queue, and not of this library or of the system.
 pub fn fair_error(e: Error) {
@@ -14,6 +14,21 @@ pub fn fair_error(e: Error) {
 /// The result, where there is one; the error is a fair one.
 pub fn fair<T>(result: ipcq::Result<T>) -> Option<T> {
     result.map_err(fair_error).ok()
+}
+
+/// What was found good to address the ring with.
+pub fn check_geometry(g: &Geometry) {
+    assert!(g.max_message() <= g.ring_bytes);
+    if g.framing == Framing::Fixed {
+        assert!(g.stride % 8 == 0 && g.stride >= g.message_size + 8);
+        assert_eq!(g.ring_bytes, g.capacity * u64::from(g.stride));
+    } else {
+        assert!(g.index_offset + g.index_entries * 16 <= g.ring_offset);
+        assert_eq!(
+            (g.ring_bytes, g.index_entries),
+            (g.capacity, g.capacity / g.block)
+        );
+    }
 }
 
 /// A consumer, and the account of what it said.
@@ -32,14 +47,17 @@ impl Checked {
             Start::At(sequence) => sequence,
             _ => q.next_sequence(),
         };
-        let g = q.geometry();
-        assert!(g.max_message() <= g.ring_bytes);
+        check_geometry(q.geometry());
         Checked {
             q,
             start: begun,
             received: 0,
             after: begun,
         }
+    }
+
+    pub fn geometry(&self) -> &Geometry {
+        self.q.geometry()
     }
 
     pub fn next_sequence(&self) -> u64 {
@@ -169,8 +187,14 @@ impl Checked {
 
     fn seek(&mut self, to: u64) {
         let before = self.q.next_sequence();
+        let pushed = fair(self.q.stats()).map(|s| s.pushed);
         match self.q.seek(to) {
-            Ok(()) => (self.start, self.after, self.received) = (to, to, 0),
+            Ok(()) => {
+                if let Some(pushed) = pushed {
+                    assert!(to.wrapping_sub(pushed) as i64 <= 0, "{to} of {pushed}");
+                }
+                (self.start, self.after, self.received) = (to, to, 0);
+            }
             Err(e) => {
                 fair_error(e);
                 assert_eq!(self.q.next_sequence(), before);

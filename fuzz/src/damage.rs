@@ -20,9 +20,23 @@ pub fn ring(u: &mut Input, file: &Words) -> Result<()> {
     let first = ipcq::layout::HEADER_BYTES / 8;
     let word = match u.int_in_range(0..=3)? {
         0 => *u.choose(&CHANGING)? as u64 / 8,
+        1 | 2 => {
+            let words: Vec<u64> = file.all().skip(first as usize).collect();
+            let meaning = words.iter().enumerate().filter(|(_, word)| means(**word));
+            let places: Vec<u64> = meaning.map(|(at, _)| first + at as u64).collect();
+            match places.is_empty() {
+                true => first,
+                false => places[u.choose_index(places.len())?],
+            }
+        }
         _ => any_word(u, first, file.len())?,
     };
     set(u, file, word)
+}
+
+/// Whether a word is likely to be a stamp, a length or a position, and not of a message.
+fn means(word: u64) -> bool {
+    (1..1 << 34).contains(&word.wrapping_add(1 << 16)) && word != 0
 }
 
 /// Sets a word of the header's first group.

@@ -218,9 +218,25 @@ impl Words {
         Words { file, bytes }
     }
 
+    /// How long the file is.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// How many there are.
     pub fn len(&self) -> u64 {
         self.bytes / 8
+    }
+
+    /// All of them; only of a file of usual length.
+    pub fn all(&self) -> impl Iterator<Item = u64> {
+        let mut bytes = vec![0; (self.bytes.min(1 << 20)) as usize];
+        self.file.read_exact_at(&mut bytes, 0).unwrap();
+        let words: Vec<_> = bytes
+            .chunks_exact(8)
+            .map(|w| w.try_into().unwrap())
+            .collect();
+        words.into_iter().map(u64::from_le_bytes)
     }
 
     pub fn load(&self, word: u64) -> u64 {

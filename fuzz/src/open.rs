@@ -1,9 +1,10 @@
 //! Opening files that are anything: bytes of the input, or a queue with its header damaged.
 
-use crate::checked::{fair, start, Checked};
+use crate::checked::{check_geometry, fair, start, Checked};
 use crate::files::{image, Image, Place, FIXED, VARIABLE};
 use crate::{damage, Input};
 use arbitrary::Result;
+use ipcq::layout::at;
 use ipcq::{Error, Producer};
 
 /// Files of any content are opened by consumers and producers.
@@ -14,9 +15,7 @@ pub fn open(input: &[u8]) {
 fn try_open(u: &mut Input) -> Result<()> {
     let place = match u.int_in_range(0..=7)? {
         0 => {
-            let control = u.arbitrary::<u8>()?;
-            let control = u.bytes(usize::from(control).min(u.len()))?.to_vec();
-            let data = u.bytes(u.len())?.to_vec();
+            let (data, control) = (beginning(u)?, beginning(u)?);
             Place::with(&Image { data, control })
         }
         _ => damaged_queue(u)?,
@@ -26,6 +25,7 @@ fn try_open(u: &mut Input) -> Result<()> {
         match place.consumer(start) {
             Ok(q) => {
                 let mut q = Checked::new(q, start);
+                assert!(q.geometry().file_bytes() <= place.data().bytes());
                 for _ in 0..u.int_in_range(0..=8)? {
                     q.ask(u, &mut |_| Ok(()))?;
                 }
@@ -37,6 +37,15 @@ fn try_open(u: &mut Input) -> Result<()> {
         produce(u, &place, false)?;
     }
     produce(u, &place, true)
+}
+
+/// A file of any bytes, and zeroes after them.
+fn beginning(u: &mut Input) -> Result<Vec<u8>> {
+    let bytes = u.int_in_range(0..=at::STATE + 16)?.min(u.len());
+    let mut file = u.bytes(bytes)?.to_vec();
+    let pages = u.int_in_range(0..=4)?;
+    file.resize(bytes.max(4096 * pages), 0);
+    Ok(file)
 }
 
 /// A queue with words of its header changed, and perhaps another length. Reserves nothing, so a
@@ -77,7 +86,8 @@ fn produce(u: &mut Input, place: &Place, replace: bool) -> Result<()> {
     match options.open(place.name()) {
         Ok(mut out) => {
             let g = *out.geometry();
-            assert!(g.max_message() <= g.ring_bytes);
+            check_geometry(&g);
+            assert!(g.file_bytes() <= place.data().bytes());
             let length = match g.message_size {
                 0 => 0,
                 size => size as usize,

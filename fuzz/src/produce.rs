@@ -38,23 +38,35 @@ fn try_produce(u: &mut Input) -> Result<()> {
     let mut late = fair(place.consumer(Start::Next))
         .map(|q| Checked::new(q, Start::Next))
         .filter(|late| late.next_sequence() == begin);
+    let mut room = kind.capacity / 2;
     while !u.is_empty() {
-        match u.int_in_range(0..=6)? {
-            0 | 1 => push(u, &mut out, kind)?,
-            2 => {
-                for _ in 0..u.arbitrary::<u8>()? {
-                    let next = out.next_sequence();
-                    out.push(&kind.message(next)).unwrap();
-                }
-            }
+        let many = match u.int_in_range(0..=6)? {
+            0 | 1 => 1,
+            2 => u.arbitrary::<u8>()?,
             3 => {
                 fair(out.stats());
+                0
             }
-            4 => late = late.and_then(|late| follow(late, kind, begin, out.next_sequence())),
+            4 => {
+                let end = out.next_sequence();
+                late = late.and_then(|late| follow(late, kind, begin, end, room > 0));
+                0
+            }
             _ => {
                 if let Some(early) = &mut early {
                     early.ask(u, &mut |_| Ok(()))?;
                 }
+                0
+            }
+        };
+        for _ in 0..many {
+            room = room.saturating_sub(match kind.message_size {
+                0 => kind.length(out.next_sequence()) as u64 + 32,
+                _ => 1,
+            });
+            match many {
+                1 => push(u, &mut out, kind)?,
+                _ => out.push(&kind.message(out.next_sequence())).unwrap(),
             }
         }
     }
@@ -85,14 +97,17 @@ fn push(u: &mut Input, out: &mut Producer, kind: &Kind) -> Result<()> {
     Ok(())
 }
 
-/// Pops what was pushed since: exactly that, or an error, for a consumer that began where the
-/// producer did. Gives it up when it was outrun, for then it goes by an index that may be damaged.
-fn follow(mut q: Checked, kind: &Kind, begin: u64, end: u64) -> Option<Checked> {
+/// Pops what was pushed since, for a consumer that began where the producer did: exactly that. One
+/// that was outrun is given up, for it goes by an index that may be damaged; while all pushed
+/// since the begin `fits`, it is not outrun.
+fn follow(mut q: Checked, kind: &Kind, begin: u64, end: u64, fits: bool) -> Option<Checked> {
     let mut buffer = vec![0; kind.longest()];
     while q.next_sequence() != end {
-        let popped = fair(q.pop(&mut buffer))?;
-        let m = popped.unwrap_or_else(|| panic!("{} of {end} is not there", q.next_sequence()));
+        let popped = q.pop(&mut buffer);
+        assert!(!fits || popped.is_ok(), "{popped:?}");
+        let m = fair(popped)?.unwrap_or_else(|| panic!("{} of {end}", q.next_sequence()));
         if m.lost != 0 {
+            assert!(!fits, "{m:?}");
             return None;
         }
         assert!(m.sequence.wrapping_sub(begin) < end.wrapping_sub(begin));

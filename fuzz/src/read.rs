@@ -4,6 +4,7 @@ use crate::checked::{fair, start, Checked};
 use crate::files::{image, Kind, Place, FIXED, VARIABLE};
 use crate::{damage, Input};
 use arbitrary::Result;
+use ipcq::Producer;
 
 /// A fixed ring, damaged, is read by every call there is.
 pub fn read_fixed(input: &[u8]) {
@@ -17,21 +18,43 @@ pub fn read_variable(input: &[u8]) {
 }
 
 fn read(u: &mut Input, kinds: &'static [Kind]) -> Result<()> {
-    let place = Place::with(image(u.choose(kinds)?));
+    let kind = u.choose(kinds)?;
+    let place = Place::with(image(kind));
     let file = place.data();
+    // One that is killed has left the queue, or one goes on in it.
+    let mut out = match u.arbitrary()? {
+        true => Some(Producer::options().open(place.name()).unwrap()),
+        false => None,
+    };
     for _ in 0..u.int_in_range(0..=8)? {
         damage::ring(u, &file)?;
     }
     let mut q = None;
     while !u.is_empty() {
-        match (u.int_in_range(0..=7)?, &mut q) {
+        match (u.int_in_range(0..=8)?, &mut q) {
             (0, _) | (_, None) => {
                 let start = start(u)?;
                 q = fair(place.consumer(start)).map(|q| Checked::new(q, start));
             }
             (1 | 2, _) => damage::ring(u, &file)?,
-            (_, Some(q)) => q.ask(u, &mut |u| damage::ring(u, &file))?,
+            (3, _) => push(&mut out, kind, u.arbitrary()?),
+            (_, Some(q)) => q.ask(u, &mut |u| match u.arbitrary()? {
+                true => damage::ring(u, &file),
+                false => {
+                    push(&mut out, kind, u.arbitrary()?);
+                    Ok(())
+                }
+            })?,
         }
     }
     Ok(())
+}
+
+/// Nothing in the ring keeps a producer from pushing.
+fn push(out: &mut Option<Producer>, kind: &Kind, count: u8) {
+    for _ in 0..count {
+        if let Some(out) = out {
+            out.push(&kind.message(out.next_sequence())).unwrap();
+        }
+    }
 }

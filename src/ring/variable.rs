@@ -78,7 +78,7 @@ impl<M: Memory> VariableWriter<M> {
         };
         // It may have died with a longer message announced than the one it writes next.
         let ahead = claimed.wrapping_sub(position);
-        if distance(position, published) < 0 || ahead > shape.capacity {
+        if position.wrapping_sub(published) > shape.capacity || ahead > shape.capacity {
             return Err(Damage("claimed and published"));
         }
         // The overwriting of what the last producer announced goes on, in another process: its fence
@@ -538,6 +538,12 @@ impl<M: Memory> Frames for VariableReader<M> {
         };
         if distance(sequence, last) > 0 {
             return Ok(Seek::Beyond);
+        }
+        if sequence == last {
+            // Found already, as a producer finds where to go on: so the two agree on it even where
+            // the index is damaged.
+            (self.position, self.next) = (front, last);
+            return Ok(Seek::Done { lost: 0 });
         }
         let from = self.retained(self.margin(tries));
         // Partner: `Publish`. The index entries below `claimed`.
