@@ -24,6 +24,7 @@ use crate::sys;
 use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::Arc;
 
 /// `IPCQCTRL`, read as a little-endian number.
 const MAGIC: u64 = u64::from_le_bytes(*b"IPCQCTRL");
@@ -59,7 +60,7 @@ mod slot {
 
 /// A mapped control file.
 pub(crate) struct Control {
-    region: Region,
+    region: Arc<Region>,
     slots: usize,
 }
 
@@ -81,7 +82,7 @@ impl Control {
         let fail = |e| Error::from_io(&e, format_args!("cannot create {shown}"));
         let bytes = HEADER_BYTES + g.max_consumers as usize * SLOT_BYTES;
         let control = Control {
-            region: Region::create(&paths.new_control, bytes as u64, mode)?,
+            region: Arc::new(Region::create(&paths.new_control, bytes as u64, mode)?),
             slots: g.max_consumers as usize,
         };
         let version = u64::from(VERSION) | (SLOT_BYTES as u64) << 32;
@@ -98,7 +99,7 @@ impl Control {
 
     /// Opens the control file of the queue with this geometry.
     pub(crate) fn open(path: &Path, g: &Geometry, write: bool) -> Result<Control> {
-        let region = Region::open(path, write)?;
+        let region = Arc::new(Region::open(path, write)?);
         let shown = path.display();
         let damaged = |what: &str| Err(Error::Damaged(format!("{shown}: {what}").into()));
         if region.len() < HEADER_BYTES + g.max_consumers as usize * SLOT_BYTES {
@@ -138,7 +139,7 @@ impl Control {
         NonNull::from(self.word(at::ROOM)).cast()
     }
 
-    pub(crate) fn region(&self) -> &Region {
+    pub(crate) fn region(&self) -> &Arc<Region> {
         &self.region
     }
 

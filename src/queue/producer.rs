@@ -3,7 +3,7 @@
 use super::backpressure::Backpressure;
 use super::files::{self, Attached};
 use super::options::ProducerOptions;
-use super::sleep::wake_word;
+use super::sleep::{self, wake_word, Ticket};
 use super::{wrong_length, Stats};
 use crate::control::Control;
 use crate::error::{Error, Result};
@@ -15,7 +15,7 @@ use crate::registry::ConsumerInfo;
 use crate::ring::{self, FixedReader, FixedWriter, Frames, Shape, VariableReader, VariableWriter};
 use crate::shm::{self, Region};
 use crate::sys::LockFile;
-use crate::wait::{self, Armed, Bell, Deadline, Pace, SharedBell, LOOKS};
+use crate::wait::{self, Armed, Bell, SharedBell};
 use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -192,38 +192,30 @@ impl Producer {
     /// [`Error::TimedOut`]; [`Error::Interrupted`] if a signal arrived; as [`Producer::push`].
     pub fn wait_for_room(&mut self, length: usize, timeout: Duration) -> Result<()> {
         self.check_push(length)?;
-        if self.geometry.delivery == Delivery::Lossy || self.make_room(length) {
-            return Ok(());
-        }
-        if timeout.is_zero() {
-            return Err(Error::TimedOut);
-        }
-        let deadline = Deadline::after(timeout);
-        for _ in 0..LOOKS {
-            std::hint::spin_loop();
-            if self.extend(length) {
-                return Ok(());
-            }
-        }
+        sleep::until(
+            self,
+            timeout,
+            |p| Ok(p.has_room(length).then_some(())),
+            |p| [p.ask()],
+        )
+    }
+
+    fn has_room(&mut self, length: usize) -> bool {
+        self.geometry.delivery == Delivery::Lossy || self.make_room(length)
+    }
+
+    /// Asks the consumers to wake this producer when they have consumed something, for those that
+    /// wait in their own way: [`Ticket::confirm`] it, try once more, and only then sleep.
+    #[doc(hidden)]
+    pub fn ask(&mut self) -> Ticket {
         let room = self.control.room();
         // SAFETY: both are mapped for as long as the control file, which the producer keeps.
         let bell = unsafe { SharedBell::to_hear(self.control.blocked(), room) };
-        let mut pace = Pace::default();
-        loop {
-            let seen = wait::ask(&bell);
-            let heard = wait::heavy_barrier();
-            if self.make_room(length) {
-                return Ok(());
-            }
-            if deadline.is_over() {
-                return Err(Error::TimedOut);
-            }
-            // Nobody wakes who waits for a dead one.
-            let slice = deadline.sooner(LIFE_SIGN);
-            // SAFETY: as above.
-            let room = unsafe { room.as_ref() };
-            wait::sleep(room, Armed { seen, heard }, &mut pace, slice)?;
-        }
+        let seen = wait::ask(&bell);
+        let armed = Armed { seen, heard: true };
+        // Nobody wakes who waits for a dead one, so not too long.
+        // SAFETY: the word is in that file.
+        unsafe { Ticket::new(self.control.region(), room, armed, LIFE_SIGN) }
     }
 
     /// Pushes `data` as messages of `size` bytes each, and returns how many were pushed: all, unless

@@ -7,7 +7,7 @@ use crate::layout::{at, Geometry};
 use crate::name::Paths;
 use crate::shm::Region;
 use crate::sys::{self, Woken};
-use crate::wait::{self, Armed, Deadline, Pace, SharedBell, LOOKS};
+use crate::wait::{self, Armed, Deadline, Pace, SharedBell, LOOKS, SLICE};
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU32;
 use std::sync::Arc;
@@ -55,13 +55,9 @@ impl Sleeper {
             }
             seen = self.ask_once(region);
         }
-        Ticket {
-            region: region.clone(),
-            armed: Armed {
-                seen,
-                heard: self.control.is_some(),
-            },
-        }
+        let heard = self.control.is_some();
+        // SAFETY: a word of this region.
+        unsafe { Ticket::new(region, wake_word(region), Armed { seen, heard }, SLICE) }
     }
 
     fn ask_once(&self, region: &Region) -> u32 {
@@ -75,18 +71,42 @@ impl Sleeper {
     }
 }
 
-/// What to sleep on, for bindings: it does not borrow the consumer.
+/// What to sleep on, for bindings: it does not borrow the handle.
 #[doc(hidden)]
 #[derive(Clone)]
 pub struct Ticket {
-    region: Arc<Region>,
+    word: NonNull<AtomicU32>,
     armed: Armed,
+    /// The longest sleep.
+    slice: Duration,
+    _region: Arc<Region>,
 }
 
+// SAFETY: the pointer leads to an atomic in the region, which threads may share.
+unsafe impl Send for Ticket {}
+// SAFETY: as above.
+unsafe impl Sync for Ticket {}
+
 impl Ticket {
+    /// # Safety
+    /// `word` is in the mapping of `region`.
+    pub(super) unsafe fn new(
+        region: &Arc<Region>,
+        word: NonNull<AtomicU32>,
+        armed: Armed,
+        slice: Duration,
+    ) -> Ticket {
+        Ticket {
+            word,
+            armed,
+            slice,
+            _region: region.clone(),
+        }
+    }
+
     pub(super) fn word(&self) -> &AtomicU32 {
         // SAFETY: mapped for as long as the region is held. It is only loaded.
-        unsafe { wake_word(&self.region).as_ref() }
+        unsafe { self.word.as_ref() }
     }
 
     /// Sleeps until it is worth looking again, or the time is over.
@@ -94,7 +114,7 @@ impl Ticket {
     /// # Errors
     /// [`Error::Interrupted`] only.
     pub fn sleep(&self, pace: &mut Pace, deadline: Deadline) -> Result<()> {
-        wait::sleep(self.word(), self.armed, pace, deadline)
+        wait::sleep(self.word(), self.armed, pace, deadline.sooner(self.slice))
     }
 
     /// Whether the producer has woken those who asked when this one did.

@@ -3,7 +3,7 @@
 use crate::buffer::Buffer;
 use crate::errors;
 use crate::handle::{self, Guard, Guarded, Naps, Timeout, Waiting, LARGE};
-use crate::stats::Stats;
+use crate::stats::{ConsumerInfo, Stats};
 use ipcq::{Error, Pop, Start, Ticket};
 use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::ffi;
@@ -32,7 +32,8 @@ const PATIENCE: usize = 16;
 /// dtype
 ///     A numpy dtype: messages are records of it, and must have its itemsize.
 /// observer
-///     Never hold a producer back, also in a queue that is lossless. In a lossy queue all are such.
+///     Never hold a producer back, also in a queue that is lossless, and lose instead. Needs no
+///     write permission. In a lossy queue all consumers are such.
 /// consumer_name
 ///     What monitors call this consumer.
 ///
@@ -655,6 +656,13 @@ impl Consumer {
         py.import("ipcq._batch")?
             .getattr("Info")?
             .call1((last.sequence, last.lost, last.length))
+    }
+
+    /// The consumers attached and known, the slowest first: all of a lossless queue but observers,
+    /// of a lossy one those that may write its control file.
+    fn consumers(&self, py: Python<'_>) -> PyResult<Vec<ConsumerInfo>> {
+        let list = self.with(py, |i| i.queue.as_ref().map(|q| q.consumers()))?;
+        Ok(list.into_iter().map(ConsumerInfo::from).collect())
     }
 
     /// Figures of the queue and of this consumer, as a Stats.

@@ -40,7 +40,7 @@ mod _ipcq {
     #[pymodule_export]
     use crate::shared_memory::SharedMemory;
     #[pymodule_export]
-    use crate::stats::Stats;
+    use crate::stats::{ConsumerInfo, Stats};
     #[pymodule_export]
     use crate::{queues, unlink};
 

@@ -2,12 +2,14 @@
 
 use crate::buffer::Buffer;
 use crate::errors;
-use crate::handle::{self, Guard, Guarded, Naps, Timeout, LARGE};
-use crate::stats::{delivery, Stats};
+use crate::handle::{self, Guard, Guarded, Timeout, Waiting, LARGE};
+use crate::stats::{delivery, ConsumerInfo, Stats};
+use ipcq::Ticket;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// The one who pushes messages into a queue, and creates it where there is none.
 ///
@@ -25,9 +27,18 @@ use std::path::PathBuf;
 ///     Mode bits of the data file (0: 0o600) and of the control file (0: the same).
 /// delivery
 ///     "lossy", or None, the default: a consumer that falls a whole ring behind loses the oldest
-///     messages. "lossless" has its place in the file format; this version refuses it.
-/// max_consumers, min_consumers
-///     Places for consumers in the control file (0: 32); min_consumers must be 0 in this version.
+///     messages. "lossless": nothing is overwritten that an attached consumer has not consumed;
+///     push() raises Full, put() waits.
+/// max_consumers
+///     Places for consumers in the control file (0: 32). No more can attach to a lossless queue;
+///     in a lossy one, more are not listed.
+/// min_consumers
+///     Lossless: how many must be attached at once before anything is overwritten for the first
+///     time. 0: with nobody attached, the producer runs on.
+/// evict_after
+///     Lossless: seconds after which a consumer that holds the producer up and consumes nothing is
+///     waited for no longer; it goes on, and counts as lost what was overwritten. None: never (but
+///     one that died is dropped at once).
 /// exclusive
 ///     Fail if the queue exists.
 /// replace
@@ -111,8 +122,31 @@ impl Producer {
         })
     }
 
+    /// Pushes until all `count` are pushed or the time is over. `push` is told how many are, and
+    /// says how many more.
+    fn push_all(
+        &self,
+        py: Python<'_>,
+        timeout: Timeout,
+        count: usize,
+        push: impl Fn(&mut ipcq::Producer, usize) -> ipcq::Result<usize>,
+    ) -> PyResult<usize> {
+        let mut done = 0;
+        handle::wait_for(py, timeout, self, || {
+            done += self.with(py, |q| match push(q, done) {
+                Err(ipcq::Error::Full) => Ok(0),
+                other => other,
+            })?;
+            Ok((done == count).then_some(()))
+        })?;
+        match done {
+            0 if count > 0 => Err(errors::raise(py, ipcq::Error::Full)),
+            done => Ok(done),
+        }
+    }
+
     /// Pushes every item of an iterable, all of which are collected and checked first.
-    fn push_each(&self, items: &Bound<'_, PyAny>) -> PyResult<usize> {
+    fn push_each(&self, items: &Bound<'_, PyAny>, timeout: Timeout) -> PyResult<usize> {
         let py = items.py();
         let mut messages = Vec::new();
         for item in items.try_iter()? {
@@ -138,8 +172,8 @@ impl Producer {
             }
             messages.push(message);
         }
-        self.with(py, |q| {
-            for (i, message) in messages.iter().enumerate() {
+        self.push_all(py, timeout, messages.len(), |q, done| {
+            for (i, message) in messages[done..].iter().enumerate() {
                 // SAFETY: the buffer is held.
                 match unsafe { q.push_raw(message.as_ptr(), message.len()) } {
                     Ok(()) => {}
@@ -147,9 +181,17 @@ impl Producer {
                     Err(e) => return Err(e),
                 }
             }
-            Ok(messages.len())
+            Ok(messages.len() - done)
         })
     }
+}
+
+impl Waiting for Producer {
+    fn ask(&self, py: Python<'_>) -> PyResult<Vec<Ticket>> {
+        self.with(py, |q| Ok(vec![q.ask()]))
+    }
+
+    fn awake(&self, _: Python<'_>) {}
 }
 
 #[pymethods]
@@ -157,7 +199,7 @@ impl Producer {
     #[new]
     #[pyo3(signature = (name, *, capacity=0, message_size=None, dtype=None, permissions=0,
                         control_permissions=0, delivery=None, max_consumers=0, min_consumers=0,
-                        exclusive=false, replace=false))]
+                        evict_after=None, exclusive=false, replace=false))]
     #[allow(clippy::too_many_arguments)]
     fn new(
         py: Python<'_>,
@@ -170,6 +212,7 @@ impl Producer {
         delivery: Option<&str>,
         max_consumers: u32,
         min_consumers: u32,
+        evict_after: Option<f64>,
         exclusive: bool,
         replace: bool,
     ) -> PyResult<Self> {
@@ -181,6 +224,11 @@ impl Producer {
             .min_consumers(min_consumers)
             .exclusive(exclusive)
             .replace(replace);
+        if let Some(seconds) = evict_after {
+            let time = Duration::try_from_secs_f64(seconds)
+                .map_err(|_| PyValueError::new_err("evict_after: seconds from 0 up, or None"))?;
+            options = options.evict_after(time);
+        }
         let (mut message_size, mut kept) = (message_size, None);
         if let Some(dtype) = dtype {
             let (dtype, itemsize) = handle::dtype(&dtype)?;
@@ -221,9 +269,9 @@ impl Producer {
     }
 
     /// Pushes one message: any object with a contiguous buffer (bytes, bytearray, memoryview, an
-    /// array). Never waits.
+    /// array). Never waits: put() does.
     ///
-    /// Raises TooLarge if it has not the size of this queue's messages (or, where they vary, is
+    /// Raises Full (in a lossless queue, if a consumer has not caught up), TooLarge if it has not the size of this queue's messages (or, where they vary, is
     /// longer than max_message), ValueError while a message is claimed or if the producer is
     /// closed, Error in a forked child. Nothing is pushed then.
     #[pyo3(signature = (data, /))]
@@ -237,22 +285,24 @@ impl Producer {
         self.push_from(py, data.as_ptr(), data.len())
     }
 
-    /// Pushes many messages and returns how many were pushed, which in a lossy queue is all.
+    /// Pushes many messages and returns how many were pushed: all, unless a lossless queue stays
+    /// full for timeout seconds (0: does not wait, None: waits for ever).
     ///
     /// In a queue of fixed size, data is an array or any buffer of a whole number of messages. In
     /// one of varying lengths, and in any, it may be an iterable of objects with buffers, which
     /// are collected and checked before the first is pushed.
     ///
-    /// Raises as push().
-    #[pyo3(signature = (data, /))]
-    fn push_many(&self, data: &Bound<'_, PyAny>) -> PyResult<usize> {
+    /// Raises as push(), but Full only if nothing was pushed.
+    #[pyo3(signature = (data, /, timeout=0.0))]
+    fn push_many(&self, data: &Bound<'_, PyAny>, timeout: Option<f64>) -> PyResult<usize> {
+        let timeout = Timeout::seconds(timeout)?;
         if self.message_size == 0 || !Buffer::is_in(data) {
             if data.is_instance_of::<PyBytes>() {
                 return Err(PyTypeError::new_err(
                     "push_many: the messages of this queue vary in length: an iterable of them",
                 ));
             }
-            return self.push_each(data);
+            return self.push_each(data, timeout);
         }
         let (py, size) = (data.py(), self.message_size);
         let data = Buffer::of(data)?;
@@ -271,10 +321,11 @@ impl Producer {
             return Ok(0);
         }
         let from = data.as_ptr() as usize;
-        self.with(py, |q| {
+        self.push_all(py, timeout, count, |q, done| {
             // SAFETY: the buffer is held, and holds so many messages.
-            let push =
-                |q: &mut ipcq::Producer| unsafe { q.push_many_raw(from as *const u8, size, count) };
+            let push = |q: &mut ipcq::Producer| unsafe {
+                q.push_many_raw((from + done * size) as *const u8, size, count - done)
+            };
             match data.len() >= LARGE {
                 true => py.detach(|| push(q)),
                 false => push(q),
@@ -329,7 +380,8 @@ impl Producer {
         }
     }
 
-    /// As queue.Queue.put. A lossy queue is never full, so block and timeout make no difference.
+    /// As queue.Queue.put: waits for room, asleep, and raises Full if there is none in time. A lossy
+    /// queue is never full.
     #[pyo3(signature = (item, block=true, timeout=None))]
     fn put(&self, item: &Bound<'_, PyAny>, block: bool, timeout: Option<f64>) -> PyResult<()> {
         let timeout = if block {
@@ -338,9 +390,7 @@ impl Producer {
             Timeout::NONE
         };
         let py = item.py();
-        match handle::wait_for(py, timeout, &Naps, || {
-            Ok(self.try_push(item)?.then_some(()))
-        })? {
+        match handle::wait_for(py, timeout, self, || Ok(self.try_push(item)?.then_some(())))? {
             Some(()) => Ok(()),
             None => Err(errors::raise(py, ipcq::Error::Full)),
         }
@@ -355,6 +405,13 @@ impl Producer {
     #[getter]
     fn next_sequence(&self, py: Python<'_>) -> PyResult<u64> {
         self.with(py, |q| Ok(q.next_sequence()))
+    }
+
+    /// The consumers attached and known, the slowest first: all of a lossless queue but observers,
+    /// of a lossy one those that may write its control file.
+    fn consumers(&self, py: Python<'_>) -> PyResult<Vec<ConsumerInfo>> {
+        let list = self.with(py, |q| Ok(q.consumers()))?;
+        Ok(list.into_iter().map(ConsumerInfo::from).collect())
     }
 
     /// Figures of the queue, as a Stats.

@@ -56,6 +56,52 @@ impl From<ipcq::Stats> for Stats {
     }
 }
 
+/// One attached consumer, as of that moment.
+#[pyclass(frozen, eq, get_all, module = "ipcq")]
+#[derive(PartialEq)]
+pub struct ConsumerInfo {
+    /// Its consumer_name, at most 63 bytes of it.
+    name: String,
+    /// Its process, for information: a pid may be another's by now.
+    pid: u32,
+    /// The sequence it wants next; in a lossy queue as of up to 64 messages ago.
+    sequence: u64,
+    /// Messages pushed and not consumed.
+    lag: u64,
+    /// Messages it lost since it attached.
+    lost: u64,
+    /// Whether it sleeps until a message comes.
+    asleep: bool,
+}
+
+impl From<ipcq::ConsumerInfo> for ConsumerInfo {
+    fn from(c: ipcq::ConsumerInfo) -> Self {
+        ConsumerInfo {
+            name: c.name,
+            pid: c.pid,
+            sequence: c.sequence,
+            lag: c.lag,
+            lost: c.lost,
+            asleep: c.asleep,
+        }
+    }
+}
+
+#[pymethods]
+impl ConsumerInfo {
+    fn __repr__(&self) -> String {
+        format!(
+            "ConsumerInfo(name={:?}, pid={}, sequence={}, lag={}, lost={}, asleep={})",
+            self.name,
+            self.pid,
+            self.sequence,
+            self.lag,
+            self.lost,
+            if self.asleep { "True" } else { "False" },
+        )
+    }
+}
+
 /// What a mode of delivery is called in Python.
 pub fn delivery(mode: ipcq::Delivery) -> &'static str {
     match mode {

@@ -466,7 +466,7 @@ def test_properties(pair, words):
     assert s == q.stats
     assert repr(s) == (
         "Stats(pushed=0, received=0, lost=0, lag=0, oldest=0, capacity=64, message_size=8, "
-        "max_message=8, delivery='lossy', epoch=1, consumers=0, producer_alive=True, closed=False)"
+        "max_message=8, delivery='lossy', epoch=1, consumers=1, producer_alive=True, closed=False)"
     )
     assert out.stats.pushed == 0
     assert ipcq.queues() == ["pair", "words"]

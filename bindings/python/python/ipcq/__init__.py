@@ -27,6 +27,7 @@ from ._errors import (
 from ._ipcq import (
     Claim,
     Consumer,
+    ConsumerInfo,
     Message,
     Producer,
     SharedMemory,
@@ -43,6 +44,7 @@ __all__ = [
     "Claim",
     "Closed",
     "Consumer",
+    "ConsumerInfo",
     "Empty",
     "Error",
     "Full",
