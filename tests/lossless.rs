@@ -337,6 +337,43 @@ fn one_who_joins_or_seeks_is_waited_for_from_there() {
     }
 }
 
+/// Where a block of the index holds many messages, what is kept begins anywhere in one.
+#[test]
+fn the_oldest_is_found_in_long_blocks() {
+    for kind in [Kind::Fixed(24), Kind::Variable] {
+        let dir = Dir::new();
+        let name = dir.name("q");
+        let mut out = options(kind, 64 << 10).open(&name).unwrap();
+        let mut first = Consumer::options().open(&name).unwrap();
+        let mut random = Random(1);
+        let mut next = 0;
+        for _ in 0..100 {
+            fill_up(&mut out);
+            for _ in 0..random.below(2 * (out.next_sequence() - next)) {
+                match pop_next(&mut first).unwrap() {
+                    Some(got) => assert_eq!((got.sequence, got.lost), (next, 0)),
+                    None => break,
+                }
+                next += 1;
+            }
+            check_accounts(&first, 0);
+            let mut joins = Consumer::options().open(&name).unwrap();
+            let begin = joins.next_sequence();
+            // In a variable ring it may be in a block whose start is gone; the next one is near.
+            let block = match kind {
+                Kind::Fixed(_) => 0,
+                Kind::Variable => (1 << 10) / 16,
+            };
+            assert!(begin <= next + block, "{begin} with {next} wanted");
+            assert_eq!(drain(&mut joins), out.next_sequence() - begin);
+            check_accounts(&joins, begin);
+        }
+        drop(out);
+        while pop_next(&mut first) != Err(Error::Closed) {}
+        check_accounts(&first, 0);
+    }
+}
+
 #[test]
 fn a_forked_child_is_waited_for_by_itself() {
     let dir = Dir::new();

@@ -372,29 +372,33 @@ impl<M: Memory> VariableReader<M> {
         self.shape.capacity / 16 * tries.min(8)
     }
 
-    /// Where a consumer can begin, at or after `from`: the first frame of a block. With a seat, the
-    /// very first frame, for `from` may be the last there is.
+    /// Where a consumer can begin, at or after `from`: the first frame of a block. With a seat, if
+    /// that is possible, the very first frame, for `from` may be all there is.
     fn landing(&self, from: u64) -> Result<Option<(u64, u64)>, Damage> {
+        let next = self.block_from(from);
         if !self.shape.lossless {
-            return self.block(self.block_from(from));
+            return self.block(next);
         }
         let published = self.memory.load(Field::Published);
         // Partner: `Publish`. The index entries of the blocks up to there.
         self.memory.fence(Site::FindFront);
-        let Some(begin) = self.block(self.block_of(earlier(from, published)))? else {
-            return Ok(None);
-        };
-        let mut probe = self.at(begin.0, begin.1);
-        for _ in 0..=self.shape.capacity / FRAME_HEADER as u64 {
-            if distance(probe.position, from) >= 0 {
-                return Ok(Some((probe.position, probe.next)));
-            }
-            match probe.poll()? {
-                Poll::Ready(place) if probe.intact() => probe.advance(place),
-                _ => return Ok(None),
+        if let Some(begin) = self.block(self.block_of(earlier(from, published)))? {
+            let mut probe = self.at(begin.0, begin.1);
+            for _ in 0..=self.shape.capacity / FRAME_HEADER as u64 {
+                if distance(probe.position, from) >= 0 {
+                    return Ok(Some((probe.position, probe.next)));
+                }
+                match probe.poll()? {
+                    Poll::Ready(place) if probe.intact() => probe.advance(place),
+                    _ => break,
+                }
             }
         }
-        Err(Damage("frame"))
+        // The block that `from` lies in is being overwritten, so the front is far beyond it.
+        match distance(next, published) {
+            ..=0 => self.block(next),
+            _ => Ok(None),
+        }
     }
 
     fn at(&self, position: u64, next: u64) -> Self {

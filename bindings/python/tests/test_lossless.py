@@ -100,7 +100,9 @@ def test_as_much_as_fits(out):
 
 
 def test_first_wrap_waits():
-    with ipcq.Producer("q", capacity=8, delivery="lossless", message_size=8, min_consumers=1) as out:
+    with ipcq.Producer(
+        "q", capacity=8, delivery="lossless", message_size=8, min_consumers=1
+    ) as out:
         assert fill(out) == 8
         with ipcq.Consumer("q") as q:
             assert q.pop() == word(0)
