@@ -20,7 +20,11 @@ fn join<F: Framing>(s: &'static Setting, before: usize, start: Start) -> Kept<St
     let mut consumer = Consumer::<F>::new(s, &memory);
     let thread = thread::spawn(move || {
         if !consumer.reader.begin(start)? {
-            promise!(Missing, matches!(start, Start::At(_)), "{start:?} lies beyond");
+            promise!(
+                Missing,
+                matches!(start, Start::At(_)),
+                "{start:?} lies beyond"
+            );
             return Ok(None);
         }
         let (begun, lost) = (consumer.reader.next(), consumer.reader.counts().1);

@@ -67,7 +67,10 @@ impl Word {
 
     fn store(&self, value: u64, order: Ordering) {
         let stores = self.stores.fetch_add(1, Ordering::Relaxed) + 1;
-        assert!(stores <= HISTORY, "loom forgets stores of this model: {stores}");
+        assert!(
+            stores <= HISTORY,
+            "loom forgets stores of this model: {stores}"
+        );
         self.value.store(value, order);
     }
 }
@@ -378,7 +381,11 @@ impl Framing for Fixed {
     fn abandon(writer: &mut Self::Writer, written: &[u8]) {
         let offset = writer.reserve();
         // SAFETY: the slot was reserved, and a slice is readable.
-        unsafe { writer.memory().write(offset, written.as_ptr(), written.len()) };
+        unsafe {
+            writer
+                .memory()
+                .write(offset, written.as_ptr(), written.len())
+        };
     }
     fn settle(writer: &mut Self::Writer) {
         writer.settle();
@@ -409,7 +416,11 @@ impl Framing for Variable {
     fn abandon(writer: &mut Self::Writer, written: &[u8]) {
         let offset = writer.reserve(written.len());
         // SAFETY: the frame was reserved, and a slice is readable.
-        unsafe { writer.memory().write(offset, written.as_ptr(), written.len()) };
+        unsafe {
+            writer
+                .memory()
+                .write(offset, written.as_ptr(), written.len())
+        };
     }
     fn settle(writer: &mut Self::Writer) {
         writer.settle();
