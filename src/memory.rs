@@ -284,6 +284,14 @@ unsafe impl Memory for Mapped {
 
     #[inline(always)]
     fn fence(&self, site: Site) {
+        // A long `memcpy`, ours or that of who writes in place, may use non-temporal stores. Those
+        // may overtake the announcement on x86-64, where a release fence is no instruction. (It
+        // fences what it has stored itself, before it returns.)
+        #[cfg(target_arch = "x86_64")]
+        if matches!(site, Site::Announce | Site::TakeOver) {
+            // SAFETY: every x86-64 processor has it.
+            unsafe { std::arch::x86_64::_mm_sfence() };
+        }
         std::sync::atomic::fence(order(site));
     }
 }
