@@ -19,8 +19,9 @@
 //!   function in another language that might as well access each byte by a relaxed atomic; it can
 //!   neither be inlined nor reasoned about, and on every machine that this crate supports its
 //!   instructions are ordinary loads and stores, which is what relaxed atomics compile to. The
-//!   fences around it order them as they order relaxed atomics. This is the argument that
-//!   sequence locks everywhere rest on, made explicit.
+//!   fences around it order them as they order relaxed atomics (and the non-temporal stores of a
+//!   very long copy, too: see `Mapped::fence`). This is the argument that sequence locks everywhere
+//!   rest on, made explicit.
 //!
 //! Under the model checker and sanitizers (`cfg(loom)`, `cfg(ipcq_words)`) only words are used.
 
