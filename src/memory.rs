@@ -19,8 +19,9 @@
 //!   function in another language that might as well access each byte by a relaxed atomic; it can
 //!   neither be inlined nor reasoned about, and on every machine that this crate supports its
 //!   instructions are ordinary loads and stores, which is what relaxed atomics compile to. The
-//!   fences around it order them as they order relaxed atomics. This is the argument that
-//!   sequence locks everywhere rest on, made explicit.
+//!   fences around it order them as they order relaxed atomics (and the non-temporal stores of a
+//!   very long copy, too: see `Mapped::fence`). This is the argument that sequence locks everywhere
+//!   rest on, made explicit.
 //!
 //! Under the model checker and sanitizers (`cfg(loom)`, `cfg(ipcq_words)`) only words are used.
 
@@ -311,6 +312,14 @@ unsafe impl Memory for Mapping {
 
     #[inline(always)]
     fn fence(&self, site: Site) {
+        // A long `memcpy`, ours or that of who writes in place, may use non-temporal stores. Those
+        // may overtake the announcement on x86-64, where a release fence is no instruction. (It
+        // fences what it has stored itself, before it returns.)
+        #[cfg(target_arch = "x86_64")]
+        if matches!(site, Site::Announce | Site::TakeOver) {
+            // SAFETY: every x86-64 processor has it.
+            unsafe { std::arch::x86_64::_mm_sfence() };
+        }
         std::sync::atomic::fence(order(site));
     }
 }

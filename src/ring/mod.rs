@@ -20,6 +20,8 @@
 //!
 //! Sequences and positions are 64 bits and compared by their difference, so that they may wrap.
 
+#[cfg(all(test, not(loom)))]
+mod chance;
 mod fixed;
 pub mod gate;
 #[cfg(all(test, loom))]

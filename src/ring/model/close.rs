@@ -7,9 +7,9 @@ use loom::thread;
 
 const FIXED: Setting = Setting::fixed(4, 1, &[16; 2]);
 const VARIABLE: Setting = Setting::variable(&[16]);
-/// The second message overwrites nothing, the third one the first.
+/// The third message overwrites the first.
 const REOPENED_FIXED: Setting = Setting::fixed(2, 1, &[16; 3]);
-const REOPENED_VARIABLE: Setting = Setting::variable(&[16, 16]);
+const REOPENED_VARIABLE: Setting = Setting::variable(&[16; 3]);
 
 /// As a producer's handle does when it is dropped.
 fn end<F: Framing>(memory: &Modelled, writer: &mut F::Writer) {
@@ -38,7 +38,7 @@ fn close<F: Framing>(s: &'static Setting) -> Kept<Story> {
 }
 
 /// The consumer attaches to a closed queue of one message, which a second producer reopens.
-fn reopen<F: Framing>(s: &'static Setting, looks: usize) -> Kept<Story> {
+fn reopen<F: Framing>(s: &'static Setting, live_again: bool) -> Kept<Story> {
     let memory = queue::<F>(s);
     let second = s.sequence(1);
     let mut writer = produce::<F>(s, &memory, 0, second)?;
@@ -46,7 +46,7 @@ fn reopen<F: Framing>(s: &'static Setting, looks: usize) -> Kept<Story> {
     let mut consumer = Consumer::<F>::new(s, &memory);
     let thread = thread::spawn(move || {
         let mut live = false;
-        for _ in 0..looks {
+        for _ in 0..4 {
             match consumer.look()? {
                 // Live again: so the end that is told from here on is the second.
                 Look::Nothing => live = true,
@@ -65,7 +65,9 @@ fn reopen<F: Framing>(s: &'static Setting, looks: usize) -> Kept<Story> {
         Ok(consumer)
     });
     // As `queue::files::attach` does.
-    set_state(&memory, state::LIVE);
+    if live_again {
+        set_state(&memory, state::LIVE);
+    }
     let mut writer = attach::<F>(s, &memory)?;
     promise!(Missing, F::next(&writer) == second, "the first message");
     push::<F>(s, &mut writer, 1, s.end());
@@ -76,7 +78,7 @@ fn reopen<F: Framing>(s: &'static Setting, looks: usize) -> Kept<Story> {
 }
 
 fn reopened<F: Framing>(s: &'static Setting) -> Kept<Story> {
-    reopen::<F>(s, 4)
+    reopen::<F>(s, true)
 }
 
 #[test]
@@ -107,6 +109,19 @@ fn fixed_preemptions_add_nothing() {
 #[test]
 fn variable_preemptions_add_nothing() {
     preemptions_add_nothing(|| reopened::<Variable>(&REOPENED_VARIABLE));
+}
+
+/// Negative twins: the state stays closed.
+#[test]
+fn fixed_reopened_without_live() {
+    dies(Breach::Early, || reopen::<Fixed>(&REOPENED_FIXED, false));
+}
+
+#[test]
+fn variable_reopened_without_live() {
+    dies(Breach::Early, || {
+        reopen::<Variable>(&REOPENED_VARIABLE, false)
+    });
 }
 
 twins! {

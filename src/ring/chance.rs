@@ -1,0 +1,427 @@
+//! The protocol by chance: one thread plays all sides, and at any access of one side to the memory
+//! another may act. Other than the models ([`super::model`]) this goes on for thousands of laps,
+//! with messages of all lengths, claims given up, kills after any store, and consumers that begin
+//! anywhere; but every access sees the newest store.
+
+use super::*;
+use crate::layout::{Delivery, Request};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+/// Xorshift: the same seed plays the same game.
+struct Dice(Cell<u64>);
+
+impl Dice {
+    fn below(&self, n: u64) -> u64 {
+        let mut x = self.0.get();
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        self.0.set(x);
+        x.wrapping_mul(0x9e37_79b9_7f4a_7c15) % n
+    }
+}
+
+struct Words {
+    header: [Cell<u64>; 5],
+    ring: Vec<Cell<u64>>,
+    index: Vec<Cell<u64>>,
+    /// How many more stores the producer lives for.
+    life: Cell<u64>,
+    /// What may happen at an access: nothing while it happens already.
+    turn: RefCell<Option<Rc<dyn Fn(bool)>>>,
+}
+
+#[derive(Clone)]
+struct Stepped {
+    words: Rc<Words>,
+    consumer: bool,
+}
+
+impl Stepped {
+    fn step(&self) {
+        let turn = self.words.turn.borrow_mut().take();
+        if let Some(turn) = turn {
+            turn(self.consumer);
+            *self.words.turn.borrow_mut() = Some(turn);
+        }
+    }
+
+    fn get(&self, word: &Cell<u64>) -> u64 {
+        self.step();
+        word.get()
+    }
+
+    fn set(&self, word: &Cell<u64>, value: u64) {
+        assert!(!self.consumer);
+        let life = self.words.life.get();
+        if life > 0 {
+            self.words.life.set(life - 1);
+            word.set(value);
+        }
+        self.step();
+    }
+}
+
+// SAFETY: every access is to a cell of this thread, and checked against the bounds.
+unsafe impl Memory for Stepped {
+    fn load(&self, field: Field) -> u64 {
+        self.get(&self.words.header[field as usize])
+    }
+    fn publish(&self, _: Site, field: Field, value: u64) {
+        self.set(&self.words.header[field as usize], value);
+    }
+    unsafe fn word(&self, offset: usize) -> u64 {
+        self.get(&self.words.ring[offset / 8])
+    }
+    unsafe fn set_word(&self, offset: usize, value: u64) {
+        self.set(&self.words.ring[offset / 8], value);
+    }
+    unsafe fn publish_word(&self, _: Site, offset: usize, value: u64) {
+        self.set(&self.words.ring[offset / 8], value);
+    }
+    unsafe fn index_word(&self, word: usize) -> u64 {
+        self.get(&self.words.index[word])
+    }
+    unsafe fn set_index_word(&self, word: usize, value: u64) {
+        self.set(&self.words.index[word], value);
+    }
+    unsafe fn read(&self, offset: usize, to: *mut u8, length: usize) {
+        for i in (0..length).step_by(8) {
+            // SAFETY: `offset` is a multiple of 8; `to` is writable for `length` bytes.
+            unsafe {
+                let word = self.word(offset + i).to_le_bytes();
+                to.add(i)
+                    .copy_from_nonoverlapping(word.as_ptr(), 8.min(length - i));
+            }
+        }
+    }
+    unsafe fn write(&self, offset: usize, from: *const u8, length: usize) {
+        for i in (0..length).step_by(8) {
+            let mut word = [0; 8];
+            // SAFETY: `offset` is a multiple of 8; `from` is readable for `length` bytes.
+            unsafe {
+                word.as_mut_ptr()
+                    .copy_from_nonoverlapping(from.add(i), 8.min(length - i));
+                self.set_word(offset + i, u64::from_le_bytes(word));
+            }
+        }
+    }
+    fn fence(&self, _: Site) {}
+}
+
+enum Writer {
+    Fixed(FixedWriter<Stepped>),
+    Variable(VariableWriter<Stepped>),
+}
+
+impl Writer {
+    fn recover(memory: Stepped, shape: Shape) -> Writer {
+        match shape.stride {
+            0 => Writer::Variable(VariableWriter::recover(memory, shape).unwrap()),
+            _ => Writer::Fixed(FixedWriter::recover(memory, shape).unwrap()),
+        }
+    }
+
+    fn next(&self) -> u64 {
+        match self {
+            Writer::Fixed(w) => w.next(),
+            Writer::Variable(w) => w.next(),
+        }
+    }
+
+    /// Claims room and writes to it; commits only as much as `length`, if any.
+    fn claim(&mut self, memory: &Stepped, written: &[u8], length: Option<usize>) {
+        let offset = match self {
+            Writer::Fixed(w) => w.reserve(),
+            Writer::Variable(w) => w.reserve(written.len()),
+        };
+        // SAFETY: the room was reserved.
+        unsafe { memory.write(offset, written.as_ptr(), written.len()) };
+        match (self, length) {
+            (_, None) => {}
+            (Writer::Fixed(w), Some(_)) => w.commit(),
+            (Writer::Variable(w), Some(length)) => w.commit(length),
+        }
+    }
+
+    fn settle(&mut self) {
+        match self {
+            Writer::Fixed(w) => w.settle(),
+            Writer::Variable(w) => w.settle(),
+        }
+    }
+}
+
+/// A consumer, and where it is by its own account.
+struct Party<F: Frames> {
+    reader: Reader<F>,
+    expected: u64,
+}
+
+struct Game<F: Frames<Memory = Stepped>> {
+    dice: Dice,
+    shape: Shape,
+    memory: Stepped,
+    writer: RefCell<Option<Writer>>,
+    parties: Vec<RefCell<Party<F>>>,
+    /// What was pushed, by number. The last may be on its way.
+    pushed: RefCell<Vec<Vec<u8>>>,
+    received: Cell<u64>,
+    lost: Cell<u64>,
+    kills: Cell<u64>,
+}
+
+impl<F: Frames<Memory = Stepped>> Game<F> {
+    fn length(&self) -> usize {
+        match (self.shape.stride, self.dice.below(4)) {
+            (0, 0) => self.dice.below(self.shape.message as u64 + 1) as usize,
+            (0, 1) => self.shape.message,
+            (0, _) => self.dice.below(40) as usize,
+            _ => self.shape.message,
+        }
+    }
+
+    /// Bytes that look like stamps and lengths of messages hereabouts.
+    fn bytes(&self, next: u64, length: usize) -> Vec<u8> {
+        let word = |_| match self.dice.below(3) {
+            0 => next.wrapping_add(self.dice.below(20)).wrapping_sub(4),
+            1 => self.dice.below(64),
+            _ => self.dice.below(u64::MAX),
+        };
+        let words = (0..length.div_ceil(8)).map(word).map(u64::to_le_bytes);
+        let mut bytes: Vec<u8> = words.flatten().collect();
+        bytes.truncate(length);
+        bytes
+    }
+
+    fn produce(&self) {
+        let Some(mut writer) = self.writer.borrow_mut().take() else {
+            return;
+        };
+        let next = writer.next();
+        match self.dice.below(40) {
+            0 => writer.claim(&self.memory, &self.bytes(next, self.length()), None),
+            1 => {
+                // Dies somewhere from now on.
+                let life = self.dice.below(60);
+                self.memory.words.life.set(life);
+            }
+            2 => writer.settle(),
+            _ => {
+                let mut message = self.bytes(next, self.length());
+                let written = match self.shape.stride {
+                    0 if self.dice.below(3) == 0 => self.bytes(next, self.shape.message),
+                    _ => message.clone(),
+                };
+                if written.len() > message.len() || self.shape.stride == 0 {
+                    message = written[..message.len().min(written.len())].to_vec();
+                }
+                self.pushed.borrow_mut().push(message.clone());
+                writer.claim(&self.memory, &written, Some(message.len()));
+            }
+        }
+        if self.memory.words.life.get() == 0 {
+            self.kills.set(self.kills.get() + 1);
+            self.memory.words.life.set(u64::MAX);
+            let known = self.pushed.borrow().len() as u64;
+            writer = Writer::recover(self.memory.clone(), self.shape);
+            let number = writer.next().wrapping_sub(self.shape.first);
+            assert!(
+                number == known || number + 1 == known,
+                "{number} are pushed, of {known}"
+            );
+            self.pushed.borrow_mut().truncate(number as usize);
+        }
+        *self.writer.borrow_mut() = Some(writer);
+    }
+
+    fn take(&self, party: &mut Party<F>, info: Info, bytes: &[u8]) {
+        let number = info.sequence.wrapping_sub(self.shape.first) as usize;
+        assert_eq!(
+            info.lost,
+            info.sequence.wrapping_sub(party.expected),
+            "{info:?}"
+        );
+        assert_eq!(bytes, self.pushed.borrow()[number], "{info:?}");
+        party.expected = info.sequence.wrapping_add(1);
+        self.received.set(self.received.get() + 1);
+        self.lost.set(self.lost.get() + info.lost);
+    }
+
+    fn consume(&self, party: &mut Party<F>) {
+        let first = self.shape.first;
+        let mut buffer = [0; 4096];
+        match self.dice.below(30) {
+            0 => {
+                let known = self.pushed.borrow().len() as u64;
+                let start = match self.dice.below(4) {
+                    0 => Start::Oldest,
+                    1 => Start::Newest,
+                    2 => Start::Next,
+                    _ => Start::At(first.wrapping_add(self.dice.below(known + 2))),
+                };
+                let begun = party.reader.begin(start).unwrap();
+                if let (true, Start::At(sequence)) = (begun, start) {
+                    assert_eq!(party.reader.start, sequence);
+                }
+                if begun {
+                    party.expected = party.reader.start;
+                }
+                assert!(begun || matches!(start, Start::At(s) if s.wrapping_sub(first) >= known));
+            }
+            1 => {
+                let frames = party.reader.frames();
+                let oldest = frames.oldest().unwrap();
+                let frontier = frames.frontier().unwrap();
+                assert!(distance(frontier, frames.next()) >= 0);
+                assert!(distance(frontier, oldest) >= 0, "{frontier} {oldest}");
+                let number = frontier.wrapping_sub(first) as usize;
+                assert!(number <= self.pushed.borrow().len());
+            }
+            2..8 => {
+                let (pop, place) = party.reader.peek().unwrap();
+                if let Pop::Message(info) = pop {
+                    // SAFETY: the place is in the ring, and the buffer longer than a message.
+                    unsafe {
+                        let memory = party.reader.frames().memory();
+                        memory.read(place.offset, buffer.as_mut_ptr(), place.length);
+                    }
+                    if party.reader.release(info.sequence).unwrap() == Some(true) {
+                        self.take(party, info, &buffer[..info.length as usize]);
+                    }
+                }
+            }
+            _ => {
+                // SAFETY: the buffer is writable, and longer than a message.
+                let pop = unsafe { party.reader.pop(buffer.as_mut_ptr(), buffer.len()) };
+                match pop.unwrap() {
+                    Pop::Message(info) => self.take(party, info, &buffer[..info.length as usize]),
+                    Pop::Empty => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        let (received, lost) = party.reader.counts();
+        let accounted = party.reader.start.wrapping_add(received).wrapping_add(lost);
+        assert_eq!(accounted, party.reader.next());
+    }
+
+    fn consume_one(&self) {
+        let which = self.dice.below(self.parties.len() as u64) as usize;
+        if let Ok(mut party) = self.parties[which].try_borrow_mut() {
+            self.consume(&mut party);
+        }
+    }
+}
+
+fn play<F: Frames<Memory = Stepped> + 'static>(
+    seed: u64,
+    shape: Shape,
+    format: fn(&Stepped, &Shape),
+    frames: fn(Stepped, Shape) -> F,
+) {
+    let (ring, index) = match shape.stride {
+        0 => (shape.capacity / 8, shape.capacity / shape.block * 2),
+        stride => (shape.capacity * stride as u64 / 8, 0),
+    };
+    let cells = |n| (0..n).map(|_| Cell::new(0)).collect();
+    let words = Rc::new(Words {
+        header: [state::LIVE, 0, 0, 0, 0].map(Cell::new),
+        ring: cells(ring),
+        index: cells(index),
+        life: Cell::new(u64::MAX),
+        turn: RefCell::new(None),
+    });
+    let memory = |consumer| Stepped {
+        words: words.clone(),
+        consumer,
+    };
+    format(&memory(false), &shape);
+    let party = |_| {
+        RefCell::new(Party {
+            reader: Reader::new(frames(memory(true), shape)),
+            expected: shape.first,
+        })
+    };
+    let game = Rc::new(Game {
+        dice: Dice(Cell::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)),
+        shape,
+        memory: memory(false),
+        writer: RefCell::new(Some(Writer::recover(memory(false), shape))),
+        parties: (0..3).map(party).collect(),
+        pushed: RefCell::new(Vec::new()),
+        received: Cell::new(0),
+        lost: Cell::new(0),
+        kills: Cell::new(0),
+    });
+    // How often the other side gets a turn, from hardly ever to nearly always.
+    let often = [1, 10, 60, 200][game.dice.below(4) as usize];
+    // In bursts, but not so that nobody could ever read what it overwrites.
+    let burst = 1 + game.dice.below(40);
+    let other = game.clone();
+    *words.turn.borrow_mut() = Some(Rc::new(move |consumer| match consumer {
+        true if other.dice.below(1024 * burst) < often => {
+            (0..2 * burst).for_each(|_| other.produce());
+        }
+        false if other.dice.below(256) < often => other.consume_one(),
+        _ => {}
+    }));
+    for _ in 0..4000 {
+        match game.dice.below(2) {
+            0 => game.produce(),
+            _ => game.consume_one(),
+        }
+    }
+    *words.turn.borrow_mut() = None;
+    // At rest each consumer gets all that is left.
+    let end = shape.first.wrapping_add(game.pushed.borrow().len() as u64);
+    for party in &game.parties {
+        let mut party = party.borrow_mut();
+        while party.reader.next() != end {
+            game.consume(&mut party);
+        }
+    }
+    println!(
+        "{seed}: {} pushed, {} received, {} lost, {} kills",
+        game.pushed.borrow().len(),
+        game.received.get(),
+        game.lost.get(),
+        game.kills.get()
+    );
+}
+
+fn shape(capacity: u64, message_size: u32, first_sequence: u64) -> Shape {
+    let request = Request {
+        capacity,
+        message_size,
+        delivery: Delivery::Lossy,
+        first_sequence,
+        ..Request::default()
+    };
+    Shape::of(&Geometry::new(&request).unwrap())
+}
+
+fn games() -> u64 {
+    std::env::var("IPCQ_GAMES").map_or(100, |n| n.parse().unwrap())
+}
+
+#[test]
+fn fixed() {
+    for seed in 1..=games() {
+        for (capacity, first) in [(2, 0), (4, u64::MAX - 100), (16, 0), (256, 0)] {
+            let shape = shape(capacity, 24, first);
+            play(seed, shape, FixedWriter::format, FixedReader::new);
+        }
+    }
+}
+
+#[test]
+fn variable() {
+    for seed in 1..=games() {
+        for (capacity, first) in [(1024, 0), (1024, u64::MAX - 100), (4096, 0)] {
+            let shape = shape(capacity, 0, first);
+            play(seed, shape, VariableWriter::format, VariableReader::new);
+        }
+    }
+}

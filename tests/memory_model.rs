@@ -1,0 +1,226 @@
+//! `docs/memory-model.md` says of every ordering where it is and what dies without it. Here it is
+//! compared with the sources.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn text(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap()
+}
+
+/// The lines that are not comments.
+fn code(source: &str) -> impl Iterator<Item = &str> {
+    source
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.starts_with("//"))
+}
+
+fn word(text: &str) -> &str {
+    let end = text.find(|c: char| !c.is_alphanumeric() && c != '_');
+    &text[..end.unwrap_or(text.len())]
+}
+
+/// The files of the protocol, and how the page calls them.
+fn ring() -> Vec<(String, String)> {
+    let mut files: Vec<_> = fs::read_dir(root().join("src/ring"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_file())
+        .map(|path| {
+            let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+            let name = if name == "mod" { "ring".into() } else { name };
+            (name, fs::read_to_string(path).unwrap())
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+/// The variants of `Site`.
+fn sites() -> BTreeSet<String> {
+    let source = text("src/memory.rs");
+    let (_, after) = source.split_once("pub enum Site {").unwrap();
+    let (body, _) = after.split_once("\n}").unwrap();
+    code(body)
+        .filter(|line| !line.is_empty())
+        .map(|line| word(line).to_owned())
+        .collect()
+}
+
+/// Of each site, the functions of the protocol that use it.
+fn uses() -> BTreeMap<String, BTreeSet<String>> {
+    let mut uses = BTreeMap::<_, BTreeSet<_>>::new();
+    for (file, source) in ring() {
+        let mut function = "";
+        for line in code(&source) {
+            if let Some((_, after)) = line.split_once("fn ") {
+                function = word(after);
+            }
+            for after in line.split("Site::").skip(1) {
+                uses.entry(word(after).to_owned())
+                    .or_default()
+                    .insert(format!("{file}::{function}"));
+            }
+        }
+    }
+    uses
+}
+
+/// The twins of each site; those that leave out something else are of the site ``.
+fn twins() -> BTreeMap<String, BTreeSet<String>> {
+    let mut twins = BTreeMap::<_, BTreeSet<_>>::new();
+    for entry in fs::read_dir(root().join("src/ring/model")).unwrap() {
+        let path = entry.unwrap().path();
+        let module = path.file_stem().unwrap().to_str().unwrap();
+        if module == "mod" {
+            continue;
+        }
+        let source = fs::read_to_string(&path).unwrap();
+        for line in code(&source) {
+            let (name, site) = match line.split_once(": ") {
+                // `name: model::<Framing>, SETTING, Site => Breach;`
+                Some((name, rest)) if rest.contains(" => ") => {
+                    let (_, after) = rest.rsplit_once(", ").unwrap();
+                    (name, word(after))
+                }
+                _ => match line.strip_prefix("fn ") {
+                    Some(after) if word(after).contains("_without_") => (word(after), ""),
+                    _ => continue,
+                },
+            };
+            twins
+                .entry(site.to_owned())
+                .or_default()
+                .insert(format!("{module}::{name}"));
+        }
+    }
+    twins
+}
+
+/// The cells of the first table, by site.
+fn table() -> BTreeMap<String, Vec<String>> {
+    let page = text("docs/memory-model.md");
+    let (page, _) = page.split_once("\n## ").unwrap();
+    page.lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| {
+            let cells: Vec<_> = line.split('|').map(|cell| cell.trim().to_owned()).collect();
+            (cells[1].trim_matches('`').to_owned(), cells[2..].to_vec())
+        })
+        .collect()
+}
+
+/// The paths in backquotes, with `{a,b}` written out.
+fn paths(cell: &str) -> BTreeSet<String> {
+    let quoted = cell.split('`').skip(1).step_by(2);
+    let paths = quoted.filter(|name| name.contains("::"));
+    paths
+        .flat_map(|path| match path.split_once('{') {
+            None => vec![path.to_owned()],
+            Some((before, rest)) => {
+                let (choices, after) = rest.split_once('}').unwrap();
+                let choices = choices.split(',');
+                choices.map(|c| format!("{before}{c}{after}")).collect()
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn every_site_has_a_line_and_every_line_a_site() {
+    let table: BTreeSet<_> = table().into_keys().collect();
+    assert_eq!(table, sites());
+}
+
+#[test]
+fn the_page_names_every_place_of_a_site() {
+    let mut uses = uses();
+    for (site, cells) in table() {
+        let places = uses.remove(&site).unwrap_or_default();
+        assert!(!places.is_empty(), "{site} is used nowhere");
+        assert_eq!(paths(&cells[0]), places, "{site}");
+    }
+    assert!(uses.is_empty(), "{uses:?}");
+}
+
+#[test]
+fn the_partners_of_a_site_are_sites() {
+    let sites = sites();
+    for (site, cells) in table() {
+        let partners = cells[1].split('`').skip(1).step_by(2);
+        for partner in partners {
+            assert!(sites.contains(partner), "{site}: {partner}");
+        }
+    }
+}
+
+#[test]
+fn every_site_has_twins_and_the_page_names_them() {
+    let mut twins = twins();
+    for (site, cells) in table() {
+        let named = paths(&cells[4]);
+        assert!(!named.is_empty(), "no twin dies without {site}");
+        assert_eq!(named, twins.remove(&site).unwrap_or_default(), "{site}");
+    }
+    let page = paths(&text("docs/memory-model.md"));
+    for twin in twins.into_values().flatten() {
+        assert!(page.contains(&twin), "{twin} is not on the page");
+    }
+}
+
+#[test]
+fn the_protocol_orders_nothing_past_its_sites() {
+    for (file, source) in ring() {
+        for line in code(&source) {
+            for way in ["Ordering", "atomic", "asm!", "compiler_fence"] {
+                assert!(!line.contains(way), "{file}: {line}");
+            }
+            for call in ["fence(", "publish(", "publish_word("] {
+                let calls = line.contains(&format!(".{call}"));
+                // The site may be on the next line of a long call, which the compiler checks.
+                let elsewhere = line.contains("Site::") || line.ends_with('(');
+                assert!(!calls || elsewhere, "{file}: {line}");
+            }
+        }
+    }
+}
+
+fn sources(folder: &str, into: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(root().join(folder)).unwrap() {
+        let path = entry.unwrap().path();
+        let inside = path.strip_prefix(root()).unwrap().to_owned();
+        if path.is_dir() {
+            sources(inside.to_str().unwrap(), into);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            into.push(inside);
+        }
+    }
+}
+
+/// Outside the ring a line of the page speaks of the file.
+#[test]
+fn the_page_names_every_other_file_with_atomics() {
+    let page = text("docs/memory-model.md");
+    let mut files = Vec::new();
+    for folder in ["src", "cli/src", "bindings/python/src"] {
+        sources(folder, &mut files);
+    }
+    for file in files {
+        let name = file.to_str().unwrap();
+        if name.starts_with("src/ring/") || name == "src/memory.rs" {
+            continue;
+        }
+        let source = text(name);
+        let atomic = |line: &str| line.contains("Ordering::") || line.contains("fence(");
+        if code(&source).any(atomic) {
+            let short = name.split_once("src/").unwrap().1;
+            assert!(page.contains(&format!("`{short}`")), "{name}");
+        }
+    }
+}
