@@ -684,6 +684,8 @@ fn a_descriptor_is_readable_while_a_pop_finds_something() {
     assert_eq!(pop_next(&mut consumer), Ok(None));
     assert!(!is_readable(fd));
 
+    push_next(&mut producer);
+    becomes_readable();
     // A forked child has a descriptor of its own, and leaves the parent's as it is.
     let mut pipe = [0; 2];
     // SAFETY: room for two descriptors.
@@ -692,18 +694,20 @@ fn a_descriptor_is_readable_while_a_pop_finds_something() {
     let child = unsafe { libc::fork() };
     if child == 0 {
         let well = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            assert_eq!(pop_next(&mut consumer).unwrap().unwrap().sequence, 101);
             assert_eq!(pop_next(&mut consumer), Ok(None));
             let own = consumer.fd().unwrap();
             assert!(!is_readable(own));
             // SAFETY: one byte is readable.
             assert_eq!(unsafe { libc::write(pipe[1], b"x".as_ptr().cast(), 1) }, 1);
             assert_eq!(poll(&[own], 30_000), Some(0));
-            assert_eq!(pop_next(&mut consumer).unwrap().unwrap().sequence, 101);
+            assert_eq!(pop_next(&mut consumer).unwrap().unwrap().sequence, 102);
         }));
         // SAFETY: ends the process.
         unsafe { libc::_exit(i32::from(well.is_err())) };
     }
     assert_eq!(poll(&[pipe[0]], 30_000), Some(0));
+    assert!(is_readable(fd));
     push_next(&mut producer);
     let mut status = 0;
     // SAFETY: a place for the answer.
