@@ -7,7 +7,7 @@ mod common;
 
 use common::*;
 use ipcq::{wait_any, Consumer, Deadline, Error, Pace, Producer, Ticket, WAIT_ANY_MAX};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -61,6 +61,18 @@ impl Control {
         // SAFETY: aligned and inside the mapping.
         unsafe { AtomicU64::from_ptr(self.0.as_ptr().add(ASLEEP).cast_mut().cast()) }
     }
+}
+
+/// How often those who sleep on a queue were woken.
+fn rings(name: &Path) -> u32 {
+    rings_in(&std::fs::File::open(name).unwrap())
+}
+
+fn rings_in(file: &std::fs::File) -> u32 {
+    let mut word = [0; 4];
+    let at = ipcq::layout::at::WAKE as u64;
+    file.read_exact_at(&mut word, at).unwrap();
+    u32::from_le_bytes(word)
 }
 
 /// A thread of another process.
@@ -239,6 +251,8 @@ fn a_sleeper_is_woken_by_a_push() {
             _ => assert_eq!(producer.push_many(&message(n, 24), 24).unwrap(), 1),
         }
         assert_eq!(sleeper.expect("got"), n.to_string());
+        // It did not come by itself; and the producer rang when it opened the queue.
+        assert_eq!(rings(&name), n as u32 + 2);
     }
     fall_asleep(&control, thread);
     drop(producer);
@@ -310,8 +324,10 @@ fn a_sleeper_learns_of_the_end() {
         let control = Control::of(&name);
         let (mut sleeper, thread) = start("sleep", &name, &[]);
         fall_asleep(&control, thread);
+        let before = rings(&name);
         drop(producer);
         sleeper.expect("closed");
+        assert_eq!(rings(&name), before + 1);
         sleeper.tell("end");
         sleeper.done();
     }
@@ -343,7 +359,9 @@ fn a_sleeper_outlives_its_producers() {
         if n % 4 == 3 {
             std::fs::remove_file(dir.name("q.ctl")).unwrap();
         }
+        let before = rings(&name);
         pusher = start("push", &name, &[]).0;
+        assert_eq!(rings(&name), before + 1);
         pusher.tell("push");
         pusher.expect("pushed");
         assert_eq!(sleeper.expect("got"), n.to_string());
@@ -351,8 +369,11 @@ fn a_sleeper_outlives_its_producers() {
     // Another queue takes the place of the one slept on.
     fall_asleep(&Control::of(&name), thread);
     pusher.kill();
+    let old = std::fs::File::open(&name).unwrap();
+    let before = rings(&name);
     let _other = options().capacity(512).replace(true).open(&name).unwrap();
     sleeper.expect("stale");
+    assert_eq!(rings_in(&old), before + 1);
     sleeper.done();
 }
 
@@ -663,6 +684,8 @@ fn a_descriptor_is_readable_while_a_pop_finds_something() {
     assert_eq!(pop_next(&mut consumer), Ok(None));
     assert!(!is_readable(fd));
 
+    push_next(&mut producer);
+    becomes_readable();
     // A forked child has a descriptor of its own, and leaves the parent's as it is.
     let mut pipe = [0; 2];
     // SAFETY: room for two descriptors.
@@ -671,18 +694,20 @@ fn a_descriptor_is_readable_while_a_pop_finds_something() {
     let child = unsafe { libc::fork() };
     if child == 0 {
         let well = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            assert_eq!(pop_next(&mut consumer).unwrap().unwrap().sequence, 101);
             assert_eq!(pop_next(&mut consumer), Ok(None));
             let own = consumer.fd().unwrap();
             assert!(!is_readable(own));
             // SAFETY: one byte is readable.
             assert_eq!(unsafe { libc::write(pipe[1], b"x".as_ptr().cast(), 1) }, 1);
             assert_eq!(poll(&[own], 30_000), Some(0));
-            assert_eq!(pop_next(&mut consumer).unwrap().unwrap().sequence, 101);
+            assert_eq!(pop_next(&mut consumer).unwrap().unwrap().sequence, 102);
         }));
         // SAFETY: ends the process.
         unsafe { libc::_exit(i32::from(well.is_err())) };
     }
     assert_eq!(poll(&[pipe[0]], 30_000), Some(0));
+    assert!(is_readable(fd));
     push_next(&mut producer);
     let mut status = 0;
     // SAFETY: a place for the answer.
