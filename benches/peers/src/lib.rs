@@ -13,7 +13,6 @@ pub use process::{arg, die, meet, pin, processes, text_arg, ticks, Clock, Shared
 pub use ringfire;
 
 /// A message of `N` bytes.
-#[cfg_attr(feature = "iceoryx2", derive(iceoryx2::prelude::ZeroCopySend))]
 #[derive(Clone, Copy)]
 #[repr(C, align(8))]
 pub struct Message<const N: usize>(pub [u8; N]);
@@ -23,6 +22,10 @@ impl<const N: usize> std::fmt::Debug for Message<N> {
         write!(f, "a message of {N} bytes")
     }
 }
+
+// SAFETY: bytes, at any address, in any process.
+#[cfg(feature = "iceoryx2")]
+unsafe impl<const N: usize> iceoryx2::prelude::ZeroCopySend for Message<N> {}
 
 /// Messages with the pattern of `bench.h`, on the heap: some are large.
 pub fn pattern<const N: usize>(count: usize) -> Vec<Message<N>> {
@@ -108,7 +111,9 @@ impl Account {
     /// Ends the program unless received + lost = pushed and the peer counts the same.
     pub fn settle(&self, pushed: u64, lost: u64) {
         if self.received + self.lost != pushed || self.lost != lost {
-            die(&format!("{self:?}, but {pushed} pushed and {lost} counted as lost"));
+            die(&format!(
+                "{self:?}, but {pushed} pushed and {lost} counted as lost"
+            ));
         }
     }
 }

@@ -43,7 +43,10 @@ pub fn ticks() -> u64 {
     }
     #[cfg(not(target_arch = "x86_64"))]
     {
-        let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        let mut t = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
         // SAFETY: a timespec to fill.
         unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut t) };
         t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
@@ -115,10 +118,7 @@ impl Shared {
 }
 
 /// Runs `second` in a forked process and `first` in this one.
-pub fn processes<T>(
-    first: impl FnOnce(&Shared) -> T,
-    second: impl FnOnce(&Shared),
-) -> T {
+pub fn processes<T>(first: impl FnOnce(&Shared) -> T, second: impl FnOnce(&Shared)) -> T {
     // SAFETY: shared anonymous memory; zeroes are a `Shared`. This process has no other thread yet.
     unsafe {
         let at = libc::mmap(

@@ -53,20 +53,33 @@ impl Peer for Iceoryx2 {
             .backpressure_strategy(BackpressureStrategy::RetryUntilDelivered)
             .max_loaned_samples(2)
             .create();
-        Out(publisher.unwrap_or_else(|e| die(&format!("{e:?}"))), service)
+        Out(
+            publisher.unwrap_or_else(|e| die(&format!("{e:?}"))),
+            service,
+        )
     }
 
     fn receiver<const N: usize>(name: &str, capacity: usize) -> In<N> {
         let service = service::<N>(name, capacity);
-        let subscriber = service.1.subscriber_builder().buffer_size(capacity).create();
-        In(subscriber.unwrap_or_else(|e| die(&format!("{e:?}"))), service)
+        let subscriber = service
+            .1
+            .subscriber_builder()
+            .buffer_size(capacity)
+            .create();
+        In(
+            subscriber.unwrap_or_else(|e| die(&format!("{e:?}"))),
+            service,
+        )
     }
 }
 
 impl<const N: usize> Sender<N> for Out<N> {
     #[inline(always)]
     fn one(&mut self, message: &Message<N>) -> bool {
-        let mut sample = self.0.loan_uninit().unwrap_or_else(|e| die(&format!("{e:?}")));
+        let mut sample = self
+            .0
+            .loan_uninit()
+            .unwrap_or_else(|e| die(&format!("{e:?}")));
         // Straight into the sample; `write_payload` would move a large one through the stack.
         sample.payload_mut().write(*message);
         // SAFETY: written above.

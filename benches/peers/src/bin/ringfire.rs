@@ -24,7 +24,9 @@ impl Peer for Ringfire {
             false => FlowControl::LossyLatestWins,
         };
         let builder = RingProducerBuilder::new(capacity as u64).flow_control(flow);
-        Out(builder.build(path(name)).unwrap_or_else(|e| die(&e.to_string())))
+        Out(builder
+            .build(path(name))
+            .unwrap_or_else(|e| die(&e.to_string())))
     }
 
     fn receiver<const N: usize>(name: &str, _capacity: usize) -> In<N> {
