@@ -4,10 +4,7 @@
 //   floor what=line      the same, both ways on one line
 //   floor what=stream    one line a message, nothing lost, with the least that this needs
 //   floor what=memcpy    a copy of `size` bytes into a ring that fits the second-level cache
-//   floor what=futex     waking a process that sleeps in futex(2)
 #include "bench.h"
-#include <linux/futex.h>
-#include <sys/syscall.h>
 
 static void round_trips(bool one_line) {
   uint64_t count = arg("count", 100000), warm = count / 10;
@@ -116,49 +113,6 @@ static void copies(void) {
   printf("\"size\":%zu,\"ns\":%.3f", size, middle * ns_per_tick() / 1000);
 }
 
-static long futex(_Atomic uint32_t *word, int what, uint32_t value) {
-  return syscall(SYS_futex, word, what, value, NULL, NULL, 0);
-}
-
-typedef struct {
-  _Alignas(128) _Atomic uint32_t bell;
-  _Alignas(128) uint64_t sent;
-  _Alignas(128) _Atomic uint64_t heard;
-} bed;
-
-// As wakeup.c: the sleeper says that it is up, and the waker gives it time to fall asleep again.
-static void wake_ups(void) {
-  uint64_t count = arg("count", 1000), nap = arg("nap", 200);
-  shared *s = shared_memory(sizeof *s);
-  bed *b = shared_memory(sizeof *b);
-  pid_t child = fork_peer();
-  pin(arg(child ? "cpu0" : "cpu1", child ? 0 : 1));
-  meet(s, child == 0);
-  if (child == 0) {
-    struct timespec t = {0, (long)nap * 1000};
-    for (uint32_t i = 1; i <= count; i++) {
-      nanosleep(&t, NULL);
-      b->sent = now_ns();
-      atomic_store_explicit(&b->bell, i, memory_order_release);
-      futex(&b->bell, FUTEX_WAKE, INT32_MAX);
-      while (atomic_load_explicit(&b->heard, memory_order_acquire) != i)
-        sched_yield();
-    }
-    _exit(0);
-  }
-  uint32_t *samples = calloc(count, sizeof *samples);
-  for (uint32_t i = 1; i <= count; i++) {
-    while (atomic_load_explicit(&b->bell, memory_order_acquire) == i - 1)
-      futex(&b->bell, FUTEX_WAIT, i - 1);
-    samples[i - 1] = (uint32_t)(now_ns() - b->sent);
-    atomic_store_explicit(&b->heard, i, memory_order_release);
-  }
-  join_peer(child);
-  for (uint64_t i = 0; i < count; i++)
-    samples[i] = (uint32_t)(samples[i] / ns_per_tick());
-  print_percentiles(samples, count);
-}
-
 int main(int argc, char **argv) {
   begin(argc, argv);
   const char *what = text_arg("what", "lines");
@@ -171,8 +125,6 @@ int main(int argc, char **argv) {
     stream();
   else if (!strcmp(what, "memcpy"))
     copies();
-  else if (!strcmp(what, "futex"))
-    wake_ups();
   else
     die("what=%s?", what);
   printf("}\n");
