@@ -25,7 +25,7 @@ WARNINGS := -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wpedantic -Werror
 LINK := -Iinclude -Ltarget/release -lipcq -Wl,-rpath,$(abspath target/release)
 
 .PHONY: build header examples demo test test-rust test-steps test-c test-python test-install \
-	test-fuzz model tsan soak fuzz lint wheel install uninstall clean help tools
+	test-fuzz test-budget model tsan soak fuzz bench budget lint wheel install uninstall clean help tools
 
 build: $(SO)
 
@@ -36,6 +36,8 @@ help:
 	@echo "make examples   the C examples, in target/examples"
 	@echo "make install    headers, libraries, pkg-config file, command: PREFIX, LIBDIR, DESTDIR"
 	@echo "make wheel      the Python wheel, in target/wheels"
+	@echo "make bench      ipcq and its peers, in target/bench (QUICK=1: the short form)"
+	@echo "make budget     benches/budget.json, anew from counted instructions"
 	@echo "make lint       formatters and linters"
 	@echo "make header     include/ipcq.h, anew from src/ffi"
 	@echo "make model      the models of the protocol, in full"
@@ -86,7 +88,7 @@ wheel: target/wheels/.built
 demo: examples $(VENV)/.ipcq
 	$(VENV)/bin/python scripts/demo.py
 
-test: test-rust test-steps test-fuzz test-c test-install test-python
+test: test-rust test-steps test-fuzz test-c test-budget test-install test-python
 	scripts/model.sh short
 	@echo "make test: all passed"
 
@@ -129,6 +131,22 @@ target/tools/bin/cargo-fuzz: | tools
 
 fuzz: target/tools/bin/cargo-fuzz
 	CXX="$(CXX)" scripts/fuzz.sh $(or $(SECONDS),3600)
+
+target/bench/budget: benches/budget.c include/ipcq.h $(SO)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(WARNINGS) $< -o $@ $(LINK)
+
+# The instructions of each operation, against benches/budget.json.
+test-budget: target/bench/budget
+	$(PYTHON) benches/budget.py $<
+
+budget: target/bench/budget
+	$(PYTHON) benches/budget.py $< --write
+
+# QUICK=1: the short form, under three minutes after the build. ONLY=expression: some of the groups.
+bench: $(SO) target/wheels/.built
+	benches/build.sh "$(PYTHON)" "$(CC)"
+	$(PYTHON) benches/bench.py $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)")
 
 lint: $(VENV)/.ipcq
 	cargo fmt --all --check

@@ -130,7 +130,7 @@ impl Producer {
     }
 
     /// As [`Producer::push`], and wakes nobody. It is there to measure what looking for sleepers
-    /// costs (`benches/waiting.rs`).
+    /// costs (`benches/peers/src/bin/ipcq.rs`).
     #[doc(hidden)]
     #[inline]
     pub fn push_unheard(&mut self, message: &[u8]) -> Result<()> {

@@ -137,7 +137,13 @@ impl Writer {
             Writer::Variable(w) => w.reserve(written.len()),
         };
         // SAFETY: the room was reserved.
-        unsafe { memory.write(offset, written.as_ptr(), written.len()) };
+        unsafe {
+            memory.write(
+                offset.expect("a lossy ring has room"),
+                written.as_ptr(),
+                written.len(),
+            )
+        };
         match (self, length) {
             (_, None) => {}
             (Writer::Fixed(w), Some(_)) => w.commit(),

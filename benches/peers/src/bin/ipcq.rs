@@ -1,0 +1,164 @@
+//! ipcq through its Rust interface.
+
+use ipcq::{Consumer, Delivery, Error, Producer};
+use peers::{arg, die, pin, text_arg, ticks, Clock, Message, Peer, Receiver, Sender};
+
+struct Ipcq;
+struct Out(Producer);
+struct In(Consumer, u64);
+
+impl Peer for Ipcq {
+    const NAME: &'static str = "ipcq Rust";
+    type Sender<const N: usize> = Out;
+    type Receiver<const N: usize> = In;
+
+    fn sender<const N: usize>(name: &str, capacity: usize, lossless: bool) -> Out {
+        let delivery = if lossless {
+            Delivery::Lossless
+        } else {
+            Delivery::Lossy
+        };
+        let options = Producer::options()
+            .capacity(capacity as u64)
+            .message_size(N as u32)
+            .delivery(delivery);
+        Out(options.open(name).unwrap_or_else(|e| fail(e)))
+    }
+
+    fn receiver<const N: usize>(name: &str, _capacity: usize) -> In {
+        In(
+            Consumer::options().open(name).unwrap_or_else(|e| fail(e)),
+            0,
+        )
+    }
+
+    fn clean(name: &str) {
+        let _ = ipcq::unlink(name);
+    }
+}
+
+#[cold]
+fn fail(e: Error) -> ! {
+    die(&e.to_string())
+}
+
+/// The bytes of messages that follow each other.
+fn bytes<const N: usize>(messages: &[Message<N>]) -> &[u8] {
+    // SAFETY: a message is N bytes and nothing else.
+    unsafe { std::slice::from_raw_parts(messages.as_ptr().cast(), size_of_val(messages)) }
+}
+
+fn bytes_mut<const N: usize>(messages: &mut [Message<N>]) -> &mut [u8] {
+    // SAFETY: as above; any bytes are a message.
+    unsafe { std::slice::from_raw_parts_mut(messages.as_mut_ptr().cast(), size_of_val(messages)) }
+}
+
+impl<const N: usize> Sender<N> for Out {
+    #[inline(always)]
+    fn one(&mut self, message: &Message<N>) -> bool {
+        match self.0.push(&message.0) {
+            Ok(()) => true,
+            Err(Error::Full) => false,
+            Err(e) => fail(e),
+        }
+    }
+
+    #[inline(always)]
+    fn many(&mut self, messages: &[Message<N>]) -> usize {
+        match self.0.push_many(bytes(messages), N) {
+            Ok(n) => n,
+            Err(Error::Full) => 0,
+            Err(e) => fail(e),
+        }
+    }
+}
+
+impl<const N: usize> Receiver<N> for In {
+    #[inline(always)]
+    fn one(&mut self, to: &mut Message<N>) -> bool {
+        match self.0.pop(&mut to.0) {
+            Ok(Some(message)) => {
+                self.1 += message.lost;
+                true
+            }
+            Ok(None) => false,
+            Err(e) => fail(e),
+        }
+    }
+
+    #[inline(always)]
+    fn many(&mut self, to: &mut [Message<N>]) -> usize {
+        match self.0.pop_many(bytes_mut(to), N) {
+            Ok(Some((many, first))) => {
+                self.1 += first.lost;
+                many
+            }
+            Ok(None) => 0,
+            Err(e) => fail(e),
+        }
+    }
+
+    fn lost(&self) -> u64 {
+        self.1
+    }
+}
+
+// One call each, as from C: the two differ in nothing else.
+#[inline(never)]
+fn heard_push(producer: &mut Producer, message: &[u8]) {
+    producer.push(message).unwrap_or_else(|e| fail(e));
+}
+
+#[inline(never)]
+fn unheard_push(producer: &mut Producer, message: &[u8]) {
+    producer.push_unheard(message).unwrap_or_else(|e| fail(e));
+}
+
+/// A push that looks for sleepers, of whom there are none, and one that does not, in turns.
+fn look_for_sleepers() {
+    const PUSHES: u64 = 2000;
+    let clock = Clock::new();
+    pin(arg("cpu0", 0));
+    let name = format!("heard.{}", std::process::id());
+    let size = arg("size", 64) as usize;
+    let Out(mut producer) = match size {
+        8 => Ipcq::sender::<8>(&name, 1024, false),
+        64 => Ipcq::sender::<64>(&name, 1024, false),
+        size => die(&format!("size={size} is not compiled in")),
+    };
+    let message = vec![7u8; size];
+    let mut samples = [Vec::new(), Vec::new()];
+    let rounds = arg("count", 1_000_000) / PUSHES;
+    for round in 0..2 * rounds {
+        // Neither is always the first: 0 1, 1 0, 0 1 ...
+        let unheard = (round % 2) ^ (round / 2 % 2);
+        let begun = ticks();
+        for _ in 0..PUSHES {
+            let message = std::hint::black_box(&message[..]);
+            match unheard {
+                0 => heard_push(&mut producer, message),
+                _ => unheard_push(&mut producer, message),
+            }
+        }
+        samples[unheard as usize].push(ticks() - begun);
+    }
+    drop(producer);
+    Ipcq::clean(&name);
+    let scale = clock.ns_per_tick() / PUSHES as f64;
+    let [heard, unheard] = samples.map(|mut s| {
+        s.sort_unstable();
+        s[s.len() / 2] as f64 * scale
+    });
+    let pushed = 2 * rounds * PUSHES;
+    println!(
+        "{{\"peer\":\"ipcq Rust\",\"measure\":\"sleepers\",\"size\":{size},\"pushed\":{pushed},\
+         \"received\":0,\"lost\":0,\"push\":{heard:.3},\"unheard\":{unheard:.3}}}"
+    );
+}
+
+fn main() {
+    match text_arg("what").as_deref() {
+        Some("sleepers") => look_for_sleepers(),
+        _ => peers::run::<Ipcq>(),
+    }
+}

@@ -1,0 +1,84 @@
+//! ringfire through its Rust interface, the way its own benchmarks use it: typed messages, `push`
+//! and `try_recv`, `push_batch` and `recv_batch`.
+
+use peers::{die, Message, Peer, Receiver, Sender};
+use ringfire::{FlowControl, RingConsumer, RingProducer, RingProducerBuilder};
+
+struct Ringfire;
+
+struct Out<const N: usize>(RingProducer<Message<N>>);
+struct In<const N: usize>(RingConsumer<Message<N>>);
+
+fn path(name: &str) -> String {
+    format!("{}/ringfire.{name}", peers::folder())
+}
+
+impl Peer for Ringfire {
+    const NAME: &'static str = "ringfire Rust";
+    type Sender<const N: usize> = Out<N>;
+    type Receiver<const N: usize> = In<N>;
+
+    fn sender<const N: usize>(name: &str, capacity: usize, lossless: bool) -> Out<N> {
+        let flow = match lossless {
+            true => FlowControl::LosslessBackpressure,
+            false => FlowControl::LossyLatestWins,
+        };
+        let builder = RingProducerBuilder::new(capacity as u64).flow_control(flow);
+        Out(builder
+            .build(path(name))
+            .unwrap_or_else(|e| die(&e.to_string())))
+    }
+
+    fn receiver<const N: usize>(name: &str, _capacity: usize) -> In<N> {
+        In(RingConsumer::attach(path(name)).unwrap_or_else(|e| die(&e.to_string())))
+    }
+
+    fn clean(name: &str) {
+        let _ = std::fs::remove_file(path(name));
+    }
+}
+
+impl<const N: usize> Sender<N> for Out<N> {
+    /// Waits by itself where it has to.
+    #[inline(always)]
+    fn one(&mut self, message: &Message<N>) -> bool {
+        self.0.push(message);
+        true
+    }
+
+    #[inline(always)]
+    fn many(&mut self, messages: &[Message<N>]) -> usize {
+        self.0.push_batch(messages);
+        messages.len()
+    }
+}
+
+impl<const N: usize> Receiver<N> for In<N> {
+    #[inline(always)]
+    fn one(&mut self, to: &mut Message<N>) -> bool {
+        // A large message would be returned through the stack, and be copied twice.
+        if N > 1024 {
+            return self.0.recv_batch(std::slice::from_mut(to)) == 1;
+        }
+        match self.0.try_recv() {
+            Some(message) => {
+                *to = message;
+                true
+            }
+            None => false,
+        }
+    }
+
+    #[inline(always)]
+    fn many(&mut self, to: &mut [Message<N>]) -> usize {
+        self.0.recv_batch(to)
+    }
+
+    fn lost(&self) -> u64 {
+        self.0.lapped_count()
+    }
+}
+
+fn main() {
+    peers::run::<Ringfire>();
+}

@@ -1,0 +1,57 @@
+"""One call of the module, warm, in one process, beside a method in C that does next to nothing.
+
+    calls.py count=1000000
+"""
+
+import ipcq
+from common import SIZE, arg, check, message, now, pin, report
+from trivial import Trivial
+
+CHUNK = 512
+
+
+def timed(call, *arguments):
+    """Nanoseconds of a call in a loop, over a chunk of them."""
+    numbers = range(CHUNK)
+    if arguments:
+        (data,) = arguments
+        begun = now()
+        for _ in numbers:
+            call(data)
+        return (now() - begun) / CHUNK
+    begun = now()
+    for _ in numbers:
+        call()
+    return (now() - begun) / CHUNK
+
+
+def main():
+    pin(0)
+    name = f"calls.{now()}"
+    trivial = Trivial()
+    samples = {"push": [], "put": [], "try_pop": [], "get": [], "next": []}
+    data = message(1)
+    out = ipcq.Producer(name, capacity=4096, message_size=SIZE)
+    q = ipcq.Consumer(name)
+    received = 0
+    for _ in range(arg("count", 1000000) // CHUNK):
+        samples["push"].append(timed(out.push, data))
+        samples["put"].append(timed(trivial.put, data))
+        samples["try_pop"].append(timed(q.try_pop))
+        samples["get"].append(timed(trivial.get))
+        assert q.try_pop() is None, "not all was popped"
+        received += CHUNK
+        out.push_many(data * CHUNK)
+        samples["next"].append(timed(q.__next__))
+        received += CHUNK
+    out.push(message(7))
+    check([q.pop()], 1, 0)
+    stats = q.stats
+    assert (stats.received, stats.lost, stats.lag) == (received + 1, 0, 0)
+    out.close()
+    ipcq.unlink(name)
+    medians = {key: round(sorted(value)[len(value) // 2], 2) for key, value in samples.items()}
+    report("ipcq", "calls", pushed=received + 1, received=received + 1, lost=0, **medians)
+
+
+main()
