@@ -22,14 +22,17 @@ impl Dice {
     }
 }
 
+/// What is told of an access: whether a consumer makes it.
+type Turn = Rc<dyn Fn(bool)>;
+
 struct Words {
-    header: [Cell<u64>; 5],
+    header: [Cell<u64>; 6],
     ring: Vec<Cell<u64>>,
     index: Vec<Cell<u64>>,
     /// How many more stores the producer lives for.
     life: Cell<u64>,
     /// What may happen at an access: nothing while it happens already.
-    turn: RefCell<Option<Rc<dyn Fn(bool)>>>,
+    turn: RefCell<Option<Turn>>,
 }
 
 #[derive(Clone)]
@@ -333,7 +336,7 @@ fn play<F: Frames<Memory = Stepped> + 'static>(
     };
     let cells = |n| (0..n).map(|_| Cell::new(0)).collect();
     let words = Rc::new(Words {
-        header: [state::LIVE, 0, 0, 0, 0].map(Cell::new),
+        header: [state::LIVE, 0, 0, 0, 0, 0].map(Cell::new),
         ring: cells(ring),
         index: cells(index),
         life: Cell::new(u64::MAX),
