@@ -208,7 +208,15 @@ impl Slot<'_> {
         self.control.word(self.base + slot::ASLEEP)
     }
 
-    pub(crate) fn pid(&self) -> &AtomicU64 {
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid_word().load(Ordering::Relaxed) as u32
+    }
+
+    pub(crate) fn set_pid(&self, pid: u32) {
+        self.pid_word().store(pid.into(), Ordering::Relaxed);
+    }
+
+    fn pid_word(&self) -> &AtomicU64 {
         self.control.word(self.base + slot::PID)
     }
 

@@ -63,8 +63,7 @@ impl Seat {
                 slot.token().store(0, Ordering::Release);
                 slot.lost().store(0, Ordering::Relaxed);
                 slot.asleep().store(0, Ordering::Relaxed);
-                slot.pid()
-                    .store(std::process::id().into(), Ordering::Relaxed);
+                slot.set_pid(std::process::id());
                 slot.set_name(name);
                 return Ok(Some(Seat {
                     control,
@@ -182,7 +181,7 @@ impl Control {
                 let lag = pushed.wrapping_sub(sequence) as i64;
                 ConsumerInfo {
                     name: slot.name(),
-                    pid: slot.pid().load(Ordering::Relaxed) as u32,
+                    pid: slot.pid(),
                     sequence,
                     lag: lag.max(0) as u64,
                     lost: slot.lost().load(Ordering::Relaxed),

@@ -85,7 +85,7 @@ fn twins() -> BTreeMap<String, BTreeSet<String>> {
         for line in code(&source) {
             let (name, site) = match line.split_once(": ") {
                 // `name: model::<Framing>, SETTING, Site => Breach;`
-                Some((name, rest)) if rest.contains(" => ") => {
+                Some((name, rest)) if rest.contains(" => ") && rest.ends_with(';') => {
                     let (_, after) = rest.rsplit_once(", ").unwrap();
                     (name, word(after))
                 }
@@ -163,12 +163,18 @@ fn the_partners_of_a_site_are_sites() {
 #[test]
 fn every_site_has_twins_and_the_page_names_them() {
     let mut twins = twins();
+    let page = text("docs/memory-model.md");
+    let (_, without) = page.split_once("What no twin shows").unwrap();
+    let (without, _) = without.split_once("\n## ").unwrap();
     for (site, cells) in table() {
         let named = paths(&cells[4]);
-        assert!(!named.is_empty(), "no twin dies without {site}");
+        // Or else the page says why there is none.
+        let excused =
+            without.contains(&format!("- `{site}`")) || without.contains(&format!("and `{site}`"));
+        assert!(!named.is_empty() || excused, "no twin dies without {site}");
         assert_eq!(named, twins.remove(&site).unwrap_or_default(), "{site}");
     }
-    let page = paths(&text("docs/memory-model.md"));
+    let page = paths(&page);
     for twin in twins.into_values().flatten() {
         assert!(page.contains(&twin), "{twin} is not on the page");
     }

@@ -70,8 +70,7 @@ impl Backpressure {
             };
             log::say(Level::Warning, || {
                 let slot = control.slot(index);
-                let pid = slot.pid().load(std::sync::atomic::Ordering::Relaxed);
-                let name = slot.name();
+                let (name, pid) = (slot.name(), slot.pid());
                 format!(
                     "{}: consumer {name:?} (process {pid}) {why} and was dropped",
                     paths.shown()
