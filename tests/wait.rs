@@ -822,14 +822,34 @@ fn a_push_that_wakes_nobody_makes_no_system_call() {
 
 // --- the race -------------------------------------------------------------------------------------
 
+/// How many messages the sleeper has taken.
+fn taken(name: &Path) -> Words {
+    Words::open(&name.with_extension("taken"))
+}
+
+/// Any time, the shorter the likelier, up to some microseconds.
+fn dawdle(random: &mut Random) {
+    let longest = 1 << random.below(12);
+    for i in 0..random.below(longest) {
+        std::hint::black_box(i);
+    }
+}
+
 /// Sleeps before each message, and sees that none comes without a wake-up.
 fn sleep_in_turns(name: &Path) {
     // SAFETY: takes a number. A long run is longer than other tests.
-    unsafe { libc::alarm(60 + (number("WAKES") / 5_000) as u32) };
+    unsafe { libc::alarm(60 + (number("WAKES") / 2_000) as u32) };
     let mut consumer = Consumer::options().open(name).unwrap();
+    let taken = taken(name);
     let ended = Deadline::after(FOR_EVER);
     let (mut asleep, mut in_time) = (0u64, 0u64);
-    for n in 0..number("WAKES") {
+    let mut random = Random(4);
+    for n in 0..2 * number("WAKES") {
+        taken.word(0).store(n, Ordering::Release);
+        if n % 2 == 1 {
+            // About as long as the other side takes for its push.
+            dawdle(&mut random);
+        }
         let got = loop {
             let mut ticket = [consumer.ask()];
             Ticket::confirm(&mut ticket);
@@ -852,32 +872,36 @@ fn sleep_in_turns(name: &Path) {
         };
         assert!(got.sequence == n && got.lost == 0, "{got:?}");
     }
-    say(format_args!("asleep {asleep} in_time {in_time}"));
+    say(format_args!("asleep {asleep}, found in time {in_time}"));
 }
 
+/// Every second message finds its consumer flagged: mostly asleep. The others come about when it
+/// asks and looks once more, so that both sides' loads and stores meet.
 #[test]
 fn no_wake_up_is_lost() {
     let wakes = std::env::var("IPCQ_WAKES").unwrap_or_else(|_| "20000".into());
     let dir = Dir::new();
     let name = dir.name("q");
     let mut producer = options().open(&name).unwrap();
-    let control = Control::of(&name);
+    let (control, taken) = (Control::of(&name), taken(&name));
     let arguments = [("NAME", name.to_str().unwrap()), ("WAKES", &wakes)];
     let mut sleeper = Process::start("sleep_in_turns", &arguments);
     let mut random = Random(3);
-    let seen = |value| control.asleep().load(Ordering::Relaxed) == value;
-    for n in 0..wakes.parse::<u64>().unwrap() {
-        // The flag is the moment of truth: push just then, or a little later, up to when it sleeps.
+    let mut wait = |until: &dyn Fn() -> bool| {
         let since = Instant::now();
-        while !seen(1) {
+        while !until() {
             let dead = since.elapsed() > Duration::from_secs(30);
-            assert!(!dead, "{n}: {:?}", sleeper.next_line());
+            assert!(!dead, "{:?}", sleeper.next_line());
             std::hint::spin_loop();
         }
-        let longest = 1 << random.below(14);
-        for _ in 0..random.below(longest) {
-            std::hint::spin_loop();
+    };
+    for n in 0..2 * wakes.parse::<u64>().unwrap() {
+        // Always first this: or else this message would ring for one that was missed.
+        wait(&|| taken.word(0).load(Ordering::Acquire) == n);
+        if n % 2 == 0 {
+            wait(&|| control.asleep().load(Ordering::Relaxed) == 1);
         }
+        dawdle(&mut random);
         push_next(&mut producer);
     }
     println!("asleep {}", sleeper.expect("asleep"));
