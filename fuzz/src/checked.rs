@@ -4,6 +4,7 @@
 use crate::Input;
 use arbitrary::Result;
 use ipcq::{Consumer, Error, Framing, Geometry, Message, Pop, Start};
+use std::time::Duration;
 
 /// An error may be one of a queue, and not of this library or of the system.
 pub fn fair_error(e: Error) {
@@ -202,14 +203,31 @@ impl Checked {
         }
     }
 
+    /// Waits for a message, but not long.
+    fn wait(&mut self, u: &mut Input) -> Result<()> {
+        let time = Duration::from_micros(u.int_in_range(0..=1)?);
+        if u.arbitrary()? {
+            fair(self.q.wait(time));
+            return Ok(());
+        }
+        let mut buffer = self.buffer(u)?;
+        if let Some(m) = fair(self.q.pop_wait(&mut buffer, time)) {
+            self.check(&m);
+            self.consumed(&m, 1);
+        }
+        Ok(())
+    }
+
     pub fn stats(&mut self) {
-        let next = self.q.next_sequence();
+        let (g, next) = (*self.q.geometry(), self.q.next_sequence());
         if let Some(s) = fair(self.q.stats()) {
             let accounted = s.received.wrapping_add(s.lost);
             assert_eq!(s.received, self.received);
             assert_eq!(accounted, next.wrapping_sub(self.start), "received + lost");
             assert_eq!(s.lag, s.pushed.wrapping_sub(next), "lag");
             assert!(s.lag < 1 << 63, "{} pushed, {next} is next", s.pushed);
+            let attached = fair(self.q.consumers()).map(|list| list.len() as u32);
+            assert!(s.consumers <= g.max_consumers && attached.is_none_or(|n| n == s.consumers));
         }
         assert_eq!(self.q.next_sequence(), next);
     }
@@ -220,7 +238,7 @@ impl Checked {
         u: &mut Input,
         meanwhile: &mut dyn FnMut(&mut Input) -> Result<()>,
     ) -> Result<()> {
-        match u.int_in_range(0..=7)? {
+        match u.int_in_range(0..=8)? {
             0 => {
                 let mut buffer = self.buffer(u)?;
                 fair(self.pop(&mut buffer));
@@ -233,6 +251,7 @@ impl Checked {
                 let next = self.q.next_sequence();
                 self.seek(next.wrapping_add(by).wrapping_sub(128));
             }
+            7 => self.wait(u)?,
             5 => self.seek(u.arbitrary()?),
             6 => {
                 // To the end, or for a while.

@@ -6,8 +6,9 @@ use arbitrary::Result;
 use ipcq::layout::at;
 
 /// The words of the header that change while a queue lives.
-const CHANGING: [usize; 6] = [
+const CHANGING: [usize; 7] = [
     at::CLAIMED,
+    at::LIMIT,
     at::PUBLISHED,
     at::PUBLISHED_SEQUENCE,
     at::STATE,

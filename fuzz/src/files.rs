@@ -1,6 +1,6 @@
 //! Queues to damage: files of every kind, made once, and laid out anew for each input.
 
-use ipcq::{Consumer, Producer, ProducerOptions};
+use ipcq::{Consumer, Delivery, Error, Producer, ProducerOptions};
 use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
@@ -17,6 +17,8 @@ pub struct Kind {
     pub first_sequence: u64,
     pub pushed: u64,
     pub closed: bool,
+    pub lossless: bool,
+    pub min_consumers: u32,
 }
 
 const fn kind(message_size: u32, capacity: u64, pushed: u64) -> Kind {
@@ -26,11 +28,13 @@ const fn kind(message_size: u32, capacity: u64, pushed: u64) -> Kind {
         first_sequence: 0,
         pushed,
         closed: false,
+        lossless: false,
+        min_consumers: 0,
     }
 }
 
-/// New, filled in part, filled several times, closed, and near the end of the sequences.
-pub static FIXED: [Kind; 6] = [
+/// New, filled in part, filled several times, closed, near the end of the sequences, lossless.
+pub static FIXED: [Kind; 8] = [
     kind(24, 64, 150),
     kind(24, 64, 10),
     kind(8, 256, 1000),
@@ -43,10 +47,19 @@ pub static FIXED: [Kind; 6] = [
         closed: true,
         ..kind(100, 16, 30)
     },
+    Kind {
+        lossless: true,
+        ..kind(24, 64, 150)
+    },
+    Kind {
+        lossless: true,
+        min_consumers: 1,
+        ..kind(8, 16, 10)
+    },
 ];
 
 /// The same, of variable length.
-pub static VARIABLE: [Kind; 6] = [
+pub static VARIABLE: [Kind; 8] = [
     kind(0, 1024, 60),
     kind(0, 4096, 150),
     kind(0, 4096, 10),
@@ -59,6 +72,15 @@ pub static VARIABLE: [Kind; 6] = [
         closed: true,
         ..kind(0, 2048, 60)
     },
+    Kind {
+        lossless: true,
+        ..kind(0, 4096, 150)
+    },
+    Kind {
+        lossless: true,
+        min_consumers: 1,
+        ..kind(0, 1024, 5)
+    },
 ];
 
 impl Kind {
@@ -66,7 +88,12 @@ impl Kind {
         Producer::options()
             .message_size(self.message_size)
             .capacity(self.capacity)
+            .delivery(match self.lossless {
+                true => Delivery::Lossless,
+                false => Delivery::Lossy,
+            })
             .max_consumers(4)
+            .min_consumers(self.min_consumers)
             .first_sequence(self.first_sequence)
     }
 
@@ -83,6 +110,18 @@ impl Kind {
         match self.message_size {
             0 => (mix(sequence) as usize % (self.longest() + 1)) >> (mix(!sequence) % 4),
             size => size as usize,
+        }
+    }
+
+    /// Pushes the next message; `false` if a lossless queue is full. Nothing else may be in the
+    /// way.
+    pub fn push(&self, out: &mut Producer) -> bool {
+        match out.push(&self.message(out.next_sequence())) {
+            Err(Error::Full) if self.lossless => false,
+            pushed => {
+                pushed.unwrap();
+                true
+            }
         }
     }
 
@@ -125,7 +164,7 @@ fn make(kind: &Kind) -> Image {
     let place = Place::new();
     let mut out = kind.options().open(place.name()).unwrap();
     for _ in 0..kind.pushed {
-        out.push(&kind.message(out.next_sequence())).unwrap();
+        assert!(kind.push(&mut out));
     }
     if kind.closed {
         drop(out);

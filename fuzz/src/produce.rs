@@ -4,7 +4,8 @@ use crate::checked::{fair, start, Checked};
 use crate::files::{image, Kind, Place, FIXED, VARIABLE};
 use crate::{damage, Input};
 use arbitrary::Result;
-use ipcq::{Producer, Start};
+use ipcq::{Error, Producer, Start};
+use std::time::Duration;
 
 /// A dead queue is damaged and opened by a producer, which pushes what a consumer reads.
 pub fn produce(input: &[u8]) {
@@ -45,6 +46,7 @@ fn try_produce(u: &mut Input) -> Result<()> {
             2 => u.arbitrary::<u8>()?,
             3 => {
                 fair(out.stats());
+                assert!(out.consumers().len() <= 4);
                 0
             }
             4 => {
@@ -66,7 +68,8 @@ fn try_produce(u: &mut Input) -> Result<()> {
             });
             match many {
                 1 => push(u, &mut out, kind)?,
-                _ => out.push(&kind.message(out.next_sequence())).unwrap(),
+                _ if kind.push(&mut out) => {}
+                _ => break,
             }
         }
     }
@@ -77,23 +80,24 @@ fn try_produce(u: &mut Input) -> Result<()> {
 fn push(u: &mut Input, out: &mut Producer, kind: &Kind) -> Result<()> {
     let next = out.next_sequence();
     let message = kind.message(next);
-    match u.int_in_range(0..=2)? {
-        0 => out.push(&message).unwrap(),
-        1 if !message.is_empty() => {
-            assert_eq!(out.push_many(&message, message.len()).unwrap(), 1);
-        }
-        _ => {
-            let mut claim = out.claim(message.len()).unwrap();
+    let given_up = u.arbitrary()?;
+    let pushed = match u.int_in_range(0..=3)? {
+        0 => out.push(&message).map(|()| 1),
+        1 => out.push_wait(&message, Duration::ZERO).map(|()| 1),
+        2 if !message.is_empty() => out.push_many(&message, message.len()),
+        _ => out.claim(message.len()).and_then(|mut claim| {
             claim.write(0, &message).unwrap();
-            if u.arbitrary()? {
-                drop(claim);
-                assert_eq!(out.next_sequence(), next);
-                return Ok(());
+            match given_up {
+                true => Ok(0),
+                false => claim.commit(message.len()).map(|()| 1),
             }
-            claim.commit(message.len()).unwrap();
-        }
-    }
-    assert_eq!(out.next_sequence(), next.wrapping_add(1));
+        }),
+    };
+    let pushed = match pushed {
+        Err(Error::Full | Error::TimedOut) if kind.lossless => 0,
+        pushed => pushed.unwrap() as u64,
+    };
+    assert_eq!(out.next_sequence(), next.wrapping_add(pushed));
     Ok(())
 }
 

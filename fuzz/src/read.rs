@@ -50,11 +50,11 @@ fn read(u: &mut Input, kinds: &'static [Kind]) -> Result<()> {
     Ok(())
 }
 
-/// Nothing in the ring keeps a producer from pushing.
+/// A producer pushes, whatever is in the ring.
 fn push(out: &mut Option<Producer>, kind: &Kind, count: u8) {
     for _ in 0..count {
-        if let Some(out) = out {
-            out.push(&kind.message(out.next_sequence())).unwrap();
+        if !out.as_mut().is_some_and(|out| kind.push(out)) {
+            break;
         }
     }
 }

@@ -6,7 +6,8 @@ use crate::checked::{fair, start, Checked};
 use crate::files::{image, Kind, Place, Words, FIXED, VARIABLE};
 use crate::{damage, Input};
 use arbitrary::Result;
-use ipcq::{Consumer, Delivery, Error, Producer};
+use ipcq::{Consumer, Error, Producer};
+use std::time::Duration;
 
 /// A queue with a hostile control file.
 pub fn registry(input: &[u8]) {
@@ -22,13 +23,19 @@ fn try_registry(u: &mut Input) -> Result<()> {
         false => u.choose(&VARIABLE)?,
     };
     let place = Place::with(image(kind));
-    let mut out = open(u, &place, kind)?;
+    let mut out = open(u, &place)?;
     let mut control = place.control();
     let mut consumers: Vec<Checked> = Vec::new();
     while !u.is_empty() {
         match u.int_in_range(0..=9)? {
             0..=2 => damage::any(u, &control)?,
-            3 => push(&mut out, kind, u.arbitrary()?),
+            3 => {
+                for _ in 0..u.arbitrary::<u8>()? {
+                    if !kind.push(&mut out) {
+                        break;
+                    }
+                }
+            }
             4 if consumers.len() < CONSUMERS => {
                 let start = start(u)?;
                 let options = Consumer::options().start(start).observer(u.arbitrary()?);
@@ -40,11 +47,18 @@ fn try_registry(u: &mut Input) -> Result<()> {
             5 if !consumers.is_empty() => {
                 drop(consumers.swap_remove(u.choose_index(consumers.len())?));
             }
-            6 => drop(out.stats().unwrap()),
+            6 => {
+                let attached = out.consumers().len() as u32;
+                assert!(out.stats().unwrap().consumers == attached && attached <= 4);
+                match out.wait_for_room(kind.longest(), Duration::ZERO) {
+                    Ok(()) => out.push(&kind.message(out.next_sequence())).unwrap(),
+                    Err(e) => assert!(matches!(e, Error::TimedOut) && kind.lossless, "{e:?}"),
+                }
+            }
             7 => {
                 drop(out);
                 disturb(u, &place, &mut control)?;
-                out = open(u, &place, kind)?;
+                out = open(u, &place)?;
                 control = place.control();
             }
             _ if !consumers.is_empty() => {
@@ -62,17 +76,12 @@ fn try_registry(u: &mut Input) -> Result<()> {
 }
 
 /// Opens the queue to produce, whatever the control file is: a damaged one is made anew.
-fn open(u: &mut Input, place: &Place, kind: &Kind) -> Result<Producer> {
-    if u.ratio(1, 4)? {
-        let options = kind.options().delivery(Delivery::Lossless).replace(true);
-        match options.open(place.name()) {
-            Ok(out) => return Ok(out),
-            // A version without lossless delivery.
-            Err(Error::Invalid(_)) => {}
-            Err(e) => panic!("{e:?}"),
-        }
+fn open(u: &mut Input, place: &Place) -> Result<Producer> {
+    let mut options = Producer::options();
+    if u.arbitrary()? {
+        options = options.evict_after(Duration::ZERO);
     }
-    Ok(Producer::options().open(place.name()).unwrap())
+    Ok(options.open(place.name()).unwrap())
 }
 
 /// What happens to a control file while no producer lives. It is not made shorter: that is a
@@ -87,24 +96,14 @@ fn disturb(u: &mut Input, place: &Place, control: &mut Words) -> Result<()> {
     Ok(())
 }
 
-fn push(out: &mut Producer, kind: &Kind, count: u8) {
-    for _ in 0..count {
-        match out.push(&kind.message(out.next_sequence())) {
-            Ok(()) => {}
-            Err(Error::Full) => break,
-            Err(e) => panic!("{e:?}"),
-        }
-    }
-}
-
 /// Pops some messages and compares them.
 fn receive(q: &mut Checked, kind: &Kind, count: u8) {
     let mut buffer = vec![0; kind.longest()];
     for _ in 0..count {
         match q.pop(&mut buffer) {
             Ok(Some(m)) => assert_eq!(buffer[..m.length as usize], kind.message(m.sequence)),
-            // Stale: one of the other delivery has taken its place.
-            Ok(None) | Err(Error::Closed | Error::Stale(_)) => break,
+            // One that was dropped takes a place again, if there is one.
+            Ok(None) | Err(Error::Closed | Error::RegistryFull(_)) => break,
             Err(e) => panic!("{e:?}"),
         }
     }
