@@ -184,7 +184,17 @@ pub(crate) struct Slot<'a> {
     base: usize,
 }
 
+/// The words of a slot that change with each message, in their order.
+pub(crate) type Position = [AtomicU64; 4];
+
 impl Slot<'_> {
+    /// Cursor, token, sequence and lost at once, good for as long as the control file is mapped.
+    pub(crate) fn position(&self) -> NonNull<Position> {
+        const _: () = assert!(slot::CURSOR == 0 && slot::TOKEN == 8);
+        const _: () = assert!(slot::SEQUENCE == 16 && slot::LOST == 24);
+        NonNull::from(self.cursor()).cast()
+    }
+
     /// The sequence (fixed) or position (variable) wanted next.
     pub(crate) fn cursor(&self) -> &AtomicU64 {
         self.control.word(self.base + slot::CURSOR)

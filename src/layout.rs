@@ -294,6 +294,12 @@ impl Geometry {
         }
     }
 
+    /// The message size, if it is fixed and short.
+    pub(crate) fn short_message(&self) -> Option<usize> {
+        let size = self.message_size as usize;
+        (1..=crate::memory::SHORT).contains(&size).then_some(size)
+    }
+
     /// In words, for messages: `fixed, 1024 messages of 24 bytes, lossy`.
     pub fn describe(&self) -> String {
         let delivery = match self.delivery {

@@ -11,11 +11,11 @@
 //! copy away if so. Such a copy must not be a plain load or a `memcpy` of Rust, for a data race is
 //! undefined behaviour even where its result is not used. Two ways are sound, and used here:
 //!
-//! - **Relaxed atomic words**, for payloads up to [`WORDS_UP_TO`] bytes. An atomic access cannot
-//!   race in the sense of the memory model. The ring's words are aligned, the private side's are
-//!   not.
-//! - **An opaque copy**, for longer ones: the platform's `memcpy` called through a pointer that
-//!   the compiler cannot see through ([`crate::sys::opaque_copy`]). For the compiler it is a
+//! - **Relaxed atomic words**. An atomic access cannot race in the sense of the memory model. The
+//!   ring's words are aligned, the private side's are not.
+//! - **An opaque copy**: the platform's `memcpy` called through a pointer that the compiler cannot
+//!   see through ([`crate::sys::opaque_copy`]), or on x86-64, for payloads up to [`SHORT`] bytes,
+//!   a few moves in assembly ([`crate::sys::opaque_copy_short`]). For the compiler it is a
 //!   function in another language that might as well access each byte by a relaxed atomic; it can
 //!   neither be inlined nor reasoned about, and on every machine that this crate supports its
 //!   instructions are ordinary loads and stores, which is what relaxed atomics compile to. The
@@ -23,7 +23,8 @@
 //!   very long copy, too: see `Mapped::fence`). This is the argument that sequence locks everywhere
 //!   rest on, made explicit.
 //!
-//! Under the model checker and sanitizers (`cfg(loom)`, `cfg(ipcq_words)`) only words are used.
+//! Words are used where there is no assembly for short payloads, and for all payloads under the
+//! model checker and sanitizers (`cfg(loom)`, `cfg(ipcq_words)`).
 
 use crate::layout::{at, Geometry};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -160,6 +161,24 @@ pub unsafe trait Memory: Clone {
     /// # Safety
     /// As for `read`, with `from` readable, and this is the producer's mapping.
     unsafe fn write(&self, offset: usize, from: *const u8, length: usize);
+    /// As `read`, of at most [`SHORT`] bytes.
+    ///
+    /// # Safety
+    /// As for `read`.
+    #[inline(always)]
+    unsafe fn read_short(&self, offset: usize, to: *mut u8, length: usize) {
+        // SAFETY: the caller's promise.
+        unsafe { self.read(offset, to, length) }
+    }
+    /// As `write`, of at most [`SHORT`] bytes.
+    ///
+    /// # Safety
+    /// As for `write`.
+    #[inline(always)]
+    unsafe fn write_short(&self, offset: usize, from: *const u8, length: usize) {
+        // SAFETY: the caller's promise.
+        unsafe { self.write(offset, from, length) }
+    }
     /// Issues the fence of this site.
     fn fence(&self, site: Site);
     /// Whether a step of the protocol is to be done. Always, but in a negative twin.
@@ -169,12 +188,11 @@ pub unsafe trait Memory: Clone {
     }
 }
 
-/// Payloads up to this long go as atomic words, longer ones by the opaque copy.
+/// Payloads up to this long are short: they are copied without a call.
 ///
-/// Measured, streaming: 64 bytes by words 1.7 ns, by a call to `memcpy` 4.4; 1 KiB by words 155,
-/// by `memcpy` 62 to 75.
-#[cfg(not(ipcq_words))]
-pub const WORDS_UP_TO: usize = 128;
+/// Measured, streaming: 64 bytes without a call 1.7 ns, by a call to `memcpy` 4.4; 1 KiB by words
+/// 155, by `memcpy` 62 to 75.
+pub const SHORT: usize = 128;
 
 /// The memory that a queue's handles use.
 #[cfg(not(feature = "steps"))]
@@ -191,7 +209,14 @@ pub struct Mapping {
     header: *mut u8,
     ring: *mut u8,
     index: *mut u8,
+    /// Whether messages may be so long that they are copied by non-temporal stores.
+    #[cfg(target_arch = "x86_64")]
+    long: bool,
 }
+
+/// Far less than any `memcpy` takes non-temporal stores for.
+#[cfg(target_arch = "x86_64")]
+const LONG: u64 = 4096;
 
 // SAFETY: every access through the pointers is an atomic one or an opaque copy, so that threads
 // may share them as processes do.
@@ -209,6 +234,8 @@ impl Mapping {
                 header: base,
                 ring: base.add(geometry.ring_offset as usize),
                 index: base.add(geometry.index_offset as usize),
+                #[cfg(target_arch = "x86_64")]
+                long: geometry.max_message() >= LONG,
             }
         }
     }
@@ -291,9 +318,20 @@ unsafe impl Memory for Mapping {
                 return to.copy_from_nonoverlapping(self.ring.add(offset), length);
             }
             #[cfg(not(ipcq_words))]
-            if length > WORDS_UP_TO {
+            if length > SHORT {
                 return crate::sys::opaque_copy(to, self.ring.add(offset), length);
             }
+            self.read_short(offset, to, length)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn read_short(&self, offset: usize, to: *mut u8, length: usize) {
+        // SAFETY: in bounds, aligned and disjoint, says the caller.
+        unsafe {
+            #[cfg(all(target_arch = "x86_64", not(ipcq_words)))]
+            crate::sys::opaque_copy_short(to, self.ring.add(offset), length);
+            #[cfg(not(all(target_arch = "x86_64", not(ipcq_words))))]
             read_words(self.ring.add(offset), to, length)
         }
     }
@@ -303,9 +341,20 @@ unsafe impl Memory for Mapping {
         // SAFETY: in bounds, aligned and disjoint, says the caller.
         unsafe {
             #[cfg(not(ipcq_words))]
-            if length > WORDS_UP_TO {
+            if length > SHORT {
                 return crate::sys::opaque_copy(self.ring.add(offset), from, length);
             }
+            self.write_short(offset, from, length)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn write_short(&self, offset: usize, from: *const u8, length: usize) {
+        // SAFETY: in bounds, aligned and disjoint, says the caller.
+        unsafe {
+            #[cfg(all(target_arch = "x86_64", not(ipcq_words)))]
+            crate::sys::opaque_copy_short(self.ring.add(offset), from, length);
+            #[cfg(not(all(target_arch = "x86_64", not(ipcq_words))))]
             write_words(self.ring.add(offset), from, length)
         }
     }
@@ -314,9 +363,11 @@ unsafe impl Memory for Mapping {
     fn fence(&self, site: Site) {
         // A long `memcpy`, ours or that of who writes in place, may use non-temporal stores. Those
         // may overtake the announcement on x86-64, where a release fence is no instruction. (It
-        // fences what it has stored itself, before it returns.)
+        // fences what it has stored itself, before it returns.) No `memcpy` does that to less than
+        // a good part of a cache; and a small ring of short messages, which announces every few,
+        // would pay 2 ns a message.
         #[cfg(target_arch = "x86_64")]
-        if matches!(site, Site::Announce | Site::TakeOver) {
+        if self.long && matches!(site, Site::Announce | Site::TakeOver) {
             // SAFETY: every x86-64 processor has it.
             unsafe { std::arch::x86_64::_mm_sfence() };
         }
@@ -341,6 +392,7 @@ pub const fn order(site: Site) -> Ordering {
 
 /// # Safety
 /// As [`Memory::read`].
+#[cfg(not(all(target_arch = "x86_64", not(ipcq_words))))]
 #[inline(always)]
 unsafe fn read_words(from: *mut u8, to: *mut u8, length: usize) {
     let whole = length & !7;
@@ -367,6 +419,7 @@ unsafe fn read_words(from: *mut u8, to: *mut u8, length: usize) {
 
 /// # Safety
 /// As [`Memory::write`].
+#[cfg(not(all(target_arch = "x86_64", not(ipcq_words))))]
 #[inline(always)]
 unsafe fn write_words(to: *mut u8, from: *const u8, length: usize) {
     let whole = length & !7;

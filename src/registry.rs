@@ -5,12 +5,13 @@
 //! would be somebody else's by then. In a lossless queue the slot is a seat at the gate
 //! ([`crate::ring::gate`]) and holds the producer back; in a lossy one it is shown to monitors.
 
-use crate::control::{Control, Slot};
+use crate::control::{Control, Position, Slot};
 use crate::error::{Error, Result};
 use crate::memory::Site;
 use crate::ring::gate;
 use crate::sys::{self, Lock, LockFile};
 use std::path::Path;
+use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
@@ -35,11 +36,18 @@ pub struct ConsumerInfo {
 
 /// A consumer's own slot.
 pub(crate) struct Seat {
+    /// In the mapping of `control`.
+    position: NonNull<Position>,
     control: Arc<Control>,
     lock: LockFile,
     index: usize,
     token: u64,
 }
+
+// SAFETY: the pointer leads to atomics in the mapping that comes with it.
+unsafe impl Send for Seat {}
+// SAFETY: as above.
+unsafe impl Sync for Seat {}
 
 impl Seat {
     /// Locks a free slot of the file at `path`, which is `control`'s. `None` if there is none.
@@ -66,7 +74,8 @@ impl Seat {
                 slot.set_pid(std::process::id());
                 slot.set_name(name);
                 return Ok(Some(Seat {
-                    control,
+                    position: slot.position(),
+                    control: control.clone(),
                     lock,
                     index,
                     token: sys::unique_id(),
@@ -76,9 +85,14 @@ impl Seat {
         Ok(None)
     }
 
-    #[inline(always)]
     fn slot(&self) -> Slot<'_> {
         self.control.slot(self.index)
+    }
+
+    #[inline(always)]
+    fn position(&self) -> &Position {
+        // SAFETY: mapped for as long as the control file, which is kept.
+        unsafe { self.position.as_ref() }
     }
 
     /// Whether the slot is this process's, and not that of the one it was forked from.
@@ -90,15 +104,16 @@ impl Seat {
     /// Whether the seat is still held: the producer may have taken it away.
     #[inline(always)]
     pub(crate) fn is_held(&self) -> bool {
-        self.is_own() && self.slot().token().load(Ordering::Relaxed) == self.token
+        let [_, token, ..] = self.position();
+        self.is_own() && token.load(Ordering::Relaxed) == self.token
     }
 
     /// Shows how far this consumer is, and in a lossless queue gives up what is behind.
     #[inline(always)]
     pub(crate) fn tell(&self, cursor: u64, sequence: u64, lost: u64) {
-        let slot = self.slot();
-        slot.sequence().store(sequence, Ordering::Relaxed);
-        slot.lost().store(lost, Ordering::Relaxed);
+        let [_, _, its_sequence, its_lost] = self.position();
+        its_sequence.store(sequence, Ordering::Relaxed);
+        its_lost.store(lost, Ordering::Relaxed);
         // Partner: `SeeCursor`. What is behind was read before.
         gate::Seat::consumed(self, Site::Consumed, cursor);
     }
@@ -121,7 +136,8 @@ impl gate::Seat for Seat {
 
     #[inline(always)]
     fn consumed(&self, _site: Site, cursor: u64) {
-        self.slot().cursor().store(cursor, Ordering::Release);
+        let [its_cursor, ..] = self.position();
+        its_cursor.store(cursor, Ordering::Release);
     }
 }
 

@@ -579,3 +579,106 @@ pub(crate) unsafe fn opaque_copy(to: *mut u8, from: *const u8, length: usize) {
     // SAFETY: the caller's promise.
     unsafe { copy(to.cast(), from.cast(), length) };
 }
+
+/// Copies up to 128 bytes, in moves that the compiler cannot see into.
+///
+/// See [`crate::memory`] for what this is for. Of two pieces that overlap in the middle, each is
+/// loaded before either is stored, as `memcpy` does it: no loop, and no branch on the last bits.
+/// A push of 64 bytes took 77 instructions with eight words in a loop, and takes 41 so.
+///
+/// # Safety
+/// As [`opaque_copy`].
+#[cfg(all(target_arch = "x86_64", not(ipcq_words)))]
+#[inline(always)]
+pub(crate) unsafe fn opaque_copy_short(to: *mut u8, from: *const u8, length: usize) {
+    debug_assert!(length <= 128);
+    // SAFETY: the caller's promise; each move is inside both sides, and SSE2 is part of x86-64.
+    unsafe {
+        match length {
+            65.. => {
+                // So that the shorter ones come first in the code, with fewer jumps.
+                unlikely();
+                std::arch::asm!(
+                    "movdqu {a}, [{from}]",
+                    "movdqu {b}, [{from} + 16]",
+                    "movdqu {c}, [{from} + 32]",
+                    "movdqu {d}, [{from} + 48]",
+                    "movdqu {e}, [{from} + {length} - 64]",
+                    "movdqu {f}, [{from} + {length} - 48]",
+                    "movdqu {g}, [{from} + {length} - 32]",
+                    "movdqu {h}, [{from} + {length} - 16]",
+                    "movdqu [{to}], {a}",
+                    "movdqu [{to} + 16], {b}",
+                    "movdqu [{to} + 32], {c}",
+                    "movdqu [{to} + 48], {d}",
+                    "movdqu [{to} + {length} - 64], {e}",
+                    "movdqu [{to} + {length} - 48], {f}",
+                    "movdqu [{to} + {length} - 32], {g}",
+                    "movdqu [{to} + {length} - 16], {h}",
+                    a = out(xmm_reg) _, b = out(xmm_reg) _, c = out(xmm_reg) _, d = out(xmm_reg) _,
+                    e = out(xmm_reg) _, f = out(xmm_reg) _, g = out(xmm_reg) _, h = out(xmm_reg) _,
+                    from = in(reg) from, to = in(reg) to, length = in(reg) length,
+                    options(nostack, preserves_flags),
+                )
+            }
+            33.. => std::arch::asm!(
+                "movdqu {a}, [{from}]",
+                "movdqu {b}, [{from} + 16]",
+                "movdqu {c}, [{from} + {length} - 32]",
+                "movdqu {d}, [{from} + {length} - 16]",
+                "movdqu [{to}], {a}",
+                "movdqu [{to} + 16], {b}",
+                "movdqu [{to} + {length} - 32], {c}",
+                "movdqu [{to} + {length} - 16], {d}",
+                a = out(xmm_reg) _, b = out(xmm_reg) _, c = out(xmm_reg) _, d = out(xmm_reg) _,
+                from = in(reg) from, to = in(reg) to, length = in(reg) length,
+                options(nostack, preserves_flags),
+            ),
+            16.. => std::arch::asm!(
+                "movdqu {a}, [{from}]",
+                "movdqu {b}, [{from} + {length} - 16]",
+                "movdqu [{to}], {a}",
+                "movdqu [{to} + {length} - 16], {b}",
+                a = out(xmm_reg) _, b = out(xmm_reg) _,
+                from = in(reg) from, to = in(reg) to, length = in(reg) length,
+                options(nostack, preserves_flags),
+            ),
+            8.. => std::arch::asm!(
+                "mov {a}, qword ptr [{from}]",
+                "mov {b}, qword ptr [{from} + {length} - 8]",
+                "mov qword ptr [{to}], {a}",
+                "mov qword ptr [{to} + {length} - 8], {b}",
+                a = out(reg) _, b = out(reg) _,
+                from = in(reg) from, to = in(reg) to, length = in(reg) length,
+                options(nostack, preserves_flags),
+            ),
+            4.. => std::arch::asm!(
+                "mov {a:e}, dword ptr [{from}]",
+                "mov {b:e}, dword ptr [{from} + {length} - 4]",
+                "mov dword ptr [{to}], {a:e}",
+                "mov dword ptr [{to} + {length} - 4], {b:e}",
+                a = out(reg) _, b = out(reg) _,
+                from = in(reg) from, to = in(reg) to, length = in(reg) length,
+                options(nostack, preserves_flags),
+            ),
+            1.. => std::arch::asm!(
+                "movzx {a:e}, byte ptr [{from}]",
+                "movzx {b:e}, byte ptr [{from} + {half}]",
+                "movzx {c:e}, byte ptr [{from} + {length} - 1]",
+                "mov byte ptr [{to}], {a:l}",
+                "mov byte ptr [{to} + {half}], {b:l}",
+                "mov byte ptr [{to} + {length} - 1], {c:l}",
+                a = out(reg) _, b = out(reg) _, c = out(reg) _,
+                from = in(reg) from, to = in(reg) to, length = in(reg) length,
+                half = in(reg) length / 2,
+                options(nostack, preserves_flags),
+            ),
+            0 => {}
+        }
+    }
+}
+
+/// Tells the compiler that what calls this is rare.
+#[cfg(all(target_arch = "x86_64", not(ipcq_words)))]
+#[cold]
+fn unlikely() {}

@@ -1,6 +1,6 @@
 //! The consumer's functions.
 
-use super::support::{bytes, consumer, fail, guard, out};
+use super::support::{bytes, consumer, consumer_if, fail, guard, out};
 use super::types::{ipcq_info, ipcq_queue, ipcq_view};
 use crate::error::Error;
 use crate::{Consumer, Message, Pop};
@@ -52,6 +52,50 @@ pub unsafe extern "C" fn ipcq_pop(
     size: usize,
     info: *mut ipcq_info,
 ) -> i64 {
+    // SAFETY: a handle or NULL, says the caller.
+    if let Some(consumer) = unsafe { consumer_if(q) } {
+        if !buffer.is_null() {
+            // SAFETY: `size` writable bytes, says the caller, since it is not NULL.
+            if let Some(message) = unsafe { consumer.pop_quickly(buffer.cast(), size) } {
+                // SAFETY: NULL or valid, says the caller.
+                unsafe { tell(info, message) };
+                return consumer.popped_quickly(message).into();
+            }
+        }
+    }
+    // SAFETY: as above.
+    unsafe { pop_seated(q, buffer, size, info) }
+}
+
+/// The same of a lossless queue. By itself, for together they take more registers: 6 ns instead of
+/// 5 for each pop of a lossy one.
+#[cold]
+#[inline(never)]
+unsafe fn pop_seated(
+    q: *mut ipcq_queue,
+    buffer: *mut c_void,
+    size: usize,
+    info: *mut ipcq_info,
+) -> i64 {
+    // SAFETY: a handle or NULL, says the caller.
+    if let Some(consumer) = unsafe { consumer_if(q) } {
+        if !buffer.is_null() {
+            // SAFETY: `size` writable bytes, says the caller, since it is not NULL.
+            if let Some(message) = unsafe { consumer.pop_seated(buffer.cast(), size) } {
+                // SAFETY: NULL or valid, says the caller.
+                unsafe { tell(info, message) };
+                return message.length.into();
+            }
+        }
+    }
+    // SAFETY: as above.
+    unsafe { pop(q, buffer, size, info) }
+}
+
+/// All that a pop may come to.
+#[cold]
+#[inline(never)]
+unsafe fn pop(q: *mut ipcq_queue, buffer: *mut c_void, size: usize, info: *mut ipcq_info) -> i64 {
     guard(|| {
         let buffer = bytes(buffer, size, "the buffer")?;
         // SAFETY: a handle, and `size` writable bytes, says the caller.

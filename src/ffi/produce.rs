@@ -1,6 +1,6 @@
 //! The producer's functions.
 
-use super::support::{bytes, guard, out, producer, timeout};
+use super::support::{bytes, guard, out, producer, producer_if, timeout};
 use super::types::ipcq_queue;
 use std::ffi::{c_int, c_void};
 
@@ -16,6 +16,21 @@ pub unsafe extern "C" fn ipcq_push(
     data: *const c_void,
     length: usize,
 ) -> c_int {
+    // SAFETY: a handle or NULL, says the caller.
+    if let Some(producer) = unsafe { producer_if(q) } {
+        // SAFETY: `length` readable bytes, if it is not NULL.
+        if !data.is_null() && unsafe { producer.push_quickly(data.cast(), length) } {
+            return 0;
+        }
+    }
+    // SAFETY: as above.
+    unsafe { push(q, data, length) }
+}
+
+/// All that a push may come to.
+#[cold]
+#[inline(never)]
+unsafe fn push(q: *mut ipcq_queue, data: *const c_void, length: usize) -> c_int {
     guard(|| {
         let data = bytes(data, length, "the message")?;
         // SAFETY: a handle, and `length` readable bytes, says the caller.

@@ -121,8 +121,38 @@ fn wrong_role(needed: &str) -> Error {
     Error::WrongRole(format!("this handle is no {needed}: a handle has one role for life").into())
 }
 
+/// The producer that a handle is, if it is one.
+///
 /// # Safety
 /// `q` is NULL or a handle from `ipcq_open` that nobody else uses.
+#[inline(always)]
+pub(super) unsafe fn producer_if<'a>(q: *mut ipcq_queue) -> Option<&'a mut Producer> {
+    // SAFETY: the caller's promise.
+    match unsafe { q.as_mut() } {
+        Some(ipcq_queue {
+            role: Role::Producer(producer),
+        }) => Some(producer),
+        _ => None,
+    }
+}
+
+/// The consumer that a handle is, if it is one.
+///
+/// # Safety
+/// As [`producer_if`].
+#[inline(always)]
+pub(super) unsafe fn consumer_if<'a>(q: *mut ipcq_queue) -> Option<&'a mut Consumer> {
+    // SAFETY: the caller's promise.
+    match unsafe { q.as_mut() } {
+        Some(ipcq_queue {
+            role: Role::Consumer(consumer),
+        }) => Some(consumer),
+        _ => None,
+    }
+}
+
+/// # Safety
+/// As [`producer_if`].
 #[inline(always)]
 pub(super) unsafe fn producer<'a>(q: *mut ipcq_queue) -> Result<&'a mut Producer> {
     // SAFETY: the caller's promise.

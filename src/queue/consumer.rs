@@ -54,6 +54,8 @@ pub struct Consumer {
     control: Option<Arc<Control>>,
     /// This consumer's slot in it.
     seat: Option<Seat>,
+    /// The message size, if it is fixed and short; or else more than any buffer has.
+    quick: usize,
     /// Whether the seat holds the producer back.
     lossless: bool,
     /// Lossless: wakes a producer that waits for room.
@@ -98,6 +100,7 @@ impl Consumer {
         let room = control.as_deref().filter(|_| shape.lossless).map(room);
         let mut consumer = Consumer {
             ring,
+            quick: geometry.short_message().unwrap_or(usize::MAX),
             geometry,
             paths,
             sleeper,
@@ -144,6 +147,78 @@ impl Consumer {
     /// lossless queue (in a forked child, or evicted) and there is none left.
     #[inline(always)]
     pub unsafe fn pop_raw(&mut self, to: *mut u8, size: usize) -> Result<Pop> {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let popped = match self.lossless {
+                false => self.pop_quickly(to, size),
+                true => self.pop_seated(to, size),
+            };
+            let Some(message) = popped else {
+                return self.pop_slowly(to, size);
+            };
+            if !self.lossless {
+                self.popped_quickly(message);
+            }
+            Ok(Pop::Message(message))
+        }
+    }
+
+    /// Pops, if that takes nothing but the copy of a short message of a fixed and lossy queue; `None`
+    /// where there is anything else to do or to say. [`Consumer::popped_quickly`] comes after it.
+    ///
+    /// # Safety
+    /// As [`Consumer::pop_raw`].
+    #[inline(always)]
+    pub(crate) unsafe fn pop_quickly(&mut self, to: *mut u8, size: usize) -> Option<Message> {
+        if size < self.quick || self.lossless {
+            return None;
+        }
+        let Ring::Fixed(reader) = &mut self.ring else {
+            return None;
+        };
+        // SAFETY: writable, says the caller, and the message is short.
+        unsafe { reader.pop_short(to) }
+    }
+
+    /// To be called with each message that was popped quickly; returns its length.
+    #[inline(always)]
+    pub(crate) fn popped_quickly(&self, message: Message) -> u32 {
+        if message.sequence % TELL == 0 {
+            return self.tell_now_and_then(message.length);
+        }
+        message.length
+    }
+
+    /// The same of a lossless queue.
+    ///
+    /// # Safety
+    /// As [`Consumer::pop_raw`].
+    #[inline(always)]
+    pub(crate) unsafe fn pop_seated(&mut self, to: *mut u8, size: usize) -> Option<Message> {
+        if size < self.quick || !self.lossless {
+            return None;
+        }
+        let Ring::Fixed(reader) = &mut self.ring else {
+            return None;
+        };
+        let (Some(seat), Some(room)) = (&self.seat, &self.room) else {
+            return None;
+        };
+        if !seat.is_held() {
+            return None;
+        }
+        // SAFETY: the caller's promise.
+        let message = unsafe { reader.pop_short(to) }?;
+        seat.tell(reader.next(), reader.next(), reader.lost());
+        wait::notify(room);
+        Some(message)
+    }
+
+    /// # Safety
+    /// As [`Consumer::pop_raw`].
+    #[cold]
+    #[inline(never)]
+    unsafe fn pop_slowly(&mut self, to: *mut u8, size: usize) -> Result<Pop> {
         // SAFETY: the caller's promise.
         let pop = unsafe { self.take(to, size) }?;
         match pop {
@@ -325,6 +400,14 @@ impl Consumer {
         };
         let length = first.length as usize;
         let mut many = 1;
+        if let (Ring::Fixed(reader), true) = (&mut self.ring, length == self.quick) {
+            // SAFETY: as below.
+            while many < count && unsafe { reader.pop_short(to.add(many * stride)) }.is_some() {
+                many += 1;
+            }
+            self.tell();
+            return Ok((Pop::Message(first), many));
+        }
         while many < count {
             // SAFETY: `many` is below `count`, so this is one of the places.
             let to = unsafe { to.add(many * stride) };
@@ -513,6 +596,15 @@ impl Consumer {
         }
     }
 
+    /// Out of line, for it is rare, and the last thing that is done, so that nothing has to be kept
+    /// in registers meanwhile.
+    #[cold]
+    #[inline(never)]
+    fn tell_now_and_then(&self, length: u32) -> u32 {
+        self.tell();
+        length
+    }
+
     fn set_asleep(&self, asleep: bool) {
         if let Some(seat) = &self.seat {
             seat.set_asleep(asleep);
@@ -528,10 +620,15 @@ impl Consumer {
     /// Makes sure that the producer of a lossless queue waits for this consumer.
     #[inline(always)]
     fn keep_seat(&mut self) -> Result<()> {
-        if !self.lossless || self.seat.as_ref().is_some_and(Seat::is_held) {
+        if !self.lossless || self.has_seat() {
             return Ok(());
         }
         self.rejoin()
+    }
+
+    #[inline(always)]
+    fn has_seat(&self) -> bool {
+        self.seat.as_ref().is_some_and(Seat::is_held)
     }
 
     /// Takes the seat back, or another where this is a forked child, and goes on from here.

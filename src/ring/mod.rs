@@ -43,6 +43,8 @@ pub struct Shape {
     pub block: u64,
     /// Bytes from slot to slot (fixed).
     pub stride: usize,
+    /// Bytes of the ring.
+    pub bytes: usize,
     /// Bytes of a message (fixed); the most bytes of one (variable).
     pub message: usize,
     /// The first sequence ever.
@@ -60,6 +62,7 @@ impl Shape {
             capacity: g.capacity,
             block: g.block,
             stride: g.stride as usize,
+            bytes: g.ring_bytes as usize,
             message: g.max_message() as usize,
             first: g.first_sequence,
             lossless: g.delivery == Delivery::Lossless,
@@ -247,7 +250,6 @@ const JOIN_TRIES: u64 = 10_000;
 pub struct Reader<F> {
     frames: F,
     start: u64,
-    received: u64,
     lost: u64,
     /// Lost since the last message consumed: the part of `lost` not yet told.
     pending: u64,
@@ -261,7 +263,6 @@ impl<F: Frames> Reader<F> {
         Reader {
             frames,
             start,
-            received: 0,
             lost: 0,
             pending: 0,
             peek: None,
@@ -296,7 +297,6 @@ impl<F: Frames> Reader<F> {
                         0
                     };
                     self.pending = self.lost;
-                    self.received = 0;
                     self.start = self.frames.next().wrapping_sub(self.lost);
                     return Ok(true);
                 }
@@ -412,7 +412,8 @@ impl<F: Frames> Reader<F> {
     #[inline]
     pub fn release(&mut self, sequence: u64) -> Result<Option<bool>, Damage> {
         match self.peek {
-            Some(peek) if peek.sequence == sequence => {
+            // A message that was consumed since is looked at no more.
+            Some(peek) if peek.sequence == sequence && self.frames.next() == sequence => {
                 self.peek = None;
                 if self.frames.intact() {
                     self.consume(peek.place);
@@ -427,10 +428,18 @@ impl<F: Frames> Reader<F> {
 
     /// How many were received and how many lost since the start position.
     pub fn counts(&self) -> (u64, u64) {
-        (self.received, self.lost)
+        let passed = self.frames.next().wrapping_sub(self.start);
+        (passed.wrapping_sub(self.lost), self.lost)
+    }
+
+    /// How many were lost since the start position.
+    #[inline(always)]
+    pub fn lost(&self) -> u64 {
+        self.lost
     }
 
     /// The sequence of the message wanted next.
+    #[inline(always)]
     pub fn next(&self) -> u64 {
         self.frames.next()
     }
@@ -461,9 +470,7 @@ impl<F: Frames> Reader<F> {
     #[inline(always)]
     fn consume(&mut self, place: Place) {
         self.frames.advance(place);
-        self.received = self.received.wrapping_add(1);
         self.pending = 0;
-        self.peek = None;
     }
 
     #[cold]
@@ -495,6 +502,26 @@ impl<F: Frames> Reader<F> {
             state::CLOSED => Pop::Closed,
             _ => return Err(Damage("state")),
         })
+    }
+}
+
+impl<M: Memory> Reader<FixedReader<M>> {
+    /// As `pop`, where that takes nothing but a copy of at most [`SHORT`](crate::memory::SHORT)
+    /// bytes, as the message size is: `None` where there is anything else to do or to say.
+    ///
+    /// # Safety
+    /// `to` is writable for the message size.
+    #[inline(always)]
+    pub unsafe fn pop_short(&mut self, to: *mut u8) -> Option<Info> {
+        // SAFETY: the caller's promise.
+        if !unsafe { self.frames.read_short(to) } {
+            return None;
+        }
+        let (offset, length) = (0, self.frames.shape().message);
+        let place = Place { offset, length };
+        let info = self.info(place);
+        self.consume(place);
+        Some(info)
     }
 }
 
