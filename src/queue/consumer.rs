@@ -84,6 +84,7 @@ impl Consumer {
         let Observed {
             region,
             geometry,
+            epoch,
             control,
             seat,
         } = files::observe(&paths, options)?;
@@ -96,7 +97,7 @@ impl Consumer {
             Framing::Variable => Ring::Variable(Reader::new(VariableReader::new(memory, shape))),
         };
         let writable = control.clone().filter(|c| c.region().is_writable());
-        let sleeper = Sleeper::new(writable, memory.load(Field::Epoch));
+        let sleeper = Sleeper::new(writable, epoch);
         let room = control.as_deref().filter(|_| shape.lossless).map(room);
         let mut consumer = Consumer {
             ring,

@@ -408,6 +408,8 @@ fn check_ring(region: &Region, g: &Geometry) -> std::result::Result<(), ring::Da
 pub(super) struct Observed {
     pub region: Arc<Region>,
     pub geometry: Geometry,
+    /// Before the control file was opened: a later producer may have made another one.
+    pub epoch: u64,
     /// Not where it may not even be read, nor where it is missing.
     pub control: Option<Arc<Control>>,
     /// The consumer's slot in it, where it may be written.
@@ -423,6 +425,7 @@ pub(super) fn observe(paths: &Paths, o: &ConsumerOptions) -> Result<Observed> {
             Ok(region) => {
                 let geometry = geometry_of(&region, paths)?;
                 let region = Arc::new(region);
+                let epoch = mapped(&region, &geometry).load(Field::Epoch);
                 let sits = geometry.delivery == Delivery::Lossless && !o.observer;
                 match take_seat(paths, &region, &geometry, o) {
                     Ok((control, seat)) => {
@@ -432,6 +435,7 @@ pub(super) fn observe(paths: &Paths, o: &ConsumerOptions) -> Result<Observed> {
                         return Ok(Observed {
                             region,
                             geometry,
+                            epoch,
                             control: Some(control),
                             seat,
                         });
@@ -447,6 +451,7 @@ pub(super) fn observe(paths: &Paths, o: &ConsumerOptions) -> Result<Observed> {
                                 .map(Arc::new),
                             region,
                             geometry,
+                            epoch,
                             seat: None,
                         })
                     }

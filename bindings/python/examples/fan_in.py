@@ -1,4 +1,4 @@
-"""Merges several queues, fairly, until all producers have closed: python fan_in.py queue queue ..."""
+"""Merges several queues, fairly, until all producers have closed: python fan_in.py NAME NAME ..."""
 
 import sys
 
