@@ -162,8 +162,10 @@ impl Process {
         assert_eq!(unsafe { libc::kill(self.pid(), signal) }, 0);
     }
 
-    /// `kill -9`, and waits.
+    /// `kill -9`, and waits. It must not have ended by itself.
     pub fn kill(&mut self) {
+        let ended = self.child.try_wait().unwrap();
+        assert!(ended.is_none(), "{} has ended: {ended:?}", self.role);
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
