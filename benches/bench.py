@@ -11,7 +11,6 @@ import os
 import platform
 import re
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -48,7 +47,7 @@ def processors() -> tuple[int, int, str]:
 class Bench:
     def __init__(self, quick: bool, only: str) -> None:
         self.quick = quick
-        self.rounds = 3 if quick else 9
+        self.rounds = 5 if quick else 9
         self.seconds = 0.05 if quick else 0.25
         self.only = re.compile(only)
         self.cpus = processors()
@@ -67,8 +66,10 @@ class Bench:
 
     def once(self, run: Run, count: int) -> dict | None:
         """One run. A figure counts only if the processors stayed where they were meanwhile."""
-        command = [*run.command, f"cpu0={self.cpus[0]}", f"cpu1={self.cpus[1]}", f"count={count}"]
+        cpus = [f"cpu0={self.cpus[0]}", f"cpu1={self.cpus[1]}"]
+        command = [*run.command, *cpus, f"count={count}"]
         for _ in range(3):
+            before = self.distance(cpus) if run.between_pythons else None
             try:
                 done = subprocess.run(
                     command, capture_output=True, text=True, timeout=60, env=self.environment
@@ -80,9 +81,17 @@ class Bench:
                 self.fail(run, done.stderr.strip().splitlines()[-1:] or [str(done.returncode)])
                 return None
             record = json.loads(done.stdout)
+            if before:
+                record["lines"] = [before, self.distance(cpus)]
             if report.stayed(record):
                 break
         return record
+
+    def distance(self, cpus: list[str]) -> float:
+        """How far the processors are from each other, for programs that cannot tell."""
+        floor = [os.path.join(cases.BIN, "floor"), "what=lines", "count=1000", *cpus]
+        done = subprocess.run(floor, capture_output=True, text=True, timeout=60, check=True)
+        return json.loads(done.stdout)["p50"]
 
     def fail(self, run: Run, why: object) -> None:
         why = why[0] if isinstance(why, list) else why
@@ -133,7 +142,7 @@ class Bench:
         cpus = f"processors {self.cpus[0]} and {self.cpus[1]}: {self.cpus[2]}"
         print(f"{cpus}; {self.rounds} rounds\n", flush=True)
         for group in cases.groups():
-            if self.quick and not group.quick or not self.only.search(group.name):
+            if (self.quick and not group.quick) or not self.only.search(group.name):
                 continue
             results[group.name] = self.measure(group)
             report.print_group(group, results[group.name], "siblings" in self.cpus[2])

@@ -3,8 +3,8 @@
     budget.py PROGRAM           fails if an operation takes more than benches/budget.json allows
     budget.py PROGRAM --write   writes what was counted as the new budget
 
-Counts do not depend on how busy the machine is. They do depend on the compiler and, for longer copies,
-on the C library: the budget says what it was counted with.
+Counts do not depend on how busy the machine is. They do depend on the compiler and, for longer
+copies, on the C library: the budget says what it was counted with.
 """
 
 import glob

@@ -58,15 +58,12 @@ program() {
     for measure in roundtrip stream local feed; do
         program $measure $measure-ipcq '-DPEER_HEADER="peer_ipcq.h"' $library
     done
+    program wakeup wakeup $library
     for measure in roundtrip stream; do
         program $measure $measure-pipe '-DPEER_HEADER="peer_fd.h"'
         program $measure $measure-socket '-DPEER_HEADER="peer_fd.h"' -DSOCKET
     done
 }
-if grep -q ipcq_pop_wait include/ipcq.h; then
-    # shellcheck disable=SC2086
-    program wakeup wakeup $library
-fi
 if [ -f "$bin/libringfire.so" ] && [ -n "$ringfire" ]; then
     for measure in roundtrip stream local feed; do
         # Its header is no ISO C as it stands.

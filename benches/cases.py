@@ -21,7 +21,7 @@ class Run:
     value: str = "ns"  # which member of the JSON is the figure
     count: int = 20000  # of the first run, which is thrown away; then as many as take the time
     most: int = 50_000_000
-    scale: float = 1.0  # messages of the count that take `value` once
+    between_pythons: bool = False  # two processes that do not measure how far they are apart
 
 
 @dataclass
@@ -96,14 +96,14 @@ def streams(size: int, batch: int, all_peers: bool, quick: bool = True) -> Group
         Run("ringfire C (lossy)", c("stream-ringfire", *at)),
         Run("ringfire Rust", rust("ringfire", "stream", *at, "lossless=1")),
     ]
-    if size == 64 and batch > 1:
-        runs = [Run("line floor", c("floor", "what=stream")), *runs]
-        runs += [Run("ipcq C, lossy", c("stream-ipcq", *at))]
-    elif size <= 64:
+    if size <= 64:
         runs = [Run("line floor", c("floor", "what=stream")), *runs]
         runs += [Run("ipcq C, lossy", c("stream-ipcq", *at))]
     else:
         runs = [Run("memcpy", c("floor", "what=memcpy", f"size={size}")), *runs]
+    if size >= 1024:
+        # Its other form for large messages: descriptors in a ring, payloads in an arena. Lossy.
+        runs += [Run("ringfire Rust, blobs", rust("ringfire", "stream", "blobs=1", *at))]
     if all_peers:
         iceoryx2 = rust("iceoryx2", "stream", *at[:2], "capacity=512")
         runs += [Run("iceoryx2", iceoryx2, count=5000)]
@@ -121,7 +121,7 @@ def streams(size: int, batch: int, all_peers: bool, quick: bool = True) -> Group
 
 
 def overrun(size: int) -> Group:
-    """A consumer that is slower than the producer, which pushes in batches: by nature, and by work."""
+    """A consumer that is slower than the producer: by nature, and by what it does besides."""
     at = [f"size={size}", f"capacity={capacity(size)}"]
     work = f"work={size // 2}"
     return Group(
@@ -193,12 +193,12 @@ def python_calls() -> Group:
 
 
 def python_streams() -> Group:
-    feed, fire = f"feed={os.path.join(BIN, 'feed-ipcq')}", f"feed={os.path.join(BIN, 'feed-ringfire')}"
+    feed, fire = (f"feed={os.path.join(BIN, 'feed-' + peer)}" for peer in ("ipcq", "ringfire"))
     at = ["size=64", "batch=32", "capacity=16384"]
 
     def of(key: str, peer: str, way: str, count: int, most: int, *more: str) -> Run:
         command = python("stream.py", f"peer={peer}", f"way={way}", *more)
-        return Run(key, command, "ns", count, most)
+        return Run(key, command, "ns", count, most, between_pythons=True)
 
     return Group(
         "python-stream",
@@ -208,7 +208,8 @@ def python_streams() -> Group:
             Run("C batch consumer", c("stream-ipcq", *at, "lossless=1"), count=200000),
             of("ipcq, pop_into", "ipcq", "into", 100000, 10_000_000, feed),
             of("ipcq, batches()", "ipcq", "batches", 100000, 10_000_000, feed),
-            of("ipcq, for message in q", "ipcq", "for", 20000, 500_000, feed),
+            of("ipcq, for message in q", "ipcq", "for", 20000, 200_000, feed, "lossless=0"),
+            of("ipcq, for, lossless", "ipcq", "for", 20000, 200_000, feed),
             of("ringfire, try_recv", "ringfire", "for", 10000, 100_000, fire),
             of("pyzmq", "pyzmq", "for", 10000, 200_000),
             of("multiprocessing.Pipe", "multiprocessing.Pipe", "for", 10000, 200_000),
@@ -231,7 +232,7 @@ def python_round_trips() -> Group:
         "multiprocessing.Queue": 500,
     }
     runs = [
-        Run(peer, python("roundtrip.py", f"peer={peer}"), "p50", count, 50000)
+        Run(peer, python("roundtrip.py", f"peer={peer}"), "p50", count, 50000, True)
         for peer, count in peers.items()
     ]
     return Group("python-roundtrip", "Python to Python and back, 64 B, p50", "ns", runs)
@@ -267,14 +268,33 @@ def targets() -> list[Target]:
         Target("round trip 48 B / two lines", "roundtrip-48", "ipcq C", "lines", 1.10),
         Target("round trip 64 B / ringfire C", "roundtrip-64", "ipcq C", "ringfire C", 0.75),
         Target("round trip 64 B / ringfire Rust", "roundtrip-64", "ipcq C", "ringfire Rust", 1.05),
-        Target("streaming 64 B / ringfire Rust lossless", "stream-64-1", "ipcq C", "ringfire Rust", 0.75),
+        Target(
+            "streaming 64 B / ringfire Rust lossless",
+            "stream-64-1",
+            "ipcq C",
+            "ringfire Rust",
+            0.75,
+        ),
         Target("streaming 64 B / ringfire C", "stream-64-1", "ipcq C", "ringfire C (lossy)", 0.4),
         Target("streaming 64 B / iceoryx2", "stream-64-1", "ipcq C", "iceoryx2", 0.03),
-        Target("batches of 32, 64 B / ringfire Rust batch", "stream-64-32", "ipcq C", "ringfire Rust", 0.7),
+        Target(
+            "batches of 32, 64 B / ringfire Rust batch",
+            "stream-64-32",
+            "ipcq C",
+            "ringfire Rust",
+            0.7,
+        ),
         Target("batches of 32, 64 B / line floor", "stream-64-32", "ipcq C", "line floor", 1.3),
         Target("batches, 8 B / line floor", "stream-8-256", "ipcq C", "line floor", 2.5 / 6),
         Target("streaming 1 KiB / ringfire", "stream-1024-1", "ipcq C", "ringfire Rust", 0.6),
         Target("streaming 64 KiB / ringfire", "stream-65536-1", "ipcq C", "ringfire Rust", 0.9),
+        Target(
+            "streaming 64 KiB / ringfire, blobs",
+            "stream-65536-1",
+            "ipcq C",
+            "ringfire Rust, blobs",
+            0.9,
+        ),
     ]
     for size in (64, 1024):
         for kind in ("", ", working"):
@@ -291,15 +311,65 @@ def targets() -> list[Target]:
     wanted += [
         Target("push, 64 consumers / 1", "consumers", "ipcq C, 64", "ipcq C, 1", 1.05),
         Target("push, not blocked, lossless / lossy", "local", "ipcq C, lossless", "ipcq C", 1.10),
-        Target("push that looks for sleepers / without, 8 B", "sleepers", "ipcq Rust, 8 B", "ipcq Rust, 8 B", 1.05, b_value="unheard"),
-        Target("push that looks for sleepers / without, 64 B", "sleepers", "ipcq Rust, 64 B", "ipcq Rust, 64 B", 1.05, b_value="unheard"),
+        Target(
+            "push that looks for sleepers / without, 8 B",
+            "sleepers",
+            "ipcq Rust, 8 B",
+            "ipcq Rust, 8 B",
+            1.05,
+            b_value="unheard",
+        ),
+        Target(
+            "push that looks for sleepers / without, 64 B",
+            "sleepers",
+            "ipcq Rust, 64 B",
+            "ipcq Rust, 64 B",
+            1.05,
+            b_value="unheard",
+        ),
         Target("wake-up / bare futex", "wakeup", "ipcq C", "ipcq C", 1.15, b_value="futex"),
-        Target("Python try_pop() / trivial method", "python-calls", "ipcq", "ipcq", 2.5, b_value="get"),
-        Target("Python push(bytes) / trivial method", "python-calls", "ipcq", "ipcq", 2.5, "push", "get"),
-        Target("Python pop_into / C batch consumer", "python-stream", "ipcq, pop_into", "C batch consumer", 1.5),
-        Target("Python batches() / C batch consumer", "python-stream", "ipcq, batches()", "C batch consumer", 1.5),
-        Target("Python for message in q: best peer / ipcq", "python-stream", "best peer", "ipcq, for message in q", 8, at_least=True),
-        Target("Python batches(): best peer / ipcq", "python-stream", "best peer", "ipcq, batches()", 80, at_least=True),
+        Target(
+            "Python try_pop() / trivial method", "python-calls", "ipcq", "ipcq", 2.5, b_value="get"
+        ),
+        Target(
+            "Python push(bytes) / trivial method",
+            "python-calls",
+            "ipcq",
+            "ipcq",
+            2.5,
+            "push",
+            "get",
+        ),
+        Target(
+            "Python pop_into / C batch consumer",
+            "python-stream",
+            "ipcq, pop_into",
+            "C batch consumer",
+            1.5,
+        ),
+        Target(
+            "Python batches() / C batch consumer",
+            "python-stream",
+            "ipcq, batches()",
+            "C batch consumer",
+            1.5,
+        ),
+        Target(
+            "Python for message in q: best peer / ipcq",
+            "python-stream",
+            "best peer",
+            "ipcq, for message in q",
+            8,
+            at_least=True,
+        ),
+        Target(
+            "Python batches(): best peer / ipcq",
+            "python-stream",
+            "best peer",
+            "ipcq, batches()",
+            80,
+            at_least=True,
+        ),
         Target("Python round trip 64 B / ringfire", "python-roundtrip", "ipcq", "ringfire", 0.4),
     ]
     for group, text in (
@@ -316,7 +386,7 @@ def targets() -> list[Target]:
     return wanted
 
 
-# The peers of whom the best counts, and what is promised in nanoseconds where the floor is as stated.
+# The peers of whom the best counts; and what is promised in nanoseconds.
 BEST = ["ringfire, try_recv", "pyzmq", "multiprocessing.Pipe", "faster-fifo", "faster-fifo, many"]
 ABSOLUTE = [
     ("push with no consumer, 64 B", "local", "ipcq C, no consumer", "push", 3.5),

@@ -11,10 +11,15 @@ except ImportError:
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+# Red and orange are ours, grey the floors.
+THEIRS = ["tab:blue", "tab:green", "tab:purple", "tab:brown", "tab:pink", "tab:olive", "tab:cyan"]
+plt.rcParams["axes.prop_cycle"] = plt.cycler(color=[*THEIRS, "black", "navy"])
 OURS = {"ipcq C": "tab:red", "ipcq Rust": "tab:orange"}
 
 
 def style(key):
+    if key == "ipcq C, lossy":
+        return {"linewidth": 1.2, "color": "tab:red", "linestyle": ":"}
     if key.startswith("ipcq"):
         return {"linewidth": 2.4, "color": OURS.get(key, "tab:red")}
     if key in ("two lines", "one line", "line floor", "memcpy"):
@@ -24,7 +29,8 @@ def style(key):
 
 def latency(groups, folder):
     """Round trips: the percentiles of the middle one of the rounds."""
-    wanted = [(n, groups[n]) for n in ("roundtrip-8", "roundtrip-64", "python-roundtrip") if n in groups]
+    names = ("roundtrip-8", "roundtrip-64", "python-roundtrip")
+    wanted = [(name, groups[name]) for name in names if name in groups]
     if not wanted:
         return
     figure, axes = plt.subplots(1, len(wanted), figsize=(6 * len(wanted), 5), squeeze=False)
@@ -35,7 +41,8 @@ def latency(groups, folder):
             # 90, 99, 99.9 ... at equal steps.
             x = [-1 if p < 50 else 100 / (100 - p) for p, _ in points]
             kept = [(a, ns) for a, (_, ns) in zip(x, points) if a > 0]
-            axis.plot([a for a, _ in kept], [ns for _, ns in kept], label=f["key"], **style(f["key"]))
+            key = f["key"]
+            axis.plot([a for a, _ in kept], [ns for _, ns in kept], label=key, **style(key))
         axis.set(xscale="log", yscale="log", title=group["title"].replace(", p50", ""))
         axis.set(xlabel="percentile", ylabel="ns")
         marks = [50, 90, 99, 99.9, 99.99]
@@ -53,15 +60,16 @@ def throughput(groups, folder):
     lines = {}
     for size in sizes:
         for f in groups.get(f"stream-{size}-1", {}).get("figures", []):
+            if f["key"] == "line floor":
+                continue  # a line a message, whatever the size
             lines.setdefault(f["key"], []).append((size, 1e3 / f["median"], size / f["median"]))
     if not lines:
         return
     figure, axes = plt.subplots(1, 2, figsize=(12, 5))
     for key, points in lines.items():
         for axis, column in zip(axes, (1, 2)):
-            axis.plot(
-                [p[0] for p in points], [p[column] for p in points], "o-", label=key, **style(key)
-            )
+            x, y = [p[0] for p in points], [p[column] for p in points]
+            axis.plot(x, y, marker="o", label=key, **style(key))
     axes[0].set(ylabel="million messages a second")
     axes[1].set(ylabel="GB a second")
     for axis in axes:
@@ -85,7 +93,7 @@ def consumers(groups, folder):
     figure, axis = plt.subplots(figsize=(6, 5))
     for peer, points in lines.items():
         middle = [p[1] for p in points]
-        bars = [[m - p[2] for m, p in zip(middle, points)], [p[3] - m for m, p in zip(middle, points)]]
+        bars = [[p[1] - p[2] for p in points], [p[3] - p[1] for p in points]]
         axis.errorbar(
             [p[0] for p in points], middle, bars, marker="o", capsize=3, label=peer, **style(peer)
         )

@@ -43,10 +43,7 @@ def look(records: list[dict], told_siblings: bool) -> str:
     if not found:
         return "one" if not told_siblings else "siblings"
     middle = statistics.median(found)
-    if told_siblings or middle < SIBLINGS_BELOW_NS:
-        kind = "siblings"
-    else:
-        kind = "apart"
+    kind = "siblings" if told_siblings or middle < SIBLINGS_BELOW_NS else "apart"
     moved = "" if max(found) <= min(found) * ALIKE else ", moving"
     return f"{kind}, {middle:.0f} ns{moved}"
 

@@ -1,11 +1,12 @@
 """One call of the module, warm, in one process, beside a method in C that does next to nothing.
 
-    calls.py count=1000000
+calls.py count=1000000
 """
 
-import ipcq
 from common import SIZE, arg, check, message, now, pin, report
 from trivial import Trivial
+
+import ipcq
 
 CHUNK = 512
 

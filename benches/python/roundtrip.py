@@ -1,6 +1,6 @@
 """64 bytes to another Python process and back; both spin where the peer lets them.
 
-    roundtrip.py peer=ipcq count=10000
+roundtrip.py peer=ipcq count=10000
 """
 
 import ctypes

@@ -44,7 +44,7 @@ const COMPARE_EVERY: u64 = 64;
 
 const fn step(size: usize) -> usize {
     if size / 16 > 64 {
-        size / 16 & !7
+        (size / 16) & !7
     } else {
         64
     }

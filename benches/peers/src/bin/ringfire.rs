@@ -1,8 +1,11 @@
 //! ringfire through its Rust interface, the way its own benchmarks use it: typed messages, `push`
 //! and `try_recv`, `push_batch` and `recv_batch`.
 
-use peers::{die, Message, Peer, Receiver, Sender};
-use ringfire::{FlowControl, RingConsumer, RingProducer, RingProducerBuilder};
+use peers::{arg, die, Message, Peer, Receiver, Sender};
+use ringfire::{
+    BlobConsumer, BlobProducer, BlobProducerBuilder, FlowControl, RingConsumer, RingProducer,
+    RingProducerBuilder,
+};
 
 struct Ringfire;
 
@@ -79,6 +82,77 @@ impl<const N: usize> Receiver<N> for In<N> {
     }
 }
 
+/// Its form for large payloads: descriptors in a ring, the bytes in an arena of the same number of
+/// messages. Lossy only.
+struct Blobs;
+struct BlobsOut(BlobProducer<()>);
+struct BlobsIn(BlobConsumer<()>);
+
+impl Peer for Blobs {
+    const NAME: &'static str = "ringfire Rust, blobs";
+    type Sender<const N: usize> = BlobsOut;
+    type Receiver<const N: usize> = BlobsIn;
+
+    fn sender<const N: usize>(name: &str, capacity: usize, _lossless: bool) -> BlobsOut {
+        let builder = BlobProducerBuilder::new(capacity as u64, capacity * N);
+        BlobsOut(
+            builder
+                .build(path(name))
+                .unwrap_or_else(|e| die(&e.to_string())),
+        )
+    }
+
+    fn receiver<const N: usize>(name: &str, _capacity: usize) -> BlobsIn {
+        BlobsIn(BlobConsumer::attach(path(name)).unwrap_or_else(|e| die(&e.to_string())))
+    }
+
+    fn clean(name: &str) {
+        Ringfire::clean(name);
+    }
+}
+
+impl<const N: usize> Sender<N> for BlobsOut {
+    #[inline(always)]
+    fn one(&mut self, message: &Message<N>) -> bool {
+        match self.0.push_payload(&message.0) {
+            Ok(_) => true,
+            Err(e) => die(&e.to_string()),
+        }
+    }
+
+    fn many(&mut self, messages: &[Message<N>]) -> usize {
+        messages.iter().for_each(|m| {
+            self.one(m);
+        });
+        messages.len()
+    }
+}
+
+impl<const N: usize> Receiver<N> for BlobsIn {
+    #[inline(always)]
+    fn one(&mut self, to: &mut Message<N>) -> bool {
+        match self.0.recv_payload(&mut to.0) {
+            Ok(received) => received.is_some(),
+            Err(e) => die(&e.to_string()),
+        }
+    }
+
+    fn many(&mut self, to: &mut [Message<N>]) -> usize {
+        let mut n = 0;
+        while n < to.len() && self.one(&mut to[n]) {
+            n += 1;
+        }
+        n
+    }
+
+    fn lost(&self) -> u64 {
+        self.0.lapped_count()
+    }
+}
+
 fn main() {
-    peers::run::<Ringfire>();
+    match arg("blobs", 0) {
+        0 => peers::run::<Ringfire>(),
+        _ => peers::run::<Blobs>(),
+    }
 }
