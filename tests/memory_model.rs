@@ -26,12 +26,12 @@ fn word(text: &str) -> &str {
     &text[..end.unwrap_or(text.len())]
 }
 
-/// The files of the protocol, and how the page calls them.
+/// The files of the protocol, which its test `chance.rs` is not, and how the page calls them.
 fn ring() -> Vec<(String, String)> {
     let mut files: Vec<_> = fs::read_dir(root().join("src/ring"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| path.is_file())
+        .filter(|path| path.is_file() && !path.ends_with("chance.rs"))
         .map(|path| {
             let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
             let name = if name == "mod" { "ring".into() } else { name };
@@ -74,6 +74,7 @@ fn uses() -> BTreeMap<String, BTreeSet<String>> {
 
 /// The twins of each site; those that leave out something else are of the site ``.
 fn twins() -> BTreeMap<String, BTreeSet<String>> {
+    let sites = sites();
     let mut twins = BTreeMap::<_, BTreeSet<_>>::new();
     for entry in fs::read_dir(root().join("src/ring/model")).unwrap() {
         let path = entry.unwrap().path();
@@ -83,17 +84,18 @@ fn twins() -> BTreeMap<String, BTreeSet<String>> {
         }
         let source = fs::read_to_string(&path).unwrap();
         for line in code(&source) {
-            let (name, site) = match line.split_once(": ") {
-                // `name: model::<Framing>, SETTING, Site => Breach;`
-                Some((name, rest)) if rest.contains(" => ") && rest.ends_with(';') => {
-                    let (_, after) = rest.rsplit_once(", ").unwrap();
-                    (name, word(after))
+            let (name, site) = match (line.split_once(": "), line.strip_prefix("fn ")) {
+                // In a `twins!`: `name: what is modelled, Site => what it breaks;`
+                (Some((name, rest)), _) if name == word(name) && rest.ends_with(';') => {
+                    let site = word(rest.rsplit(", ").next().unwrap());
+                    (name, if sites.contains(site) { site } else { "" })
                 }
-                _ => match line.strip_prefix("fn ") {
-                    Some(after) if word(after).contains("_without_") => (word(after), ""),
-                    _ => continue,
-                },
+                (_, Some(after)) => (word(after), ""),
+                _ => continue,
             };
+            if !name.contains("without_") {
+                continue;
+            }
             twins
                 .entry(site.to_owned())
                 .or_default()

@@ -1,8 +1,9 @@
 //! The protocol by chance: one thread plays all sides, and at any access of one side to the memory
 //! another may act. Other than the models ([`super::model`]) this goes on for thousands of laps,
 //! with messages of all lengths, claims given up, kills after any store, and consumers that begin
-//! anywhere; but every access sees the newest store.
+//! anywhere, in a lossless ring with a seat; but every access sees the newest store.
 
+use super::gate::{self, Seat, Seats};
 use super::*;
 use crate::layout::{Delivery, Request};
 use std::cell::{Cell, RefCell};
@@ -113,6 +114,47 @@ unsafe impl Memory for Stepped {
     fn fence(&self, _: Site) {}
 }
 
+/// A consumer's seat in a lossless ring.
+struct Chair {
+    memory: Stepped,
+    taken: Cell<bool>,
+    cursor: Cell<u64>,
+}
+
+impl Seat for Rc<Chair> {
+    fn hold(&self, cursor: u64) {
+        self.memory.step();
+        self.cursor.set(cursor);
+        self.memory.step();
+        self.taken.set(true);
+        self.memory.step();
+    }
+
+    fn consumed(&self, _: Site, cursor: u64) {
+        self.cursor.set(cursor);
+        self.memory.step();
+    }
+}
+
+/// As the producer sees them.
+struct Chairs<'a>(&'a [Rc<Chair>]);
+
+impl Seats for Chairs<'_> {
+    fn cursors(&self, mut each: impl FnMut(u64)) {
+        for chair in self.0 {
+            let memory = Stepped {
+                consumer: false,
+                ..chair.memory.clone()
+            };
+            memory.step();
+            if chair.taken.get() {
+                memory.step();
+                each(chair.cursor.get());
+            }
+        }
+    }
+}
+
 enum Writer {
     Fixed(FixedWriter<Stepped>),
     Variable(VariableWriter<Stepped>),
@@ -133,25 +175,45 @@ impl Writer {
         }
     }
 
-    /// Claims room and writes to it; commits only as much as `length`, if any.
-    fn claim(&mut self, memory: &Stepped, written: &[u8], length: Option<usize>) {
-        let offset = match self {
+    fn reserve(&mut self, length: usize) -> Option<usize> {
+        match self {
             Writer::Fixed(w) => w.reserve(),
-            Writer::Variable(w) => w.reserve(written.len()),
+            Writer::Variable(w) => w.reserve(length),
+        }
+    }
+
+    fn extend(&mut self, seats: &Chairs, length: usize) -> bool {
+        match self {
+            Writer::Fixed(w) => w.extend(seats),
+            Writer::Variable(w) => w.extend(seats, length),
+        }
+    }
+
+    /// Claims room and writes to it; commits only as much as `length`, if any. `false` if the
+    /// consumers are in the way.
+    fn claim(
+        &mut self,
+        memory: &Stepped,
+        seats: &Chairs,
+        written: &[u8],
+        length: Option<usize>,
+    ) -> bool {
+        let mut room = self.reserve(written.len());
+        if room.is_none() && self.extend(seats, written.len()) {
+            room = self.reserve(written.len());
+            assert!(room.is_some(), "extended, and no room");
+        }
+        let Some(offset) = room else {
+            return false;
         };
         // SAFETY: the room was reserved.
-        unsafe {
-            memory.write(
-                offset.expect("a lossy ring has room"),
-                written.as_ptr(),
-                written.len(),
-            )
-        };
+        unsafe { memory.write(offset, written.as_ptr(), written.len()) };
         match (self, length) {
             (_, None) => {}
             (Writer::Fixed(w), Some(_)) => w.commit(),
             (Writer::Variable(w), Some(length)) => w.commit(length),
         }
+        true
     }
 
     fn settle(&mut self) {
@@ -166,6 +228,9 @@ impl Writer {
 struct Party<F: Frames> {
     reader: Reader<F>,
     expected: u64,
+    seat: Option<Rc<Chair>>,
+    /// What its start cost; with a seat nothing comes to that.
+    lost: u64,
 }
 
 struct Game<F: Frames<Memory = Stepped>> {
@@ -174,6 +239,7 @@ struct Game<F: Frames<Memory = Stepped>> {
     memory: Stepped,
     writer: RefCell<Option<Writer>>,
     parties: Vec<RefCell<Party<F>>>,
+    chairs: Vec<Rc<Chair>>,
     /// What was pushed, by number. The last may be on its way.
     pushed: RefCell<Vec<Vec<u8>>>,
     received: Cell<u64>,
@@ -209,8 +275,12 @@ impl<F: Frames<Memory = Stepped>> Game<F> {
             return;
         };
         let next = writer.next();
+        let seats = Chairs(&self.chairs);
         match self.dice.below(40) {
-            0 => writer.claim(&self.memory, &self.bytes(next, self.length()), None),
+            0 => {
+                let written = self.bytes(next, self.length());
+                writer.claim(&self.memory, &seats, &written, None);
+            }
             1 => {
                 // Dies somewhere from now on.
                 let life = self.dice.below(60);
@@ -227,7 +297,10 @@ impl<F: Frames<Memory = Stepped>> Game<F> {
                     message = written[..message.len().min(written.len())].to_vec();
                 }
                 self.pushed.borrow_mut().push(message.clone());
-                writer.claim(&self.memory, &written, Some(message.len()));
+                if !writer.claim(&self.memory, &seats, &written, Some(message.len())) {
+                    assert!(self.shape.lossless);
+                    self.pushed.borrow_mut().pop();
+                }
             }
         }
         if self.memory.words.life.get() == 0 {
@@ -270,16 +343,33 @@ impl<F: Frames<Memory = Stepped>> Game<F> {
                     2 => Start::Next,
                     _ => Start::At(first.wrapping_add(self.dice.below(known + 2))),
                 };
-                let begun = party.reader.begin(start).unwrap();
+                let begun = match &party.seat {
+                    Some(seat) => gate::join(&mut party.reader, seat, Some(start)).unwrap(),
+                    None => party.reader.begin(start).unwrap(),
+                };
                 if let (true, Start::At(sequence)) = (begun, start) {
                     assert_eq!(party.reader.start, sequence);
                 }
                 if begun {
                     party.expected = party.reader.start;
+                    party.lost = party.reader.counts().1;
                 }
                 assert!(begun || matches!(start, Start::At(s) if s.wrapping_sub(first) >= known));
             }
-            1 => {
+            1 if party.seat.is_some() => {
+                // Dies, or is taken for dead; another takes the seat, or it does so itself.
+                let seat = party.seat.as_ref().unwrap();
+                seat.taken.set(false);
+                seat.memory.step();
+                if self.dice.below(2) == 0 {
+                    gate::join(&mut party.reader, seat, None).unwrap();
+                } else {
+                    assert!(gate::join(&mut party.reader, seat, Some(Start::Oldest)).unwrap());
+                    party.expected = party.reader.start;
+                }
+                party.lost = party.reader.counts().1;
+            }
+            2 => {
                 let frames = party.reader.frames();
                 let oldest = frames.oldest().unwrap();
                 let frontier = frames.frontier().unwrap();
@@ -288,7 +378,7 @@ impl<F: Frames<Memory = Stepped>> Game<F> {
                 let number = frontier.wrapping_sub(first) as usize;
                 assert!(number <= self.pushed.borrow().len());
             }
-            2..8 => {
+            3..8 => {
                 let (pop, place) = party.reader.peek().unwrap();
                 if let Pop::Message(info) = pop {
                     // SAFETY: the place is in the ring, and the buffer longer than a message.
@@ -314,6 +404,12 @@ impl<F: Frames<Memory = Stepped>> Game<F> {
         let (received, lost) = party.reader.counts();
         let accounted = party.reader.start.wrapping_add(received).wrapping_add(lost);
         assert_eq!(accounted, party.reader.next());
+        if let Some(seat) = &party.seat {
+            assert_eq!(lost, party.lost, "lost with a seat");
+            if self.dice.below(3) == 0 {
+                seat.consumed(Site::Consumed, party.reader.frames().cursor());
+            }
+        }
     }
 
     fn consume_one(&self) {
@@ -347,18 +443,41 @@ fn play<F: Frames<Memory = Stepped> + 'static>(
         consumer,
     };
     format(&memory(false), &shape);
-    let party = |_| {
+    let chair = |_| {
+        Rc::new(Chair {
+            memory: memory(true),
+            taken: Cell::new(false),
+            cursor: Cell::new(0),
+        })
+    };
+    let chairs: Vec<_> = (0..if shape.lossless { 2 } else { 0 }).map(chair).collect();
+    // The last has no seat.
+    let party = |n| {
+        let seat: Option<Rc<Chair>> = chairs.get(n).cloned();
+        let shape = match seat {
+            Some(_) => shape,
+            None => shape.observed(),
+        };
+        let mut reader = Reader::new(frames(memory(true), shape));
+        if let Some(seat) = &seat {
+            assert!(gate::join(&mut reader, seat, Some(Start::Oldest)).unwrap());
+        }
         RefCell::new(Party {
-            reader: Reader::new(frames(memory(true), shape)),
+            reader,
             expected: shape.first,
+            seat,
+            lost: 0,
         })
     };
     let game = Rc::new(Game {
-        dice: Dice(Cell::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)),
+        dice: Dice(Cell::new(
+            (seed ^ shape.first).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
+        )),
         shape,
         memory: memory(false),
         writer: RefCell::new(Some(Writer::recover(memory(false), shape))),
         parties: (0..3).map(party).collect(),
+        chairs,
         pushed: RefCell::new(Vec::new()),
         received: Cell::new(0),
         lost: Cell::new(0),
@@ -400,11 +519,11 @@ fn play<F: Frames<Memory = Stepped> + 'static>(
     );
 }
 
-fn shape(capacity: u64, message_size: u32, first_sequence: u64) -> Shape {
+fn shape(delivery: Delivery, capacity: u64, message_size: u32, first_sequence: u64) -> Shape {
     let request = Request {
         capacity,
         message_size,
-        delivery: Delivery::Lossy,
+        delivery,
         first_sequence,
         ..Request::default()
     };
@@ -412,25 +531,43 @@ fn shape(capacity: u64, message_size: u32, first_sequence: u64) -> Shape {
 }
 
 fn games() -> u64 {
-    std::env::var("IPCQ_GAMES").map_or(100, |n| n.parse().unwrap())
+    std::env::var("IPCQ_GAMES").map_or(40, |n| n.parse().unwrap())
 }
 
-#[test]
-fn fixed() {
+fn fixed(delivery: Delivery) {
     for seed in 1..=games() {
         for (capacity, first) in [(2, 0), (4, u64::MAX - 100), (16, 0), (256, 0)] {
-            let shape = shape(capacity, 24, first);
+            let shape = shape(delivery, capacity, 24, first);
             play(seed, shape, FixedWriter::format, FixedReader::new);
         }
     }
 }
 
-#[test]
-fn variable() {
+fn variable(delivery: Delivery) {
     for seed in 1..=games() {
         for (capacity, first) in [(1024, 0), (1024, u64::MAX - 100), (4096, 0)] {
-            let shape = shape(capacity, 0, first);
+            let shape = shape(delivery, capacity, 0, first);
             play(seed, shape, VariableWriter::format, VariableReader::new);
         }
     }
+}
+
+#[test]
+fn fixed_lossy() {
+    fixed(Delivery::Lossy);
+}
+
+#[test]
+fn variable_lossy() {
+    variable(Delivery::Lossy);
+}
+
+#[test]
+fn fixed_lossless() {
+    fixed(Delivery::Lossless);
+}
+
+#[test]
+fn variable_lossless() {
+    variable(Delivery::Lossless);
 }

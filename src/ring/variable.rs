@@ -385,10 +385,12 @@ impl<M: Memory> VariableReader<M> {
         if let Some(begin) = self.block(self.block_of(earlier(from, published)))? {
             let mut probe = self.at(begin.0, begin.1);
             for _ in 0..=self.shape.capacity / FRAME_HEADER as u64 {
+                // Looked first, for padding may be all that lies before `from`.
+                let found = probe.poll()?;
                 if distance(probe.position, from) >= 0 {
                     return Ok(Some((probe.position, probe.next)));
                 }
-                match probe.poll()? {
+                match found {
                     Poll::Ready(place) if probe.intact() => probe.advance(place),
                     _ => break,
                 }
@@ -493,7 +495,8 @@ impl<M: Memory> Frames for VariableReader<M> {
                 continue;
             };
             let lost = distance(sequence, self.next);
-            if lost <= 0 || distance(position, self.position) <= 0 {
+            // None are, where padding was all that was overwritten.
+            if lost < 0 || distance(position, self.position) <= 0 {
                 return Err(Damage("claimed went back"));
             }
             (self.position, self.next) = (position, sequence);
