@@ -1,6 +1,6 @@
 //! The consumer's functions.
 
-use super::support::{bytes, consumer, consumer_if, fail, guard, out};
+use super::support::{bytes, consumer, consumer_if, empty, fail, guard, out};
 use super::types::{ipcq_info, ipcq_queue, ipcq_view};
 use crate::error::Error;
 use crate::{Consumer, Message, Pop};
@@ -62,6 +62,22 @@ pub unsafe extern "C" fn ipcq_pop(
                 return consumer.popped_quickly(message).into();
             }
         }
+    }
+    // SAFETY: as above.
+    unsafe { pop_else(q, buffer, size, info) }
+}
+
+/// What a pop comes to most of the time, besides a message.
+#[inline(never)]
+unsafe fn pop_else(
+    q: *mut ipcq_queue,
+    buffer: *mut c_void,
+    size: usize,
+    info: *mut ipcq_info,
+) -> i64 {
+    // SAFETY: a handle or NULL, says the caller.
+    if unsafe { consumer_if(q) }.is_some_and(|consumer| consumer.is_idle()) {
+        return empty().into();
     }
     // SAFETY: as above.
     unsafe { pop_seated(q, buffer, size, info) }

@@ -40,17 +40,37 @@ pub(super) fn last_message() -> *const c_char {
         .unwrap_or(c"".as_ptr())
 }
 
+/// What is said of an empty queue: in one place, so that it is known again by its address.
+static EMPTY: &str = "the queue has no new message";
+
+/// As [`fail`] of [`Error::Empty`], which those that spin do most of the time.
+#[inline(always)]
+pub(super) fn empty() -> i32 {
+    let known = LAST_ERROR.try_with(|last| {
+        let constant = last.constant.get();
+        constant.is_some_and(|text| std::ptr::eq(text, EMPTY))
+    });
+    match known {
+        Ok(true) => -libc::EAGAIN,
+        _ => fail(&Error::Empty),
+    }
+}
+
 /// Keeps the error's text and gives its code.
 pub(super) fn fail(error: &Error) -> i32 {
     let constant = match error {
-        Error::Empty => Some("the queue has no new message"),
+        Error::Empty => Some(EMPTY),
         Error::Full => Some("the queue is full: an attached consumer has not caught up"),
         Error::TimedOut => Some("the time to wait is over"),
         Error::Closed => Some("the producer has closed the queue, and it is drained"),
         _ => None,
     };
     let _ = LAST_ERROR.try_with(|last| match constant {
-        Some(text) if last.constant.get() == Some(text) => {}
+        Some(text)
+            if last
+                .constant
+                .get()
+                .is_some_and(|last| std::ptr::eq(last, text)) => {}
         Some(text) => last.set(text, constant),
         None => last.set(&error.to_string(), None),
     });

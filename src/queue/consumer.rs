@@ -15,6 +15,7 @@ use crate::ring::{gate, FixedReader, Frames, Place, Pop, Reader, Shape, Start, V
 use crate::shm::Region;
 use crate::sys;
 use crate::wait::{self, SharedBell};
+use std::cell::Cell;
 use std::ffi::OsStr;
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -54,6 +55,8 @@ pub struct Consumer {
     control: Option<Arc<Control>>,
     /// This consumer's slot in it.
     seat: Option<Seat>,
+    /// The sequence that it last showed there, or would have.
+    told: Cell<u64>,
     /// The message size, if it is fixed and short; or else more than any buffer has.
     quick: usize,
     /// Whether the seat holds the producer back.
@@ -109,6 +112,7 @@ impl Consumer {
             region,
             control,
             seat,
+            told: Cell::new(0),
             lossless: shape.lossless,
             room,
             name: options.name.clone(),
@@ -155,7 +159,10 @@ impl Consumer {
                 true => self.pop_seated(to, size),
             };
             let Some(message) = popped else {
-                return self.pop_slowly(to, size);
+                return match self.is_idle() {
+                    true => Ok(Pop::Empty),
+                    false => self.pop_slowly(to, size),
+                };
             };
             if !self.lossless {
                 self.popped_quickly(message);
@@ -179,6 +186,21 @@ impl Consumer {
         };
         // SAFETY: writable, says the caller, and the message is short.
         unsafe { reader.pop_short(to) }
+    }
+
+    /// Whether there is plainly nothing to pop, and nothing to tell since the last time. What spins
+    /// on an empty queue is quicker to see the next message by it: 40 ns a look became 10.
+    #[inline(always)]
+    pub(crate) fn is_idle(&self) -> bool {
+        match &self.ring {
+            Ring::Fixed(reader) => {
+                self.told.get() == reader.next()
+                    && reader.is_idle()
+                    && self.watch.is_none()
+                    && (!self.lossless || self.has_seat())
+            }
+            Ring::Variable(_) => false,
+        }
     }
 
     /// To be called with each message that was popped quickly; returns its length.
@@ -585,6 +607,7 @@ impl Consumer {
     /// Shows how far this consumer is, and gives the producer of a lossless queue what is behind.
     #[inline(always)]
     fn tell(&self) {
+        self.told.set(self.next_sequence());
         if let Some(seat) = &self.seat {
             if seat.is_own() {
                 let (cursor, sequence, lost) =
