@@ -19,18 +19,23 @@ const CHANGING: [usize; 7] = [
 /// Sets a word of the counters, the index or the ring: what may change under a live consumer.
 pub fn ring(u: &mut Input, file: &Words) -> Result<()> {
     let first = ipcq::layout::HEADER_BYTES / 8;
-    let word = match u.int_in_range(0..=3)? {
+    let word = match u.int_in_range(0..=4)? {
         0 => *u.choose(&CHANGING)? as u64 / 8,
-        1 | 2 => {
-            let words: Vec<u64> = file.all().skip(first as usize).collect();
-            let meaning = words.iter().enumerate().filter(|(_, word)| means(**word));
-            let places: Vec<u64> = meaning.map(|(at, _)| first + at as u64).collect();
-            match places.is_empty() {
-                true => first,
-                false => places[u.choose_index(places.len())?],
+        1 => any_word(u, first, file.len())?,
+        which => {
+            let words = (0..).zip(file.all()).skip(first as usize);
+            let meaning = words.filter(|(_, word)| means(*word));
+            let places: Vec<u64> = meaning.map(|(at, _)| at).collect();
+            // Those at the end of the ring are few, and special.
+            let from = match which {
+                2 => places.len().saturating_sub(16),
+                _ => 0,
+            };
+            match places[from..] {
+                [] => first,
+                ref places => *u.choose(places)?,
             }
         }
-        _ => any_word(u, first, file.len())?,
     };
     set(u, file, word)
 }
