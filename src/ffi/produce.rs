@@ -34,7 +34,7 @@ unsafe fn push(q: *mut ipcq_queue, data: *const c_void, length: usize) -> c_int 
     guard(|| {
         let data = bytes(data, length, "the message")?;
         // SAFETY: a handle, and `length` readable bytes, says the caller.
-        unsafe { producer(q)?.push_raw(data, length) }?;
+        unsafe { producer(q)?.push_fully(data, length) }?;
         Ok(0)
     })
 }

@@ -40,6 +40,9 @@ macro_rules! either {
     };
 }
 
+/// What was told if nothing was. (Or it was that sequence: then it is told once less.)
+const NOTHING: u64 = u64::MAX;
+
 /// A consuming handle of a queue. There may be any number; each has its own position and sees
 /// every message.
 ///
@@ -55,7 +58,7 @@ pub struct Consumer {
     control: Option<Arc<Control>>,
     /// This consumer's slot in it.
     seat: Option<Seat>,
-    /// The sequence that it last showed there, or would have.
+    /// The sequence that it last showed there, or would have; or [`NOTHING`].
     told: Cell<u64>,
     /// The message size, if it is fixed and short; or else more than any buffer has.
     quick: usize,
@@ -112,7 +115,7 @@ impl Consumer {
             region,
             control,
             seat,
-            told: Cell::new(0),
+            told: Cell::new(NOTHING),
             lossless: shape.lossless,
             room,
             name: options.name.clone(),
@@ -159,10 +162,7 @@ impl Consumer {
                 true => self.pop_seated(to, size),
             };
             let Some(message) = popped else {
-                return match self.is_idle() {
-                    true => Ok(Pop::Empty),
-                    false => self.pop_slowly(to, size),
-                };
+                return self.pop_slowly(to, size);
             };
             if !self.lossless {
                 self.popped_quickly(message);
@@ -186,21 +186,6 @@ impl Consumer {
         };
         // SAFETY: writable, says the caller, and the message is short.
         unsafe { reader.pop_short(to) }
-    }
-
-    /// Whether there is plainly nothing to pop, and nothing to tell since the last time. What spins
-    /// on an empty queue is quicker to see the next message by it: 40 ns a look became 10.
-    #[inline(always)]
-    pub(crate) fn is_idle(&self) -> bool {
-        match &self.ring {
-            Ring::Fixed(reader) => {
-                self.told.get() == reader.next()
-                    && reader.is_idle()
-                    && self.watch.is_none()
-                    && (!self.lossless || self.has_seat())
-            }
-            Ring::Variable(_) => false,
-        }
     }
 
     /// To be called with each message that was popped quickly; returns its length.
@@ -242,6 +227,16 @@ impl Consumer {
     #[cold]
     #[inline(never)]
     unsafe fn pop_slowly(&mut self, to: *mut u8, size: usize) -> Result<Pop> {
+        // SAFETY: the caller's promise.
+        unsafe { self.pop_fully(to, size) }
+    }
+
+    /// All that a pop may come to.
+    ///
+    /// # Safety
+    /// As [`Consumer::pop_raw`].
+    #[inline(always)]
+    pub(crate) unsafe fn pop_fully(&mut self, to: *mut u8, size: usize) -> Result<Pop> {
         // SAFETY: the caller's promise.
         let pop = unsafe { self.take(to, size) }?;
         match pop {
@@ -607,7 +602,11 @@ impl Consumer {
     /// Shows how far this consumer is, and gives the producer of a lossless queue what is behind.
     #[inline(always)]
     fn tell(&self) {
-        self.told.set(self.next_sequence());
+        // What spins on an empty queue tells nothing new.
+        let next = self.next_sequence();
+        if self.told.replace(next) == next {
+            return;
+        }
         if let Some(seat) = &self.seat {
             if seat.is_own() {
                 let (cursor, sequence, lost) =
@@ -677,6 +676,7 @@ impl Consumer {
             (None, Some(start)) => either!(&mut self.ring, r => r.begin(start)),
             (None, None) => Ok(true),
         };
+        self.told.set(NOTHING);
         self.tell();
         joined.map_err(|d| super::damaged(&self.paths, d))
     }

@@ -136,8 +136,32 @@ impl Producer {
             if self.push_quickly(from, length) {
                 return Ok(());
             }
-            self.push_as::<true>(from, length)
+            self.push_slowly(from, length)
         }
+    }
+
+    /// # Safety
+    /// As [`Producer::push_raw`].
+    #[cold]
+    #[inline(never)]
+    unsafe fn push_slowly(&mut self, from: *const u8, length: usize) -> Result<()> {
+        // SAFETY: the caller's promise.
+        unsafe { self.push_fully(from, length) }
+    }
+
+    /// All that a push may come to.
+    ///
+    /// # Safety
+    /// As [`Producer::push_raw`].
+    #[inline(always)]
+    pub(crate) unsafe fn push_fully(&mut self, from: *const u8, length: usize) -> Result<()> {
+        self.check_push(length)?;
+        // SAFETY: readable, says the caller; the length was checked.
+        if !unsafe { self.write(from, length) } {
+            return Err(Error::Full);
+        }
+        self.notify();
+        Ok(())
     }
 
     /// Pushes, if that takes nothing but the copy of a short message of a fixed queue; `false`
@@ -164,7 +188,7 @@ impl Producer {
         pushed
     }
 
-    /// As [`Producer::push`], and wakes nobody. It is there to measure what looking for sleepers
+    /// As [`Producer::push`] of a short message, and wakes nobody. It is there to measure what looking for sleepers
     /// costs (`benches/peers/src/bin/ipcq.rs`).
     #[doc(hidden)]
     #[inline]
@@ -177,23 +201,7 @@ impl Producer {
             }
         }
         // SAFETY: a slice is readable.
-        unsafe { self.push_as::<false>(from, length) }
-    }
-
-    /// # Safety
-    /// As [`Producer::push_raw`].
-    #[cold]
-    #[inline(never)]
-    unsafe fn push_as<const HEARD: bool>(&mut self, from: *const u8, length: usize) -> Result<()> {
-        self.check_push(length)?;
-        // SAFETY: readable, says the caller; the length was checked.
-        if !unsafe { self.write(from, length) } {
-            return Err(Error::Full);
-        }
-        if HEARD {
-            self.notify();
-        }
-        Ok(())
+        unsafe { self.push_slowly(from, length) }
     }
 
     /// As [`Producer::push`], but waits for room, at most for `timeout` (`Duration::MAX`: for ever),

@@ -243,17 +243,6 @@ impl<M: Memory> FixedReader<M> {
         self.offset = slot(&self.shape, sequence);
     }
 
-    /// Whether the next message is plainly not there yet; `false` is no answer.
-    #[inline(always)]
-    pub fn is_behind(&self) -> bool {
-        if self.offset == self.shape.bytes {
-            return false;
-        }
-        // SAFETY: a slot is in the ring.
-        let stamp = unsafe { self.memory.word(self.offset) };
-        distance(stamp, self.next.wrapping_add(1)) < 0
-    }
-
     /// Copies the next message, of at most [`SHORT`](crate::memory::SHORT) bytes, if it is there. It is not consumed yet.
     ///
     /// # Safety

@@ -506,13 +506,6 @@ impl<F: Frames> Reader<F> {
 }
 
 impl<M: Memory> Reader<FixedReader<M>> {
-    /// Whether there is plainly no message yet, and the queue is live; `false` is no answer.
-    #[inline(always)]
-    pub fn is_idle(&self) -> bool {
-        // In this order: a state that is read first may be older than the last message.
-        self.frames.is_behind() && self.frames.memory().load(Field::State) == state::LIVE
-    }
-
     /// As `pop`, where that takes nothing but a copy of at most [`SHORT`](crate::memory::SHORT)
     /// bytes, as the message size is: `None` where there is anything else to do or to say.
     ///
