@@ -217,8 +217,8 @@ typedef struct {
   uint32_t delivery;
   // How often a producer has been attached.
   uint32_t epoch;
-  // Consumers attached and known: all of a lossless queue but observers, of a lossy one those that
-  // may write its control file. See ipcq_get_consumers.
+  // Consumers attached and known: all of a lossless queue, of a lossy one those that may write
+  // its control file; but no observers. See ipcq_get_consumers.
   uint32_t consumers;
   // Whether a producer is attached at this moment.
   uint32_t producer_alive;

@@ -139,7 +139,8 @@ fn quoted(name: &OsStr) -> String {
 }
 
 pub fn stat(name: &OsStr, o: &Options) -> Result<(), Failure> {
-    let figures = figures(&observe(name)?)?;
+    let queue = observe(name)?;
+    let (figures, consumers) = (figures(&queue)?, queue.consumers()?);
     let mut text = String::new();
     if o.json {
         let _ = write!(text, "{{\"name\":{}", quoted(name));
@@ -150,7 +151,21 @@ pub fn stat(name: &OsStr, o: &Options) -> Result<(), Failure> {
                 Figure::Truth(t) => write!(text, ",\"{key}\":{t}"),
             };
         }
-        text.push_str("}\n");
+        text.push_str(",\"consumer_list\":[");
+        for (i, c) in consumers.iter().enumerate() {
+            let _ = write!(
+                text,
+                "{}{{\"name\":{},\"pid\":{},\"sequence\":{},\"lag\":{},\"lost\":{},\"asleep\":{}}}",
+                if i == 0 { "" } else { "," },
+                quoted(OsStr::new(&c.name)),
+                c.pid,
+                c.sequence,
+                c.lag,
+                c.lost,
+                c.asleep
+            );
+        }
+        text.push_str("]}\n");
     } else {
         for (key, figure) in figures {
             let value = match figure {
@@ -159,6 +174,26 @@ pub fn stat(name: &OsStr, o: &Options) -> Result<(), Failure> {
                 Figure::Truth(t) => yes_no(t).into(),
             };
             let _ = writeln!(text, "{key:<16} {value}");
+        }
+        if !consumers.is_empty() {
+            let _ = writeln!(
+                text,
+                "\n{:<24} {:>10} {:>16} {:>16} {:>16} ASLEEP",
+                "CONSUMER", "PID", "SEQUENCE", "LAG", "LOST"
+            );
+        }
+        for c in consumers {
+            // A name is whatever its process gave: no control characters reach the terminal.
+            let name = c.name.replace(char::is_control, "?");
+            let _ = writeln!(
+                text,
+                "{name:<24} {:>10} {:>16} {:>16} {:>16} {}",
+                c.pid,
+                c.sequence,
+                c.lag,
+                c.lost,
+                yes_no(c.asleep)
+            );
         }
     }
     Ok(say(&text)?)

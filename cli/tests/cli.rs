@@ -96,6 +96,10 @@ fn json(text: &str) -> BTreeMap<String, String> {
             let (value, after) = json_string(rest);
             rest = after;
             format!("\"{value}\"")
+        } else if rest.starts_with('[') {
+            let (value, after) = rest.split_at(rest.find(']').unwrap() + 1);
+            rest = after;
+            value.to_string()
         } else {
             let end = rest.find(',').unwrap_or(rest.len());
             let (value, after) = rest.split_at(end);
@@ -240,7 +244,9 @@ fn list_and_stat() {
         .lines()
         .filter_map(|l| l.split_whitespace().next())
         .collect();
-    assert_eq!(keys.len() + 1, figures.len());
+    // But for the name, and the consumers, of which there are none.
+    assert_eq!(figures["consumer_list"], "[]");
+    assert_eq!(keys.len() + 2, figures.len());
     assert!(keys.iter().all(|k| figures.contains_key(*k)), "{text}");
 
     let top = dir.text(&["top", "b", "--interval", "0.01", "--count", "2"]);
@@ -248,6 +254,32 @@ fn list_and_stat() {
     assert_eq!(lines.len(), 4, "{top}");
     let words: Vec<&str> = lines[3].split_whitespace().collect();
     assert_eq!(words, ["b", "2", "0", "-", "closed"]);
+}
+
+#[test]
+fn stat_shows_the_consumers() {
+    let dir = Dir::new();
+    let path = dir.0.path().join("q");
+    let name = path.to_str().unwrap();
+    let mut out = ipcq::Producer::options()
+        .message_size(8)
+        .delivery(ipcq::Delivery::Lossless)
+        .open(&path)
+        .unwrap();
+    let consumer = ipcq::Consumer::options().name("a \"recorder\"\x07");
+    let _consumer = consumer.open(&path).unwrap();
+    out.push(&[0; 8]).unwrap();
+    let figures = json(&dir.text(&["stat", name, "--json"]));
+    assert_eq!(figures["consumers"], "1");
+    let pid = std::process::id();
+    let rest = format!("\"pid\":{pid},\"sequence\":0,\"lag\":1,\"lost\":0,\"asleep\":false");
+    let expected = format!("[{{\"name\":\"a \\\"recorder\\\"\\u0007\",{rest}}}]");
+    assert_eq!(figures["consumer_list"], expected);
+    let text = dir.text(&["stat", name]);
+    let line = text.lines().last().unwrap();
+    assert!(line.starts_with("a \"recorder\"? "), "{line}");
+    let words: Vec<&str> = line.split_whitespace().skip(2).collect();
+    assert_eq!(words, [pid.to_string().as_str(), "0", "1", "0", "no"]);
 }
 
 #[test]

@@ -102,8 +102,8 @@ pub struct ipcq_stats {
     pub delivery: u32,
     /// How often a producer has been attached.
     pub epoch: u32,
-    /// Consumers attached and known: all of a lossless queue but observers, of a lossy one those that
-    /// may write its control file. See ipcq_get_consumers.
+    /// Consumers attached and known: all of a lossless queue, of a lossy one those that may write
+    /// its control file; but no observers. See ipcq_get_consumers.
     pub consumers: u32,
     /// Whether a producer is attached at this moment.
     pub producer_alive: u32,

@@ -284,8 +284,8 @@ fn create(
     }
 }
 
-/// Opens the control file to write, and takes a slot in it if there is one left. An observer of a
-/// lossless queue takes none, for it would hold the producer back.
+/// Opens the control file to write, and takes a slot in it if there is one left. An observer takes
+/// none: in a lossless queue it would hold the producer back.
 fn take_seat(
     paths: &Paths,
     data: &Region,
@@ -303,9 +303,9 @@ fn take_seat(
         ));
     }
     let control = Arc::new(control);
-    let seat = match (g.delivery, o.observer) {
-        (Delivery::Lossless, true) => None,
-        _ => Seat::lock(control.clone(), &paths.control, &o.name)?,
+    let seat = match o.observer {
+        true => None,
+        false => Seat::lock(control.clone(), &paths.control, &o.name)?,
     };
     Ok((control, seat))
 }

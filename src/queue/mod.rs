@@ -50,8 +50,8 @@ pub struct Stats {
     pub delivery: Delivery,
     /// How often a producer has been attached.
     pub epoch: u32,
-    /// Consumers attached and known: all of a lossless queue but observers, of a lossy one those
-    /// that may write its control file. Costs a system call each.
+    /// Consumers attached and known: all of a lossless queue, of a lossy one those that may
+    /// write its control file; but no observers. Costs a system call each.
     pub consumers: u32,
     /// Whether a producer is attached at this moment. Costs a system call.
     pub producer_alive: bool,

@@ -447,8 +447,8 @@ impl Producer {
         })
     }
 
-    /// The consumers attached and known, the slowest first: all of a lossless queue but observers,
-    /// of a lossy one those that may write its control file. Costs a system call each.
+    /// The consumers attached and known, the slowest first: all of a lossless queue, of a lossy
+    /// one those that may write its control file; but no observers. Costs a system call each.
     pub fn consumers(&self) -> Vec<ConsumerInfo> {
         self.control.consumers(self.next_sequence())
     }

@@ -658,8 +658,8 @@ impl Consumer {
             .call1((last.sequence, last.lost, last.length))
     }
 
-    /// The consumers attached and known, the slowest first: all of a lossless queue but observers,
-    /// of a lossy one those that may write its control file.
+    /// The consumers attached and known, the slowest first: all of a lossless queue, of a lossy
+    /// one those that may write its control file; but no observers.
     fn consumers(&self, py: Python<'_>) -> PyResult<Vec<ConsumerInfo>> {
         let list = self.with(py, |i| i.queue.as_ref().map(|q| q.consumers()))?;
         Ok(list.into_iter().map(ConsumerInfo::from).collect())

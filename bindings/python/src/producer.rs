@@ -407,8 +407,8 @@ impl Producer {
         self.with(py, |q| Ok(q.next_sequence()))
     }
 
-    /// The consumers attached and known, the slowest first: all of a lossless queue but observers,
-    /// of a lossy one those that may write its control file.
+    /// The consumers attached and known, the slowest first: all of a lossless queue, of a lossy
+    /// one those that may write its control file; but no observers.
     fn consumers(&self, py: Python<'_>) -> PyResult<Vec<ConsumerInfo>> {
         let list = self.with(py, |q| Ok(q.consumers()))?;
         Ok(list.into_iter().map(ConsumerInfo::from).collect())
