@@ -48,6 +48,8 @@ fn drain(consumer: &mut Consumer) -> u64 {
 #[test]
 fn child_main() {
     let Some(role) = role() else { return };
+    // SAFETY: takes a number and cannot fail. A soak is longer than other tests.
+    unsafe { libc::alarm(60 + soak().as_secs() as u32) };
     let name = PathBuf::from(argument("NAME"));
     match role.as_str() {
         "attach" => {
@@ -490,11 +492,16 @@ fn lossy_consumers_are_listed_too() {
     }
 }
 
+/// How long each kind of queue is played with.
+fn soak() -> Duration {
+    let seconds = std::env::var("IPCQ_SOAK_SECONDS").ok();
+    Duration::from_secs(seconds.map_or(3, |s| s.parse().expect("IPCQ_SOAK_SECONDS")))
+}
+
 // --- many at once -----------------------------------------------------------------------------
 
 fn produce(name: &Path, count: u64) {
     let mut out = ProducerOptions::default().open(name).unwrap();
-    let since = Instant::now();
     while out.next_sequence() < count {
         let sequence = out.next_sequence();
         let length = length_in(out.geometry(), sequence);
@@ -553,7 +560,6 @@ fn consume(name: &Path, seed: u64) {
 
 #[test]
 fn nothing_is_lost_whoever_dies() {
-    let seconds = std::env::var("IPCQ_SOAK_SECONDS").map_or(3, |s| s.parse().unwrap());
     for kind in KINDS {
         let dir = Dir::new();
         let name = dir.name("q");
@@ -567,10 +573,11 @@ fn nothing_is_lost_whoever_dies() {
         };
         let mut consumers: Vec<_> = (0..3).map(|_| start(&mut random)).collect();
         let mut producer = Process::start("produce", &[("NAME", path), ("COUNT", "1000000000")]);
-        let (mut next, mut kills, mut restarts) = (0, 0, 0);
+        let (mut next, mut kills, mut restarts, mut stops) = (0, 0, 0, 0);
+        let mut stopped: Option<usize> = None;
         let since = Instant::now();
         let mut acted = Instant::now();
-        while since.elapsed() < Duration::from_secs(seconds) {
+        while since.elapsed() < soak() {
             match pop_next(&mut witness) {
                 Ok(Some(got)) => {
                     assert_eq!((got.sequence, got.lost), (next, 0), "a gap");
@@ -582,8 +589,18 @@ fn nothing_is_lost_whoever_dies() {
             }
             if acted.elapsed() > Duration::from_millis(20) {
                 acted = Instant::now();
-                match random.below(4) {
-                    0 => {
+                // One that is stopped holds the producer up until it goes on.
+                if let Some(at) = stopped.take() {
+                    consumers[at].signal(libc::SIGCONT);
+                }
+                match random.below(6) {
+                    0 | 1 => {
+                        let at = random.below(3) as usize;
+                        consumers[at].signal(libc::SIGSTOP);
+                        stops += 1;
+                        stopped = Some(at);
+                    }
+                    2 => {
                         producer.kill();
                         restarts += 1;
                         producer =
@@ -607,7 +624,7 @@ fn nothing_is_lost_whoever_dies() {
         assert_eq!(next, out.next_sequence());
         eventually("room", || (fill_up(&mut out) > 0).then_some(()));
         println!(
-            "{kind:?}: {next} messages, {kills} consumers and {restarts} producers killed, 0 lost"
+            "{kind:?}: {next} messages, {kills} consumers and {restarts} producers killed, {stops} consumers stopped, 0 lost"
         );
         assert!(next > 1000 && kills > 10);
     }
