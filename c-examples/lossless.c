@@ -48,6 +48,7 @@ static int push(void) {
 static int pop(const char *name) {
   ipcq_options options = IPCQ_OPTIONS_INIT;
   options.consumer_name = name;
+  options.open_timeout_ns = -1;
   ipcq_queue *in;
   if (ipcq_open(&in, QUEUE, IPCQ_CONSUMER, &options) < 0)
     return failed();

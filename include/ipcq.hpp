@@ -64,6 +64,24 @@ inline queue open(const std::string &name, std::uint32_t flags, const ipcq_optio
   check(ipcq_open(&q, name.c_str(), flags, &options));
   return queue(q);
 }
+/// For what may find no room, or no room in time.
+inline bool has_room(int rc) {
+  if (rc == -EAGAIN || rc == -ETIMEDOUT)
+    return false;
+  check(rc);
+  return true;
+}
+inline std::vector<ipcq_consumer> consumers(const queue &q) {
+  std::vector<ipcq_consumer> list(8);
+  for (;;) {
+    std::int64_t n = ipcq_get_consumers(q.get(), list.data(), sizeof list[0], list.size());
+    check(n);
+    bool all = static_cast<std::size_t>(n) <= list.size();
+    list.resize(static_cast<std::size_t>(n));
+    if (all)
+      return list;
+  }
+}
 inline ipcq_stats stats(const queue &q) {
   ipcq_stats s = IPCQ_STATS_INIT;
   check(ipcq_get_stats(q.get(), &s));
@@ -96,8 +114,17 @@ public:
                          std::uint32_t flags = 0)
       : q_(detail::open(name, IPCQ_PRODUCER | flags, o)) {}
 
+  /// Throws if a lossless queue is full; try_push and push_wait do not.
   void push(const void *data, std::size_t length) {
     detail::check(ipcq_push(q_.get(), data, length));
+  }
+  /// Whether there was room.
+  bool try_push(const void *data, std::size_t length) {
+    return detail::has_room(ipcq_push(q_.get(), data, length));
+  }
+  /// Waits for room; whether there was any in time.
+  bool push_wait(const void *data, std::size_t length, timeout time) {
+    return detail::has_room(ipcq_push_wait(q_.get(), data, length, time.count()));
   }
   /// Room for a message of up to `length` bytes, to be written in place; then commit or abort.
   void *claim(std::size_t length) {
@@ -108,6 +135,8 @@ public:
   void commit(std::size_t length) { detail::check(ipcq_commit(q_.get(), length)); }
   void abort() { detail::check(ipcq_abort(q_.get())); }
   ipcq_stats stats() const { return detail::stats(q_); }
+  /// The consumers attached and known, the slowest first.
+  std::vector<ipcq_consumer> consumers() const { return detail::consumers(q_); }
   ipcq_queue *get() const noexcept { return q_.get(); }
 
 private:
@@ -167,6 +196,8 @@ public:
   }
   void seek(std::uint64_t sequence) { detail::check(ipcq_seek(q_.get(), sequence)); }
   ipcq_stats stats() const { return detail::stats(q_); }
+  /// The consumers attached and known, the slowest first.
+  std::vector<ipcq_consumer> consumers() const { return detail::consumers(q_); }
   ipcq_queue *get() const noexcept { return q_.get(); }
 
 private:
@@ -198,10 +229,20 @@ public:
       : raw_(name, sized(o), flags) {}
 
   void push(const T &value) { raw_.push(&value, sizeof value); }
-  void push(const T *values, std::size_t count) {
-    detail::check(ipcq_push_many(raw_.get(), values, sizeof(T), count));
+  bool try_push(const T &value) { return raw_.try_push(&value, sizeof value); }
+  bool push_wait(const T &value, timeout time) {
+    return raw_.push_wait(&value, sizeof value, time);
+  }
+  /// How many were pushed: all, or fewer when a lossless queue is full.
+  std::size_t push(const T *values, std::size_t count) {
+    std::int64_t pushed = ipcq_push_many(raw_.get(), values, sizeof(T), count);
+    if (pushed == -EAGAIN)
+      return 0;
+    detail::check(pushed);
+    return static_cast<std::size_t>(pushed);
   }
   ipcq_stats stats() const { return raw_.stats(); }
+  std::vector<ipcq_consumer> consumers() const { return raw_.consumers(); }
   ipcq_queue *get() const noexcept { return raw_.get(); }
 
 private:

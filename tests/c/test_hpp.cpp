@@ -94,6 +94,23 @@ int main() {
   ipcq::unlink("cpp");
   CHECK(code_of([] { ipcq::byte_consumer none("cpp"); }) == -ENOENT);
   {
+    ipcq_options o = ipcq::options();
+    o.capacity = 2;
+    o.delivery = IPCQ_LOSSLESS;
+    ipcq::producer<int> out("cpp", o);
+    o = ipcq::options();
+    o.consumer_name = "slow";
+    ipcq::consumer<int> in("cpp", o);
+    const int three[] = {0, 1, 2};
+    CHECK(out.push(three, 3) == 2 && out.push(three, 1) == 0 && !out.try_push(2));
+    CHECK(!out.push_wait(2, std::chrono::nanoseconds(1)));
+    CHECK(code_of([&] { out.push(2); }) == -EAGAIN);
+    auto list = out.consumers();
+    CHECK(list.size() == 1 && std::strcmp(list[0].name, "slow") == 0 && list[0].lag == 2);
+    CHECK(in.pop()->value == 0 && out.push_wait(2, ipcq::forever));
+  }
+  ipcq::unlink("cpp");
+  {
     auto out = ipcq::shared_memory::create("cpp", 100);
     auto in = ipcq::shared_memory::open("cpp");
     out.write(90, "0123456789", 10);
