@@ -47,6 +47,11 @@ fn fixed_one() {
 }
 
 #[test]
+fn short() {
+    explore(|| one::<Short>(&FIXED));
+}
+
+#[test]
 fn fixed_wraps() {
     explore(|| one::<Fixed>(&WRAPS));
 }
@@ -93,6 +98,9 @@ twins! {
     fixed_without_is_valid: one::<Fixed>, FIXED, IsValid => Torn;
     fixed_without_stamp: one::<Fixed>, FIXED, Stamp => Torn;
     fixed_without_see_stamp: one::<Fixed>, FIXED, SeeStamp => Torn;
+    short_without_see_stamp: one::<Short>, FIXED, SeeStamp => Torn;
+    short_without_validate: one::<Short>, FIXED, Validate => Torn;
+    short_without_is_valid: one::<Short>, FIXED, IsValid => Torn;
     variable_without_announce: one::<Variable>, VARIABLE, Announce => Torn;
     variable_without_validate: one::<Variable>, VARIABLE, Validate => Torn;
     variable_without_is_valid: one::<Variable>, VARIABLE, IsValid => Torn;

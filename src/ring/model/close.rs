@@ -87,6 +87,11 @@ fn fixed() {
 }
 
 #[test]
+fn short() {
+    explore(|| close::<Short>(&FIXED));
+}
+
+#[test]
 fn variable() {
     explore(|| close::<Variable>(&VARIABLE));
 }
@@ -94,6 +99,11 @@ fn variable() {
 #[test]
 fn fixed_reopened() {
     explore(|| reopened::<Fixed>(&REOPENED_FIXED));
+}
+
+#[test]
+fn short_reopened() {
+    explore(|| reopened::<Short>(&REOPENED_FIXED));
 }
 
 #[test]

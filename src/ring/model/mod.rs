@@ -369,11 +369,20 @@ trait Framing: 'static {
     fn abandon(writer: &mut Self::Writer, written: &[u8]);
     fn settle(writer: &mut Self::Writer);
     fn frames(memory: Modelled, shape: Shape) -> Self::Frames;
+    fn pop(reader: &mut Reader<Self::Frames>, buffer: &mut [u8]) -> Result<Pop, Damage> {
+        // SAFETY: the buffer is writable.
+        unsafe { reader.pop(buffer.as_mut_ptr(), buffer.len()) }
+    }
 }
 
-struct Fixed;
+/// Slots, popped by the short way first or not.
+struct Slots<const SHORT: bool>;
 
-impl Framing for Fixed {
+type Fixed = Slots<false>;
+/// As `queue::Consumer` pops short messages.
+type Short = Slots<true>;
+
+impl<const SHORT: bool> Framing for Slots<SHORT> {
     type Writer = FixedWriter<Modelled>;
     type Frames = FixedReader<Modelled>;
     fn format(memory: &Modelled, shape: &Shape) {
@@ -403,6 +412,19 @@ impl Framing for Fixed {
     }
     fn frames(memory: Modelled, shape: Shape) -> Self::Frames {
         FixedReader::new(memory, shape)
+    }
+    fn pop(reader: &mut Reader<Self::Frames>, buffer: &mut [u8]) -> Result<Pop, Damage> {
+        if SHORT {
+            // SAFETY: the buffer is writable, and has the message size.
+            if let Some(info) = unsafe { reader.pop_short(buffer.as_mut_ptr()) } {
+                return Ok(Pop::Message(info));
+            }
+            if reader.is_idle() {
+                return Ok(Pop::Empty);
+            }
+        }
+        // SAFETY: the buffer is writable.
+        unsafe { reader.pop(buffer.as_mut_ptr(), buffer.len()) }
     }
 }
 
@@ -552,8 +574,7 @@ impl<F: Framing> Consumer<F> {
 
     fn look(&mut self) -> Kept<Look> {
         let mut buffer = [0; 16];
-        // SAFETY: the buffer is writable.
-        let pop = unsafe { self.reader.pop(buffer.as_mut_ptr(), buffer.len()) }?;
+        let pop = F::pop(&mut self.reader, &mut buffer)?;
         let look = match pop {
             Pop::Message(info) => {
                 let (sequence, lost) = (info.sequence, info.lost);
