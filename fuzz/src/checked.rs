@@ -4,6 +4,7 @@
 use crate::Input;
 use arbitrary::Result;
 use ipcq::{Consumer, Error, Framing, Geometry, Message, Pop, Start};
+use std::ops::Range;
 use std::time::Duration;
 
 /// An error may be one of a queue, and not of this library or of the system.
@@ -32,21 +33,27 @@ pub fn check_geometry(g: &Geometry) {
     }
 }
 
-/// The bytes lie in one mapping, and not in its first page, which is the header. Reading beyond
-/// need not be a signal, for others may lie behind.
-fn check_mapped(from: usize, length: usize) {
+/// The mapping of this address, without the first page, which is the header.
+fn mapping(address: usize) -> Range<usize> {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-    let ranges = maps.lines().map(|line| {
+    let mut ranges = maps.lines().map(|line| {
         let (range, _) = line.split_once(' ').unwrap();
         let (start, end) = range.split_once('-').unwrap();
         let number = |text| usize::from_str_radix(text, 16).unwrap();
-        number(start) + 4096..number(end) + 1
+        number(start) + 4096..number(end)
     });
-    let inside =
-        |range: std::ops::Range<usize>| range.contains(&from) && range.contains(&(from + length));
+    let found = ranges.find(|range| range.contains(&address));
+    found.unwrap_or_else(|| panic!("{address:#x} is not mapped"))
+}
+
+/// The message lies in the ring. Reading beyond need not be a signal, for others may lie behind.
+fn check_place(mapped: &mut Option<Range<usize>>, data: *const u8, m: &Message) {
+    // Its stamp lies before it, and an empty message may lie at the very end.
+    let (from, to) = (data as usize - 8, data as usize + m.length as usize);
+    let mapped = mapped.get_or_insert_with(|| mapping(from));
     assert!(
-        ranges.into_iter().any(inside),
-        "{length} bytes at {from:#x}"
+        mapped.contains(&from) && to <= mapped.end,
+        "{m:?} at {from:#x}"
     );
 }
 
@@ -58,6 +65,8 @@ pub struct Checked {
     received: u64,
     /// The sequence after the last message consumed, or where it began.
     after: u64,
+    /// Where its ring is.
+    mapped: Option<Range<usize>>,
 }
 
 impl Checked {
@@ -72,6 +81,7 @@ impl Checked {
             start: begun,
             received: 0,
             after: begun,
+            mapped: None,
         }
     }
 
@@ -162,7 +172,7 @@ impl Checked {
         assert_eq!(m.sequence, after.wrapping_add(m.lost), "the gap");
         assert!(m.length as usize <= most);
         assert_eq!(view.as_ptr() as usize % align, 0);
-        check_mapped(view.as_ptr() as usize, m.length as usize);
+        check_place(&mut self.mapped, view.as_ptr(), &m);
         let mut buffer = vec![0; (m.length as usize).min(1 << 16)];
         view.read(0, &mut buffer).unwrap();
         if u.ratio(1, 2)? {
@@ -177,6 +187,14 @@ impl Checked {
             self.consumed(&m, 1);
         }
         Ok(())
+    }
+
+    /// Looks at the next message in passing.
+    fn look(&mut self) {
+        if let Some((Pop::Message(m), data)) = fair(self.q.peek_raw()) {
+            self.check(&m);
+            check_place(&mut self.mapped, data, &m);
+        }
     }
 
     /// Looks at a message, and releases one that need not be it.
@@ -274,6 +292,7 @@ impl Checked {
                 // To the end, or for a while.
                 let mut buffer = vec![0; self.q.max_message().min(1 << 16)];
                 for _ in 0..u.arbitrary::<u8>()? {
+                    self.look();
                     if !matches!(fair(self.pop(&mut buffer)), Some(Some(_))) {
                         break;
                     }
