@@ -419,9 +419,6 @@ impl<const SHORT: bool> Framing for Slots<SHORT> {
             if let Some(info) = unsafe { reader.pop_short(buffer.as_mut_ptr()) } {
                 return Ok(Pop::Message(info));
             }
-            if reader.is_idle() {
-                return Ok(Pop::Empty);
-            }
         }
         // SAFETY: the buffer is writable.
         unsafe { reader.pop(buffer.as_mut_ptr(), buffer.len()) }
