@@ -11,7 +11,7 @@ import ipcq
 
 
 def receive(name: str) -> tuple[str, ipcq.Stats, float]:
-    """Receives until the sender closes: the SHA-256, the consumer's figures, the seconds it took."""
+    """Receives until the sender closes: the SHA-256, the figures, and the seconds it took."""
     digest = hashlib.sha256()
     with ipcq.Consumer(name, open_timeout=60) as q:
         begin = time.monotonic()
