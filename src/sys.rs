@@ -58,43 +58,61 @@ pub(crate) fn create_reserved(path: &Path, size: u64, mode: u32) -> Result<File>
         .custom_flags(libc::O_CLOEXEC)
         .open(path)
         .map_err(|e| Error::from_io(&e, format_args!("cannot create {shown}")))?;
-    let reserve = || {
-        let length = libc::off_t::try_from(size).map_err(|_| {
-            Error::Invalid(format!("{shown}: {size} bytes are more than a file can have").into())
-        })?;
-        step();
-        loop {
-            // SAFETY: the descriptor is open; the call takes no pointers.
-            match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, length) } {
-                0 => break,
-                libc::EINTR => continue,
-                libc::ENOSPC | libc::EFBIG | libc::EDQUOT => {
-                    return Err(Error::NoSpace(
-                        format!(
-                            "{shown}: the file system has no room for {size} bytes: \
-                             take a smaller capacity or another directory (IPCQ_DIR)"
-                        )
-                        .into(),
-                    ))
-                }
-                errno => {
-                    let e = io::Error::from_raw_os_error(errno);
-                    return Err(Error::from_io(
-                        &e,
-                        format_args!("cannot reserve {size} bytes for {shown}"),
-                    ));
-                }
-            }
-        }
+    let finish = || {
+        reserve(&file, path, size)?;
         step();
         file.set_permissions(std::fs::Permissions::from_mode(mode & 0o7777))
             .map_err(|e| Error::from_io(&e, format_args!("cannot set the mode of {shown}")))
     };
-    match reserve() {
+    match finish() {
         Ok(()) => Ok(file),
         Err(e) => {
             let _ = std::fs::remove_file(path);
             Err(e)
+        }
+    }
+}
+
+/// Reserves what a file that exists has no space for: it may be a copy, with holes.
+pub(crate) fn fill_holes(file: &File, path: &Path) -> Result<()> {
+    let meta = file
+        .metadata()
+        .map_err(|e| Error::from_io(&e, format_args!("cannot stat {}", path.display())))?;
+    // In units of 512 bytes, whatever the file system.
+    if meta.blocks() >= meta.len().div_ceil(512) {
+        return Ok(());
+    }
+    reserve(file, path, meta.len())
+}
+
+/// Reserves the space of a file's first bytes; what is in them stays.
+fn reserve(file: &File, path: &Path, size: u64) -> Result<()> {
+    let shown = path.display();
+    let length = libc::off_t::try_from(size).map_err(|_| {
+        Error::Invalid(format!("{shown}: {size} bytes are more than a file can have").into())
+    })?;
+    step();
+    loop {
+        // SAFETY: the descriptor is open; the call takes no pointers.
+        match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, length) } {
+            0 => return Ok(()),
+            libc::EINTR => continue,
+            libc::ENOSPC | libc::EFBIG | libc::EDQUOT => {
+                return Err(Error::NoSpace(
+                    format!(
+                        "{shown}: the file system has no room for {size} bytes: \
+                         take a smaller capacity or another directory (IPCQ_DIR)"
+                    )
+                    .into(),
+                ))
+            }
+            errno => {
+                let e = io::Error::from_raw_os_error(errno);
+                return Err(Error::from_io(
+                    &e,
+                    format_args!("cannot reserve {size} bytes for {shown}"),
+                ));
+            }
         }
     }
 }

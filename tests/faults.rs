@@ -647,3 +647,34 @@ fn a_reader_cannot_play_the_producer() {
     let _out = options.open(&name).unwrap();
     assert!(alive());
 }
+
+/// A copy may have holes, and a full file system would be found by a push, which is a SIGBUS.
+#[test]
+fn a_queue_with_holes_gets_its_space_back() {
+    use std::os::unix::fs::MetadataExt;
+    let dir = Dir::new();
+    let name = dir.name("q");
+    let mut out = Kind::Fixed(1024).options(1024).open(&name).unwrap();
+    push_next(&mut out);
+    drop(out);
+    let file = std::fs::File::options().write(true).open(&name).unwrap();
+    let length = file.metadata().unwrap().len();
+    let (hole, end) = (64 << 10, length as i64);
+    let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+    // SAFETY: takes numbers.
+    let punched = unsafe { libc::fallocate(file.as_raw_fd(), mode, hole, end - hole) };
+    if punched != 0 {
+        eprintln!("skipped: this file system punches no holes");
+        return;
+    }
+    let space = || std::fs::metadata(&name).unwrap().blocks() * 512;
+    assert!(space() < length);
+    let mut out = Kind::Fixed(1024).options(1024).open(&name).unwrap();
+    assert!(space() >= length);
+    assert_eq!(out.next_sequence(), 1);
+    push_next(&mut out);
+    let mut q = Consumer::options().open(&name).unwrap();
+    for sequence in 0..2 {
+        assert_eq!(pop_next(&mut q).unwrap().unwrap().sequence, sequence);
+    }
+}

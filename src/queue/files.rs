@@ -147,6 +147,8 @@ fn attach_locked(
                 Ok(g) => {
                     let alive = show_alive(&paths.data)?;
                     let control = Control::attach_or_create(paths, &g, control_mode(o))?;
+                    sys::fill_holes(region.file(), &paths.data)?;
+                    sys::fill_holes(control.region().file(), &paths.control)?;
                     (region, g, control, alive)
                 }
                 Err(Error::Geometry(_) | Error::Damaged(_) | Error::Version(_)) if o.replace => {
