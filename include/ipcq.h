@@ -11,9 +11,9 @@
 //   ipcq_queue *q;                                  struct tick t;
 //   int rc = ipcq_open(&q, "ticks",                 ipcq_info info;
 //                      IPCQ_PRODUCER, &o);          int64_t n;
-//   ...                                             while ((n = ipcq_pop(q, &t, sizeof t, &info)) != -EPIPE)
-//   rc = ipcq_push(q, &t, sizeof t);                  if (n >= 0) use(&t, info.sequence, info.lost);
-//   ...                                               else if (n == -EAGAIN) nap();  // nothing yet
+//   ...                                             while ((n = ipcq_pop_wait(q, &t, sizeof t, &info, -1)) >= 0)
+//   rc = ipcq_push(q, &t, sizeof t);                  use(&t, info.sequence, info.lost);
+//   ...                                             // here n is -EPIPE: closed, and all was read
 //   ipcq_close(q);  // consumers drain, then -EPIPE ipcq_close(q);
 //
 // Link with: cc main.c $(pkg-config --cflags --libs ipcq)
