@@ -51,6 +51,17 @@ fn short() {
     explore(|| one::<Short>(&FIXED));
 }
 
+/// Both messages of a run are validated by the first.
+#[test]
+fn run() {
+    explore(|| one::<Runs>(&FIXED));
+}
+
+#[test]
+fn run_wraps() {
+    explore(|| one::<Runs>(&WRAPS));
+}
+
 #[test]
 fn fixed_wraps() {
     explore(|| one::<Fixed>(&WRAPS));
@@ -101,6 +112,11 @@ twins! {
     short_without_see_stamp: one::<Short>, FIXED, SeeStamp => Torn;
     short_without_validate: one::<Short>, FIXED, Validate => Torn;
     short_without_is_valid: one::<Short>, FIXED, IsValid => Torn;
+    run_without_announce: one::<Runs>, FIXED, Announce => Torn;
+    run_without_stamp: one::<Runs>, FIXED, Stamp => Torn;
+    run_without_see_stamp: one::<Runs>, FIXED, SeeStamp => Torn;
+    run_without_validate: one::<Runs>, FIXED, Validate => Torn;
+    run_without_is_valid: one::<Runs>, FIXED, IsValid => Torn;
     variable_without_announce: one::<Variable>, VARIABLE, Announce => Torn;
     variable_without_validate: one::<Variable>, VARIABLE, Validate => Torn;
     variable_without_is_valid: one::<Variable>, VARIABLE, IsValid => Torn;

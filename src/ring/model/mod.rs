@@ -369,20 +369,30 @@ trait Framing: 'static {
     fn abandon(writer: &mut Self::Writer, written: &[u8]);
     fn settle(writer: &mut Self::Writer);
     fn frames(memory: Modelled, shape: Shape) -> Self::Frames;
-    fn pop(reader: &mut Reader<Self::Frames>, buffer: &mut [u8]) -> Result<Pop, Damage> {
+    fn pop(reader: &mut Reader<Self::Frames>, buffer: &mut [u8]) -> Result<(Pop, usize), Damage> {
         // SAFETY: the buffer is writable.
-        unsafe { reader.pop(buffer.as_mut_ptr(), buffer.len()) }
+        unsafe { reader.pop(buffer.as_mut_ptr(), MESSAGE) }.map(|pop| (pop, 1))
     }
 }
 
-/// Slots, popped by the short way first or not.
-struct Slots<const SHORT: bool>;
+/// Bytes of the longest message, and how many of them are popped at once at most.
+const MESSAGE: usize = 16;
+const BATCH: usize = 2;
 
-type Fixed = Slots<false>;
-/// As `queue::Consumer` pops short messages.
-type Short = Slots<true>;
+const PLAIN: u8 = 0;
+const SHORT: u8 = 1;
+const RUN: u8 = 2;
 
-impl<const SHORT: bool> Framing for Slots<SHORT> {
+/// Slots, and which way of popping and pushing is tried first.
+struct Slots<const WAY: u8>;
+
+type Fixed = Slots<PLAIN>;
+/// As `queue::Consumer` pops short messages, and `queue::Producer` pushes them.
+type Short = Slots<SHORT>;
+/// As they pop and push many.
+type Runs = Slots<RUN>;
+
+impl<const WAY: u8> Framing for Slots<WAY> {
     type Writer = FixedWriter<Modelled>;
     type Frames = FixedReader<Modelled>;
     fn format(memory: &Modelled, shape: &Shape) {
@@ -395,8 +405,19 @@ impl<const SHORT: bool> Framing for Slots<SHORT> {
         writer.next()
     }
     fn push(writer: &mut Self::Writer, message: &[u8]) {
+        let from = message.as_ptr();
         // SAFETY: a slice is readable, and has the message size.
-        unsafe { writer.push(message.as_ptr()) };
+        let pushed = unsafe {
+            match WAY {
+                SHORT => writer.push_short(from, message.len()),
+                RUN => writer.push_run(from, message.len(), 1) == 1,
+                _ => false,
+            }
+        };
+        if !pushed {
+            // SAFETY: as above.
+            unsafe { writer.push(from) };
+        }
     }
     fn abandon(writer: &mut Self::Writer, written: &[u8]) {
         let offset = writer.reserve().expect("a lossy ring has room");
@@ -413,15 +434,26 @@ impl<const SHORT: bool> Framing for Slots<SHORT> {
     fn frames(memory: Modelled, shape: Shape) -> Self::Frames {
         FixedReader::new(memory, shape)
     }
-    fn pop(reader: &mut Reader<Self::Frames>, buffer: &mut [u8]) -> Result<Pop, Damage> {
-        if SHORT {
-            // SAFETY: the buffer is writable, and has the message size.
-            if let Some(info) = unsafe { reader.pop_short(buffer.as_mut_ptr()) } {
-                return Ok(Pop::Message(info));
+    fn pop(reader: &mut Reader<Self::Frames>, buffer: &mut [u8]) -> Result<(Pop, usize), Damage> {
+        let to = buffer.as_mut_ptr();
+        // SAFETY: the buffer is writable, and has room for a batch of the message size.
+        unsafe {
+            match WAY {
+                SHORT => {
+                    if let Some((info, _)) = reader.pop_short(to) {
+                        return Ok((Pop::Message(info), 1));
+                    }
+                }
+                RUN => {
+                    let (many, first) = reader.pop_run(to, MESSAGE, BATCH);
+                    if many > 0 {
+                        return Ok((Pop::Message(first), many));
+                    }
+                }
+                _ => {}
             }
+            reader.pop(to, MESSAGE).map(|pop| (pop, 1))
         }
-        // SAFETY: the buffer is writable.
-        unsafe { reader.pop(buffer.as_mut_ptr(), buffer.len()) }
     }
 }
 
@@ -570,17 +602,20 @@ impl<F: Framing> Consumer<F> {
     }
 
     fn look(&mut self) -> Kept<Look> {
-        let mut buffer = [0; 16];
-        let pop = F::pop(&mut self.reader, &mut buffer)?;
+        let mut buffer = [0; MESSAGE * BATCH];
+        let (pop, many) = F::pop(&mut self.reader, &mut buffer)?;
         let look = match pop {
             Pop::Message(info) => {
                 let (sequence, lost) = (info.sequence, info.lost);
                 let passed = sequence.wrapping_sub(self.expected);
                 promise!(Account, passed < 1 << 32, "repeated or reordered: {info:?}");
                 promise!(Account, lost == passed, "{passed} passed: {info:?}");
-                self.expected = sequence.wrapping_add(1);
-                self.messages
-                    .push((sequence, buffer[..info.length as usize].to_vec()));
+                self.expected = sequence.wrapping_add(many as u64);
+                for i in 0..many {
+                    let message = &buffer[i * MESSAGE..][..info.length as usize];
+                    self.messages
+                        .push((sequence.wrapping_add(i as u64), message.to_vec()));
+                }
                 Look::Message { sequence, lost }
             }
             Pop::Empty => Look::Nothing,
