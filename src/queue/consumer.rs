@@ -12,6 +12,7 @@ use crate::memory::{Field, Mapped, Memory};
 use crate::name::Paths;
 use crate::registry::{ConsumerInfo, Seat};
 use crate::ring::{gate, FixedReader, Frames, Place, Pop, Reader, Shape, Start, VariableReader};
+use crate::schema::Schema;
 use crate::shm::Region;
 use crate::sys;
 use crate::wait::{self, SharedBell};
@@ -50,6 +51,7 @@ const NOTHING: u64 = u64::MAX;
 pub struct Consumer {
     ring: Ring,
     geometry: Geometry,
+    schema: Option<Box<Schema>>,
     paths: Paths,
     sleeper: Sleeper,
     /// The descriptor to poll, if it was asked for.
@@ -90,6 +92,7 @@ impl Consumer {
         let Observed {
             region,
             geometry,
+            schema,
             epoch,
             control,
             seat,
@@ -109,6 +112,7 @@ impl Consumer {
             ring,
             quick: geometry.short_message().unwrap_or(usize::MAX),
             geometry,
+            schema: schema.map(Box::new),
             paths,
             sleeper,
             watch: None,
@@ -549,6 +553,11 @@ impl Consumer {
     /// What the queue is.
     pub fn geometry(&self) -> &Geometry {
         &self.geometry
+    }
+
+    /// What records its messages are, if the queue says so.
+    pub fn schema(&self) -> Option<&Schema> {
+        self.schema.as_deref()
     }
 
     /// Figures of the queue and of this consumer.
