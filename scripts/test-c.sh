@@ -53,7 +53,7 @@ build() {
 programs() {
     folder=$out/$1 how=$2
     shift 2
-    for program in test_ipcq test_records test_hpp zero_copy shared_memory variable_length; do
+    for program in test_ipcq test_records test_hpp zero_copy records shared_memory variable_length; do
         run "$program, $how" "$@" "$folder/$program"
     done
     # Two processes; the consumer is started first.

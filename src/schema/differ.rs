@@ -15,7 +15,11 @@ pub(super) fn write(f: &mut impl Write, field: &Field, offset: u64) -> fmt::Resu
         Format::Scalar(scalar) => write!(f, "{shape}{} at {offset}", scalar.text),
         Format::Record(schema) => {
             let space = if shape.is_empty() { "" } else { " " };
-            write!(f, "{shape}{space}{} bytes at {offset}", schema.itemsize)
+            write!(
+                f,
+                "{shape}{space}record of {} bytes at {offset}",
+                schema.itemsize
+            )
         }
     }
 }

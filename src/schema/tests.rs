@@ -55,10 +55,10 @@ fn records_lie_in_records() {
     assert_eq!(schema.to_json(), json);
     assert_eq!(Schema::from_json(&json).unwrap(), schema);
     let shown = "\
-at                16 bytes at 0
+at                record of 16 bytes at 0
 at.x              <f8 at 0
 at.y              <f4 at 8
-corners           (2,3) 16 bytes at 16
+corners           (2,3) record of 16 bytes at 16
 corners[0][0].x   <f8 at 16
 corners[0][0].y   <f4 at 24
 matrix            (2,2,2)<f2 at 112
