@@ -156,5 +156,6 @@ fn put(to: &mut String, n: impl std::fmt::Display) {
 }
 
 fn quote(to: &mut String, text: &str) {
-    put(to, Value::from(text));
+    // A string can always be written; a `Value` would bring the writing of everything else.
+    to.push_str(&serde_json::to_string(text).unwrap_or_default());
 }

@@ -233,15 +233,14 @@ impl Schema {
         if fields.is_empty() {
             return Err(invalid("a record without fields".into()));
         }
-        let mut names = std::collections::HashSet::new();
-        for field in &fields {
-            field.check(itemsize)?;
-            if !names.insert(&*field.name) {
-                return Err(invalid(format!(
-                    "two fields have the name \"{}\"",
-                    shown(&field.name)
-                )));
-            }
+        fields.iter().try_for_each(|field| field.check(itemsize))?;
+        let mut names: Vec<_> = fields.iter().map(Field::name).collect();
+        names.sort_unstable();
+        if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(invalid(format!(
+                "two fields have the name \"{}\"",
+                shown(twice[0])
+            )));
         }
         let schema = Schema { fields, itemsize };
         if schema.depth() > MAX_DEPTH {
