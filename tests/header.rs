@@ -23,6 +23,13 @@ fn the_header_is_the_generated_one() {
 fn the_header_compiles_alone_in_every_dialect() {
     let compilers = [("gcc", "g++"), ("clang", "clang++")];
     let mut tried = 0;
+    // And what it says of any compiler holds of its macros.
+    let dir = tempfile::tempdir().unwrap();
+    let fields = dir.path().join("fields");
+    let text = "struct s { char c; double d[2]; };\nextern const ipcq_field f[];\n\
+                const ipcq_field f[] = {IPCQ_FIELD_AS(struct s, c, 'S', char), \
+                IPCQ_FIELD_AS(struct s, d, 'f', double)};\n";
+    std::fs::write(&fields, text).unwrap();
     for (cc, cxx) in compilers {
         for (compiler, dialect, language) in [
             (cc, "c99", "c"),
@@ -37,9 +44,9 @@ fn the_header_compiles_alone_in_every_dialect() {
             let done = Command::new(compiler)
                 .args([&format!("-std={dialect}"), "-x", language])
                 .args(["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only"])
-                .arg(HEADER)
+                .arg(&fields)
                 // Twice: the guard must hold.
-                .args(["-include", HEADER])
+                .args(["-include", HEADER, "-include", HEADER])
                 .output()
                 .unwrap();
             let said = String::from_utf8_lossy(&done.stderr);
