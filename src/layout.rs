@@ -589,6 +589,21 @@ mod tests {
     }
 
     #[test]
+    fn a_schema_has_bounds() {
+        for (message_size, schema_length) in [(8, MAX_SCHEMA + 1), (0, 10)] {
+            let g = Geometry::new(&Request {
+                message_size,
+                schema_length,
+                ..Request::default()
+            });
+            let g = g.unwrap();
+            let page = page_of(&g);
+            let read = Geometry::read(g.file_bytes(), |at| page[at / 8]);
+            assert!(matches!(read, Err(Error::Damaged(_))), "{read:?}");
+        }
+    }
+
+    #[test]
     fn no_header_can_address_beyond_the_file() {
         // Every byte of the immutable group set to every value: refused, or in bounds.
         for g in [fixed(24, 256), Geometry::new(&Request::default()).unwrap()] {
