@@ -33,6 +33,9 @@
 //! # Ok::<(), ipcq::Error>(())
 //! ```
 //!
+//! A queue can say what records its messages are: [`record!`], or a [`Schema`]. A consumer that expects
+//! anything else is told so when it opens it.
+//!
 //! [`SharedMem`] is the memory by itself. `docs/design.md` in the repository has the file format
 //! and the ordering argument.
 
@@ -56,6 +59,7 @@ mod one_mapping;
 mod queue;
 mod registry;
 mod ring;
+mod schema;
 mod shm;
 #[cfg(not(feature = "steps"))]
 mod steps;
@@ -78,6 +82,7 @@ pub use queue::{
 };
 pub use registry::ConsumerInfo;
 pub use ring::{Pop, Start};
+pub use schema::{Chars, Element, Field, Format, Record, Scalar, Schema};
 pub use shm::SharedMem;
 // For bindings, whose handles have locks of their own.
 #[doc(hidden)]

@@ -13,6 +13,7 @@ use crate::name::Paths;
 use crate::registry::{ConsumerInfo, Seat};
 use crate::ring::gate::{self, Seat as _};
 use crate::ring::{FixedReader, Frames, Place, Pop, Reader, Shape, Start, VariableReader};
+use crate::schema::Schema;
 use crate::shm::Region;
 use crate::sys;
 use crate::wait::{self, Bell as _, SharedBell};
@@ -56,6 +57,7 @@ const NOTHING: u64 = u64::MAX;
 pub struct Consumer {
     ring: Ring,
     geometry: Geometry,
+    schema: Option<Box<Schema>>,
     paths: Paths,
     sleeper: Sleeper,
     /// The descriptor to poll, if it was asked for.
@@ -100,6 +102,7 @@ impl Consumer {
         let Observed {
             region,
             geometry,
+            schema,
             epoch,
             control,
             seat,
@@ -119,6 +122,7 @@ impl Consumer {
             ring,
             quick: geometry.short_message().unwrap_or(usize::MAX),
             geometry,
+            schema: schema.map(Box::new),
             paths,
             sleeper,
             watch: None,
@@ -552,6 +556,11 @@ impl Consumer {
     /// What the queue is.
     pub fn geometry(&self) -> &Geometry {
         &self.geometry
+    }
+
+    /// What records its messages are, if the queue says so.
+    pub fn schema(&self) -> Option<&Schema> {
+        self.schema.as_deref()
     }
 
     /// Figures of the queue and of this consumer.
