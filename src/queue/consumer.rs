@@ -157,7 +157,20 @@ impl Consumer {
     #[inline]
     pub fn pop(&mut self, buffer: &mut [u8]) -> Result<Option<Message>> {
         // SAFETY: a mutable slice is writable.
-        match unsafe { self.pop_raw(buffer.as_mut_ptr(), buffer.len()) }? {
+        match unsafe { self.pop_quickly(buffer.as_mut_ptr(), buffer.len()) } {
+            Some((message, crowded)) => {
+                self.popped_quickly(message, crowded);
+                Ok(Some(message))
+            }
+            None => self.pop_otherwise(buffer),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn pop_otherwise(&mut self, buffer: &mut [u8]) -> Result<Option<Message>> {
+        // SAFETY: a mutable slice is writable.
+        match unsafe { self.pop_fully(buffer.as_mut_ptr(), buffer.len()) }? {
             Pop::Message(message) => Ok(Some(message)),
             Pop::Empty => Ok(None),
             other => Err(self.not_popped(other, buffer.len())),
