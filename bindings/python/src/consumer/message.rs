@@ -9,11 +9,21 @@ use pyo3::types::PyBytes;
 #[pyclass(frozen, get_all, module = "ipcq")]
 pub struct Message {
     /// Its number, from 0, in the order of pushing.
-    pub(super) sequence: u64,
+    sequence: u64,
     /// How many messages were lost between the one consumed before and this one.
-    pub(super) lost: u64,
+    lost: u64,
     /// The bytes.
-    pub(super) data: Py<PyBytes>,
+    data: Py<PyBytes>,
+}
+
+impl Message {
+    pub(super) fn new(data: Bound<'_, PyBytes>, info: ipcq::Message) -> Self {
+        Message {
+            sequence: info.sequence,
+            lost: info.lost,
+            data: data.unbind(),
+        }
+    }
 }
 
 #[pymethods]

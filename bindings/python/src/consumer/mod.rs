@@ -19,6 +19,7 @@ use crate::handle::{self, Guarded, Naps, Timeout, LARGE};
 use crate::stats::{ConsumerInfo, Stats};
 use ipcq::{Error, Pop, Start};
 use pyo3::exceptions::{PyBufferError, PyValueError};
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 use std::path::{Path, PathBuf};
@@ -54,6 +55,8 @@ pub struct Consumer {
     inner: Guarded<Inner>,
     /// How many buffers show the ring.
     shown: AtomicUsize,
+    /// Where the tasks of asyncio loops wait, by loop; see `_aio.py`.
+    lines: Py<PyDict>,
     name: PathBuf,
     /// 0 if they vary.
     message_size: usize,
@@ -208,6 +211,11 @@ impl Consumer {
     }
 }
 
+/// A part of `_aio.py`, which is not imported before it is used.
+fn aio<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+    py.import("ipcq._aio")?.getattr(name)
+}
+
 /// Opens the queue, and waits for it to appear with signal handlers running meanwhile.
 fn open(
     py: Python<'_>,
@@ -299,6 +307,7 @@ impl Consumer {
             observer,
             consumer_name,
             shown: AtomicUsize::new(0),
+            lines: PyDict::new(py).unbind(),
             inner: Guarded::new(Inner {
                 queue: Some(queue),
                 spare: Spare(std::ptr::null_mut()),
@@ -328,13 +337,14 @@ impl Consumer {
     #[pyo3(signature = (timeout=None))]
     fn pop_message(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Message> {
         match handle::wait_for(py, Timeout::seconds(timeout)?, self, || self.take(py))? {
-            Some((data, info)) => Ok(Message {
-                sequence: info.sequence,
-                lost: info.lost,
-                data: data.unbind(),
-            }),
+            Some((data, info)) => Ok(Message::new(data, info)),
             None => Err(errors::raise(py, Error::Empty)),
         }
+    }
+
+    /// As pop_message(), or None if there is none yet. Raises Closed as pop().
+    fn try_pop_message(&self, py: Python<'_>) -> PyResult<Option<Message>> {
+        Ok(self.take(py)?.map(|(data, info)| Message::new(data, info)))
     }
 
     /// Up to max messages that are there, as a list of bytes; an empty list if there is none yet.
@@ -453,7 +463,8 @@ impl Consumer {
         })
     }
 
-    /// Batches of what is there, for ever: an iterator of Batch, each of 1 to max messages.
+    /// Batches of what is there, for ever: an iterator of Batch, each of 1 to max messages, for `for`
+    /// and for `async for`.
     ///
     /// A batch is given as soon as there is a message, or, with linger, when max messages are
     /// there or so many seconds have passed since the first was. It ends where messages were
@@ -468,7 +479,7 @@ impl Consumer {
     ) -> PyResult<Bound<'py, PyAny>> {
         slf.py()
             .import("ipcq._batch")?
-            .getattr("batches")?
+            .getattr("Batches")?
             .call1((slf, max, linger))
     }
 
@@ -524,6 +535,34 @@ impl Consumer {
     /// As queue.Queue.get_nowait: pop(0). Raises Empty, Closed.
     fn get_nowait<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         self.pop_within(py, Timeout::NONE)
+    }
+
+    /// As asyncio.Queue.get: a coroutine that gives the next message, as bytes. It waits in the running
+    /// loop, on a descriptor: any number of tasks may. They are served in the order in which they came,
+    /// and one that is cancelled takes no message with it (asyncio.wait_for, asyncio.timeout).
+    ///
+    /// Raises Closed as pop().
+    fn aget<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        aio(slf.py(), "get")?.call1((slf,))
+    }
+
+    /// As aget(), with its sequence and what was lost before it.
+    fn aget_message<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        aio(slf.py(), "get_message")?.call1((slf,))
+    }
+
+    fn __aiter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        aio(slf.py(), "Messages")?.call1((slf,))
+    }
+
+    #[getter]
+    fn _lines(&self, py: Python<'_>) -> Py<PyDict> {
+        self.lines.clone_ref(py)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.lines)?;
+        visit.call(&self.dtype)
     }
 
     /// As queue.Queue.qsize: how many messages were pushed and neither received nor known to be
@@ -627,7 +666,11 @@ impl Consumer {
         let queue = inner.queue.take();
         drop(inner);
         py.detach(|| drop(queue));
-        Ok(())
+        let lines = self.lines.bind(py);
+        match lines.is_empty() {
+            true => Ok(()),
+            false => aio(py, "end")?.call1((lines,)).map(drop),
+        }
     }
 
     fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
