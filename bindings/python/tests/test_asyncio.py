@@ -220,14 +220,14 @@ def test_cancelled_at_any_moment(run, seed):
                 async for batch in q.batches(max=3):
                     got.extend(map(number, batch))
 
-            def push():
-                for n in range(total):
-                    out.push(word(n))
-
-            pusher = threading.Thread(target=push)
-            pusher.start()
             tasks = []
+            pushed = 0
             while len(got) < total:
+                # Now and then many at once, and now and then a time without.
+                for _ in range(dice.choice([0, 0, 1, 2, 20])):
+                    if pushed < total:
+                        out.push(word(pushed))
+                        pushed += 1
                 for _ in range(dice.randrange(4)):
                     make = dice.choice([one, one, several, together])
                     tasks.append(asyncio.ensure_future(make()))
@@ -237,7 +237,6 @@ def test_cancelled_at_any_moment(run, seed):
                 if tasks and dice.random() < 0.7:
                     tasks[dice.randrange(len(tasks))].cancel()
                     cancelled += 1
-            pusher.join()
             assert got == list(range(total))
             assert cancelled > 0
             for task in tasks:
