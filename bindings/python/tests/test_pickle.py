@@ -113,7 +113,7 @@ def test_the_name(pair, monkeypatch, tmp_path):
     assert pickle.loads(text).name == str(tmp_path / "ipcq.pair")
     monkeypatch.delenv("IPCQ_DIR")
     assert b"pair" in pickle.dumps(pair[1])
-    with pytest.raises(FileNotFoundError, match="/dev/shm/ipcq[.]pair"):
+    with pytest.raises(FileNotFoundError, match=r"/dev/shm/ipcq[.]pair"):
         pickle.loads(pickle.dumps(pair[1]))
 
 
