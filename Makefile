@@ -108,11 +108,11 @@ test-c: examples
 test-install: $(SO)
 	CC="$(CC)" scripts/test-install.sh
 
-target/pairs/peer: tests/c/peer.c include/ipcq.h $(SO)
+target/pairs/%: tests/c/%.c include/ipcq.h $(SO)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(WARNINGS) $< -o $@ $(LINK)
 
-test-python: examples target/pairs/peer $(VENV)/.ipcq
+test-python: examples target/pairs/peer target/pairs/test_records $(VENV)/.ipcq
 	$(VENV)/bin/python -m pytest bindings/python/tests tests/pairs
 
 model: | tools
