@@ -178,7 +178,7 @@ def test_a_mismatch_shows_both_sides():
     lines = [" ".join(line.split()) for line in text.splitlines()]
     assert "! px <f8 at 8 px <f4 at 8" in lines
     assert any("size <u4 at 12" in line for line in lines)
-    with pytest.raises(ipcq.SchemaMismatch, match="px +<f8 at 8 +px +<f4 at 8"):
+    with pytest.raises(ipcq.SchemaMismatch, match=r"px +<f8 at 8 +px +<f4 at 8"):
         ipcq.Producer("ticks", dtype=other)
     with ipcq.Producer("ticks", dtype=other, replace=True) as out:
         assert out.dtype == ipcq.Consumer("ticks").dtype == other
@@ -209,7 +209,7 @@ def test_a_queue_that_says_nothing():
             v.records  # noqa: B018
         assert q.stats.received == 0
         assert ipcq.Consumer("n", dtype=TICK).pop_record().px == 9.5
-        with pytest.raises(ipcq.SchemaMismatch, match="16 bytes, but the queue has .* 24"):
+        with pytest.raises(ipcq.SchemaMismatch, match=r"16 bytes, but the queue has .* 24"):
             ipcq.Consumer("n", dtype=[("a", "u8"), ("b", "u8")])
         assert next(q.batches())[0][:1] == b"\1"
 

@@ -36,7 +36,7 @@ class Layout:
 
     @property
     def form(self) -> tuple[Any, tuple[int, ...]]:
-        """The dtype of an array of messages, and the shape of each; fields are attributes, too.
+        """The dtype of an array of messages, and the shape of each.
 
         Raises TypeError if there is none.
         """
@@ -46,12 +46,7 @@ class Layout:
                 raise TypeError(
                     "records: the queue does not say what its messages are: open it with a dtype"
                 )
-            base, shape = dtype.subdtype or (dtype, ())
-            if base.names is not None:
-                import numpy as np
-
-                base = np.dtype((np.record, base))
-            self._form = base, shape
+            self._form = dtype.subdtype or (dtype, ())
         return self._form
 
     def of_rows(self, rows: Any) -> Any:
@@ -72,7 +67,7 @@ class Layout:
 
 
 def with_attributes(array: Any) -> Any:
-    """The same array; if it has fields, one whose fields are attributes."""
+    """The same array; if it has fields, one whose fields, and those of its records, are attributes."""
     import numpy as np
 
     return array if array.dtype.names is None else array.view(np.recarray)
