@@ -16,22 +16,29 @@ class Info(NamedTuple):
     """About one message: its sequence, what was lost before it, its length in bytes."""
 
     sequence: int
+    """Its number, from 0, in the order of pushing."""
     lost: int
+    """How many messages were lost between the one consumed before and this one."""
     length: int
+    """Its bytes."""
 
 
 class Batch(Sequence[bytes]):
-    """Messages that follow each other without a gap: a sequence of bytes.
+    """Messages that follow each other without a gap: a sequence of bytes."""
 
-    lost
-        How many messages were lost between the one consumed before and the first one here.
-    sequence
-        The sequence of the first one; batch[i] has sequence + i.
-    data
-        Fixed size only, else None: the bytes of all of them, one after the other.
-    """
+    __slots__ = {
+        "_count": "",
+        "_layout": "",
+        "_messages": "",
+        "_size": "",
+        "data": "Fixed size only, else None: the bytes of all of them, one after the other.",
+        "lost": "How many messages were lost between the one consumed before and the first here.",
+        "sequence": "The sequence of the first one; batch[i] has sequence + i.",
+    }
 
-    __slots__ = ("_count", "_layout", "_messages", "_size", "data", "lost", "sequence")
+    data: memoryview | None
+    lost: int
+    sequence: int
 
     def __init__(
         self,
