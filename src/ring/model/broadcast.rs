@@ -63,13 +63,13 @@ fn run_wraps() {
 }
 
 #[test]
-fn look() {
-    explore(|| one::<Look>(&FIXED));
+fn in_place() {
+    explore(|| one::<InPlace>(&FIXED));
 }
 
 #[test]
-fn look_wraps() {
-    explore(|| one::<Look>(&WRAPS));
+fn in_place_wraps() {
+    explore(|| one::<InPlace>(&WRAPS));
 }
 
 #[test]
@@ -127,10 +127,10 @@ twins! {
     run_without_see_stamp: one::<Runs>, FIXED, SeeStamp => Torn;
     run_without_validate: one::<Runs>, FIXED, Validate => Torn;
     run_without_is_valid: one::<Runs>, FIXED, IsValid => Torn;
-    look_without_announce: one::<Look>, FIXED, Announce => Torn;
-    look_without_stamp: one::<Look>, FIXED, Stamp => Torn;
-    look_without_validate: one::<Look>, FIXED, Validate => Torn;
-    look_without_is_valid: one::<Look>, FIXED, IsValid => Torn;
+    in_place_without_announce: one::<InPlace>, FIXED, Announce => Torn;
+    in_place_without_stamp: one::<InPlace>, FIXED, Stamp => Torn;
+    in_place_without_validate: one::<InPlace>, FIXED, Validate => Torn;
+    in_place_without_is_valid: one::<InPlace>, FIXED, IsValid => Torn;
     variable_without_announce: one::<Variable>, VARIABLE, Announce => Torn;
     variable_without_validate: one::<Variable>, VARIABLE, Validate => Torn;
     variable_without_is_valid: one::<Variable>, VARIABLE, IsValid => Torn;

@@ -382,7 +382,7 @@ const BATCH: usize = 2;
 const PLAIN: u8 = 0;
 const SHORT: u8 = 1;
 const RUN: u8 = 2;
-const LOOK: u8 = 3;
+const IN_PLACE: u8 = 3;
 
 /// Slots, and which way of popping and pushing is tried first.
 struct Slots<const WAY: u8>;
@@ -393,7 +393,7 @@ type Short = Slots<SHORT>;
 /// As they pop and push many.
 type Runs = Slots<RUN>;
 /// Looks at as many in place.
-type Look = Slots<LOOK>;
+type InPlace = Slots<IN_PLACE>;
 
 impl<const WAY: u8> Framing for Slots<WAY> {
     type Writer = FixedWriter<Modelled>;
@@ -453,7 +453,7 @@ impl<const WAY: u8> Framing for Slots<WAY> {
                         return Ok((Pop::Message(first), many));
                     }
                 }
-                LOOK => {
+                IN_PLACE => {
                     let (pop, place, many) = reader.peek_many(BATCH as u64)?;
                     let Pop::Message(first) = pop else {
                         return Ok((pop, 1));
