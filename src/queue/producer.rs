@@ -183,8 +183,9 @@ impl Producer {
     ///
     /// # Safety
     /// As [`Producer::push_raw`].
+    #[doc(hidden)]
     #[inline(always)]
-    pub(crate) unsafe fn push_quickly(&mut self, from: *const u8, length: usize) -> bool {
+    pub unsafe fn push_quickly(&mut self, from: *const u8, length: usize) -> bool {
         if length != self.quick || !self.lock.is_own() {
             return false;
         }
@@ -196,8 +197,9 @@ impl Producer {
     }
 
     /// To be called after each message that was pushed quickly; returns 0.
+    #[doc(hidden)]
     #[inline(always)]
-    pub(crate) fn pushed_quickly(&self) -> i32 {
+    pub fn pushed_quickly(&self) -> i32 {
         if self.bell.is_flagged() {
             return self.wake();
         }

@@ -1,14 +1,17 @@
 //! What all handles share: the lock, waiting, names.
 
 use crate::errors;
-use ipcq::{Deadline, Pace, Ticket};
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use ipcq::{Deadline, Pace, Schema, Ticket};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyTuple, PyType};
+use pyo3::IntoPyObjectExt;
+use std::any::Any;
 use std::cell::UnsafeCell;
 use std::ops::{Deref, DerefMut};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -112,6 +115,23 @@ impl<T> Drop for Guard<'_, T> {
         // Partner: `take`.
         self.guarded.holder.store(FREE, Ordering::Release);
     }
+}
+
+/// Calls into the crate. A panic, which would be a mistake in there, becomes an error like any other:
+/// PyO3 would make an exception of it that `except Exception` does not catch.
+#[inline(always)]
+pub fn caught<T>(call: impl FnOnce() -> ipcq::Result<T>) -> ipcq::Result<T> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| Err(internal(&*panic)))
+}
+
+#[cold]
+fn internal(panic: &(dyn Any + Send)) -> ipcq::Error {
+    let what = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("unknown");
+    ipcq::Error::Internal(format!("internal error, please report it: {what}").into())
 }
 
 /// Seconds to wait; `None` for ever.
@@ -238,37 +258,72 @@ fn sleep_for<T>(
     }
 }
 
-/// The size in bytes of a numpy dtype, and the dtype itself. numpy is imported here and not
-/// before.
-pub fn dtype(given: &Bound<'_, PyAny>) -> PyResult<(Py<PyAny>, usize)> {
-    static DTYPE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let py = given.py();
-    let class = DTYPE.get_or_try_init(py, || {
-        Ok::<_, PyErr>(py.import("numpy")?.getattr("dtype")?.unbind())
-    })?;
-    let dtype = class.bind(py).call1((given,))?;
-    if dtype.getattr("hasobject")?.extract()? {
-        return Err(PyTypeError::new_err(
-            "dtype: records cannot hold Python objects",
-        ));
-    }
-    let size: usize = dtype.getattr("itemsize")?.extract()?;
-    if size == 0 {
-        return Err(PyValueError::new_err("dtype: its records have no bytes"));
-    }
-    Ok((dtype.unbind(), size))
+/// A numpy dtype that was given for the messages. numpy is imported for it and not before.
+pub struct Dtype {
+    pub dtype: Py<PyAny>,
+    /// Bytes of a message.
+    pub size: usize,
+    /// What it says of its fields, if it has any.
+    pub schema: Option<Schema>,
 }
 
-/// A name as it was given, in a form that stays right if the working directory changes.
-pub fn lasting(name: &std::path::Path) -> PathBuf {
-    match name.as_os_str().as_bytes().contains(&b'/') {
-        true => std::path::absolute(name).unwrap_or_else(|_| name.into()),
-        false => name.into(),
+impl Dtype {
+    pub fn of(given: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let py = given.py();
+        let checked = py
+            .import("ipcq._records")?
+            .call_method1("check", (given,))?;
+        let (dtype, size, schema): (Py<PyAny>, usize, Option<String>) = checked.extract()?;
+        let schema = schema.map(|text| Schema::from_json(&text)).transpose();
+        let schema = schema.map_err(|e| errors::raise(py, e))?;
+        Ok(Dtype {
+            dtype,
+            size,
+            schema,
+        })
     }
+}
+
+/// The `Layout` of a handle: of the dtype that was given, or else of what the queue says.
+pub fn layout(
+    py: Python<'_>,
+    given: Option<Dtype>,
+    schema: Option<&Schema>,
+) -> PyResult<Py<PyAny>> {
+    let given = given.map(|g| g.dtype);
+    let layout = py.import("ipcq._records")?.getattr("Layout")?;
+    Ok(layout.call1((given, schema.map(Schema::to_json)))?.unbind())
+}
+
+/// A name as it was given, in a form that is right in another process, too: wherever that was
+/// started, and whatever its IPCQ_DIR is. (A fork server keeps the one it was started with.)
+fn lasting(name: &Path) -> PathBuf {
+    let path = match std::env::var_os("IPCQ_DIR").filter(|d| !d.is_empty()) {
+        _ if name.as_os_str().as_bytes().contains(&b'/') => name.into(),
+        None => return name.into(),
+        Some(directory) => {
+            let mut file = std::ffi::OsString::from("ipcq.");
+            file.push(name);
+            Path::new(&directory).join(file)
+        }
+    };
+    std::path::absolute(&path).unwrap_or(path)
+}
+
+/// How a handle is pickled: as a call that opens another one.
+pub fn reopened<'py>(
+    class: &Bound<'py, PyType>,
+    name: &Path,
+    options: &Bound<'py, PyDict>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = class.py();
+    let open = py.import("functools")?.getattr("partial")?;
+    let open = open.call((class, lasting(name).into_os_string()), Some(options))?;
+    (open, PyTuple::empty(py)).into_bound_py_any(py)
 }
 
 /// The error for a handle that was closed.
 #[cold]
-pub fn closed(py: Python<'_>, name: &std::path::Path, what: &str) -> PyErr {
+pub fn closed(py: Python<'_>, name: &Path, what: &str) -> PyErr {
     errors::usage(py, format!("{}: this {what} is closed", name.display()))
 }

@@ -63,6 +63,16 @@ fn run_wraps() {
 }
 
 #[test]
+fn in_place() {
+    explore(|| one::<InPlace>(&FIXED));
+}
+
+#[test]
+fn in_place_wraps() {
+    explore(|| one::<InPlace>(&WRAPS));
+}
+
+#[test]
 fn fixed_wraps() {
     explore(|| one::<Fixed>(&WRAPS));
 }
@@ -117,6 +127,10 @@ twins! {
     run_without_see_stamp: one::<Runs>, FIXED, SeeStamp => Torn;
     run_without_validate: one::<Runs>, FIXED, Validate => Torn;
     run_without_is_valid: one::<Runs>, FIXED, IsValid => Torn;
+    in_place_without_announce: one::<InPlace>, FIXED, Announce => Torn;
+    in_place_without_stamp: one::<InPlace>, FIXED, Stamp => Torn;
+    in_place_without_validate: one::<InPlace>, FIXED, Validate => Torn;
+    in_place_without_is_valid: one::<InPlace>, FIXED, IsValid => Torn;
     variable_without_announce: one::<Variable>, VARIABLE, Announce => Torn;
     variable_without_validate: one::<Variable>, VARIABLE, Validate => Torn;
     variable_without_is_valid: one::<Variable>, VARIABLE, IsValid => Torn;

@@ -382,6 +382,7 @@ const BATCH: usize = 2;
 const PLAIN: u8 = 0;
 const SHORT: u8 = 1;
 const RUN: u8 = 2;
+const IN_PLACE: u8 = 3;
 
 /// Slots, and which way of popping and pushing is tried first.
 struct Slots<const WAY: u8>;
@@ -391,6 +392,8 @@ type Fixed = Slots<PLAIN>;
 type Short = Slots<SHORT>;
 /// As they pop and push many.
 type Runs = Slots<RUN>;
+/// Looks at as many in place.
+type InPlace = Slots<IN_PLACE>;
 
 impl<const WAY: u8> Framing for Slots<WAY> {
     type Writer = FixedWriter<Modelled>;
@@ -448,6 +451,20 @@ impl<const WAY: u8> Framing for Slots<WAY> {
                     let (many, first) = reader.pop_run(to, MESSAGE, BATCH);
                     if many > 0 {
                         return Ok((Pop::Message(first), many));
+                    }
+                }
+                IN_PLACE => {
+                    let (pop, place, many) = reader.peek_many(BATCH as u64)?;
+                    let Pop::Message(first) = pop else {
+                        return Ok((pop, 1));
+                    };
+                    let frames = reader.frames();
+                    for i in 0..many as usize {
+                        let offset = place.offset + i * frames.shape().stride;
+                        frames.memory().read(offset, to.add(i * MESSAGE), MESSAGE);
+                    }
+                    if reader.release_many(first.sequence, many)? == Some(true) {
+                        return Ok((Pop::Message(first), many as usize));
                     }
                 }
                 _ => {}
