@@ -15,6 +15,10 @@ export CARGO_TARGET_DIR := $(CURDIR)/target
 SONAME := libipcq.so.$(basename $(VERSION))
 SO := target/release/libipcq.so
 VENV := .venv
+MATURIN = $(VENV)/bin/maturin
+MANIFEST = --manifest-path bindings/python/Cargo.toml
+# Empty: `make wheel` links with the system's linker, and the wheel wants this machine's glibc.
+ZIG ?= 1
 RUST := $(shell find src cli/src build.rs cbindgen.toml Cargo.toml Cargo.lock cli/Cargo.toml)
 MODULE := $(shell find bindings/python -name '*.rs' -o -name '*.py' -path '*/python/ipcq/*' \
 	-o -name '*.pyi' -o -name '*.toml')
@@ -25,7 +29,8 @@ WARNINGS := -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wpedantic -Werror
 LINK := -Iinclude -Ltarget/release -lipcq -Wl,-rpath,$(abspath target/release)
 
 .PHONY: build header examples demo test test-rust test-steps test-c test-python test-install \
-	test-fuzz test-budget model tsan soak fuzz bench budget lint wheel install uninstall clean help tools
+	test-wheel test-sdist test-fuzz test-budget model tsan soak fuzz bench budget lint wheel sdist install \
+	uninstall clean help tools
 
 build: $(SO)
 
@@ -35,7 +40,9 @@ help:
 	@echo "make test       all tests (some minutes)"
 	@echo "make examples   the C examples, in target/examples"
 	@echo "make install    headers, libraries, pkg-config file, command: PREFIX, LIBDIR, DESTDIR"
-	@echo "make wheel      the Python wheel, in target/wheels"
+	@echo "make wheel      the Python wheel for every Linux of this architecture, in target/wheels"
+	@echo "make sdist      the Python source distribution, in target/wheels"
+	@echo "make test-sdist builds and installs it from scratch"
 	@echo "make bench      ipcq and its peers, in target/bench (QUICK=1: the short form)"
 	@echo "make budget     benches/budget.json, anew from counted instructions"
 	@echo "make lint       formatters and linters"
@@ -70,25 +77,43 @@ $(VENV)/.packages: bindings/python/requirements-dev.txt | tools
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-target/wheels/.built: $(RUST) $(MODULE) $(VENV)/.packages
-	rm -rf target/wheels
-	$(VENV)/bin/maturin build --quiet --release --interpreter $(VENV)/bin/python \
-		--manifest-path bindings/python/Cargo.toml --out target/wheels
+# For this machine: what the tests and the demo use.
+target/module/.built: $(RUST) $(MODULE) $(VENV)/.packages
+	rm -rf $(@D)
+	$(MATURIN) build --quiet $(MANIFEST) --release --interpreter $(VENV)/bin/python --out $(@D)
 	@touch $@
 
-$(VENV)/.ipcq: target/wheels/.built
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall target/wheels/*.whl
+$(VENV)/.ipcq: target/module/.built
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall target/module/*.whl
 	@touch $@
 
-wheel: target/wheels/.built
+# To hand out: linked by zig against glibc 2.17, so that it runs on every distribution in use.
+$(VENV)/.zig: bindings/python/requirements-wheel.txt $(VENV)/.packages
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $< || \
+		{ echo "ipcq: no zig could be had: make wheel ZIG= links against the glibc of this machine"; exit 1; }
+	@touch $@
+
+wheel: $(if $(ZIG),$(VENV)/.zig,$(VENV)/.packages)
+	rm -f target/wheels/*.whl
+	PATH="$(abspath $(VENV))/bin:$$PATH" $(MATURIN) build --quiet $(MANIFEST) --release --interpreter $(VENV)/bin/python \
+		$(if $(ZIG),--zig --compatibility manylinux2014) --out target/wheels
+	scripts/test-wheel.sh $(VENV)/bin/python target/wheels/*.whl
 	@ls target/wheels/*.whl
+
+sdist: $(VENV)/.packages
+	@mkdir -p target/wheels
+	rm -f target/wheels/*.tar.gz
+	$(MATURIN) sdist $(MANIFEST) --out target/wheels 2>target/sdist.log || { cat target/sdist.log; exit 1; }
+	scripts/check-sdist.sh target/wheels/*.tar.gz
+	@ls target/wheels/*.tar.gz
 
 # --- the main job and the tests -------------------------------------------------------------------
 
 demo: examples $(VENV)/.ipcq
 	$(VENV)/bin/python scripts/demo.py
 
-test: test-rust test-steps test-fuzz test-c test-budget test-install test-python
+test: test-rust test-steps test-fuzz test-c test-budget test-install test-wheel \
+		test-python
 	scripts/model.sh short
 	@echo "make test: all passed"
 
@@ -111,6 +136,13 @@ test-install: $(SO)
 target/pairs/peer: tests/c/peer.c include/ipcq.h $(SO)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(WARNINGS) $< -o $@ $(LINK)
+
+# Into an empty environment without a compiler, and from the sources alone (a minute).
+test-wheel: target/module/.built sdist
+	scripts/test-wheel.sh $(VENV)/bin/python target/module/*.whl
+
+test-sdist: sdist
+	scripts/test-wheel.sh $(VENV)/bin/python target/wheels/*.tar.gz
 
 test-python: examples target/pairs/peer $(VENV)/.ipcq
 	$(VENV)/bin/python -m pytest bindings/python/tests tests/pairs
@@ -144,7 +176,7 @@ budget: target/bench/budget
 	$(PYTHON) benches/budget.py $< --write
 
 # QUICK=1: the short form, under three minutes after the build. ONLY=expression: some of the groups.
-bench: $(SO) target/wheels/.built
+bench: $(SO) target/module/.built
 	benches/build.sh "$(PYTHON)" "$(CC)"
 	$(PYTHON) benches/bench.py $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)")
 
