@@ -77,6 +77,10 @@ $(VENV)/.packages: bindings/python/requirements-dev.txt | tools
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
+$(VENV)/.lint: bindings/python/requirements-lint.txt $(VENV)/.packages
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
 # For this machine: what the tests and the demo use.
 target/module/.built: $(RUST) $(MODULE) $(VENV)/.packages
 	rm -rf $(@D)
@@ -180,7 +184,7 @@ bench: $(SO) target/module/.built
 	benches/build.sh "$(PYTHON)" "$(CC)"
 	$(PYTHON) benches/bench.py $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)")
 
-lint: $(VENV)/.ipcq
+lint: $(VENV)/.ipcq $(VENV)/.lint
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --manifest-path fuzz/Cargo.toml --target-dir target/fuzz --all-targets -- -D warnings
@@ -193,6 +197,7 @@ lint: $(VENV)/.ipcq
 		benches
 	cd bindings/python && $(abspath $(VENV))/bin/mypy
 	cd bindings/python && $(abspath $(VENV))/bin/python -m mypy.stubtest ipcq
+	PATH="$(abspath $(VENV))/bin:$$PATH" basedpyright --project bindings/python
 
 # --- installing -----------------------------------------------------------------------------------
 
