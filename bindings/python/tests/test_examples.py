@@ -1,10 +1,24 @@
+import hashlib
+import importlib
+import os
 import pathlib
 import re
 import subprocess
 import sys
 
+import numpy as np
+
 BINDINGS = pathlib.Path(__file__).parent.parent
-EXAMPLES = BINDINGS.parent.parent / "c-examples"
+ROOT = BINDINGS.parent.parent
+EXAMPLES = ROOT / "c-examples"
+
+
+def run(example, *args):
+    """The lines that an example in Python prints."""
+    command = [sys.executable, BINDINGS / "examples" / example, *map(str, args)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+    assert done.stderr == ""
+    return done.stdout.splitlines()
 
 
 def test_producer_and_consumer():
@@ -47,3 +61,44 @@ def test_fan_in():
         merge.wait()
     assert lines[-1] == "received 300, lost 0"
     assert sorted(lines[:-1]) == [f"{name} 24 bytes" for name in "abc" for _ in range(100)]
+
+
+def test_live_plot():
+    machine = [ROOT / "target/examples/machine", "m", "0.5", "100"]
+    plot = subprocess.Popen(
+        [sys.executable, BINDINGS / "examples" / "live_plot.py", "m"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"COLUMNS": "60"},
+    )
+    try:
+        subprocess.run(machine, check=True, timeout=60)
+        *lines, figures = plot.communicate(timeout=60)[0].splitlines()
+    finally:
+        plot.kill()
+        plot.wait()
+    assert figures == "received 50, lost 0"
+    assert len(lines) == 2 * (6 + 2)
+    assert re.search(r"processors, % busy: \d+\.\d", lines[0])
+    assert re.search(r"context switches a second: \d+\.\d", lines[8])
+    # The greatest value so far is a bar of the whole height.
+    assert all("█" in line for line in lines[9:15])
+
+
+def test_vwap(monkeypatch):
+    count = 100_000
+    monkeypatch.syspath_prepend(BINDINGS / "examples")
+    ticks = importlib.import_module("vwap").market(count)
+    expected = np.average(ticks["price"], weights=ticks["quantity"])
+    received, vwap = run("vwap.py", count)
+    assert re.fullmatch(rf"{count} ticks in \d+\.\d\d s, 0 lost", received)
+    assert vwap == f"VWAP {expected:.6f}"
+
+
+def test_workers(tmp_path):
+    content = os.urandom(5_000_000)
+    file = tmp_path / "content"
+    file.write_bytes(content)
+    blocks = (content[i : i + 65536] for i in range(0, len(content), 65536))
+    assert run("workers.py", file, 3) == [hashlib.sha256(b).hexdigest() for b in blocks]
+    assert os.listdir(tmp_path) == ["content"]
