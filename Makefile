@@ -29,7 +29,7 @@ WARNINGS := -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wpedantic -Werror
 LINK := -Iinclude -Ltarget/release -lipcq -Wl,-rpath,$(abspath target/release)
 
 .PHONY: build header examples demo test test-rust test-steps test-c test-python test-install \
-	test-wheel test-sdist test-fuzz test-budget model tsan soak fuzz bench budget lint wheel sdist install \
+	test-wheel test-sdist test-fuzz test-budget model tsan soak fuzz bench budget lint docs wheel sdist install \
 	uninstall clean help tools
 
 build: $(SO)
@@ -45,7 +45,8 @@ help:
 	@echo "make test-sdist builds and installs it from scratch"
 	@echo "make bench      ipcq and its peers, in target/bench (QUICK=1: the short form)"
 	@echo "make budget     benches/budget.json, anew from counted instructions"
-	@echo "make lint       formatters and linters"
+	@echo "make lint       formatters and linters, and the pages"
+	@echo "make docs       the pages of docs/ and the Python API, in target/docs"
 	@echo "make header     include/ipcq.h, anew from src/ffi"
 	@echo "make model      the models of the protocol, in full"
 	@echo "make tsan       ThreadSanitizer over producer and consumers in threads (nightly Rust)"
@@ -78,6 +79,10 @@ $(VENV)/.packages: bindings/python/requirements-dev.txt | tools
 	@touch $@
 
 $(VENV)/.lint: bindings/python/requirements-lint.txt $(VENV)/.packages
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+$(VENV)/.docs: bindings/python/requirements-docs.txt $(VENV)/.packages
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
@@ -184,7 +189,7 @@ bench: $(SO) target/module/.built
 	benches/build.sh "$(PYTHON)" "$(CC)"
 	$(PYTHON) benches/bench.py $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)")
 
-lint: $(VENV)/.ipcq $(VENV)/.lint
+lint: $(VENV)/.ipcq $(VENV)/.lint docs
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --manifest-path fuzz/Cargo.toml --target-dir target/fuzz --all-targets -- -D warnings
@@ -198,6 +203,12 @@ lint: $(VENV)/.ipcq $(VENV)/.lint
 	cd bindings/python && $(abspath $(VENV))/bin/mypy
 	cd bindings/python && $(abspath $(VENV))/bin/python -m mypy.stubtest ipcq
 	PATH="$(abspath $(VENV))/bin:$$PATH" basedpyright --project bindings/python
+	PATH="$(abspath $(VENV))/bin:$$PATH" basedpyright --verifytypes ipcq --ignoreexternal >target/pyright.log || \
+		{ cat target/pyright.log; exit 1; }
+
+# The pages of docs/, in target/docs. A warning is an error: a link that leads nowhere, a name that is not there.
+docs: $(VENV)/.ipcq $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
 
 # --- installing -----------------------------------------------------------------------------------
 

@@ -12,25 +12,28 @@ if TYPE_CHECKING:
 
 
 class Info(NamedTuple):
-    """About one message: its sequence, what was lost before it, its length in bytes."""
+    """About one message."""
 
     sequence: int
+    """Its sequence."""
     lost: int
+    """How many messages were lost between the one consumed before and this one."""
     length: int
+    """Its length in bytes."""
 
 
 class Batch(Sequence[bytes]):
-    """Messages that follow each other without a gap: a sequence of bytes.
+    """Messages that follow each other without a gap: a sequence of bytes."""
 
-    lost
-        How many messages were lost between the one consumed before and the first one here.
-    sequence
-        The sequence of the first one; batch[i] has sequence + i.
-    data
-        Fixed size only, else None: the bytes of all of them, one after the other.
-    """
-
-    __slots__ = ("_count", "_dtype", "_messages", "_size", "data", "lost", "sequence")
+    __slots__ = {
+        "_count": None,
+        "_dtype": None,
+        "_messages": None,
+        "_size": None,
+        "data": "Fixed size only, else None: the bytes of all of them, one after the other.",
+        "lost": "How many messages were lost between the one consumed before and the first here.",
+        "sequence": "The sequence of the first one; batch[i] has sequence + i.",
+    }
 
     def __init__(
         self,
@@ -44,9 +47,9 @@ class Batch(Sequence[bytes]):
         self._messages = messages
         self._size = size
         self._dtype = dtype
-        self.data = data
-        self.sequence = info.sequence
-        self.lost = info.lost
+        self.data: memoryview | None = data
+        self.sequence: int = info.sequence
+        self.lost: int = info.lost
         if messages is not None:
             self._count = len(messages)
         else:
