@@ -74,7 +74,7 @@ pub use memory::{copy_from_shared, copy_to_shared};
 pub use queue::Ticket;
 pub use queue::{
     list, unlink, wait_any, Claim, Consumer, ConsumerOptions, Message, Producer, ProducerOptions,
-    Stats, View, WAIT_ANY_MAX,
+    Run, Stats, View, WAIT_ANY_MAX,
 };
 pub use registry::ConsumerInfo;
 pub use ring::{Pop, Start};

@@ -112,6 +112,32 @@ fn drink(mut q: Consumer, how: &str) -> Account {
                 }
                 Err(e) => Some(e),
             },
+            "run" => match q.peek_many(16) {
+                Ok(None) => None,
+                Ok(Some(run)) => {
+                    let (first, count) = (run.first(), run.count());
+                    let length = first.length as usize;
+                    for (i, bytes) in buffer.chunks_mut(size).take(count).enumerate() {
+                        run.read(i, 0, &mut bytes[..length]).unwrap();
+                    }
+                    match run.release() {
+                        Ok(()) => {
+                            for (i, bytes) in buffer.chunks(size).take(count).enumerate() {
+                                let sequence = first.sequence + i as u64;
+                                assert!(
+                                    is_whole(sequence, &bytes[..length]),
+                                    "message {sequence} of a run is torn"
+                                );
+                                take(sequence, if i == 0 { first.lost } else { 0 }, &mut a);
+                            }
+                        }
+                        Err(Error::Stale(_)) => a.stale += 1,
+                        Err(e) => panic!("{e}"),
+                    }
+                    None
+                }
+                Err(e) => Some(e),
+            },
             "many" => match q.pop_many(&mut buffer, size) {
                 Ok(None) => None,
                 Ok(Some((count, first))) => {
@@ -196,7 +222,7 @@ fn flood(what: &str, options: ipcq::ProducerOptions) {
     let dir = Dir::new();
     let name = dir.name("q");
     let out = options.open(&name).unwrap();
-    let mut children: Vec<_> = ["pop", "peek", "many"]
+    let mut children: Vec<_> = ["pop", "peek", "many", "run"]
         .map(|how| {
             let child = Process::start(
                 "drink",

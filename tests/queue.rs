@@ -422,6 +422,88 @@ fn peeked_in_place() {
 }
 
 #[test]
+fn runs_in_place() {
+    for kind in KINDS {
+        let dir = Dir::new();
+        let mut out = kind.options(64).open(dir.name("q")).unwrap();
+        let mut q = consumer(&dir.name("q"), Start::Oldest);
+        assert!(matches!(q.peek_many(0), Err(Error::Invalid(_))));
+        assert!(q.peek_many(9).unwrap().is_none());
+        (0..10).for_each(|_| push_next(&mut out));
+        let fixed = kind != Kind::Variable;
+        let run = q.peek_many(4).unwrap().unwrap();
+        assert_eq!(run.count(), if fixed { 4 } else { 1 });
+        assert_eq!((run.first().sequence, run.first().lost), (0, 0));
+        for i in 0..run.count() {
+            let mut bytes = vec![0; run.first().length as usize];
+            let half = bytes.len() / 2;
+            run.read(i, 0, &mut bytes[..half]).unwrap();
+            run.read(i, half, &mut bytes[half..]).unwrap();
+            assert!(is_whole(i as u64, &bytes));
+            let beyond = run.read(i, bytes.len(), &mut [0]);
+            assert!(matches!(beyond, Err(Error::OutOfRange(_))));
+        }
+        let beyond = run.read(run.count(), 0, &mut []);
+        assert!(matches!(beyond, Err(Error::OutOfRange(_))));
+        // Left: all are still there, and a part of a run can be consumed.
+        let (_, _, count) = q.peek_many_raw(100).unwrap();
+        assert_eq!(count, if fixed { 10 } else { 1 });
+        // Another look at the first one does not end that at the run.
+        assert!(q.peek().unwrap().is_some());
+        for wrong in [0, count + 1, usize::MAX] {
+            let released = q.release_many_raw(0, wrong);
+            assert!(matches!(released, Err(Error::Invalid(_))));
+        }
+        q.release_many_raw(0, if fixed { 7 } else { 1 }).unwrap();
+        assert!(matches!(q.release_many_raw(0, 1), Err(Error::Invalid(_))));
+        let next = if fixed { 7 } else { 1 };
+        assert_eq!(drain(&mut q), (next..10).collect::<Vec<_>>());
+        check_accounts(&q, 0);
+    }
+}
+
+#[test]
+fn a_run_ends_at_the_end_of_the_ring() {
+    let kind = Kind::Fixed(24);
+    let dir = Dir::new();
+    let mut out = kind.options(8).open(dir.name("q")).unwrap();
+    let mut q = consumer(&dir.name("q"), Start::Oldest);
+    (0..5).for_each(|_| push_next(&mut out));
+    let run = q.peek_many(100).unwrap().unwrap();
+    assert_eq!(run.count(), 5);
+    run.release().unwrap();
+    (0..6).for_each(|_| push_next(&mut out));
+    for wanted in [(5, 3), (8, 3)] {
+        let run = q.peek_many(100).unwrap().unwrap();
+        assert_eq!((run.first().sequence, run.count()), wanted);
+        run.release().unwrap();
+    }
+    assert!(q.peek_many(100).unwrap().is_none());
+    drop(out);
+    assert!(matches!(q.peek_many(100), Err(Error::Closed)));
+    assert_eq!(check_accounts(&q, 0).received, 11);
+}
+
+#[test]
+fn a_run_of_which_one_was_overwritten_is_stale_and_lost() {
+    let kind = Kind::Fixed(24);
+    let dir = Dir::new();
+    let mut out = kind.options(64).open(dir.name("q")).unwrap();
+    let mut q = consumer(&dir.name("q"), Start::Oldest);
+    (0..40).for_each(|_| push_next(&mut out));
+    let first = q.peek_many(40).unwrap().unwrap().first().sequence;
+    // The ring holds 63 at least: the first of the run is overwritten, most of it is not.
+    (0..26).for_each(|_| push_next(&mut out));
+    let error = q.release_many_raw(first, 40).unwrap_err();
+    assert!(matches!(error, Error::Stale(_)), "{error}");
+    let stats = check_accounts(&q, 0);
+    assert_eq!(stats.received, 0);
+    assert!(stats.lost > 0 && stats.lost < 40);
+    assert_eq!(drain(&mut q), (stats.lost..66).collect::<Vec<_>>());
+    check_accounts(&q, 0);
+}
+
+#[test]
 fn a_view_that_was_overwritten_is_stale_and_lost() {
     for kind in KINDS {
         let dir = Dir::new();

@@ -10,7 +10,7 @@ mod sleep;
 mod typed;
 mod watch;
 
-pub use consumer::{Consumer, View};
+pub use consumer::{Consumer, Run, View};
 pub use options::{ConsumerOptions, ProducerOptions};
 pub use producer::{Claim, Producer};
 #[cfg(feature = "capi")]

@@ -379,15 +379,30 @@ impl<F: Frames<Memory = Stepped>> Game<F> {
                 assert!(number <= self.pushed.borrow().len());
             }
             3..8 => {
-                let (pop, place) = party.reader.peek().unwrap();
-                if let Pop::Message(info) = pop {
-                    // SAFETY: the place is in the ring, and the buffer longer than a message.
-                    unsafe {
-                        let memory = party.reader.frames().memory();
-                        memory.read(place.offset, buffer.as_mut_ptr(), place.length);
-                    }
-                    if party.reader.release(info.sequence).unwrap() == Some(true) {
-                        self.take(party, info, &buffer[..info.length as usize]);
+                let most = 1 + self.dice.below(5);
+                let (pop, place, count) = party.reader.peek_many(most).unwrap();
+                if let Pop::Message(mut info) = pop {
+                    assert!((1..=most).contains(&count));
+                    let stride = party.reader.frames().shape().stride;
+                    let messages: Vec<_> = (0..count as usize)
+                        .map(|i| {
+                            // SAFETY: the places are in the ring, and the buffer longer than a
+                            // message.
+                            unsafe {
+                                let memory = party.reader.frames().memory();
+                                let at = place.offset + i * stride;
+                                memory.read(at, buffer.as_mut_ptr(), place.length);
+                            }
+                            buffer[..place.length].to_vec()
+                        })
+                        .collect();
+                    let taken = 1 + self.dice.below(count);
+                    if party.reader.release_many(info.sequence, taken).unwrap() == Some(true) {
+                        for message in &messages[..taken as usize] {
+                            self.take(party, info, message);
+                            info.sequence = info.sequence.wrapping_add(1);
+                            info.lost = 0;
+                        }
                     }
                 }
             }

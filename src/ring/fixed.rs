@@ -329,6 +329,23 @@ impl<M: Memory> Frames for FixedReader<M> {
         self.offset += self.shape.stride;
     }
 
+    fn run(&self, most: u64) -> u64 {
+        let after = self.next.wrapping_add(1);
+        let lap = (self.next | (self.shape.capacity - 1)).wrapping_add(1);
+        let end = earlier(
+            self.next.wrapping_add(most.clamp(1, self.shape.capacity)),
+            lap,
+        );
+        let found = committed(&self.memory, &self.shape, after, end);
+        found.wrapping_sub(self.next)
+    }
+
+    #[inline(always)]
+    fn pass(&mut self, _: Place, count: u64) {
+        self.next = self.next.wrapping_add(count);
+        self.offset += self.shape.stride * count as usize;
+    }
+
     fn catch_up(&mut self) -> Result<Option<u64>, Damage> {
         // Not to the very oldest, which is overwritten next: a consumer that went there was
         // lapped again at once, and received 1 % of the messages where this way gives it half.

@@ -161,6 +161,18 @@ pub trait Frames {
     fn intact(&self) -> bool;
     /// Goes on to the message after the one found.
     fn advance(&mut self, place: Place);
+    /// How many messages, from the one found on and at most `most`, are there and lie side by side.
+    /// They are to be read only after [`intact`](Frames::intact) was asked: its fence, after the
+    /// stamps were loaded, has the last one's `Stamp` for a partner, and whoever sees that sees all
+    /// stored before it, the other messages among them. And all that was read of them is what was
+    /// pushed if `intact` is true afterwards, for the first is the one overwritten first.
+    fn run(&self, most: u64) -> u64 {
+        most.min(1)
+    }
+    /// Goes on to the message after a run.
+    fn pass(&mut self, place: Place, _count: u64) {
+        self.advance(place);
+    }
     /// After being lapped: goes to a message that will be there for a while. Returns how many
     /// were skipped, or `None` if the producer was faster again, with the position as it was.
     fn catch_up(&mut self) -> Result<Option<u64>, Damage>;
@@ -227,11 +239,12 @@ pub struct Info {
     pub length: u32,
 }
 
-/// A message that is being looked at in place.
+/// Messages that are being looked at in place.
 #[derive(Debug, Clone, Copy)]
 struct Peek {
     place: Place,
     sequence: u64,
+    count: u64,
 }
 
 /// How often in one call a consumer is willing to be lapped before it says that nothing is there.
@@ -379,6 +392,14 @@ impl<F: Frames> Reader<F> {
     /// [`Reader::release`] consumes it.
     #[inline]
     pub fn peek(&mut self) -> Result<(Pop, Place), Damage> {
+        let (pop, place, _) = self.peek_many(1)?;
+        Ok((pop, place))
+    }
+
+    /// Looks at up to `most` messages in place that lie side by side; as many as it says, from the
+    /// place given on. [`Reader::release_many`] consumes them.
+    #[inline(always)]
+    pub fn peek_many(&mut self, most: u64) -> Result<(Pop, Place, u64), Damage> {
         let nowhere = Place {
             offset: 0,
             length: 0,
@@ -387,36 +408,51 @@ impl<F: Frames> Reader<F> {
             match self.frames.poll()? {
                 Poll::Ready(place) => {
                     // The length is about to be given out: it must be the message's.
+                    // So must the stamps that a run was found by.
+                    let count = if most > 1 { self.frames.run(most) } else { 1 };
                     if self.frames.intact() {
                         let info = self.info(place);
+                        let sequence = info.sequence;
+                        // Another look at a run does not shorten it.
+                        let longest = match self.peek {
+                            Some(peek) if peek.sequence == sequence => count.max(peek.count),
+                            _ => count,
+                        };
                         self.peek = Some(Peek {
                             place,
-                            sequence: info.sequence,
+                            sequence,
+                            count: longest,
                         });
-                        return Ok((Pop::Message(info), place));
+                        return Ok((Pop::Message(info), place, count));
                     }
                 }
                 Poll::Empty => match self.at_the_end()? {
                     Pop::Message(_) => continue,
-                    end => return Ok((end, nowhere)),
+                    end => return Ok((end, nowhere, 0)),
                 },
                 Poll::Lapped => {}
             }
             self.fall_behind()?;
         }
-        Ok((Pop::Empty, nowhere))
+        Ok((Pop::Empty, nowhere, 0))
     }
 
-    /// Ends the looking at a message and consumes it. `None` if there is no such look; `false` if
-    /// the message was overwritten meanwhile: then it counts as lost.
+    /// Ends the looking at `count` messages from this one on, and consumes them. `None` if there is
+    /// no such look; `false` if one was overwritten meanwhile, and so the first: what being lapped
+    /// loses is lost then.
     #[inline]
-    pub fn release(&mut self, sequence: u64) -> Result<Option<bool>, Damage> {
+    pub fn release_many(&mut self, sequence: u64, count: u64) -> Result<Option<bool>, Damage> {
         match self.peek {
             // A message that was consumed since is looked at no more.
-            Some(peek) if peek.sequence == sequence && self.frames.next() == sequence => {
+            Some(peek)
+                if peek.sequence == sequence
+                    && self.frames.next() == sequence
+                    && (1..=peek.count).contains(&count) =>
+            {
                 self.peek = None;
                 if self.frames.intact() {
-                    self.consume(peek.place);
+                    self.frames.pass(peek.place, count);
+                    self.pending = 0;
                     return Ok(Some(true));
                 }
                 self.fall_behind()?;

@@ -10,22 +10,33 @@ use std::ffi::{c_char, c_int, c_void};
 
 /// `Py_buffer` of CPython.
 #[repr(C)]
-struct RawBuffer {
-    buf: *mut c_void,
-    obj: *mut PyObject,
-    len: Py_ssize_t,
-    itemsize: Py_ssize_t,
-    readonly: c_int,
-    ndim: c_int,
-    format: *mut c_char,
-    shape: *mut Py_ssize_t,
-    strides: *mut Py_ssize_t,
-    suboffsets: *mut Py_ssize_t,
-    internal: *mut c_void,
+pub struct RawBuffer {
+    pub buf: *mut c_void,
+    pub obj: *mut PyObject,
+    pub len: Py_ssize_t,
+    pub itemsize: Py_ssize_t,
+    pub readonly: c_int,
+    pub ndim: c_int,
+    pub format: *mut c_char,
+    pub shape: *mut Py_ssize_t,
+    pub strides: *mut Py_ssize_t,
+    pub suboffsets: *mut Py_ssize_t,
+    pub internal: *mut c_void,
 }
 
-const SIMPLE: c_int = 0;
-const WRITABLE: c_int = 1;
+/// What may be asked for, as `PyBUF_…` of CPython.
+pub mod flag {
+    use std::ffi::c_int;
+
+    pub const SIMPLE: c_int = 0;
+    pub const WRITABLE: c_int = 1;
+    pub const FORMAT: c_int = 4;
+    pub const ND: c_int = 8;
+    pub const STRIDES: c_int = 0x10 | ND;
+    pub const C_CONTIGUOUS: c_int = 0x20 | STRIDES;
+    pub const F_CONTIGUOUS: c_int = 0x40 | STRIDES;
+    pub const ANY_CONTIGUOUS: c_int = 0x80 | STRIDES;
+}
 
 extern "C" {
     fn PyObject_CheckBuffer(object: *mut PyObject) -> c_int;
@@ -42,12 +53,12 @@ pub struct Buffer<'py> {
 impl<'py> Buffer<'py> {
     /// The bytes to read. TypeError or BufferError if the object has none, or not in one piece.
     pub fn of(object: &Bound<'py, PyAny>) -> PyResult<Self> {
-        Self::with(object, SIMPLE)
+        Self::with(object, flag::SIMPLE)
     }
 
     /// The bytes to write.
     pub fn writable(object: &Bound<'py, PyAny>) -> PyResult<Self> {
-        Self::with(object, WRITABLE)
+        Self::with(object, flag::WRITABLE)
     }
 
     /// Whether an object has any.

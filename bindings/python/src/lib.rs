@@ -6,6 +6,7 @@
 mod buffer;
 mod consumer;
 mod errors;
+mod export;
 mod handle;
 mod producer;
 mod shared_memory;
@@ -31,14 +32,17 @@ fn queues(py: Python<'_>) -> PyResult<Vec<OsString>> {
     ipcq::list().map_err(|e| errors::raise(py, e))
 }
 
-#[pymodule]
+#[pymodule(gil_used = false)]
 mod _ipcq {
+    use crate::consumer::Window;
+    use crate::export;
+    use crate::shared_memory::SharedMemory;
+    use pyo3::prelude::*;
+
     #[pymodule_export]
     use crate::consumer::{open_at, wait_any, Consumer, Message, View};
     #[pymodule_export]
     use crate::producer::{Claim, Producer};
-    #[pymodule_export]
-    use crate::shared_memory::SharedMemory;
     #[pymodule_export]
     use crate::stats::{ConsumerInfo, Stats};
     #[pymodule_export]
@@ -47,4 +51,12 @@ mod _ipcq {
     #[pymodule_export]
     #[allow(non_upper_case_globals)]
     const __version__: &str = ipcq::VERSION;
+
+    /// The classes that show memory, which PyO3 makes without that.
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        let py = module.py();
+        module.add("Window", export::class::<Window>(py)?)?;
+        module.add("SharedMemory", export::class::<SharedMemory>(py)?)
+    }
 }

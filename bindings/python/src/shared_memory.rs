@@ -2,11 +2,15 @@
 
 use crate::buffer::Buffer;
 use crate::errors;
+use crate::export::{self, Shown, Shows};
 use crate::handle::{self, Guarded, LARGE};
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyBufferError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyTuple};
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyType};
+use std::ffi::CStr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Memory that processes of one host share: the one that creates it writes, any others read.
 ///
@@ -25,9 +29,14 @@ use std::path::PathBuf;
 ///
 /// Raises FileNotFoundError, PermissionError, ProducerExists (another live process writes it),
 /// Incompatible (it exists with another size), OSError with ENOSPC, ValueError.
-#[pyclass(frozen, module = "ipcq")]
+///
+/// It has the buffer protocol: memoryview(memory) and numpy.frombuffer(memory, …) are the memory
+/// itself, without a copy, writable through the writer only.
+#[pyclass(frozen, subclass, name = "_SharedMemory", module = "ipcq")]
 pub struct SharedMemory {
     memory: Guarded<Option<ipcq::SharedMem>>,
+    /// How many buffers show it.
+    shown: AtomicUsize,
     name: PathBuf,
     size: usize,
     writable: bool,
@@ -77,6 +86,36 @@ impl SharedMemory {
     }
 }
 
+impl Shows for SharedMemory {
+    const SHOWN_AS: &'static CStr = c"ipcq.SharedMemory";
+
+    fn class() -> &'static PyOnceLock<Py<PyType>> {
+        static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+        &CLASS
+    }
+
+    fn show(&self, py: Python<'_>) -> PyResult<Shown> {
+        let mut memory = self.memory.lock(py)?;
+        let Some(mapped) = memory.as_mut() else {
+            drop(memory);
+            return Err(handle::closed(py, &self.name, "shared memory"));
+        };
+        let (reader, writer) = (mapped.as_ptr().cast_mut(), mapped.as_mut_ptr());
+        self.shown.fetch_add(1, Ordering::Relaxed);
+        Ok(Shown {
+            at: writer.unwrap_or(reader),
+            rows: None,
+            size: self.size,
+            writable: writer.is_some(),
+        })
+    }
+
+    fn shown(&self) {
+        // Partner: `close`.
+        self.shown.fetch_sub(1, Ordering::Release);
+    }
+}
+
 #[pymethods]
 impl SharedMemory {
     #[new]
@@ -103,6 +142,7 @@ impl SharedMemory {
         let (size, writable) = (memory.size(), memory.is_writable());
         Ok(SharedMemory {
             memory: Guarded::new(Some(memory)),
+            shown: AtomicUsize::new(0),
             name,
             size,
             writable,
@@ -184,8 +224,20 @@ impl SharedMemory {
     }
 
     /// Lets go of the memory. Closing twice is fine.
+    ///
+    /// Raises BufferError while a memoryview or an array shows the memory.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        let memory = self.memory.lock(py)?.take();
+        let mut memory = self.memory.lock(py)?;
+        // Partner: `Shows::shown`. What they did with the memory is done.
+        if self.shown.load(Ordering::Acquire) > 0 {
+            drop(memory);
+            return Err(export::in_use(&self.name));
+        }
+        let memory = {
+            let taken = memory.take();
+            drop(memory);
+            taken
+        };
         py.detach(|| drop(memory));
         Ok(())
     }
@@ -201,9 +253,19 @@ impl SharedMemory {
         slf
     }
 
-    #[pyo3(signature = (*_args))]
-    fn __exit__(&self, py: Python<'_>, _args: &Bound<'_, PyTuple>) -> PyResult<()> {
-        self.close(py)
+    #[pyo3(signature = (kind, _value, _traceback))]
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        kind: &Bound<'_, PyAny>,
+        _value: &Bound<'_, PyAny>,
+        _traceback: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        match self.close(py) {
+            // The exception that ends the block is what is to be told.
+            Err(e) if !kind.is_none() && e.is_instance_of::<PyBufferError>(py) => Ok(()),
+            closed => closed,
+        }
     }
 
     fn __repr__(&self) -> String {

@@ -65,3 +65,50 @@ def test_bounds_and_roles():
 def test_permissions(tmp_path):
     ipcq.SharedMemory("m", True, 16, permissions=0o640)
     assert (tmp_path / "ipcq.m").stat().st_mode & 0o777 == 0o640
+
+
+def test_buffer_protocol():
+    """The memory itself, writable through the writer and read-only through a reader."""
+    np = pytest.importorskip("numpy")
+    writer = ipcq.SharedMemory("m", True, 64)
+    reader = ipcq.SharedMemory("m")
+    with memoryview(writer) as w, memoryview(reader) as r:
+        assert (w.readonly, w.nbytes, w.format, w.contiguous) == (False, 64, "B", True)
+        assert (r.readonly, r.nbytes, r.shape, r.strides) == (True, 64, (64,), (1,))
+        w[3:8] = b"hello"
+        assert r[3:8] == b"hello"
+        with pytest.raises(TypeError, match="read-only"):
+            r[0] = 1
+    there, here = np.frombuffer(writer, "u8"), np.frombuffer(reader, "u8")
+    assert there.flags.writeable
+    assert not here.flags.writeable
+    there[7] = 99
+    assert here[7] == 99
+    assert not here.flags.owndata
+    for handle in (reader, writer):
+        with pytest.raises(BufferError, match="cannot be closed"):
+            handle.close()
+        with pytest.raises(BufferError), handle:
+            pass
+        with pytest.raises(RuntimeError, match="mine"), handle:
+            raise RuntimeError("mine")
+        assert not handle.closed
+    with open("/dev/zero", "rb") as zero:
+        assert zero.readinto(writer) == 64
+    assert not here.any()
+    del there, here
+    for handle in (reader, writer):
+        handle.close()
+        with pytest.raises(ValueError, match="closed"):
+            memoryview(handle)
+
+
+def test_a_buffer_keeps_the_memory(tmp_path):
+    import gc
+
+    m = memoryview(ipcq.SharedMemory("m", True, 16))
+    m[0] = 7
+    gc.collect()
+    assert ipcq.SharedMemory("m").read(0, 1) == b"\x07"
+    (tmp_path / "ipcq.m").unlink()
+    assert m[0] == 7

@@ -52,6 +52,16 @@ fn short() {
 }
 
 #[test]
+fn run() {
+    explore(|| one::<Run>(&FIXED));
+}
+
+#[test]
+fn run_wraps() {
+    explore(|| one::<Run>(&WRAPS));
+}
+
+#[test]
 fn fixed_wraps() {
     explore(|| one::<Fixed>(&WRAPS));
 }
@@ -101,6 +111,9 @@ twins! {
     short_without_see_stamp: one::<Short>, FIXED, SeeStamp => Torn;
     short_without_validate: one::<Short>, FIXED, Validate => Torn;
     short_without_is_valid: one::<Short>, FIXED, IsValid => Torn;
+    run_without_stamp: one::<Run>, FIXED, Stamp => Torn;
+    run_without_validate: one::<Run>, FIXED, Validate => Torn;
+    run_without_is_valid: one::<Run>, FIXED, IsValid => Torn;
     variable_without_announce: one::<Variable>, VARIABLE, Announce => Torn;
     variable_without_validate: one::<Variable>, VARIABLE, Validate => Torn;
     variable_without_is_valid: one::<Variable>, VARIABLE, IsValid => Torn;

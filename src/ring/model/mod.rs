@@ -375,14 +375,54 @@ trait Framing: 'static {
     }
 }
 
-/// Slots, popped by the short way first or not.
-struct Slots<const SHORT: bool>;
+/// Slots, popped in one of these ways.
+struct Slots<const WAY: u8>;
 
-type Fixed = Slots<false>;
+/// What is read of the messages behind the first is to be whole, too: if it is not, it is given for
+/// the first.
+fn pop_of_run(
+    reader: &mut Reader<FixedReader<Modelled>>,
+    buffer: &mut [u8],
+) -> Result<Pop, Damage> {
+    let (pop, place, count) = reader.peek_many(2)?;
+    let Pop::Message(info) = pop else {
+        return Ok(pop);
+    };
+    let (memory, stride) = (
+        reader.frames().memory().clone(),
+        reader.frames().shape().stride,
+    );
+    let mut torn = None;
+    for i in 0..count as usize {
+        let mut words = [0u8; 16];
+        // SAFETY: both places are in the ring, and hold a message of two words.
+        unsafe { memory.read(place.offset + i * stride, words.as_mut_ptr(), 16) };
+        let word = |n: usize| u64::from_le_bytes(words[n..n + 8].try_into().unwrap());
+        let sequence = info.sequence.wrapping_add(i as u64);
+        if i == 0 {
+            buffer[..16].copy_from_slice(&words);
+        } else if word(0) >> 8 != sequence & (u64::MAX >> 8) || word(8) != word(0) | 16 {
+            torn = Some(words);
+        }
+    }
+    Ok(match reader.release_many(info.sequence, 1)? {
+        Some(true) => {
+            if let Some(words) = torn {
+                buffer[..16].copy_from_slice(&words);
+            }
+            Pop::Message(info)
+        }
+        _ => Pop::Empty,
+    })
+}
+
+type Fixed = Slots<0>;
 /// As `queue::Consumer` pops short messages.
-type Short = Slots<true>;
+type Short = Slots<1>;
+/// Looks at two messages side by side, and consumes the first.
+type Run = Slots<2>;
 
-impl<const SHORT: bool> Framing for Slots<SHORT> {
+impl<const WAY: u8> Framing for Slots<WAY> {
     type Writer = FixedWriter<Modelled>;
     type Frames = FixedReader<Modelled>;
     fn format(memory: &Modelled, shape: &Shape) {
@@ -414,11 +454,14 @@ impl<const SHORT: bool> Framing for Slots<SHORT> {
         FixedReader::new(memory, shape)
     }
     fn pop(reader: &mut Reader<Self::Frames>, buffer: &mut [u8]) -> Result<Pop, Damage> {
-        if SHORT {
+        if WAY == 1 {
             // SAFETY: the buffer is writable, and has the message size.
             if let Some(info) = unsafe { reader.pop_short(buffer.as_mut_ptr()) } {
                 return Ok(Pop::Message(info));
             }
+        }
+        if WAY == 2 {
+            return pop_of_run(reader, buffer);
         }
         // SAFETY: the buffer is writable.
         unsafe { reader.pop(buffer.as_mut_ptr(), buffer.len()) }

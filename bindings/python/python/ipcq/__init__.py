@@ -11,7 +11,7 @@ Every consumer sees every message and has its own position. One that falls a who
 loses the oldest messages, and is told how many.
 """
 
-from ._batch import Batch, Info
+from ._batch import Batch, Batches, Info
 from ._errors import (
     Closed,
     Empty,
@@ -33,6 +33,7 @@ from ._ipcq import (
     SharedMemory,
     Stats,
     View,
+    Window,
     __version__,
     queues,
     unlink,
@@ -41,6 +42,7 @@ from ._ipcq import (
 
 __all__ = [
     "Batch",
+    "Batches",
     "Claim",
     "Closed",
     "Consumer",
@@ -60,6 +62,7 @@ __all__ = [
     "TooLarge",
     "UsageError",
     "View",
+    "Window",
     "__version__",
     "queues",
     "unlink",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from ._errors import Closed
@@ -94,34 +94,82 @@ class Batch(Sequence[bytes]):
         return f"<ipcq.Batch of {self._count} from sequence {self.sequence}, {self.lost} lost>"
 
 
-def batches(q: Consumer, max: int, linger: float) -> Iterator[Batch]:
-    """What Consumer.batches() returns. The arguments are checked at the call."""
-    if max < 1:
-        raise ValueError("max: at least 1 message")
-    if not linger >= 0:
-        raise ValueError("linger: a number of seconds from 0 up")
-    return _batches(q, max, linger)
+class Batches(Iterator[Batch], AsyncIterator[Batch]):
+    """The batches of a consumer, for `for` and for `async for`; see Consumer.batches()."""
 
+    __slots__ = ("_linger", "_max", "_q", "_room")
 
-def _batches(q: Consumer, max: int, linger: float) -> Iterator[Batch]:
-    size = q.message_size
-    dtype = q.dtype
-    # As many messages came together as last time, perhaps: no need to make room for all of max.
-    room = min(max, 64)
-    try:
-        while True:
-            q.wait()
-            if linger:
-                q.wait(linger, at_least=max)
-            if not size:
-                messages = q.pop_many(max)
-                if messages:
-                    yield Batch(messages, None, 0, q.last)
-                continue
-            buffer = bytearray(room * size)
-            count = q.pop_into(buffer)
-            if count:
-                yield Batch(None, memoryview(buffer)[: count * size], size, q.last, dtype)
-                room = min(max, room * 4) if count == room else room
-    except Closed:
-        return
+    def __init__(self, q: Consumer, max: int, linger: float) -> None:
+        """Made by Consumer.batches()."""
+        if max < 1:
+            raise ValueError("max: at least 1 message")
+        if not linger >= 0:
+            raise ValueError("linger: a number of seconds from 0 up")
+        self._q = q
+        self._max = max
+        self._linger = linger
+        # As many messages came together as last time, perhaps: no need to make room for all of max.
+        self._room = min(max, 64)
+
+    def __iter__(self) -> Batches:
+        return self
+
+    def __next__(self) -> Batch:
+        q = self._q
+        try:
+            while True:
+                q.wait()
+                if self._linger:
+                    q.wait(self._linger, at_least=self._max)
+                batch = self._take()
+                if batch is not None:
+                    return batch
+        except Closed:
+            raise StopIteration from None
+
+    def __aiter__(self) -> Batches:
+        return self
+
+    async def __anext__(self) -> Batch:
+        from ._aio import line
+
+        try:
+            while True:
+                if not self._linger:
+                    return await line(self._q).take(self._take)
+                await line(self._q).take(self._there)
+                await self._gather()
+                batch = self._take()
+                if batch is not None:
+                    return batch
+        except Closed:
+            raise StopAsyncIteration from None
+
+    def _there(self) -> bool | None:
+        return self._q.wait(0) or None
+
+    async def _gather(self) -> None:
+        """Lets messages come together; looks once a millisecond, as wait() does."""
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._linger
+        while not self._q.wait(0, at_least=self._max):
+            left = end - loop.time()
+            if left <= 0:
+                return
+            await asyncio.sleep(min(left, 0.001))
+
+    def _take(self) -> Batch | None:
+        """A batch of what is there, if anything is."""
+        q, size = self._q, self._q.message_size
+        if not size:
+            messages = q.pop_many(self._max)
+            return Batch(messages, None, 0, q.last) if messages else None
+        buffer = bytearray(self._room * size)
+        count = q.pop_into(buffer)
+        if not count:
+            return None
+        if count == self._room:
+            self._room = min(self._max, self._room * 4)
+        return Batch(None, memoryview(buffer)[: count * size], size, q.last, q.dtype)

@@ -1,23 +1,31 @@
-//! The consumer.
+//! The consumer: the class itself; its parts are in the modules below.
+
+mod message;
+mod take;
+mod view;
+mod waiting;
+mod window;
+
+pub use message::Message;
+pub use take::new_bytes;
+pub use view::View;
+pub use waiting::wait_any;
+pub use window::Window;
 
 use crate::buffer::Buffer;
 use crate::errors;
-use crate::handle::{self, Guard, Guarded, Naps, Timeout, Waiting, LARGE};
+use crate::export;
+use crate::handle::{self, Guarded, Naps, Timeout, LARGE};
 use crate::stats::{ConsumerInfo, Stats};
-use ipcq::{Error, Pop, Start, Ticket};
-use pyo3::exceptions::{PyMemoryError, PyValueError};
-use pyo3::ffi;
+use ipcq::{Error, Pop, Start};
+use pyo3::exceptions::{PyBufferError, PyValueError};
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 use std::path::{Path, PathBuf};
-
-/// In a queue of fixed size up to so many bytes, a pop copies straight into a bytes object made
-/// before it is known whether a message is there; if none is, the next pop uses that object.
-const SPARE_UP_TO: usize = 4096;
-
-/// How often one pop copies a message that turns out to be overwritten meanwhile before it says
-/// that nothing is there.
-const PATIENCE: usize = 16;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use take::{Inner, Spare, Taken};
+use waiting::Lingering;
 
 /// One of those who pop messages from a queue. Every consumer sees every message, and has its own
 /// position; it maps the data read-only.
@@ -45,6 +53,10 @@ const PATIENCE: usize = 16;
 #[pyclass(frozen, module = "ipcq")]
 pub struct Consumer {
     inner: Guarded<Inner>,
+    /// How many buffers show the ring.
+    shown: AtomicUsize,
+    /// Where the tasks of asyncio loops wait, by loop; see `_aio.py`.
+    lines: Py<PyDict>,
     name: PathBuf,
     /// 0 if they vary.
     message_size: usize,
@@ -54,140 +66,6 @@ pub struct Consumer {
     dtype: Option<Py<PyAny>>,
     observer: bool,
     consumer_name: Option<String>,
-}
-
-struct Inner {
-    queue: Option<ipcq::Consumer>,
-    spare: Spare,
-    /// About the last message consumed, or the first of the last batch.
-    last: ipcq::Message,
-    /// Which look at a message stands, if any.
-    looks: u64,
-    looking: bool,
-}
-
-/// A bytes object that nobody else has seen.
-struct Spare(*mut ffi::PyObject);
-
-// SAFETY: it is only used with the interpreter attached, under the lock of the handle.
-unsafe impl Send for Spare {}
-
-impl Drop for Spare {
-    fn drop(&mut self) {
-        if !self.0.is_null() {
-            // SAFETY: an owned reference, and the interpreter is attached by `attach`.
-            Python::attach(|_| unsafe { ffi::Py_DECREF(self.0) });
-        }
-    }
-}
-
-/// A new bytes object of undefined contents, and where they are. Not tracked by the cycle
-/// collector, so that this runs no other code.
-pub fn new_bytes(py: Python<'_>, size: usize) -> PyResult<(Bound<'_, PyBytes>, *mut u8)> {
-    let size = ffi::Py_ssize_t::try_from(size)
-        .map_err(|_| PyMemoryError::new_err("a message longer than the address space"))?;
-    // SAFETY: a new reference to a bytes object, or null with an exception set. The contents may
-    // be written until somebody else sees it.
-    unsafe {
-        let object = ffi::PyBytes_FromStringAndSize(std::ptr::null(), size);
-        let object = Bound::from_owned_ptr_or_err(py, object)?;
-        let at = ffi::PyBytes_AsString(object.as_ptr()).cast();
-        Ok((object.cast_into_unchecked(), at))
-    }
-}
-
-impl Inner {
-    fn note(&mut self, message: ipcq::Message) {
-        self.last = message;
-        self.looking = false;
-    }
-
-    /// Consumes the next message; `Pop::Message` comes with its bytes.
-    #[inline(always)]
-    fn take<'py>(
-        &mut self,
-        py: Python<'py>,
-        message_size: usize,
-    ) -> PyResult<Result<Taken<'py>, Error>> {
-        let Some(queue) = &mut self.queue else {
-            return Ok(Ok(Taken::HandleClosed));
-        };
-        if message_size == 0 || message_size > SPARE_UP_TO {
-            return self.take_known(py, false);
-        }
-        let object = match std::mem::replace(&mut self.spare.0, std::ptr::null_mut()) {
-            object if object.is_null() => new_bytes(py, message_size)?.0.into_ptr(),
-            object => object,
-        };
-        // SAFETY: an object of `message_size` bytes that nobody else has seen.
-        let popped = unsafe { queue.pop_raw(ffi::PyBytes_AsString(object).cast(), message_size) };
-        match popped {
-            Ok(Pop::Message(message)) => {
-                self.note(message);
-                // SAFETY: an owned reference to a bytes object.
-                let object = unsafe { Bound::from_owned_ptr(py, object).cast_into_unchecked() };
-                Ok(Ok(Taken::Message(object, message)))
-            }
-            other => {
-                self.spare.0 = object;
-                Ok(other.map(Taken::Nothing))
-            }
-        }
-    }
-
-    /// As `take`, where the object is made when the length is known. `adjoining`: only if no
-    /// message was lost before it.
-    fn take_known<'py>(
-        &mut self,
-        py: Python<'py>,
-        adjoining: bool,
-    ) -> PyResult<Result<Taken<'py>, Error>> {
-        let Some(queue) = &mut self.queue else {
-            return Ok(Ok(Taken::HandleClosed));
-        };
-        for _ in 0..PATIENCE {
-            let (message, from) = match queue.peek_raw() {
-                Ok((Pop::Message(message), from)) => (message, from),
-                other => return Ok(other.map(|(pop, _)| Taken::Nothing(pop))),
-            };
-            if adjoining && message.lost > 0 {
-                return Ok(Ok(Taken::Nothing(Pop::Empty)));
-            }
-            let length = message.length as usize;
-            let (object, to) = new_bytes(py, length)?;
-            copy(py, to, from, length);
-            match queue.release_raw(message.sequence) {
-                Ok(()) => {
-                    self.note(message);
-                    return Ok(Ok(Taken::Message(object, message)));
-                }
-                // Overwritten while it was copied; that counts as lost.
-                Err(Error::Stale(_)) => {}
-                Err(e) => return Ok(Err(e)),
-            }
-        }
-        Ok(Ok(Taken::Nothing(Pop::Empty)))
-    }
-}
-
-/// Copies a message that is being peeked at out of the ring; a long one without the interpreter.
-#[inline(always)]
-fn copy(py: Python<'_>, to: *mut u8, from: *const u8, length: usize) {
-    let (to, from) = (to as usize, from as usize);
-    // SAFETY: `from` was given by `peek_raw` for so many bytes, and the queue stays mapped while
-    // the caller has the lock; `to` is the caller's own.
-    let copy = move || unsafe { ipcq::copy_from_shared(to as *mut u8, from as *const u8, length) };
-    match length >= LARGE {
-        true => py.detach(copy),
-        false => copy(),
-    }
-}
-
-/// What became of a pop.
-enum Taken<'py> {
-    Message(Bound<'py, PyBytes>, ipcq::Message),
-    Nothing(Pop),
-    HandleClosed,
 }
 
 impl Consumer {
@@ -333,6 +211,11 @@ impl Consumer {
     }
 }
 
+/// A part of `_aio.py`, which is not imported before it is used.
+fn aio<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+    py.import("ipcq._aio")?.getattr(name)
+}
+
 /// Opens the queue, and waits for it to appear with signal handlers running meanwhile.
 fn open(
     py: Python<'_>,
@@ -423,6 +306,8 @@ impl Consumer {
             dtype: dtype.map(|(dtype, _)| dtype),
             observer,
             consumer_name,
+            shown: AtomicUsize::new(0),
+            lines: PyDict::new(py).unbind(),
             inner: Guarded::new(Inner {
                 queue: Some(queue),
                 spare: Spare(std::ptr::null_mut()),
@@ -452,13 +337,14 @@ impl Consumer {
     #[pyo3(signature = (timeout=None))]
     fn pop_message(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Message> {
         match handle::wait_for(py, Timeout::seconds(timeout)?, self, || self.take(py))? {
-            Some((data, info)) => Ok(Message {
-                sequence: info.sequence,
-                lost: info.lost,
-                data: data.unbind(),
-            }),
+            Some((data, info)) => Ok(Message::new(data, info)),
             None => Err(errors::raise(py, Error::Empty)),
         }
+    }
+
+    /// As pop_message(), or None if there is none yet. Raises Closed as pop().
+    fn try_pop_message(&self, py: Python<'_>) -> PyResult<Option<Message>> {
+        Ok(self.take(py)?.map(|(data, info)| Message::new(data, info)))
     }
 
     /// Up to max messages that are there, as a list of bytes; an empty list if there is none yet.
@@ -541,6 +427,29 @@ impl Consumer {
         }
     }
 
+    /// Up to max of the next messages in place, as many as there are and as lie side by side in the
+    /// ring: a context manager, a Window. Nothing is copied, and leaving the block consumes them,
+    /// unless the block raises.
+    ///
+    ///     with q.view(1024) as v:
+    ///         total = v.records["px"].sum()
+    ///
+    /// In a queue of fixed size, side by side means up to the end of the ring; where the lengths
+    /// vary, a view is of one message.
+    ///
+    /// Waits and raises as pop(). The producer of a lossy queue may overwrite the messages meanwhile:
+    /// then leaving the block raises Overrun, and they count as lost. So act on what was computed
+    /// after the block. In a lossless queue they do not change before that (unless this consumer is
+    /// an observer, or is evicted).
+    #[pyo3(signature = (max=4096, timeout=None))]
+    fn view<'py>(
+        slf: &Bound<'py, Self>,
+        max: usize,
+        timeout: Option<f64>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        export::class::<Window>(slf.py())?.call1((slf, max, timeout))
+    }
+
     /// Goes to a sequence, from 0 to that of the message pushed next. If it is not retained any
     /// more, the oldest that is takes its place, and what lies between is lost. The counts in
     /// stats begin anew.
@@ -554,7 +463,8 @@ impl Consumer {
         })
     }
 
-    /// Batches of what is there, for ever: an iterator of Batch, each of 1 to max messages.
+    /// Batches of what is there, for ever: an iterator of Batch, each of 1 to max messages, for `for`
+    /// and for `async for`.
     ///
     /// A batch is given as soon as there is a message, or, with linger, when max messages are
     /// there or so many seconds have passed since the first was. It ends where messages were
@@ -569,7 +479,7 @@ impl Consumer {
     ) -> PyResult<Bound<'py, PyAny>> {
         slf.py()
             .import("ipcq._batch")?
-            .getattr("batches")?
+            .getattr("Batches")?
             .call1((slf, max, linger))
     }
 
@@ -625,6 +535,34 @@ impl Consumer {
     /// As queue.Queue.get_nowait: pop(0). Raises Empty, Closed.
     fn get_nowait<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         self.pop_within(py, Timeout::NONE)
+    }
+
+    /// As asyncio.Queue.get: a coroutine that gives the next message, as bytes. It waits in the running
+    /// loop, on a descriptor: any number of tasks may. They are served in the order in which they came,
+    /// and one that is cancelled takes no message with it (asyncio.wait_for, asyncio.timeout).
+    ///
+    /// Raises Closed as pop().
+    fn aget<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        aio(slf.py(), "get")?.call1((slf,))
+    }
+
+    /// As aget(), with its sequence and what was lost before it.
+    fn aget_message<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        aio(slf.py(), "get_message")?.call1((slf,))
+    }
+
+    fn __aiter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        aio(slf.py(), "Messages")?.call1((slf,))
+    }
+
+    #[getter]
+    fn _lines(&self, py: Python<'_>) -> Py<PyDict> {
+        self.lines.clone_ref(py)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.lines)?;
+        visit.call(&self.dtype)
     }
 
     /// As queue.Queue.qsize: how many messages were pushed and neither received nor known to be
@@ -715,22 +653,43 @@ impl Consumer {
     }
 
     /// Lets go of the queue. Closing twice is fine.
+    ///
+    /// Raises BufferError while a memoryview or an array shows the ring; see view().
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let mut inner = self.inner.lock(py)?;
+        // Partner: `Shows::shown` of a window. What was read of the ring was read.
+        if self.shown.load(Ordering::Acquire) > 0 {
+            drop(inner);
+            return Err(export::in_use(&self.name));
+        }
         inner.looking = false;
         let queue = inner.queue.take();
         drop(inner);
         py.detach(|| drop(queue));
-        Ok(())
+        let lines = self.lines.bind(py);
+        match lines.is_empty() {
+            true => Ok(()),
+            false => aio(py, "end")?.call1((lines,)).map(drop),
+        }
     }
 
     fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
         slf
     }
 
-    #[pyo3(signature = (*_args))]
-    fn __exit__(&self, py: Python<'_>, _args: &Bound<'_, PyTuple>) -> PyResult<()> {
-        self.close(py)
+    #[pyo3(signature = (kind, _value, _traceback))]
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        kind: &Bound<'_, PyAny>,
+        _value: &Bound<'_, PyAny>,
+        _traceback: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        match self.close(py) {
+            // The exception that ends the block is what is to be told.
+            Err(e) if !kind.is_none() && e.is_instance_of::<PyBufferError>(py) => Ok(()),
+            closed => closed,
+        }
     }
 
     fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
@@ -774,106 +733,6 @@ impl Consumer {
     }
 }
 
-impl Consumer {
-    /// Whether there is a message, without consuming it.
-    fn there(&self, py: Python<'_>) -> PyResult<Option<()>> {
-        match self.with(py, |i| i.queue.as_mut().map(|q| q.peek_raw()))? {
-            (Pop::Message(_), _) => Ok(Some(())),
-            (pop, _) => self.none_because(py, pop, 0).map(|()| None),
-        }
-    }
-}
-
-impl Waiting for Consumer {
-    fn ask(&self, py: Python<'_>) -> PyResult<Vec<Ticket>> {
-        let ticket = self.with(py, |i| i.queue.as_mut().map(|q| Ok(q.ask())))?;
-        Ok(vec![ticket])
-    }
-
-    fn awake(&self, py: Python<'_>) {
-        // If it was closed meanwhile, there is nothing to be said.
-        let _ = self.with(py, |i| {
-            i.queue.as_ref().map(|q| {
-                q.awake();
-                Ok(())
-            })
-        });
-    }
-}
-
-/// Waits for more messages: asks to be woken only for the first.
-struct Lingering<'a>(&'a Consumer);
-
-impl Waiting for Lingering<'_> {
-    fn ask(&self, py: Python<'_>) -> PyResult<Vec<Ticket>> {
-        match self.0.there(py)? {
-            Some(()) => Ok(Vec::new()),
-            None => self.0.ask(py),
-        }
-    }
-
-    fn awake(&self, py: Python<'_>) {
-        self.0.awake(py);
-    }
-}
-
-/// Waits for several consumers.
-struct Several<'a, 'py>(&'a [PyRef<'py, Consumer>]);
-
-impl Waiting for Several<'_, '_> {
-    fn ask(&self, py: Python<'_>) -> PyResult<Vec<Ticket>> {
-        let mut tickets = Vec::with_capacity(self.0.len());
-        for consumer in self.0 {
-            tickets.append(&mut consumer.ask(py)?);
-        }
-        Ok(tickets)
-    }
-
-    fn awake(&self, py: Python<'_>) {
-        self.0.iter().for_each(|consumer| consumer.awake(py));
-    }
-}
-
-/// Waits until one of several consumers has a message, or is at its end, at most timeout seconds
-/// (None: for ever), and returns its index, the first that is so. To be fair to all, take what each
-/// has before waiting again.
-///
-/// At most 128. Raises Empty when the time is over, ValueError for none, too many or one that is
-/// closed. Ctrl-C ends the wait.
-#[pyfunction]
-#[pyo3(signature = (consumers, timeout=None))]
-pub fn wait_any(
-    py: Python<'_>,
-    consumers: Vec<PyRef<'_, Consumer>>,
-    timeout: Option<f64>,
-) -> PyResult<usize> {
-    let timeout = Timeout::seconds(timeout)?;
-    if consumers.is_empty() || consumers.len() > ipcq::WAIT_ANY_MAX {
-        return Err(errors::usage(
-            py,
-            format!(
-                "{} consumers to wait for: from 1 to {}",
-                consumers.len(),
-                ipcq::WAIT_ANY_MAX
-            ),
-        ));
-    }
-    let first = || {
-        for (i, consumer) in consumers.iter().enumerate() {
-            // Whatever a pop would raise is for that to raise.
-            let is_empty = |q: &mut ipcq::Consumer| matches!(q.peek_raw(), Ok((Pop::Empty, _)));
-            if !consumer.with(py, |i| i.queue.as_mut().map(|q| Ok(is_empty(q))))? {
-                return Ok(Some(i));
-            }
-        }
-        Ok(None)
-    };
-    match handle::wait_for(py, timeout, &Several(&consumers), first)? {
-        Some(i) => Ok(i),
-        None => Err(errors::raise(py, Error::Empty)),
-    }
-}
-
 /// Opens a consumer that was pickled.
 #[pyfunction]
 pub fn open_at<'py>(
@@ -891,238 +750,4 @@ pub fn open_at<'py>(
     options.set_item("consumer_name", consumer_name)?;
     py.get_type::<Consumer>()
         .call((name.into_os_string(),), Some(&options))
-}
-
-/// One message with what is known about it.
-///
-/// bytes(message) is its data, len(message) how many bytes it has.
-#[pyclass(frozen, get_all, module = "ipcq")]
-pub struct Message {
-    /// Its number, from 0, in the order of pushing.
-    sequence: u64,
-    /// How many messages were lost between the one consumed before and this one.
-    lost: u64,
-    /// The bytes.
-    data: Py<PyBytes>,
-}
-
-#[pymethods]
-impl Message {
-    fn __bytes__(&self, py: Python<'_>) -> Py<PyBytes> {
-        self.data.clone_ref(py)
-    }
-
-    fn __len__(&self, py: Python<'_>) -> usize {
-        self.data.as_bytes(py).len()
-    }
-
-    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        let data = self.data.bind(py).repr()?;
-        Ok(format!(
-            "Message(sequence={}, lost={}, data={})",
-            self.sequence,
-            self.lost,
-            data.to_cow()?
-        ))
-    }
-}
-
-/// A message in place; see Consumer.peek(). bytes(view) copies all of it, len(view) is its length.
-#[pyclass(frozen, module = "ipcq")]
-pub struct View {
-    consumer: Py<Consumer>,
-    message: ipcq::Message,
-    ticket: u64,
-}
-
-impl View {
-    fn lock<'a>(&'a self, py: Python<'_>) -> PyResult<Option<Guard<'a, Inner>>> {
-        let inner = self.consumer.get().inner.lock(py)?;
-        Ok((inner.looking && inner.looks == self.ticket).then_some(inner))
-    }
-
-    #[cold]
-    fn has_ended(&self, py: Python<'_>) -> PyErr {
-        let name = self.consumer.get().name.display();
-        errors::usage(py, format!("{name}: this view has ended"))
-    }
-
-    #[cold]
-    fn overwritten(&self, py: Python<'_>) -> PyErr {
-        errors::overrun(
-            py,
-            format!(
-                "{}: message {} was overwritten while it was looked at",
-                self.consumer.get().name.display(),
-                self.message.sequence
-            ),
-        )
-    }
-
-    /// Copies a part of the message to a place of the caller's. What comes out is the message's,
-    /// or an exception is raised.
-    fn copy_out(&self, py: Python<'_>, offset: usize, to: *mut u8, size: usize) -> PyResult<()> {
-        let Some(mut inner) = self.lock(py)? else {
-            return Err(self.has_ended(py));
-        };
-        let Some(queue) = &mut inner.queue else {
-            drop(inner);
-            return Err(self.has_ended(py));
-        };
-        // The look is made anew before the copy and after it: both find the same message, or it
-        // was overwritten, and the accounts say so already.
-        for step in [true, false] {
-            match queue.peek_raw() {
-                Ok((Pop::Message(m), from)) if m.sequence == self.message.sequence => {
-                    if step {
-                        // SAFETY: in the message, for the caller has checked.
-                        copy(py, to, unsafe { from.add(offset) }, size);
-                    }
-                }
-                Ok(_) => {
-                    drop(inner);
-                    return Err(self.overwritten(py));
-                }
-                Err(e) => {
-                    drop(inner);
-                    return Err(errors::raise(py, e));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn let_go(&self, py: Python<'_>) -> PyResult<()> {
-        let Some(mut inner) = self.lock(py)? else {
-            return Ok(());
-        };
-        inner.looking = false;
-        Ok(())
-    }
-}
-
-#[pymethods]
-impl View {
-    /// The sequence of the message.
-    #[getter]
-    fn sequence(&self) -> u64 {
-        self.message.sequence
-    }
-
-    /// How many messages were lost between the one consumed before and this one.
-    #[getter]
-    fn lost(&self) -> u64 {
-        self.message.lost
-    }
-
-    fn __len__(&self) -> usize {
-        self.message.length as usize
-    }
-
-    fn __bytes__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        self.read(py, 0, None)
-    }
-
-    /// Copies size bytes from offset; None: up to the end.
-    ///
-    /// Raises Overrun if the message was overwritten, ValueError beyond its end or if the view
-    /// has ended.
-    #[pyo3(signature = (offset=0, size=None))]
-    fn read<'py>(
-        &self,
-        py: Python<'py>,
-        offset: usize,
-        size: Option<usize>,
-    ) -> PyResult<Bound<'py, PyBytes>> {
-        let length = self.message.length as usize;
-        let size = size.unwrap_or(length.saturating_sub(offset));
-        if offset.checked_add(size).is_none_or(|end| end > length) {
-            return Err(errors::usage(
-                py,
-                format!("{size} bytes at {offset} of a message of {length}"),
-            ));
-        }
-        let (bytes, to) = new_bytes(py, size)?;
-        self.copy_out(py, offset, to, size)?;
-        Ok(bytes)
-    }
-
-    /// Copies the message into a writable buffer and returns its length.
-    ///
-    /// Raises TooLarge if the buffer is too small, and as read(); the buffer's contents are
-    /// undefined after an Overrun.
-    #[pyo3(signature = (buffer, /))]
-    fn readinto(&self, buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
-        let py = buffer.py();
-        let buffer = Buffer::writable(buffer)?;
-        let length = self.message.length as usize;
-        if buffer.len() < length {
-            return Err(errors::too_large(
-                py,
-                format!(
-                    "a message of {length} bytes, but a buffer of {}",
-                    buffer.len()
-                ),
-            ));
-        }
-        self.copy_out(py, 0, buffer.as_ptr(), length)?;
-        Ok(length)
-    }
-
-    /// Consumes the message, as leaving the block does.
-    ///
-    /// Raises Overrun if it was overwritten meanwhile: what was computed from it may be wrong only
-    /// if it was read through other means than this view; it counts as lost. ValueError if the
-    /// view has ended.
-    fn release(&self, py: Python<'_>) -> PyResult<()> {
-        let Some(mut inner) = self.lock(py)? else {
-            return Err(self.has_ended(py));
-        };
-        inner.looking = false;
-        let Some(queue) = &mut inner.queue else {
-            drop(inner);
-            return Err(self.has_ended(py));
-        };
-        let released = queue.release_raw(self.message.sequence);
-        if released.is_ok() {
-            inner.note(self.message);
-        }
-        drop(inner);
-        match released {
-            Ok(()) => Ok(()),
-            // The second: a read has noticed it before.
-            Err(Error::Stale(_) | Error::Invalid(_)) => Err(self.overwritten(py)),
-            Err(e) => Err(errors::raise(py, e)),
-        }
-    }
-
-    fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
-        slf
-    }
-
-    #[pyo3(signature = (kind, _value, _traceback))]
-    fn __exit__(
-        &self,
-        py: Python<'_>,
-        kind: &Bound<'_, PyAny>,
-        _value: &Bound<'_, PyAny>,
-        _traceback: &Bound<'_, PyAny>,
-    ) -> PyResult<()> {
-        if !kind.is_none() {
-            return self.let_go(py);
-        }
-        // It may have been released inside the block.
-        let stands = self.lock(py)?.is_some();
-        if stands {
-            self.release(py)?;
-        }
-        Ok(())
-    }
-
-    fn __repr__(&self) -> String {
-        format!(
-            "<ipcq.View of message {}, {} bytes, {} lost before it>",
-            self.message.sequence, self.message.length, self.message.lost
-        )
-    }
 }

@@ -1,0 +1,152 @@
+"""Waiting in an asyncio loop: on the consumer's descriptor, without a thread or a timer a call."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from ._errors import Closed, Full
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+    from ._ipcq import Consumer, Message, Producer
+
+T = TypeVar("T")
+
+# So many messages are taken in a row before the other tasks of the loop get their turn.
+ROW = 64
+
+# A producer that waits for room looks again after so many seconds, then twice as many …
+NAP, LONGEST_NAP = 0.0001, 0.004
+
+
+class Line:
+    """The tasks of one loop that wait for one consumer, first come, first served.
+
+    While somebody waits, the loop watches the descriptor. It stays readable until a pop finds
+    nothing, so one turn after the other is given; who has the turn pops by itself. So a task that
+    is cancelled, with its turn or without, takes no message with it.
+    """
+
+    __slots__ = ("_fd", "_loop", "_row", "_waiting")
+
+    def __init__(self, fd: int, loop: asyncio.AbstractEventLoop) -> None:
+        self._fd = fd
+        self._loop = loop
+        self._waiting: OrderedDict[object, asyncio.Future[None]] = OrderedDict()
+        self._row = 0
+
+    def __del__(self) -> None:
+        os.close(self._fd)
+
+    async def take(self, attempt: Callable[[], T | None]) -> T:
+        """What attempt() gives once that is not None."""
+        if self._row == ROW:
+            self._row = 0
+            await asyncio.sleep(0)
+        if not self._waiting:
+            found = attempt()
+            if found is not None:
+                self._row += 1
+                return found
+            self._loop.add_reader(self._fd, self._ready)
+        place = object()
+        try:
+            while True:
+                # In the place that it had, if nothing was there after all.
+                turn = self._waiting[place] = self._loop.create_future()
+                await turn
+                self._row = 0
+                found = attempt()
+                if found is not None:
+                    return found
+        finally:
+            del self._waiting[place]
+            if not self._waiting:
+                self._loop.remove_reader(self._fd)
+
+    def _ready(self) -> None:
+        turn = next(iter(self._waiting.values()))
+        if not turn.done():
+            turn.set_result(None)
+
+    def _end(self) -> None:
+        """The consumer was closed: each finds out by itself."""
+        for turn in self._waiting.values():
+            if not turn.done():
+                turn.set_result(None)
+
+    def end(self) -> None:
+        """As _end, from any thread."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._end)
+
+    @property
+    def is_over(self) -> bool:
+        return self._loop.is_closed()
+
+
+def line(q: Consumer) -> Line:
+    """Where the tasks of the running loop wait for this consumer."""
+    loop = asyncio.get_running_loop()
+    lines = q._lines
+    found = lines.get(loop)
+    if found is None:
+        for other, its in list(lines.items()):
+            if its.is_over:
+                del lines[other]
+        # A descriptor of its own: the loop is to forget it before it is closed, whoever closes the
+        # consumer, and in whatever thread.
+        found = lines[loop] = Line(os.dup(q.fileno()), loop)
+    return found
+
+
+def end(lines: dict[asyncio.AbstractEventLoop, Line]) -> None:
+    """The consumer was closed."""
+    for its in list(lines.values()):
+        its.end()
+    lines.clear()
+
+
+async def get(q: Consumer) -> bytes:
+    """What Consumer.aget() returns."""
+    return await line(q).take(q.try_pop)
+
+
+async def get_message(q: Consumer) -> Message:
+    """What Consumer.aget_message() returns."""
+    return await line(q).take(q.try_pop_message)
+
+
+async def put(out: Producer, item: Buffer) -> None:
+    """What Producer.aput() returns."""
+    nap = NAP
+    while True:
+        try:
+            return out.push(item)
+        except Full:
+            await asyncio.sleep(nap)
+            nap = min(nap * 2, LONGEST_NAP)
+
+
+class Messages(AsyncIterator[bytes]):
+    """What async for goes through on a consumer."""
+
+    __slots__ = ("_attempt", "_q")
+
+    def __init__(self, q: Consumer) -> None:
+        self._q = q
+        self._attempt = q.try_pop
+
+    def __aiter__(self) -> Messages:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            return await line(self._q).take(self._attempt)
+        except Closed:
+            raise StopAsyncIteration from None

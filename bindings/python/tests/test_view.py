@@ -1,0 +1,333 @@
+"""Several messages in place, on the ring itself."""
+
+import gc
+import inspect
+import struct
+import threading
+
+import pytest
+
+import ipcq
+
+RECORD = [("n", "u8"), ("square", "f8")]
+
+
+def record(n):
+    return struct.pack("<Qd", n, float(n * n))
+
+
+@pytest.fixture
+def squares():
+    with (
+        ipcq.Producer("squares", capacity=64, message_size=16) as out,
+        ipcq.Consumer("squares", dtype=pytest.importorskip("numpy").dtype(RECORD)) as q,
+    ):
+        yield out, q
+
+
+def account(q):
+    s = q.stats
+    assert s.received + s.lost + s.lag == s.pushed
+    return s
+
+
+def test_records_and_bytes(squares):
+    np = pytest.importorskip("numpy")
+    out, q = squares
+    out.push_many(record(n) for n in range(10))
+    with q.view(4) as v:
+        assert (len(v), v.sequence, v.lost) == (4, 0, 0)
+        assert "messages 0 to 3" in repr(v)
+        assert v.records["n"].tolist() == [0, 1, 2, 3]
+        assert v.records["square"].sum() == 14
+        assert v.array.shape == (4, 16)
+        assert v.array.strides == (32, 1)
+        assert bytes(v.array[2]) == record(2)
+        for array in (v.array, v.records):
+            assert not array.flags.writeable
+            assert not array.flags.owndata
+            with pytest.raises(ValueError, match=r"WRITEABLE|read-only"):
+                array.flags.writeable = True
+        with pytest.raises(ValueError, match="read-only"):
+            v.array[0, 0] = 1
+        assert [v[i] for i in range(4)] == [record(n) for n in range(4)]
+        assert list(v) == [record(n) for n in range(4)]
+        assert v[-1] == record(3)
+        for beyond in (4, -5, 2**62):
+            with pytest.raises(IndexError):
+                v[beyond]
+        m = memoryview(v)
+        assert (m.readonly, m.format, m.shape, m.strides) == (True, "B", (4, 16), (32, 1))
+        assert m.tobytes() == b"".join(record(n) for n in range(4))
+        assert m[3, 0] == 3
+        # Apart in the ring, so not in one piece.
+        for whole in (lambda: np.frombuffer(v, "u1"), lambda: bytearray(8).__setitem__(0, v)):
+            with pytest.raises((BufferError, ValueError, TypeError)):
+                whole()
+        assert q.stats.received == 0
+        del m, array
+    assert account(q).received == 4
+    assert q.last == (0, 0, 16)
+    with q.view() as v:
+        assert v.sequence == 4
+        assert len(v) == 6
+    assert account(q).lag == 0
+    assert q.try_pop() is None
+
+
+def test_it_is_the_ring_itself(squares):
+    """What the producer writes afterwards shows in an array made before."""
+    out, q = squares
+    out.push(record(1))
+    with pytest.raises(ipcq.Overrun), q.view() as v:
+        numbers = v.records["n"]
+        assert numbers.tolist() == [1]
+        for _ in range(64):
+            out.push(record(77))
+        assert numbers.tolist() == [77]
+    del numbers, v
+
+
+def test_overrun_of_a_part(squares):
+    out, q = squares
+    out.push_many(record(n) for n in range(40))
+    with pytest.raises(ipcq.Overrun, match="0 to 39"), q.view(40) as v:
+        assert v.records["n"].tolist() == list(range(40))
+        for n in range(40, 66):
+            out.push(record(n))
+        # The last of them are whole, and yet it is not said of the block.
+        assert v.records["n"].tolist()[30:] == list(range(30, 40))
+        for i in (0, 39):
+            with pytest.raises(ipcq.Overrun):
+                v[i]
+    s = account(q)
+    assert s.received == 0
+    assert 0 < s.lost < 40
+    m = q.pop_message()
+    assert (m.sequence, m.lost, m.data) == (s.lost, s.lost, record(s.lost))
+    assert q.pop_many() == [record(n) for n in range(m.sequence + 1, 66)]
+    assert account(q).lag == 0
+
+
+def test_it_ends_at_the_end_of_the_ring(squares):
+    out, q = squares
+    seen = []
+    n = 0
+    for turn in range(50):
+        for _ in range(turn % 31):
+            out.push(record(n))
+            n += 1
+        while not q.empty():
+            with q.view() as v:
+                assert v.sequence == len(seen)
+                assert len(v) == min(q.stats.lag, 64 - v.sequence % 64)
+                seen += v.records["n"].tolist()
+    assert seen == list(range(n))
+    assert account(q).lost == 0
+
+
+def test_lossless_does_not_change():
+    np = pytest.importorskip("numpy")
+    with ipcq.Producer("l", capacity=16, message_size=16, delivery="lossless") as out:
+        q = ipcq.Consumer("l", dtype=np.dtype(RECORD))
+        out.push_many(record(n) for n in range(16))
+        with q.view() as v:
+            taken = v.records
+            for _ in range(3):
+                with pytest.raises(ipcq.Full):
+                    out.push(record(99))
+            assert taken["n"].tolist() == list(range(16))
+        out.push(record(99))
+        assert q.pop() == record(99)
+        assert account(q).received == 17
+        del taken, v
+
+
+def test_varying_lengths_one_by_one(words):
+    np = pytest.importorskip("numpy")
+    out, q = words
+    out.push_many([b"hello", b"a longer one", b""])
+    with q.view(10) as v:
+        assert len(v) == 1
+        assert memoryview(v).shape == (1, 5)
+        assert bytes(v[0]) == bytes(memoryview(v)) == b"hello"
+        assert np.frombuffer(v, "S5")[0] == b"hello"
+        assert v.array.tobytes() == b"hello"
+        with pytest.raises(TypeError, match="dtype"):
+            v.records  # noqa: B018
+    with q.view() as v:
+        assert v[0] == b"a longer one"
+    with q.view() as v:
+        assert (v[0], v.array.shape) == (b"", (1, 0))
+    assert account(q).received == 3
+
+
+@pytest.mark.parametrize("of_dtype", [("f4", (2, 2)), "u8", [("a", "u2", (3,)), ("b", "S10")]])
+def test_dtypes(of_dtype):
+    np = pytest.importorskip("numpy")
+    dtype = np.dtype(of_dtype)
+    raw = bytes(range(1, 1 + dtype.itemsize))
+    with ipcq.Producer("d", capacity=8, dtype=dtype) as out:
+        q = ipcq.Consumer("d", dtype=dtype)
+        out.push_many(raw * 3)
+        with q.view() as v:
+            assert v.records.tobytes() == raw * 3
+            assert len(v.records) == 3
+            assert not v.records.flags.owndata
+            expected = np.frombuffer(raw * 3, dtype)
+            assert v.records.dtype == expected.dtype
+            assert repr(v.records) == repr(expected)
+
+
+def test_waiting_and_ends(pair):
+    out, q = pair
+    with pytest.raises(ipcq.Empty):
+        q.view(timeout=0)
+    with pytest.raises(ipcq.Empty):
+        q.view(5, timeout=0.01)
+    with pytest.raises(ValueError, match="max"):
+        q.view(0)
+    for wrong in (-1, float("nan")):
+        with pytest.raises(ValueError, match="timeout"):
+            q.view(timeout=wrong)
+    with pytest.raises(TypeError):
+        q.view("many")
+    with pytest.raises(OverflowError):
+        q.view(-1)
+    got = []
+
+    def wait():
+        with q.view() as v:
+            got.append(v[0])
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    out.push(b"12345678")
+    thread.join()
+    assert got == [b"12345678"]
+    out.close()
+    with pytest.raises(ipcq.Closed):
+        q.view()
+
+
+def test_a_block_that_raises_consumes_nothing(pair):
+    out, q = pair
+    out.push(b"12345678")
+    with pytest.raises(RuntimeError, match="mine"), q.view():
+        raise RuntimeError("mine")
+    assert q.stats.received == 0
+    with q.view() as v:
+        v.release()
+        with pytest.raises(ValueError, match="ended"):
+            v.release()
+        with pytest.raises(ValueError, match="ended"):
+            v[0]
+        with pytest.raises(ValueError, match="ended"):
+            memoryview(v)
+    assert q.stats.received == 1
+
+
+@pytest.mark.parametrize("act", ["pop", "try_pop", "peek", "view"])
+def test_a_consumer_that_goes_on_ends_it(pair, act):
+    out, q = pair
+    out.push_many(b"%08d" % n for n in range(4))
+    with pytest.raises(ValueError, match="ended"), q.view(2) as v:
+        getattr(q, act)()
+        with pytest.raises(ValueError, match="ended"):
+            memoryview(v)
+    assert account(q).received == (1 if "pop" in act else 0)
+
+
+def test_looking_again_does_not_end_it(pair):
+    out, q = pair
+    out.push_many(b"%08d" % n for n in range(4))
+    with q.view(3):
+        assert not q.empty()
+        assert q.wait(0)
+        assert q.qsize() == 4
+    assert q.try_pop() == b"%08d" % 3
+
+
+def test_close_waits_for_arrays(squares):
+    """While anything shows the ring it stays mapped, and closing is refused."""
+    out, q = squares
+    out.push_many(record(n) for n in range(3))
+    with q.view() as v:
+        array = v.array
+        m = memoryview(v)
+        with pytest.raises(BufferError, match="cannot be closed"):
+            q.close()
+    sliced = array[1:]
+    del array, v
+    with pytest.raises(BufferError):
+        q.close()
+    assert bytes(sliced[0]) == record(1)
+    assert not q.closed
+    m.release()
+    with pytest.raises(BufferError):
+        q.close()
+    # What a block raises is not hidden by that.
+    with pytest.raises(RuntimeError, match="mine"), q:
+        raise RuntimeError("mine")
+    del sliced
+    gc.collect()
+    q.close()
+    assert q.closed
+
+
+def test_an_array_outlives_its_names(tmp_path):
+    np = pytest.importorskip("numpy")
+    out = ipcq.Producer("gone", capacity=8, message_size=16)
+    out.push(record(5))
+    array = ipcq.Consumer("gone", dtype=np.dtype(RECORD)).view().records
+    out.close()
+    ipcq.unlink("gone")
+    gc.collect()
+    assert array["n"].tolist() == [5]
+    assert array["square"].tolist() == [25.0]
+
+
+def test_while_a_producer_laps(child):
+    """Each block that ends without Overrun has seen what was pushed."""
+    np = pytest.importorskip("numpy")
+    code = """if 1:
+        import sys, ipcq, numpy as np
+        out = ipcq.Producer("race", capacity=256, message_size=64)
+        sys.stdin.readline()
+        block = np.empty((64, 8), "u8")
+        for start in range(0, 2_000_000, 64):
+            block[:] = np.arange(start, start + 64, dtype="u8")[:, None]
+            out.push_many(block)
+    """
+    there = child(code)
+    q = ipcq.Consumer("race", open_timeout=60, dtype=np.dtype(("u8", (8,))))
+    there.process.stdin.write("go\n")
+    there.process.stdin.flush()
+    expected = good = overrun = 0
+    while True:
+        try:
+            with q.view() as v:
+                copy = v.records.copy()
+        except ipcq.Overrun:
+            overrun += 1
+            continue
+        except ipcq.Closed:
+            break
+        first = v.sequence
+        assert first == expected + v.lost
+        expected = first + len(v)
+        assert (copy == np.arange(first, expected, dtype="u8")[:, None]).all()
+        good += len(v)
+    s = account(q)
+    assert (s.received, s.lag) == (good, 0)
+    there.end()
+
+
+def test_it_looks_like_a_class():
+    assert inspect.signature(ipcq.Window).parameters.keys() == {"consumer", "max", "timeout"}
+    assert "ring itself" in ipcq.Window.__doc__
+    assert ipcq.Window.__module__ == ipcq.SharedMemory.__module__ == "ipcq"
+    with pytest.raises(TypeError):
+        type("Mine", (ipcq.Window,), {})
+    with pytest.raises(TypeError):
+        ipcq.Window(1)
