@@ -17,7 +17,6 @@ SO := target/release/libipcq.so
 VENV := .venv
 MATURIN = $(VENV)/bin/maturin
 MANIFEST = --manifest-path bindings/python/Cargo.toml
-# Empty: `make wheel` links with the system's linker, and the wheel wants this machine's glibc.
 ZIG ?= 1
 RUST := $(shell find src cli/src build.rs cbindgen.toml Cargo.toml Cargo.lock cli/Cargo.toml)
 MODULE := $(shell find bindings/python -name '*.rs' -o -name '*.py' -path '*/python/ipcq/*' \
@@ -78,11 +77,8 @@ $(VENV)/.packages: bindings/python/requirements-dev.txt | tools
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-$(VENV)/.lint: bindings/python/requirements-lint.txt $(VENV)/.packages
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
-	@touch $@
-
-$(VENV)/.docs: bindings/python/requirements-docs.txt $(VENV)/.packages
+# What only some targets need: the stamp .x stands for requirements-x.txt.
+$(VENV)/.%: bindings/python/requirements-%.txt $(VENV)/.packages
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
@@ -96,13 +92,9 @@ $(VENV)/.ipcq: target/module/.built
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall target/module/*.whl
 	@touch $@
 
-# To hand out: linked by zig against glibc 2.17, so that it runs on every distribution in use.
-$(VENV)/.zig: bindings/python/requirements-wheel.txt $(VENV)/.packages
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $< || \
-		{ echo "ipcq: no zig could be had: make wheel ZIG= links against the glibc of this machine"; exit 1; }
-	@touch $@
-
-wheel: $(if $(ZIG),$(VENV)/.zig,$(VENV)/.packages)
+# To hand out: linked by zig against glibc 2.17, so that it runs on every distribution in use. Where there is no
+# zig, ZIG= links by the system's linker, and the wheel wants the glibc of this machine.
+wheel: $(VENV)/.packages $(if $(ZIG),$(VENV)/.wheel)
 	rm -f target/wheels/*.whl
 	PATH="$(abspath $(VENV))/bin:$$PATH" $(MATURIN) build --quiet $(MANIFEST) --release --interpreter $(VENV)/bin/python \
 		$(if $(ZIG),--zig --compatibility manylinux2014) --out target/wheels
@@ -153,7 +145,7 @@ test-wheel: target/module/.built sdist
 test-sdist: sdist
 	scripts/test-wheel.sh $(VENV)/bin/python target/wheels/*.tar.gz
 
-test-python: examples target/pairs/peer $(VENV)/.ipcq
+test-python: examples target/pairs/peer $(VENV)/.ipcq $(VENV)/.test
 	$(VENV)/bin/python -m pytest bindings/python/tests tests/pairs
 
 model: | tools
@@ -189,7 +181,7 @@ bench: $(SO) target/module/.built
 	benches/build.sh "$(PYTHON)" "$(CC)"
 	$(PYTHON) benches/bench.py $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)")
 
-lint: $(VENV)/.ipcq $(VENV)/.lint docs
+lint: $(VENV)/.ipcq $(VENV)/.test $(VENV)/.lint docs
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --manifest-path fuzz/Cargo.toml --target-dir target/fuzz --all-targets -- -D warnings
