@@ -1,12 +1,18 @@
 import hashlib
+import http.client
 import importlib
+import json
 import os
 import pathlib
 import re
+import struct
 import subprocess
 import sys
 
 import numpy as np
+import pytest
+
+import ipcq
 
 BINDINGS = pathlib.Path(__file__).parent.parent
 ROOT = BINDINGS.parent.parent
@@ -102,3 +108,38 @@ def test_workers(tmp_path):
     blocks = (content[i : i + 65536] for i in range(0, len(content), 65536))
     assert run("workers.py", file, 3) == [hashlib.sha256(b).hexdigest() for b in blocks]
     assert os.listdir(tmp_path) == ["content"]
+
+
+@pytest.fixture
+def fan_out():
+    """A queue, its address in the web, and its producer."""
+    with ipcq.Producer("ticks", capacity=4096, message_size=24) as out:
+        server = subprocess.Popen(
+            [sys.executable, BINDINGS / "examples" / "fan_out.py", "ticks", "0"],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            yield out, int(server.stdout.readline().rpartition(":")[2].strip("/\n"))
+        finally:
+            server.kill()
+            server.communicate()
+
+
+def test_fan_out(fan_out):
+    out, port = fan_out
+    clients = []
+    for _ in range(5):
+        client = http.client.HTTPConnection("localhost", port, timeout=60)
+        client.request("GET", "/")
+        clients.append(client.getresponse())  # its consumer is there now
+    ticks = [(n * 1_000_000_000, 100 + n / 8, n) for n in range(1000)]
+    for tick in ticks:
+        out.push(struct.pack("<QdII", *tick, 0))
+    out.close()
+    for client in clients:
+        *events, end, nothing = client.read().decode().split("\n\n")
+        assert (end, nothing) == ("event: closed\ndata:", "")
+        received = [json.loads(event.removeprefix("data: ")) for event in events]
+        assert [(e["time"] * 1e9, e["price"], e["quantity"]) for e in received] == ticks
+        client.close()
