@@ -134,7 +134,7 @@ test-c: examples
 test-install: $(SO)
 	CC="$(CC)" scripts/test-install.sh
 
-target/pairs/peer: tests/c/peer.c include/ipcq.h $(SO)
+target/pairs/%: tests/c/%.c include/ipcq.h $(SO)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(WARNINGS) $< -o $@ $(LINK)
 
@@ -145,7 +145,7 @@ test-wheel: target/module/.built sdist
 test-sdist: sdist
 	scripts/test-wheel.sh $(VENV)/bin/python target/wheels/*.tar.gz
 
-test-python: examples target/pairs/peer $(VENV)/.ipcq $(VENV)/.test
+test-python: examples target/pairs/peer target/pairs/test_records $(VENV)/.ipcq $(VENV)/.test
 	$(VENV)/bin/python -m pytest bindings/python/tests tests/pairs
 
 model: | tools

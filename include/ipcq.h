@@ -31,8 +31,20 @@
 //   -EINVAL     an argument, or another geometry            -ERANGE    beyond a shared memory's end
 //   -EBADMSG    not a queue, or damaged                     -E2BIG     options of a newer version
 //   -EPROTONOSUPPORT  another layout version                -ETIMEDOUT  the time is over
-//   -EUSERS     too many consumers of a lossless queue      -ENOTRECOVERABLE  an internal error
+//   -EPROTOTYPE records of other fields                     -ENOTRECOVERABLE  an internal error
+//   -EUSERS     too many consumers of a lossless queue
 //   and what open(2) and mmap(2) return
+//
+// RECORDS. A producer may say once what its messages are: the queue keeps it (ipcq_schema), Python
+// programs get records, and a consumer that says so too gets -EPROTOTYPE from ipcq_open if it means
+// anything else, with both, field by field, in ipcq_errmsg().
+//
+//   struct tick { uint64_t time_ns; double price; char symbol[8]; };
+//   const ipcq_field fields[] = {IPCQ_FIELD(struct tick, time_ns), IPCQ_FIELD(struct tick, price),
+//                                IPCQ_FIELD(struct tick, symbol)};
+//   options.message_size = sizeof(struct tick);
+//   options.fields = fields;
+//   options.field_count = sizeof fields / sizeof fields[0];
 //
 // NAMES. A name without '/' is the file /dev/shm/ipcq.NAME ($IPCQ_DIR/ipcq.NAME where that variable
 // is set); a name with '/' is a path on any file system. Beside it lie NAME.ctl and NAME.lock.
@@ -61,6 +73,54 @@
 // Initialisers: the size tells the library which version of a struct the caller was built with.
 #define IPCQ_OPTIONS_INIT { sizeof(ipcq_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 #define IPCQ_STATS_INIT { sizeof(ipcq_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, { 0 } }
+
+// An ipcq_field for a member of a struct, of which the compiler knows the rest: an integer, an enum, a
+// float, a bool, or an array of them. A char or an array of char is a string. Any other type does not
+// compile: a pointer means nothing to another process, and the rest takes IPCQ_FIELD_AS. In C from C11
+// on; C++ has it in ipcq.hpp.
+//
+//   IPCQ_FIELD(struct tick, price)
+//
+// The same for any compiler and any member, given the kind and the type of one element:
+//
+//   IPCQ_FIELD_AS(struct tick, price, 'f', double)
+//   IPCQ_FIELD_AS(struct tick, names, 'S', char[8])      // char names[4][8]: four strings
+//
+// A struct in the struct, or an array of them, is of kind 'V', and its fields come next, for an array
+// those of its first element. Likewise an array of arrays. Without fields it is bytes of no meaning.
+//
+//   IPCQ_FIELD_AS(struct tick, from, 'V', struct place), IPCQ_FIELD(struct tick, from.x), ...
+//   IPCQ_FIELD_AS(struct tick, legs, 'V', struct leg), IPCQ_FIELD(struct tick, legs[0].price), ...
+//   IPCQ_FIELD_AS(struct tick, matrix, 'V', double[3]), IPCQ_FIELD(struct tick, matrix[0])
+#define IPCQ_FIELD_AS(type, member, kind, element) IPCQ_MEMBER_(type, member, kind, sizeof(element))
+#define IPCQ_MEMBER_(type, member, kind, size) \
+  { #member, (uint32_t)offsetof(type, member), (uint32_t)(size), (char)(kind), \
+    (uint32_t)(sizeof(((type *)0)->member) / (size)) }
+
+#if !defined(__cplusplus) && defined(__STDC_VERSION__) && __STDC_VERSION__ >= 201112L
+#define IPCQ_FIELD(type, member) \
+  IPCQ_MEMBER_(type, member, IPCQ_KIND_(type, member), IPCQ_SIZE_(type, member))
+#define IPCQ_KIND_(type, member) (IPCQ_TYPE_(&((type *)0)->member) & 255)
+#define IPCQ_SIZE_(type, member) \
+  (IPCQ_KIND_(type, member) == 'S' ? sizeof(((type *)0)->member) \
+                                   : IPCQ_TYPE_(&((type *)0)->member) >> 8)
+// By its address, an array is not taken for a pointer; T (*)[] stands for an array of any length.
+#define IPCQ_ONE_(T, kind) T *: sizeof(T) << 8 | (kind), T (*)[]: sizeof(T) << 8 | (kind)
+#define IPCQ_TYPE_(address) _Generic((address), \
+  IPCQ_ONE_(_Bool, 'b'), IPCQ_ONE_(char, 'S'), \
+  IPCQ_ONE_(signed char, 'i'), IPCQ_ONE_(unsigned char, 'u'), \
+  IPCQ_ONE_(short, 'i'), IPCQ_ONE_(unsigned short, 'u'), \
+  IPCQ_ONE_(int, 'i'), IPCQ_ONE_(unsigned int, 'u'), \
+  IPCQ_ONE_(long, 'i'), IPCQ_ONE_(unsigned long, 'u'), \
+  IPCQ_ONE_(long long, 'i'), IPCQ_ONE_(unsigned long long, 'u'), IPCQ_FLOAT16_ \
+  IPCQ_ONE_(float, 'f'), IPCQ_ONE_(double, 'f'), IPCQ_ONE_(long double, 'f'))
+#ifdef __FLT16_MAX__
+__extension__ typedef _Float16 ipcq_float16_;
+#define IPCQ_FLOAT16_ IPCQ_ONE_(ipcq_float16_, 'f'),
+#else
+#define IPCQ_FLOAT16_
+#endif
+#endif
 
 
 // Open as the producer: creates the queue where there is none, continues it where there is.
@@ -115,15 +175,20 @@ typedef struct ipcq_queue ipcq_queue;
 // Shared memory by itself.
 typedef struct ipcq_shm ipcq_shm;
 
-// One field of a record.
+// One field of a record: see IPCQ_FIELD, which fills it in. Fields may be in any order and may
+// overlap, as those of a union do.
 typedef struct {
+  // UTF-8, up to 255 bytes. "from.x" is the field x of the record from, which comes before it.
   const char *name;
-  // Bytes from the start of the record, and bytes of one element.
+  // Bytes from the start of the message.
   uint32_t offset;
+  // Bytes of one element; of a string, all that it has room for.
   uint32_t size;
-  // 'u' unsigned, 'i' signed, 'f' float, 'b' bool, 'S' bytes.
+  // 'u' unsigned and 'i' signed integer, 'f' float, 'b' bool, 'S' string (filled up with zeroes),
+  // 'V' a record whose fields come next, or bytes of no meaning. (Also 'c' complex, 'U' string of
+  // char32_t.) All are little-endian.
   char kind;
-  // Elements; 1 if it is no array.
+  // Elements of an array; 1 (or 0) if it is none.
   uint32_t count;
 } ipcq_field;
 
@@ -145,7 +210,8 @@ typedef struct {
   // two; default: a ring of about 4 MiB.
   uint64_t capacity;
   // Producer: bytes of every message, at most 1 GiB; 0: each has its own length, at most an
-  // eighth of the capacity.
+  // eighth of the capacity. With fields, also of a consumer: sizeof the struct; 0: what its fields
+  // take if the compiler laid it out as usual (not packed, nor aligned to more than it needs).
   uint32_t message_size;
   // Producer: IPCQ_LOSSY or IPCQ_LOSSLESS.
   uint32_t delivery;
@@ -155,7 +221,8 @@ typedef struct {
   // Producer, lossless: how many must be attached at once before anything is overwritten for the
   // first time; 0: with nobody attached, the producer runs on.
   uint32_t min_consumers;
-  // Record schema; must be NULL and 0 in this version.
+  // What the messages are, or NULL and 0. Producer: kept in the queue; one that exists has to have
+  // these. Consumer: if the queue has others, or none, it is -EPROTOTYPE. Not kept by the library.
   const ipcq_field *fields;
   uint32_t field_count;
   // Consumer: IPCQ_OLDEST, IPCQ_NEWEST, IPCQ_NEXT or IPCQ_AT.
@@ -257,9 +324,10 @@ extern "C" {
 // consumers, IPCQ_CONSUMER (| IPCQ_OBSERVER). `options` may be NULL: all defaults. The handle goes
 // to `*out`, which is NULL on failure.
 //
-// Errors: -EBUSY, -EEXIST, -EINVAL (also another geometry: the message names both), -ENOSPC,
-// -EACCES, -ENOENT (consumer, also when open_timeout_ns is over), -EBADMSG, -EPROTONOSUPPORT,
-// -E2BIG, -EINTR; of a lossless queue also -EUSERS: max_consumers are attached.
+// Errors: -EBUSY, -EEXIST, -EINVAL (also another geometry: the message names both), -EPROTOTYPE
+// (other records: the message shows both), -ENOSPC, -EACCES, -ENOENT (consumer, also when
+// open_timeout_ns is over), -EBADMSG, -EPROTONOSUPPORT, -E2BIG, -EINTR; of a lossless queue also
+// -EUSERS: max_consumers are attached.
 int ipcq_open(ipcq_queue **out, const char *name, uint32_t flags, const ipcq_options *options);
 
 // Closes a handle; NULL is fine. A producer marks the queue closed: consumers drain it and then get
@@ -390,6 +458,15 @@ int ipcq_get_stats(const ipcq_queue *q, ipcq_stats *stats);
 //
 // Errors: -EINVAL: size is too small; -EBADMSG.
 int64_t ipcq_get_consumers(const ipcq_queue *q, ipcq_consumer *list, size_t size, size_t count);
+
+// Writes what records the messages are to `buffer`, as much as there is room for, with a zero at the
+// end; returns the length of all of it without that, so that NULL and 0 tell what is needed. 0: the
+// queue does not say. It is the JSON of a numpy dtype: {"names":["price"],"formats":["<f8"],
+// "offsets":[0],"itemsize":8}; a format is also "(2,3)<f8" for an array, such an object for a record
+// in the record, and [object,[2,3]] for an array of these.
+//
+// Errors: -EINVAL: NULL.
+int64_t ipcq_schema(const ipcq_queue *q, char *buffer, size_t size);
 
 // This thread's last error in words: which file, what failed, what to do. Never NULL; the text is
 // replaced by the thread's next error.

@@ -8,21 +8,26 @@
 // says which file, what failed and what to do. Handles close themselves, can be moved, and are used
 // by one thread at a time. A pop that finds nothing gives std::nullopt; one that finds the queue
 // closed and drained throws ipcq::closed.
+//
+//   IPCQ_RECORD(tick, time_ns, price)           // once, for a struct: its queues say what is in them
 
 #ifndef IPCQ_HPP
 #define IPCQ_HPP
 
 #include "ipcq.h"
 
+#include <array>
 #include <cerrno>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace ipcq {
@@ -82,6 +87,11 @@ inline std::vector<ipcq_consumer> consumers(const queue &q) {
       return list;
   }
 }
+inline std::string schema(const queue &q) {
+  std::string json(static_cast<std::size_t>(check(ipcq_schema(q.get(), nullptr, 0))), '\0');
+  ipcq_schema(q.get(), json.data(), json.size() + 1);
+  return json;
+}
 inline ipcq_stats stats(const queue &q) {
   ipcq_stats s = IPCQ_STATS_INIT;
   check(ipcq_get_stats(q.get(), &s));
@@ -106,6 +116,132 @@ inline ipcq_options options() { return IPCQ_OPTIONS_INIT; }
 
 /// Removes a queue's files.
 inline void unlink(const std::string &name) { detail::check(ipcq_unlink(name.c_str())); }
+
+/// A type that IPCQ_RECORD was not told of: its queues do not say what is in them.
+template <class T> struct record {
+  static constexpr bool declared = false;
+};
+
+namespace detail {
+/// The kind of a scalar (see ipcq_field), or 0.
+template <class T> constexpr char kind() {
+  if constexpr (std::is_enum_v<T>)
+    return kind<std::underlying_type_t<T>>();
+  else if constexpr (std::is_same_v<T, bool>)
+    return 'b';
+  else if constexpr (std::is_same_v<T, char>)
+    return 'S';
+  else if constexpr (std::is_integral_v<T> && sizeof(T) <= 8)
+    return std::is_signed_v<T> ? 'i' : 'u';
+  else if constexpr (std::is_floating_point_v<T>)
+    return 'f';
+  else
+    return 0;
+}
+/// An array of char is one string.
+template <class T>
+constexpr bool is_scalar = kind<T>() != 0 || (std::is_array_v<T> && std::rank_v<T> == 1 &&
+                                              std::is_same_v<std::remove_extent_t<T>, char>);
+/// std::array lies in memory as the array it is.
+template <class T> struct plain {
+  using type = std::remove_cv_t<T>;
+};
+template <class T, std::size_t N> struct plain<std::array<T, N>> {
+  using type = typename plain<T>::type[N];
+};
+template <class T, std::size_t N> struct plain<T[N]> {
+  using type = typename plain<T>::type[N];
+};
+
+template <class Type> constexpr ipcq_field field(const char *name, std::size_t offset) {
+  using T = typename plain<Type>::type;
+  using E = std::conditional_t<is_scalar<T>, T, std::remove_extent_t<T>>;
+  static_assert(is_scalar<E>, "a field is an integer, an enum, a float, a bool, a string, or an array "
+                              "of them: take IPCQ_FIELD_AS or IPCQ_RECORD for others");
+  return {name, static_cast<std::uint32_t>(offset), static_cast<std::uint32_t>(sizeof(E)),
+          kind<std::remove_extent_t<E>>(), static_cast<std::uint32_t>(sizeof(T) / sizeof(E))};
+}
+
+/// The fields of a type, those of records in it included.
+class fields {
+public:
+  template <class T> static fields of() {
+    fields all;
+    if constexpr (record<T>::declared)
+      record<T>::each(all);
+    return all;
+  }
+  template <class T> void add(const char *member, std::size_t offset) {
+    put<typename plain<T>::type>(path_ + member, from_ + offset);
+  }
+  void describe(ipcq_options &o) const {
+    o.fields = list_.data();
+    o.field_count = static_cast<std::uint32_t>(list_.size());
+  }
+
+private:
+  template <class T> void put(const std::string &name, std::size_t offset) {
+    names_.push_back(name);
+    const char *kept = names_.back().c_str();
+    using E = std::remove_extent_t<T>;
+    if constexpr (is_scalar<T> || is_scalar<E>) {
+      list_.push_back(field<T>(kept, offset));
+    } else {
+      static_assert(record<std::remove_all_extents_t<T>>::declared || std::rank_v<T> >= 2,
+                    "a member of another struct: IPCQ_RECORD has to come for that first");
+      list_.push_back({kept, static_cast<std::uint32_t>(offset), static_cast<std::uint32_t>(sizeof(E)),
+                       'V', static_cast<std::uint32_t>(sizeof(T) / sizeof(E))});
+      std::string first = std::is_array_v<T> ? name + "[0]" : name;
+      if constexpr (std::is_array_v<E>) {
+        put<E>(first, offset);
+      } else {
+        std::string path = std::exchange(path_, first + ".");
+        std::size_t from = std::exchange(from_, offset);
+        record<E>::each(*this);
+        path_ = path;
+        from_ = from;
+      }
+    }
+  }
+
+  std::vector<ipcq_field> list_;
+  std::deque<std::string> names_; // which stay where they are
+  std::string path_;
+  std::size_t from_ = 0;
+};
+
+/// Options with what the type says of itself.
+template <class T> struct typed {
+  explicit typed(ipcq_options o) : options(o) {
+    if (record<T>::declared && options.fields == nullptr)
+      all.describe(options);
+    options.message_size = sizeof(T);
+  }
+  typed(const typed &) = delete;
+  fields all = fields::of<T>();
+  ipcq_options options;
+};
+} // namespace detail
+
+/// An ipcq_field for a member of a struct; see ipcq.h. For producer<T> and consumer<T>, IPCQ_RECORD is
+/// all that is needed.
+#define IPCQ_FIELD(type, member)                                                                   \
+  ::ipcq::detail::field<std::remove_reference_t<decltype((std::declval<type &>().member))>>(       \
+      #member, offsetof(type, member))
+
+/// Says what is in a struct: up to 32 members, which may be arrays, and structs that it was told of
+/// before. producer<T> then keeps it in the queue, and consumer<T> throws an error with the code
+/// -EPROTOTYPE where the queue has anything else. Outside of all namespaces; `type` with its own.
+#define IPCQ_RECORD(type, ...)                                                                     \
+  template <> struct ipcq::record<type> {                                                          \
+    static_assert(std::is_standard_layout_v<type>, "its members have no fixed places");            \
+    static constexpr bool declared = true;                                                         \
+    template <class All> static void each(All &all) {                                              \
+      IPCQ_EACH_(type, __VA_ARGS__)                                                                \
+    }                                                                                              \
+  };
+#define IPCQ_ADD_(type, member)                                                                    \
+  all.template add<decltype(type::member)>(#member, offsetof(type, member));
 
 /// Messages of any bytes. With message_size 0, the default, each has its own length.
 class byte_producer {
@@ -135,6 +271,8 @@ public:
   void commit(std::size_t length) { detail::check(ipcq_commit(q_.get(), length)); }
   void abort() { detail::check(ipcq_abort(q_.get())); }
   ipcq_stats stats() const { return detail::stats(q_); }
+  /// What records the messages are, as JSON (see ipcq_schema); empty if the queue does not say.
+  std::string schema() const { return detail::schema(q_); }
   /// The consumers attached and known, the slowest first.
   std::vector<ipcq_consumer> consumers() const { return detail::consumers(q_); }
   ipcq_queue *get() const noexcept { return q_.get(); }
@@ -196,6 +334,8 @@ public:
   }
   void seek(std::uint64_t sequence) { detail::check(ipcq_seek(q_.get(), sequence)); }
   ipcq_stats stats() const { return detail::stats(q_); }
+  /// What records the messages are, as JSON (see ipcq_schema); empty if the queue does not say.
+  std::string schema() const { return detail::schema(q_); }
   /// The consumers attached and known, the slowest first.
   std::vector<ipcq_consumer> consumers() const { return detail::consumers(q_); }
   ipcq_queue *get() const noexcept { return q_.get(); }
@@ -226,7 +366,7 @@ template <class T> class producer {
 public:
   explicit producer(const std::string &name, ipcq_options o = ipcq::options(),
                     std::uint32_t flags = 0)
-      : raw_(name, sized(o), flags) {}
+      : raw_(name, detail::typed<T>(o).options, flags) {}
 
   void push(const T &value) { raw_.push(&value, sizeof value); }
   bool try_push(const T &value) { return raw_.try_push(&value, sizeof value); }
@@ -242,14 +382,11 @@ public:
     return static_cast<std::size_t>(pushed);
   }
   ipcq_stats stats() const { return raw_.stats(); }
+  std::string schema() const { return raw_.schema(); }
   std::vector<ipcq_consumer> consumers() const { return raw_.consumers(); }
   ipcq_queue *get() const noexcept { return raw_.get(); }
 
 private:
-  static ipcq_options sized(ipcq_options o) {
-    o.message_size = sizeof(T);
-    return o;
-  }
   byte_producer raw_;
 };
 
@@ -264,10 +401,11 @@ public:
     std::uint64_t sequence, lost;
   };
 
-  /// Throws std::length_error if the messages of the queue have another size.
+  /// Throws std::length_error if the messages of the queue have another size, and an error with the
+  /// code -EPROTOTYPE if they are other records than IPCQ_RECORD says.
   explicit consumer(const std::string &name, const ipcq_options &o = ipcq::options(),
                     std::uint32_t flags = 0)
-      : raw_(name, o, flags) {
+      : raw_(name, detail::typed<T>(o).options, flags) {
     if (raw_.stats().message_size != sizeof(T))
       throw std::length_error(name + ": its messages have another size than the type");
   }
@@ -294,6 +432,7 @@ public:
   }
   void seek(std::uint64_t sequence) { raw_.seek(sequence); }
   ipcq_stats stats() const { return raw_.stats(); }
+  std::string schema() const { return raw_.schema(); }
   ipcq_queue *get() const noexcept { return raw_.get(); }
 
 private:
@@ -354,5 +493,46 @@ private:
 };
 
 } // namespace ipcq
+
+// Each of up to 32 members.
+#define IPCQ_EACH_(t, ...)                                                                         \
+  IPCQ_PICK_(__VA_ARGS__, IPCQ_32_, IPCQ_31_, IPCQ_30_, IPCQ_29_, IPCQ_28_, IPCQ_27_, IPCQ_26_,    \
+  IPCQ_25_, IPCQ_24_, IPCQ_23_, IPCQ_22_, IPCQ_21_, IPCQ_20_, IPCQ_19_, IPCQ_18_, IPCQ_17_,        \
+  IPCQ_16_, IPCQ_15_, IPCQ_14_, IPCQ_13_, IPCQ_12_, IPCQ_11_, IPCQ_10_, IPCQ_9_, IPCQ_8_,          \
+  IPCQ_7_, IPCQ_6_, IPCQ_5_, IPCQ_4_, IPCQ_3_, IPCQ_2_, IPCQ_1_, 0)(t, __VA_ARGS__)
+#define IPCQ_PICK_(_1, _2, _3, _4, _5, _6, _7, _8, _9, _10, _11, _12, _13, _14, _15, _16, _17, _18,\
+                   _19, _20, _21, _22, _23, _24, _25, _26, _27, _28, _29, _30, _31, _32, it, ...) it
+#define IPCQ_1_(t, m) IPCQ_ADD_(t, m)
+#define IPCQ_2_(t, m, ...) IPCQ_ADD_(t, m) IPCQ_1_(t, __VA_ARGS__)
+#define IPCQ_3_(t, m, ...) IPCQ_ADD_(t, m) IPCQ_2_(t, __VA_ARGS__)
+#define IPCQ_4_(t, m, ...) IPCQ_ADD_(t, m) IPCQ_3_(t, __VA_ARGS__)
+#define IPCQ_5_(t, m, ...) IPCQ_ADD_(t, m) IPCQ_4_(t, __VA_ARGS__)
+#define IPCQ_6_(t, m, ...) IPCQ_ADD_(t, m) IPCQ_5_(t, __VA_ARGS__)
+#define IPCQ_7_(t, m, ...) IPCQ_ADD_(t, m) IPCQ_6_(t, __VA_ARGS__)
+#define IPCQ_8_(t, m, ...) IPCQ_ADD_(t, m) IPCQ_7_(t, __VA_ARGS__)
+#define IPCQ_9_(t, m, ...) IPCQ_ADD_(t, m) IPCQ_8_(t, __VA_ARGS__)
+#define IPCQ_10_(t, m, ...) IPCQ_ADD_(t, m) IPCQ_9_(t, __VA_ARGS__)
+#define IPCQ_11_(t, m, ...) IPCQ_ADD_(t, m) IPCQ_10_(t, __VA_ARGS__)
+#define IPCQ_12_(t, m, ...) IPCQ_ADD_(t, m) IPCQ_11_(t, __VA_ARGS__)
+#define IPCQ_13_(t, m, ...) IPCQ_ADD_(t, m) IPCQ_12_(t, __VA_ARGS__)
+#define IPCQ_14_(t, m, ...) IPCQ_ADD_(t, m) IPCQ_13_(t, __VA_ARGS__)
+#define IPCQ_15_(t, m, ...) IPCQ_ADD_(t, m) IPCQ_14_(t, __VA_ARGS__)
+#define IPCQ_16_(t, m, ...) IPCQ_ADD_(t, m) IPCQ_15_(t, __VA_ARGS__)
+#define IPCQ_17_(t, m, ...) IPCQ_ADD_(t, m) IPCQ_16_(t, __VA_ARGS__)
+#define IPCQ_18_(t, m, ...) IPCQ_ADD_(t, m) IPCQ_17_(t, __VA_ARGS__)
+#define IPCQ_19_(t, m, ...) IPCQ_ADD_(t, m) IPCQ_18_(t, __VA_ARGS__)
+#define IPCQ_20_(t, m, ...) IPCQ_ADD_(t, m) IPCQ_19_(t, __VA_ARGS__)
+#define IPCQ_21_(t, m, ...) IPCQ_ADD_(t, m) IPCQ_20_(t, __VA_ARGS__)
+#define IPCQ_22_(t, m, ...) IPCQ_ADD_(t, m) IPCQ_21_(t, __VA_ARGS__)
+#define IPCQ_23_(t, m, ...) IPCQ_ADD_(t, m) IPCQ_22_(t, __VA_ARGS__)
+#define IPCQ_24_(t, m, ...) IPCQ_ADD_(t, m) IPCQ_23_(t, __VA_ARGS__)
+#define IPCQ_25_(t, m, ...) IPCQ_ADD_(t, m) IPCQ_24_(t, __VA_ARGS__)
+#define IPCQ_26_(t, m, ...) IPCQ_ADD_(t, m) IPCQ_25_(t, __VA_ARGS__)
+#define IPCQ_27_(t, m, ...) IPCQ_ADD_(t, m) IPCQ_26_(t, __VA_ARGS__)
+#define IPCQ_28_(t, m, ...) IPCQ_ADD_(t, m) IPCQ_27_(t, __VA_ARGS__)
+#define IPCQ_29_(t, m, ...) IPCQ_ADD_(t, m) IPCQ_28_(t, __VA_ARGS__)
+#define IPCQ_30_(t, m, ...) IPCQ_ADD_(t, m) IPCQ_29_(t, __VA_ARGS__)
+#define IPCQ_31_(t, m, ...) IPCQ_ADD_(t, m) IPCQ_30_(t, __VA_ARGS__)
+#define IPCQ_32_(t, m, ...) IPCQ_ADD_(t, m) IPCQ_31_(t, __VA_ARGS__)
 
 #endif // IPCQ_HPP

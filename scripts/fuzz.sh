@@ -9,7 +9,7 @@ set -eu
 cd "$(dirname "$0")/.."
 seconds=${1:?how many seconds in all}
 shift
-[ $# -gt 0 ] || set -- open read_fixed read_variable registry produce
+[ $# -gt 0 ] || set -- open read_fixed read_variable registry produce schema
 each=$((seconds / $#))
 
 cargo +nightly --version >/dev/null 2>&1 ||
@@ -34,7 +34,9 @@ for name; do
     # All that led anywhere on this machine, and the part of it that is kept.
     all=$target/fuzz/corpus/$name kept=fuzz/corpus/$name
     mkdir -p "$all" "$kept"
-    fuzz "$name" "$all" "$kept" -- -max_total_time="$each" -max_len=192 -len_control=10 \
+    # A schema is text, of some length.
+    case $name in schema) longest=600 ;; *) longest=192 ;; esac
+    fuzz "$name" "$all" "$kept" -- -max_total_time="$each" -max_len=$longest -len_control=10 \
         -timeout=10 -rss_limit_mb=1024 -malloc_limit_mb=64 -print_final_stats=1 ||
         found="$found $name"
     fuzz "$name" "$kept" "$all" -- -merge=1 -use_counters=0 || found="$found $name"

@@ -41,7 +41,7 @@ build() {
     shift
     # shellcheck disable=SC2086 # the flags are words
     {
-        for source in tests/c/test_ipcq.c c-examples/*.c; do
+        for source in tests/c/test_ipcq.c tests/c/test_records.c c-examples/*.c; do
             $cc -std=c11 -D_GNU_SOURCE $warnings "$@" "$source" \
                 -o "$folder/$(basename "$source" .c)" $shared
         done
@@ -53,7 +53,7 @@ build() {
 programs() {
     folder=$out/$1 how=$2
     shift 2
-    for program in test_ipcq test_hpp zero_copy shared_memory variable_length; do
+    for program in test_ipcq test_records test_hpp zero_copy records shared_memory variable_length; do
         run "$program, $how" "$@" "$folder/$program"
     done
     # Two processes; the consumer is started first.

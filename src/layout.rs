@@ -100,6 +100,8 @@ pub const MAX_RING: u64 = 1 << 40;
 pub const MIN_VARIABLE: u64 = 1024;
 /// The largest registry.
 pub const MAX_CONSUMERS: u32 = 4096;
+/// The longest description of a record, in bytes.
+pub const MAX_SCHEMA: u32 = 64 << 10;
 /// What a ring takes if no capacity is given: about this many bytes.
 const DEFAULT_RING: u64 = 4 << 20;
 
@@ -437,6 +439,10 @@ impl Geometry {
             u64::from(g.schema_offset) >= HEADER_BYTES && g.schema_offset % 8 == 0,
             "schema",
         )?;
+        check(
+            g.schema_length <= MAX_SCHEMA && (g.schema_length == 0 || g.framing == Framing::Fixed),
+            "schema",
+        )?;
         let index_end = match g.index_entries {
             0 => schema_end,
             n => {
@@ -559,7 +565,11 @@ mod tests {
                 ..Request::default()
             },
             Request {
+                message_size: 8,
                 schema_length: 5000,
+                ..Request::default()
+            },
+            Request {
                 first_sequence: u64::MAX - 3,
                 ..Request::default()
             },
@@ -575,6 +585,21 @@ mod tests {
                 g
             );
             assert!(Geometry::read(g.file_bytes() - 1, |at| page[at / 8]).is_err());
+        }
+    }
+
+    #[test]
+    fn a_schema_has_bounds() {
+        for (message_size, schema_length) in [(8, MAX_SCHEMA + 1), (0, 10)] {
+            let g = Geometry::new(&Request {
+                message_size,
+                schema_length,
+                ..Request::default()
+            });
+            let g = g.unwrap();
+            let page = page_of(&g);
+            let read = Geometry::read(g.file_bytes(), |at| page[at / 8]);
+            assert!(matches!(read, Err(Error::Damaged(_))), "{read:?}");
         }
     }
 

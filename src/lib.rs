@@ -56,6 +56,7 @@ mod one_mapping;
 mod queue;
 mod registry;
 mod ring;
+mod schema;
 mod shm;
 #[cfg(not(feature = "steps"))]
 mod steps;
@@ -78,6 +79,7 @@ pub use queue::{
 };
 pub use registry::ConsumerInfo;
 pub use ring::{Pop, Start};
+pub use schema::{Chars, Element, Field, Format, Record, Scalar, Schema};
 pub use shm::SharedMem;
 // For bindings, whose handles have locks of their own.
 #[doc(hidden)]

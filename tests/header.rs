@@ -23,6 +23,13 @@ fn the_header_is_the_generated_one() {
 fn the_header_compiles_alone_in_every_dialect() {
     let compilers = [("gcc", "g++"), ("clang", "clang++")];
     let mut tried = 0;
+    // And what it says of any compiler holds of its macros.
+    let dir = tempfile::tempdir().unwrap();
+    let fields = dir.path().join("fields");
+    let text = "struct s { char c; double d[2]; };\nextern const ipcq_field f[];\n\
+                const ipcq_field f[] = {IPCQ_FIELD_AS(struct s, c, 'S', char), \
+                IPCQ_FIELD_AS(struct s, d, 'f', double)};\n";
+    std::fs::write(&fields, text).unwrap();
     for (cc, cxx) in compilers {
         for (compiler, dialect, language) in [
             (cc, "c99", "c"),
@@ -37,9 +44,9 @@ fn the_header_compiles_alone_in_every_dialect() {
             let done = Command::new(compiler)
                 .args([&format!("-std={dialect}"), "-x", language])
                 .args(["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only"])
-                .arg(HEADER)
+                .arg(&fields)
                 // Twice: the guard must hold.
-                .args(["-include", HEADER])
+                .args(["-include", HEADER, "-include", HEADER])
                 .output()
                 .unwrap();
             let said = String::from_utf8_lossy(&done.stderr);
@@ -75,6 +82,84 @@ fn the_header_compiles_alone_in_every_dialect() {
         compiler.path().display()
     );
     println!("{tried} dialects compiled");
+}
+
+/// A member that a record cannot have is found by the compiler, and one that it can have is not.
+#[test]
+fn what_is_no_field_does_not_compile() {
+    let c = "#include <ipcq.h>\nstruct s { int good, bad[2][3], bits : 3; int *pointer; \
+             struct { int x; } record, records[2]; char texts[2][4]; void (*function)(void); \
+             double _Complex complex; const int constant; };\n\
+             const ipcq_field f[] = {IPCQ_FIELD(struct s, MEMBER)};\n";
+    let cpp =
+        "#include <ipcq.hpp>\nstruct s { int good, bad[2][3]; unsigned bits : 3; int *pointer; \
+               struct { int x; } record, records[2]; void (*function)(); };\n\
+               const ipcq_field f[] = {IPCQ_FIELD(s, MEMBER)};\n";
+    let declared = "#include <ipcq.hpp>\nstruct s { int good, bad[2][3]; int *pointer; \
+                    struct { int x; } record, records[2]; };\nIPCQ_RECORD(s, MEMBER)\n\
+                    void f(const char *name) { ipcq::producer<s> out(name); }\n";
+    let dir = tempfile::tempdir().unwrap();
+    let source = dir.path().join("source");
+    for (compiler, arguments, text, wrong) in [
+        (
+            "gcc",
+            ["-std=c11", "-xc"],
+            c,
+            "bad bits pointer record records texts function complex",
+        ),
+        (
+            "clang",
+            ["-std=c11", "-xc"],
+            c,
+            "bad bits pointer record records texts function complex",
+        ),
+        (
+            "g++",
+            ["-std=c++17", "-xc++"],
+            cpp,
+            "bad bits pointer record records function",
+        ),
+        (
+            "clang++",
+            ["-std=c++17", "-xc++"],
+            cpp,
+            "bad bits pointer record records function",
+        ),
+        (
+            "g++",
+            ["-std=c++17", "-xc++"],
+            declared,
+            "pointer record records",
+        ),
+        (
+            "clang++",
+            ["-std=c++17", "-xc++"],
+            declared,
+            "pointer record records",
+        ),
+    ] {
+        if Command::new(compiler).arg("--version").output().is_err() {
+            println!("{compiler} is missing");
+            continue;
+        }
+        let compiles = |member: &str| {
+            std::fs::write(&source, text.replace("MEMBER", member)).unwrap();
+            let done = Command::new(compiler)
+                .args(arguments)
+                .args(["-fsyntax-only", "-Iinclude"])
+                .arg(&source)
+                .current_dir(env!("CARGO_MANIFEST_DIR"))
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&done.stderr).into_owned();
+            (done.status.success(), said)
+        };
+        let (good, said) = compiles("good");
+        assert!(good, "{compiler}: {said}");
+        for member in wrong.split(' ') {
+            assert!(!compiles(member).0, "{compiler} {arguments:?}: {member}");
+        }
+    }
 }
 
 /// Without a comment, C needs nothing else: the header explains itself.

@@ -4,7 +4,7 @@
 mod common;
 
 use common::*;
-use ipcq::{Consumer, Error, Pop, Producer, Start};
+use ipcq::{Consumer, Error, Field, Pop, Producer, Scalar, Schema, Start};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::os::unix::process::ExitStatusExt;
@@ -97,6 +97,18 @@ fn mutation(number: u64, random: &mut Random, data: &[u8], control: &[u8]) -> Op
         }
         n -= end * values;
     }
+    // Every byte of the record schema.
+    let length = u32::from_le_bytes(data[84..88].try_into().unwrap());
+    let end = u64::from(length) * values;
+    if n < end {
+        let (at, value) = (4096 + n / values, BYTES[(n % values) as usize]);
+        return Some(Mutation {
+            control: false,
+            at,
+            bytes: vec![value(data[at as usize])],
+        });
+    }
+    n -= end;
     // The rest of the header, by the line.
     let lines = (4096 - MEANING) / 64;
     if n < lines {
@@ -234,20 +246,46 @@ fn ask_new(name: &Path, random: &mut Random) {
     };
     for start in [Start::Oldest, Start::Newest, Start::Next, Start::At(at)] {
         match Consumer::options().start(start).open(name) {
-            Ok(mut q) => ask(&mut q, random),
+            Ok(mut q) => {
+                if let Some(schema) = q.schema() {
+                    assert_eq!(schema.itemsize(), q.geometry().message_size);
+                    let again = Schema::from_json(&schema.to_json());
+                    assert_eq!(again.as_ref(), Ok(schema));
+                    assert!(!schema.to_string().contains('\x1b'));
+                }
+                ask(&mut q, random)
+            }
             Err(e) => fair(e),
         }
     }
+    match Consumer::options().schema(records()).open(name) {
+        Ok(q) => assert_eq!(q.schema(), Some(&records())),
+        Err(e) => fair(e),
+    }
+}
+
+/// Of 24 bytes, with a record in the record.
+fn records() -> Schema {
+    let field =
+        |name: &str, offset, format| Field::new(name, offset, Scalar::parse(format).unwrap());
+    let inner = Schema::new(6, vec![field("x", 0, "f4"), field("y", 4, "S2")]).unwrap();
+    let fields = vec![field("a", 0, "u8"), Field::new("b", 8, inner).array(&[2])];
+    Schema::new(24, fields).unwrap()
 }
 
 fn fill_queue(kind: Kind, name: &Path) -> Producer {
-    let mut out = kind
-        .options(match kind {
-            Kind::Fixed(_) => 64,
-            Kind::Variable => 4096,
-        })
-        .open(name)
-        .unwrap();
+    fill_queue_of(kind, None, name)
+}
+
+fn fill_queue_of(kind: Kind, records: Option<Schema>, name: &Path) -> Producer {
+    let mut options = kind.options(match kind {
+        Kind::Fixed(_) => 64,
+        Kind::Variable => 4096,
+    });
+    if let Some(schema) = records {
+        options = options.schema(schema);
+    }
+    let mut out = options.open(name).unwrap();
     (0..150).for_each(|_| push_next(&mut out));
     out
 }
@@ -269,8 +307,9 @@ fn mutate(name: &Path) {
     };
     // SAFETY: the limits are there to read.
     assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) }, 0);
+    let records = (number("RECORDS") == 1).then(records);
     // A dead queue, as one that was killed leaves it, is two files.
-    drop(fill_queue(kind, name));
+    drop(fill_queue_of(kind, records.clone(), name));
     let mut data = std::fs::read(name).unwrap();
     data[ipcq::layout::at::STATE] = ipcq::layout::state::LIVE as u8;
     let control = std::fs::read(&control_name).unwrap();
@@ -295,7 +334,7 @@ fn mutate(name: &Path) {
         };
         if live {
             let _ = ipcq::unlink(name);
-            let mut out = fill_queue(kind, name);
+            let mut out = fill_queue_of(kind, records.clone(), name);
             let mut old: Vec<_> = [Start::Oldest, Start::Newest]
                 .into_iter()
                 .map(|start| Consumer::options().start(start).open(name).unwrap())
@@ -335,7 +374,7 @@ fn mutate(name: &Path) {
     say(format_args!("done {tried} {opened} {replaced}"));
 }
 
-fn survives_mutations(kind: Kind, live: bool) {
+fn survives_mutations(kind: Kind, records: bool, live: bool) {
     let dir = Dir::new();
     let name = dir.name("q");
     let aside = Dir::new();
@@ -355,6 +394,7 @@ fn survives_mutations(kind: Kind, live: bool) {
             ("NAME", name.to_str().unwrap()),
             ("TRIAL", trial_path.to_str().unwrap()),
             ("SIZE", &size.to_string()),
+            ("RECORDS", &u8::from(records).to_string()),
             ("LIVE", &u8::from(live).to_string()),
             ("SEED", &seed.to_string()),
             ("FIRST", &first.to_string()),
@@ -382,22 +422,32 @@ fn survives_mutations(kind: Kind, live: bool) {
 
 #[test]
 fn fixed_alive() {
-    survives_mutations(Kind::Fixed(24), true);
+    survives_mutations(Kind::Fixed(24), false, true);
 }
 
 #[test]
 fn fixed_dead() {
-    survives_mutations(Kind::Fixed(24), false);
+    survives_mutations(Kind::Fixed(24), false, false);
+}
+
+#[test]
+fn records_alive() {
+    survives_mutations(Kind::Fixed(24), true, true);
+}
+
+#[test]
+fn records_dead() {
+    survives_mutations(Kind::Fixed(24), true, false);
 }
 
 #[test]
 fn variable_alive() {
-    survives_mutations(Kind::Variable, true);
+    survives_mutations(Kind::Variable, false, true);
 }
 
 #[test]
 fn variable_dead() {
-    survives_mutations(Kind::Variable, false);
+    survives_mutations(Kind::Variable, false, false);
 }
 
 /// Found by a fuzzer: an index of other sequences made fewer messages pushed than were received,

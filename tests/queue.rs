@@ -1117,7 +1117,7 @@ fn wrap_around(kind: Kind, capacity: u64, first: u64) {
             assert_eq!(drain(&mut joined), [sequence]);
             assert!(joined.seek(sequence.wrapping_add(2)).is_err());
             assert_eq!(drain(&mut consumer(&name, Start::Newest)), [sequence]);
-            assert_eq!(drain(&mut consumer(&name, Start::Next)), []);
+            assert!(drain(&mut consumer(&name, Start::Next)).is_empty());
         }
         if n % 301 == 0 {
             drop(out);

@@ -121,6 +121,7 @@ fn figures(q: &Consumer) -> ipcq::Result<Vec<(&'static str, Figure)>> {
         ("max_consumers", Number(g.max_consumers.into())),
         ("min_consumers", Number(g.min_consumers.into())),
         ("first_sequence", Number(g.first_sequence)),
+        ("schema", Truth(q.schema().is_some())),
     ])
 }
 
@@ -197,6 +198,22 @@ pub fn stat(name: &OsStr, o: &Options) -> Result<(), Failure> {
         }
     }
     Ok(say(&text)?)
+}
+
+/// What records the messages are: a field a line, or as the queue holds it.
+pub fn schema(name: &OsStr, o: &Options) -> Result<(), Failure> {
+    let queue = observe(name)?;
+    let Some(schema) = queue.schema() else {
+        let shown = name.to_string_lossy().replace(char::is_control, "?");
+        return Err(Failure::Error(format!(
+            "{shown}: the queue does not say what records its messages are"
+        )));
+    };
+    let text = match o.json {
+        true => schema.to_json(),
+        false => schema.to_string(),
+    };
+    Ok(say(&format!("{text}\n"))?)
 }
 
 /// One queue that `top` watches.

@@ -19,6 +19,8 @@ usage: ipcq VERB [ARGUMENTS]
 
   list                     queues in the shared directory: pushed, capacity, state, producer
   stat NAME [--json]       everything about one queue
+  schema NAME [--json]     what records its messages are: a field a line, or the JSON of a
+                           numpy dtype
   top [NAME...] [--interval SECONDS] [--count N]
                            messages and bytes a second; all queues if none is named
   dump NAME [--start oldest|newest|next|SEQUENCE] [--count N] [--follow]
@@ -137,7 +139,7 @@ fn run() -> Result<(), Failure> {
     let verb = words.remove(0);
     let verb = verb.to_string_lossy();
     let takes: &[&str] = match &*verb {
-        "stat" => &["--json"],
+        "stat" | "schema" => &["--json"],
         "top" => &["--interval", "--count"],
         "dump" => &["--start", "--count", "--follow", "--format"],
         "push" => &["--size", "--capacity"],
@@ -150,6 +152,7 @@ fn run() -> Result<(), Failure> {
         "list" if words.is_empty() => look::list(),
         "list" => Err(Failure::Usage("list takes no name".into())),
         "stat" => look::stat(&name(&mut words)?, &look),
+        "schema" => look::schema(&name(&mut words)?, &look),
         "top" => look::top(&words, &look),
         "dump" => dump::dump(&name(&mut words)?, &dump),
         "push" => push::push(&name(&mut words)?, &push),

@@ -293,9 +293,43 @@ fn a_name_with_a_slash_is_a_path() {
 }
 
 #[test]
+fn schema_shows_the_records() {
+    let dir = Dir::new();
+    let field = |name: &str, offset, format| {
+        ipcq::Field::new(name, offset, ipcq::Scalar::parse(format).unwrap())
+    };
+    // A name that would clear the screen.
+    let fields = vec![
+        field("price", 8, "f8"),
+        field("\x1b[2J", 0, "u2").array(&[3]),
+    ];
+    let schema = ipcq::Schema::new(16, fields).unwrap();
+    let producer = ipcq::Producer::options().schema(schema.clone());
+    drop(producer.open(dir.0.path().join("ipcq.records")).unwrap());
+    assert_eq!(
+        dir.text(&["schema", "records"]),
+        "price      <f8 at 8\n\\u{1b}[2J  (3,)<u2 at 0\n16 bytes\n"
+    );
+    assert_eq!(
+        dir.text(&["schema", "records", "--json"]),
+        format!("{}\n", schema.to_json())
+    );
+    assert_eq!(
+        json(&dir.text(&["stat", "records", "--json"]))["schema"],
+        "true"
+    );
+    dir.ok(&["push", "none"], b"x\n");
+    assert_eq!(
+        json(&dir.text(&["stat", "none", "--json"]))["schema"],
+        "false"
+    );
+    dir.fails(&["schema", "none"], b"", 1, "does not say");
+}
+
+#[test]
 fn errors_have_a_status_and_a_line() {
     let dir = Dir::new();
-    for verb in ["stat", "dump", "unlink", "top"] {
+    for verb in ["stat", "schema", "dump", "unlink", "top"] {
         dir.fails(&[verb, "nothing"], b"", 1, "ipcq.nothing");
     }
     std::fs::write(dir.0.path().join("ipcq.text"), "not a queue".repeat(1000)).unwrap();
@@ -333,7 +367,9 @@ fn help_and_version() {
     let dir = Dir::new();
     let help = dir.text(&["help"]);
     assert_eq!(dir.text(&["--help"]), help);
-    for verb in ["list", "stat", "top", "dump", "push", "unlink", "help"] {
+    for verb in [
+        "list", "stat", "schema", "top", "dump", "push", "unlink", "help",
+    ] {
         assert!(help.contains(&format!("\n  {verb} ")), "{verb}");
     }
     assert_eq!(

@@ -14,11 +14,13 @@ mod open;
 mod produce;
 mod read;
 mod registry;
+mod schema;
 
 pub use open::open;
 pub use produce::produce;
 pub use read::{read_fixed, read_variable};
 pub use registry::registry;
+pub use schema::schema;
 
 /// The bytes an input is made of; at their end, every choice is the first one.
 type Input<'a> = arbitrary::Unstructured<'a>;

@@ -58,3 +58,8 @@ fn registry() {
 fn produce() {
     replay("produce", ipcq_fuzz::produce);
 }
+
+#[test]
+fn schema() {
+    replay("schema", ipcq_fuzz::schema);
+}

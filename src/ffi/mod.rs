@@ -8,6 +8,7 @@
 #![allow(clippy::missing_safety_doc)]
 
 mod consume;
+mod fields;
 mod open;
 mod produce;
 mod shm;

@@ -1,5 +1,6 @@
 //! Opening, closing, removing.
 
+use super::fields::schema;
 use super::support::{guard, name, out, sized, Role};
 use super::types::*;
 use crate::error::{Error, Result};
@@ -11,9 +12,10 @@ use std::time::Duration;
 /// consumers, IPCQ_CONSUMER (| IPCQ_OBSERVER). `options` may be NULL: all defaults. The handle goes
 /// to `*out`, which is NULL on failure.
 ///
-/// Errors: -EBUSY, -EEXIST, -EINVAL (also another geometry: the message names both), -ENOSPC,
-/// -EACCES, -ENOENT (consumer, also when open_timeout_ns is over), -EBADMSG, -EPROTONOSUPPORT,
-/// -E2BIG, -EINTR; of a lossless queue also -EUSERS: max_consumers are attached.
+/// Errors: -EBUSY, -EEXIST, -EINVAL (also another geometry: the message names both), -EPROTOTYPE
+/// (other records: the message shows both), -ENOSPC, -EACCES, -ENOENT (consumer, also when
+/// open_timeout_ns is over), -EBADMSG, -EPROTONOSUPPORT, -E2BIG, -EINTR; of a lossless queue also
+/// -EUSERS: max_consumers are attached.
 #[no_mangle]
 pub unsafe extern "C" fn ipcq_open(
     out: *mut *mut ipcq_queue,
@@ -30,9 +32,10 @@ pub unsafe extern "C" fn ipcq_open(
         // SAFETY: as above; the options are plain data.
         let options = unsafe { sized(options, "ipcq_options") }?;
         let role = if flags & !(IPCQ_EXCL | IPCQ_REPLACE) == IPCQ_PRODUCER {
-            Role::Producer(open_producer(name, flags, options)?)
+            // SAFETY: the options' pointers are valid, says the caller; likewise below.
+            Role::Producer(unsafe { open_producer(name, flags, options) }?)
         } else if flags & !IPCQ_OBSERVER == IPCQ_CONSUMER {
-            // SAFETY: the options' pointers are valid, says the caller.
+            // SAFETY: as above.
             Role::Consumer(unsafe { open_consumer(name, flags, options) }?)
         } else {
             return Err(Error::Invalid(
@@ -48,7 +51,9 @@ pub unsafe extern "C" fn ipcq_open(
     })
 }
 
-fn open_producer(
+/// # Safety
+/// The pointers in `options` are valid or NULL.
+unsafe fn open_producer(
     name: &std::ffi::OsStr,
     flags: u32,
     options: Option<ipcq_options>,
@@ -57,10 +62,9 @@ fn open_producer(
         .exclusive(flags & IPCQ_EXCL != 0)
         .replace(flags & IPCQ_REPLACE != 0);
     if let Some(o) = options {
-        if !o.fields.is_null() || o.field_count != 0 {
-            return Err(Error::Invalid(
-                "fields must be NULL and field_count 0 in this version".into(),
-            ));
+        // SAFETY: so many fields, or NULL, says the caller.
+        if let Some(schema) = unsafe { schema(&o) }? {
+            builder = builder.schema(schema);
         }
         builder = builder
             .permissions(o.permissions)
@@ -100,10 +104,9 @@ unsafe fn open_consumer(
 ) -> Result<Consumer> {
     let mut builder = Consumer::options().observer(flags & IPCQ_OBSERVER != 0);
     if let Some(o) = options {
-        if !o.fields.is_null() || o.field_count != 0 {
-            return Err(Error::Invalid(
-                "fields must be NULL and field_count 0 in this version".into(),
-            ));
+        // SAFETY: so many fields, or NULL, says the caller.
+        if let Some(schema) = unsafe { schema(&o) }? {
+            builder = builder.schema(schema);
         }
         builder = builder
             .start(match o.start {

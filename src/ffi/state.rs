@@ -113,6 +113,41 @@ fn text(name: &str) -> [c_char; 64] {
     text
 }
 
+/// Writes what records the messages are to `buffer`, as much as there is room for, with a zero at the
+/// end; returns the length of all of it without that, so that NULL and 0 tell what is needed. 0: the
+/// queue does not say. It is the JSON of a numpy dtype: {"names":["price"],"formats":["<f8"],
+/// "offsets":[0],"itemsize":8}; a format is also "(2,3)<f8" for an array, such an object for a record
+/// in the record, and [object,[2,3]] for an array of these.
+///
+/// Errors: -EINVAL: NULL.
+#[no_mangle]
+pub unsafe extern "C" fn ipcq_schema(
+    q: *const ipcq_queue,
+    buffer: *mut c_char,
+    size: usize,
+) -> i64 {
+    guard(|| {
+        // SAFETY: a handle or NULL, says the caller.
+        let q = unsafe { q.as_ref() };
+        let q = q.ok_or_else(|| Error::Invalid("the queue is NULL".into()))?;
+        let buffer = bytes(buffer, size, "the buffer")?;
+        let schema = match &q.role {
+            Role::Producer(producer) => producer.schema(),
+            Role::Consumer(consumer) => consumer.schema(),
+        };
+        let json = schema.map_or_else(String::new, |s| s.to_json());
+        if let Some(room) = size.checked_sub(1) {
+            let length = json.len().min(room);
+            // SAFETY: writable for `size` bytes, says the caller.
+            unsafe {
+                buffer.copy_from_nonoverlapping(json.as_ptr().cast(), length);
+                buffer.add(length).write(0);
+            }
+        }
+        Ok(json.len() as i64)
+    })
+}
+
 /// This thread's last error in words: which file, what failed, what to do. Never NULL; the text is
 /// replaced by the thread's next error.
 #[no_mangle]

@@ -16,7 +16,7 @@ pub(super) enum Role {
 }
 
 /// The longest text of an error, in bytes; a longer one is cut.
-const TEXT: usize = 1024;
+const TEXT: usize = 4096;
 
 /// The text of a thread's last error. It is always in one place, so that the pointer to it stays
 /// good however the caller orders his calls.
@@ -132,7 +132,7 @@ fn caught(panic: &(dyn std::any::Any + Send)) -> i32 {
 }
 
 #[cold]
-fn null(what: &str) -> Error {
+pub(super) fn null(what: &str) -> Error {
     Error::Invalid(format!("{what} is NULL").into())
 }
 

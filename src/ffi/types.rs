@@ -136,17 +136,22 @@ pub struct ipcq_consumer {
     pub asleep: u32,
 }
 
-/// One field of a record.
+/// One field of a record: see IPCQ_FIELD, which fills it in. Fields may be in any order and may
+/// overlap, as those of a union do.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct ipcq_field {
+    /// UTF-8, up to 255 bytes. "from.x" is the field x of the record from, which comes before it.
     pub name: *const c_char,
-    /// Bytes from the start of the record, and bytes of one element.
+    /// Bytes from the start of the message.
     pub offset: u32,
+    /// Bytes of one element; of a string, all that it has room for.
     pub size: u32,
-    /// 'u' unsigned, 'i' signed, 'f' float, 'b' bool, 'S' bytes.
+    /// 'u' unsigned and 'i' signed integer, 'f' float, 'b' bool, 'S' string (filled up with zeroes),
+    /// 'V' a record whose fields come next, or bytes of no meaning. (Also 'c' complex, 'U' string of
+    /// char32_t.) All are little-endian.
     pub kind: c_char,
-    /// Elements; 1 if it is no array.
+    /// Elements of an array; 1 (or 0) if it is none.
     pub count: u32,
 }
 
@@ -170,7 +175,8 @@ pub struct ipcq_options {
     /// two; default: a ring of about 4 MiB.
     pub capacity: u64,
     /// Producer: bytes of every message, at most 1 GiB; 0: each has its own length, at most an
-    /// eighth of the capacity.
+    /// eighth of the capacity. With fields, also of a consumer: sizeof the struct; 0: what its fields
+    /// take if the compiler laid it out as usual (not packed, nor aligned to more than it needs).
     pub message_size: u32,
     /// Producer: IPCQ_LOSSY or IPCQ_LOSSLESS.
     pub delivery: u32,
@@ -180,7 +186,8 @@ pub struct ipcq_options {
     /// Producer, lossless: how many must be attached at once before anything is overwritten for the
     /// first time; 0: with nobody attached, the producer runs on.
     pub min_consumers: u32,
-    /// Record schema; must be NULL and 0 in this version.
+    /// What the messages are, or NULL and 0. Producer: kept in the queue; one that exists has to have
+    /// these. Consumer: if the queue has others, or none, it is -EPROTOTYPE. Not kept by the library.
     pub fields: *const ipcq_field,
     pub field_count: u32,
     /// Consumer: IPCQ_OLDEST, IPCQ_NEWEST, IPCQ_NEXT or IPCQ_AT.

@@ -14,6 +14,7 @@ use crate::registry::{ConsumerInfo, Seat};
 use crate::ring::{
     gate, Damage, FixedReader, Frames, Place, Pop, Reader, Shape, Start, VariableReader,
 };
+use crate::schema::Schema;
 use crate::shm::Region;
 use crate::sys;
 use crate::wait::{self, SharedBell};
@@ -52,6 +53,7 @@ const NOTHING: u64 = u64::MAX;
 pub struct Consumer {
     ring: Ring,
     geometry: Geometry,
+    schema: Option<Box<Schema>>,
     paths: Paths,
     sleeper: Sleeper,
     /// The descriptor to poll, if it was asked for.
@@ -92,6 +94,7 @@ impl Consumer {
         let Observed {
             region,
             geometry,
+            schema,
             epoch,
             control,
             seat,
@@ -111,6 +114,7 @@ impl Consumer {
             ring,
             quick: geometry.short_message().unwrap_or(usize::MAX),
             geometry,
+            schema: schema.map(Box::new),
             paths,
             sleeper,
             watch: None,
@@ -613,6 +617,11 @@ impl Consumer {
     /// What the queue is.
     pub fn geometry(&self) -> &Geometry {
         &self.geometry
+    }
+
+    /// What records its messages are, if the queue says so.
+    pub fn schema(&self) -> Option<&Schema> {
+        self.schema.as_deref()
     }
 
     /// Figures of the queue and of this consumer.

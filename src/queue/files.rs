@@ -8,10 +8,11 @@ use crate::layout::{
     at, lock_byte, state, Delivery, Framing, Geometry, Request, HEADER_BYTES, MAGIC,
 };
 use crate::log::{self, Level};
-use crate::memory::{Field, Mapped, Memory, Site};
+use crate::memory::{self, Field, Mapped, Memory, Site};
 use crate::name::Paths;
 use crate::registry::Seat;
 use crate::ring::{self, FixedWriter, Shape, VariableWriter};
+use crate::schema::Schema;
 use crate::shm::{self, Region};
 use crate::sys::{self, Lock, LockFile};
 use crate::wait;
@@ -24,6 +25,7 @@ use std::time::{Duration, Instant};
 pub(super) struct Attached {
     pub region: Arc<Region>,
     pub geometry: Geometry,
+    pub schema: Option<Schema>,
     pub control: Control,
     /// Shows consumers that there is a producer.
     pub alive: LockFile,
@@ -46,6 +48,58 @@ fn geometry_of(region: &Region, paths: &Paths) -> Result<Geometry> {
         Error::Version(text) => Error::Version(with_name(text)),
         e => e,
     })
+}
+
+/// The records of a queue whose geometry was read. They are copied before they are looked at, so
+/// what becomes of the file later changes nothing.
+fn schema_of(region: &Region, g: &Geometry, paths: &Paths) -> Result<Option<Schema>> {
+    if g.schema_length == 0 {
+        return Ok(None);
+    }
+    let mut bytes = vec![0; g.schema_length as usize];
+    // SAFETY: `Geometry::read` has checked that the schema lies before the ring, and so in the
+    // mapping.
+    unsafe {
+        let from = region.base().add(g.schema_offset as usize);
+        memory::copy_from_shared(bytes.as_mut_ptr(), from, bytes.len());
+    }
+    let damaged = |why: &dyn std::fmt::Display| {
+        Error::Damaged(format!("{}: damaged record schema: {why}", paths.shown()).into())
+    };
+    let text = std::str::from_utf8(&bytes).map_err(|e| damaged(&e))?;
+    let schema = Schema::from_json(text).map_err(|e| damaged(&e))?;
+    if schema.itemsize() != g.message_size {
+        return Err(damaged(&format_args!(
+            "records of {} bytes, and messages of {}",
+            schema.itemsize(),
+            g.message_size
+        )));
+    }
+    Ok(Some(schema))
+}
+
+/// Whether the records of a queue are those asked for, if any were; the error shows both.
+fn check_schema(
+    paths: &Paths,
+    g: &Geometry,
+    have: Option<&Schema>,
+    want: Option<&Schema>,
+    advice: &str,
+) -> Result<()> {
+    let Some(want) = want else { return Ok(()) };
+    let shown = paths.shown();
+    let text = match have {
+        None => format!(
+            "{shown}: the queue has no record schema ({}), asked for was one{advice}:\n{}",
+            g.describe(),
+            want.brief()
+        ),
+        Some(have) => match have.difference(want, "the queue has", "asked for was") {
+            None => return Ok(()),
+            Some(text) => format!("{shown}: the queue has other records{advice}:\n{text}"),
+        },
+    };
+    Err(Error::SchemaMismatch(text.into()))
 }
 
 /// The mapping of a file whose geometry was read.
@@ -81,9 +135,10 @@ pub(super) fn attach(paths: &Paths, o: &ProducerOptions) -> Result<Attached> {
             .map_err(|e| Error::from_io(&e, format_args!("cannot remove {}", left.display())))?;
     }
     match attach_locked(paths, o) {
-        Ok((region, geometry, control, alive)) => Ok(Attached {
+        Ok((region, geometry, schema, control, alive)) => Ok(Attached {
             region: Arc::new(region),
             geometry,
+            schema,
             control,
             alive,
             lock,
@@ -96,11 +151,28 @@ pub(super) fn attach(paths: &Paths, o: &ProducerOptions) -> Result<Attached> {
     }
 }
 
+/// The size of all messages, if it was asked for: with a schema, that of its records.
+fn message_size(paths: &Paths, o: &ProducerOptions) -> Result<Option<u32>> {
+    match (&o.schema, o.message_size) {
+        (None, size) => Ok(size),
+        (Some(schema), None | Some(0)) => Ok(Some(schema.itemsize())),
+        (Some(schema), Some(size)) if size == schema.itemsize() => Ok(Some(size)),
+        (Some(schema), Some(size)) => Err(Error::Invalid(
+            format!(
+                "{}: message_size is {size}, but the records of the schema have {} bytes",
+                paths.shown(),
+                schema.itemsize()
+            )
+            .into(),
+        )),
+    }
+}
+
 /// The part of `attach` that is done under the lock.
 fn attach_locked(
     paths: &Paths,
     o: &ProducerOptions,
-) -> Result<(Region, Geometry, Control, LockFile)> {
+) -> Result<(Region, Geometry, Option<Schema>, Control, LockFile)> {
     for mode in [o.permissions, o.control_permissions] {
         if mode != 0 && (mode & 0o600 != 0o600 || mode > 0o777) {
             return Err(Error::Invalid(
@@ -112,13 +184,14 @@ fn attach_locked(
             ));
         }
     }
+    let message_size = message_size(paths, o)?;
     let request = Request {
         capacity: o.capacity,
-        message_size: o.message_size.unwrap_or(0),
+        message_size: message_size.unwrap_or(0),
         delivery: o.delivery.unwrap_or_default(),
         max_consumers: o.max_consumers,
         min_consumers: o.min_consumers,
-        schema_length: 0,
+        schema_length: o.schema.as_ref().map_or(0, |s| s.to_json().len() as u32),
         first_sequence: o.first_sequence,
         id: sys::unique_id(),
     };
@@ -135,23 +208,31 @@ fn attach_locked(
         Err(Error::Damaged(_)) if o.replace && paths.data.is_file() => None,
         Err(e) => return Err(e),
     };
-    let (region, geometry, control, alive) = match found {
+    let (region, geometry, schema, control, alive) = match found {
         None => create(paths, o, &request, None)?,
         Some((region, geometry)) => {
             let fitting = geometry.and_then(|g| {
-                check_fit(paths, &g, o, &request)?;
+                let schema = schema_of(&region, &g, paths)?;
+                let advice = ": open it as it is, or with REPLACE";
+                check_schema(paths, &g, schema.as_ref(), o.schema.as_ref(), advice)?;
+                check_fit(paths, &g, o, message_size, &request)?;
                 check_ring(&region, &g).map_err(|d| super::damaged(paths, d))?;
-                Ok(g)
+                Ok((g, schema))
             });
             match fitting {
-                Ok(g) => {
+                Ok((g, schema)) => {
                     let alive = show_alive(&paths.data)?;
                     let control = Control::attach_or_create(paths, &g, control_mode(o))?;
                     sys::fill_holes(region.file(), &paths.data)?;
                     sys::fill_holes(control.region().file(), &paths.control)?;
-                    (region, g, control, alive)
+                    (region, g, schema, control, alive)
                 }
-                Err(Error::Geometry(_) | Error::Damaged(_) | Error::Version(_)) if o.replace => {
+                Err(
+                    Error::Geometry(_)
+                    | Error::SchemaMismatch(_)
+                    | Error::Damaged(_)
+                    | Error::Version(_),
+                ) if o.replace => {
                     let new = create(paths, o, &request, Some(&region))?;
                     log::say(Level::Warning, || {
                         format!("{}: did not fit, and was replaced", paths.shown())
@@ -177,7 +258,7 @@ fn attach_locked(
         };
         format!("{}: {how}: {}", paths.shown(), geometry.describe())
     });
-    Ok((region, geometry, control, alive))
+    Ok((region, geometry, schema, control, alive))
 }
 
 /// Shows the consumers of a data file that it has a producer.
@@ -237,7 +318,7 @@ fn create(
     o: &ProducerOptions,
     request: &Request,
     old: Option<&Region>,
-) -> Result<(Region, Geometry, Control, LockFile)> {
+) -> Result<(Region, Geometry, Option<Schema>, Control, LockFile)> {
     let geometry = Geometry::new(request).map_err(|e| match e {
         Error::Invalid(text) => Error::Invalid(format!("{}: {text}", paths.shown()).into()),
         e => e,
@@ -252,6 +333,14 @@ fn create(
     let finish = || {
         for (at, word) in geometry.words() {
             header_word(&region, at).store(word, Ordering::Relaxed);
+        }
+        if let Some(schema) = &o.schema {
+            let json = schema.to_json();
+            // SAFETY: the geometry has room for it there; nobody else has the file yet.
+            unsafe {
+                let to = region.base().add(geometry.schema_offset as usize);
+                memory::copy_to_shared(to, json.as_ptr(), json.len());
+            }
         }
         let memory = mapped(&region, &geometry);
         let shape = Shape::of(&geometry);
@@ -274,7 +363,7 @@ fn create(
         Ok((control, alive))
     };
     match finish() {
-        Ok((control, alive)) => Ok((region, geometry, control, alive)),
+        Ok((control, alive)) => Ok((region, geometry, o.schema.clone(), control, alive)),
         Err(e) => {
             let _ = sys::remove(&paths.new_data);
             if old.is_none() {
@@ -345,14 +434,20 @@ fn set_old_state(region: &Region, value: u64) {
 }
 
 /// Whether what exists is what was asked for; the error names both.
-fn check_fit(paths: &Paths, have: &Geometry, o: &ProducerOptions, r: &Request) -> Result<()> {
+fn check_fit(
+    paths: &Paths,
+    have: &Geometry,
+    o: &ProducerOptions,
+    message_size: Option<u32>,
+    r: &Request,
+) -> Result<()> {
     let filled = Request {
         capacity: if o.capacity == 0 {
             have.capacity
         } else {
             o.capacity
         },
-        message_size: o.message_size.unwrap_or(have.message_size),
+        message_size: message_size.unwrap_or(have.message_size),
         delivery: o.delivery.unwrap_or(have.delivery),
         max_consumers: if o.max_consumers == 0 {
             have.max_consumers
@@ -410,6 +505,7 @@ fn check_ring(region: &Region, g: &Geometry) -> std::result::Result<(), ring::Da
 pub(super) struct Observed {
     pub region: Arc<Region>,
     pub geometry: Geometry,
+    pub schema: Option<Schema>,
     /// Before the control file was opened: a later producer may have made another one.
     pub epoch: u64,
     /// Not where it may not even be read, nor where it is missing.
@@ -426,6 +522,8 @@ pub(super) fn observe(paths: &Paths, o: &ConsumerOptions) -> Result<Observed> {
         match Region::open(&paths.data, false) {
             Ok(region) => {
                 let geometry = geometry_of(&region, paths)?;
+                let schema = schema_of(&region, &geometry, paths)?;
+                check_schema(paths, &geometry, schema.as_ref(), o.schema.as_ref(), "")?;
                 let region = Arc::new(region);
                 let epoch = mapped(&region, &geometry).load(Field::Epoch);
                 let sits = geometry.delivery == Delivery::Lossless && !o.observer;
@@ -437,6 +535,7 @@ pub(super) fn observe(paths: &Paths, o: &ConsumerOptions) -> Result<Observed> {
                         return Ok(Observed {
                             region,
                             geometry,
+                            schema,
                             epoch,
                             control: Some(control),
                             seat,
@@ -453,6 +552,7 @@ pub(super) fn observe(paths: &Paths, o: &ConsumerOptions) -> Result<Observed> {
                                 .map(Arc::new),
                             region,
                             geometry,
+                            schema,
                             epoch,
                             seat: None,
                         })

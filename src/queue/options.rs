@@ -4,6 +4,7 @@ use super::{Consumer, Producer};
 use crate::error::Result;
 use crate::layout::Delivery;
 use crate::ring::Start;
+use crate::schema::{Record, Schema};
 use std::ffi::OsStr;
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ pub struct ProducerOptions {
     pub(crate) replace: bool,
     pub(crate) first_sequence: u64,
     pub(crate) evict_after: Option<Duration>,
+    pub(crate) schema: Option<Schema>,
 }
 
 impl ProducerOptions {
@@ -56,6 +58,24 @@ impl ProducerOptions {
         self
     }
 
+    /// What records the messages are, to be kept in the queue: consumers that say what they expect
+    /// are told where it differs, and those that do not can ask. All messages then have the size of
+    /// the record.
+    ///
+    /// A queue that exists has to have this schema, and keeps it where none is given.
+    pub fn schema(mut self, schema: Schema) -> Self {
+        self.schema = Some(schema);
+        self
+    }
+
+    /// As [`ProducerOptions::schema`], with that of a type.
+    ///
+    /// # Panics
+    /// If the type can have none: see [`Schema::new`].
+    pub fn record<T: Record>(self) -> Self {
+        self.schema(T::schema())
+    }
+
     /// Lossy, the default: the oldest messages are overwritten. Lossless: nothing is overwritten
     /// that an attached consumer has not consumed, and pushing fails with
     /// [`Error::Full`](crate::Error::Full) or waits.
@@ -84,7 +104,7 @@ impl ProducerOptions {
         self
     }
 
-    /// If what exists does not fit (another geometry or layout version, or damaged), put a new
+    /// If what exists does not fit (another geometry, schema or layout version, or damaged), put a new
     /// queue in its place; the consumers of the old one learn it
     /// ([`Error::Stale`](crate::Error::Stale)) once they have drained it. A queue that fits is
     /// continued all the same.
@@ -116,6 +136,7 @@ impl ProducerOptions {
     /// [`Error::NoSpace`](crate::Error::NoSpace),
     /// [`Error::PermissionDenied`](crate::Error::PermissionDenied),
     /// [`Error::Damaged`](crate::Error::Damaged), [`Error::Version`](crate::Error::Version),
+    /// [`Error::SchemaMismatch`](crate::Error::SchemaMismatch),
     /// [`Error::Invalid`](crate::Error::Invalid).
     pub fn open(&self, name: impl AsRef<OsStr>) -> Result<Producer> {
         Producer::open_with(name.as_ref(), self)
@@ -129,6 +150,7 @@ pub struct ConsumerOptions {
     pub(crate) open_timeout: Duration,
     pub(crate) observer: bool,
     pub(crate) name: String,
+    pub(crate) schema: Option<Schema>,
 }
 
 impl ConsumerOptions {
@@ -151,6 +173,21 @@ impl ConsumerOptions {
         self
     }
 
+    /// What records this consumer expects: a queue of others is an error that shows both, field by
+    /// field. Default: it takes any.
+    pub fn schema(mut self, schema: Schema) -> Self {
+        self.schema = Some(schema);
+        self
+    }
+
+    /// As [`ConsumerOptions::schema`], with that of a type.
+    ///
+    /// # Panics
+    /// If the type can have none: see [`Schema::new`].
+    pub fn record<T: Record>(self) -> Self {
+        self.schema(T::schema())
+    }
+
     /// What monitors are to call this consumer.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
@@ -163,6 +200,7 @@ impl ConsumerOptions {
     /// [`Error::NotFound`](crate::Error::NotFound), also when the time to wait is over;
     /// [`Error::PermissionDenied`](crate::Error::PermissionDenied),
     /// [`Error::Damaged`](crate::Error::Damaged), [`Error::Version`](crate::Error::Version);
+    /// [`Error::SchemaMismatch`](crate::Error::SchemaMismatch);
     /// [`Error::RegistryFull`](crate::Error::RegistryFull) if the queue is lossless and has no
     /// place left, `PermissionDenied` also if its control file may not be written;
     /// [`Error::Invalid`](crate::Error::Invalid) if the start sequence was not pushed yet;

@@ -13,6 +13,7 @@ use crate::memory::{Field, Mapped, Memory};
 use crate::name::Paths;
 use crate::registry::ConsumerInfo;
 use crate::ring::{self, FixedReader, FixedWriter, Frames, Shape, VariableReader, VariableWriter};
+use crate::schema::Schema;
 use crate::shm::{self, Region};
 use crate::sys::LockFile;
 use crate::wait::{self, Armed, Bell, SharedBell};
@@ -52,6 +53,7 @@ pub struct Producer {
     /// Of a lossless queue.
     backpressure: Backpressure,
     geometry: Geometry,
+    schema: Option<Box<Schema>>,
     paths: Paths,
     // Below: kept for as long as the writer.
     // Dropped before the lock: who has that finds this free.
@@ -82,6 +84,7 @@ impl Producer {
         let Attached {
             region,
             geometry,
+            schema,
             control,
             lock,
             alive,
@@ -102,6 +105,7 @@ impl Producer {
             quick: geometry.short_message().unwrap_or(NONE),
             claimed: None,
             geometry,
+            schema: schema.map(Box::new),
             paths,
             lock,
             _alive: alive,
@@ -412,6 +416,11 @@ impl Producer {
     /// What the queue is.
     pub fn geometry(&self) -> &Geometry {
         &self.geometry
+    }
+
+    /// What records its messages are, if the queue says so.
+    pub fn schema(&self) -> Option<&Schema> {
+        self.schema.as_deref()
     }
 
     /// Figures of the queue.

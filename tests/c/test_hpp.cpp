@@ -4,6 +4,7 @@
 
 #include <ipcq.hpp>
 
+#include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -22,6 +23,39 @@ struct tick {
   double price;
 };
 
+namespace app {
+enum class side : std::uint8_t { buy, sell };
+struct place {
+  double x;
+  float y;
+};
+struct order {
+  std::uint64_t time;
+  char symbol[8];
+  bool open;
+  side way;
+  place from, legs[2];
+  std::array<place, 1> one;
+  double matrix[2][3];
+  std::array<std::array<std::int16_t, 3>, 2> rows;
+  char names[2][4];
+};
+struct other {
+  std::uint64_t time;
+  float price, size;
+};
+struct quote {
+  std::uint64_t time;
+  double price;
+};
+} // namespace app
+IPCQ_RECORD(app::place, x, y)
+IPCQ_RECORD(app::order, time, symbol, open, way, from, legs, one, matrix, rows, names)
+IPCQ_RECORD(app::quote, time, price)
+IPCQ_RECORD(app::other, time, price, size)
+
+#define PLACE "{\"names\":[\"x\",\"y\"],\"formats\":[\"<f8\",\"<f4\"],\"offsets\":[0,8],\"itemsize\":16}"
+
 template <class F> static int code_of(F &&f) {
   try {
     f();
@@ -32,7 +66,53 @@ template <class F> static int code_of(F &&f) {
   return 0;
 }
 
+static void test_records() {
+  {
+    ipcq::producer<app::order> out("orders");
+    ipcq::consumer<app::order> in("orders");
+    CHECK(out.schema() ==
+          "{\"names\":[\"time\",\"symbol\",\"open\",\"way\",\"from\",\"legs\",\"one\",\"matrix\",\"rows\","
+          "\"names\"],\"formats\":[\"<u8\",\"|S8\",\"|b1\",\"|u1\"," PLACE ",[" PLACE ",[2]],[" PLACE
+          ",[1]],\"(2,3)<f8\",\"(2,3)<i2\",\"(2,)|S4\"],\"offsets\":[0,8,16,17,24,40,72,88,136,148],"
+          "\"itemsize\":160}");
+    CHECK(in.schema() == out.schema() && ipcq::byte_consumer("orders").schema() == out.schema());
+    app::order sent{};
+    sent.legs[1].y = 4.5F;
+    out.push(sent);
+    CHECK(in.pop()->value.legs[1].y == 4.5F);
+  }
+  {
+    ipcq::producer<app::quote> out("quotes");
+    CHECK(code_of([] { ipcq::consumer<app::other> in("quotes"); }) == -EPROTOTYPE);
+    CHECK(std::strstr(ipcq_errmsg(), "! price <f8 at 8") != nullptr);
+    // A type of the same size that says nothing takes anything.
+    ipcq::consumer<tick> any("quotes");
+    out.push({1, 2.5});
+    CHECK(any.pop()->value.price == 2.5);
+    // As in C.
+    constexpr ipcq_field fields[] = {IPCQ_FIELD(app::quote, time), IPCQ_FIELD(app::quote, price)};
+    const ipcq_field as[] = {IPCQ_FIELD_AS(app::quote, time, 'u', std::uint64_t), fields[1]};
+    static_assert(fields[1].offset == 8 && fields[1].kind == 'f' && fields[1].count == 1);
+    ipcq_options o = ipcq::options();
+    o.field_count = 2;
+    for (const ipcq_field *list : {fields, as}) {
+      o.fields = list;
+      ipcq::byte_consumer in("quotes", o);
+      CHECK(in.schema() == out.schema());
+    }
+  }
+  {
+    ipcq::producer<tick> out("bare");
+    CHECK(out.schema().empty());
+    CHECK(code_of([] { ipcq::consumer<app::quote> in("bare"); }) == -EPROTOTYPE);
+  }
+  ipcq::unlink("orders");
+  ipcq::unlink("quotes");
+  ipcq::unlink("bare");
+}
+
 int main() {
+  test_records();
   {
     ipcq::producer<tick> out("cpp");
     ipcq::consumer<tick> in("cpp");

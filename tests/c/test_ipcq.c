@@ -171,11 +171,8 @@ static void test_options(void) {
   o.message_size = UINT32_MAX;
   FAILS(ipcq_open(&q, NAME, IPCQ_PRODUCER, &o), -EINVAL);
   o.message_size = 8;
-  ipcq_field field = {"a", 0, 8, 'u', 1};
-  o.fields = &field;
   o.field_count = 1;
   FAILS(ipcq_open(&q, NAME, IPCQ_PRODUCER, &o), -EINVAL);
-  o.fields = NULL;
   o.field_count = 0;
   o.start = 9;
   FAILS(ipcq_open(&q, NAME, IPCQ_CONSUMER, &o), -EINVAL);

@@ -5,10 +5,12 @@ use ipcq::{Deadline, Pace, Ticket};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyTuple, PyType};
+use pyo3::IntoPyObjectExt;
 use std::cell::UnsafeCell;
 use std::ops::{Deref, DerefMut};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -259,16 +261,35 @@ pub fn dtype(given: &Bound<'_, PyAny>) -> PyResult<(Py<PyAny>, usize)> {
     Ok((dtype.unbind(), size))
 }
 
-/// A name as it was given, in a form that stays right if the working directory changes.
-pub fn lasting(name: &std::path::Path) -> PathBuf {
-    match name.as_os_str().as_bytes().contains(&b'/') {
-        true => std::path::absolute(name).unwrap_or_else(|_| name.into()),
-        false => name.into(),
-    }
+/// A name as it was given, in a form that is right in another process, too: wherever that was
+/// started, and whatever its IPCQ_DIR is. (A fork server keeps the one it was started with.)
+fn lasting(name: &Path) -> PathBuf {
+    let path = match std::env::var_os("IPCQ_DIR").filter(|d| !d.is_empty()) {
+        _ if name.as_os_str().as_bytes().contains(&b'/') => name.into(),
+        None => return name.into(),
+        Some(directory) => {
+            let mut file = std::ffi::OsString::from("ipcq.");
+            file.push(name);
+            Path::new(&directory).join(file)
+        }
+    };
+    std::path::absolute(&path).unwrap_or(path)
+}
+
+/// How a handle is pickled: as a call that opens another one.
+pub fn reopened<'py>(
+    class: &Bound<'py, PyType>,
+    name: &Path,
+    options: &Bound<'py, PyDict>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = class.py();
+    let open = py.import("functools")?.getattr("partial")?;
+    let open = open.call((class, lasting(name).into_os_string()), Some(options))?;
+    (open, PyTuple::empty(py)).into_bound_py_any(py)
 }
 
 /// The error for a handle that was closed.
 #[cold]
-pub fn closed(py: Python<'_>, name: &std::path::Path, what: &str) -> PyErr {
+pub fn closed(py: Python<'_>, name: &Path, what: &str) -> PyErr {
     errors::usage(py, format!("{}: this {what} is closed", name.display()))
 }

@@ -40,7 +40,7 @@ mod _ipcq {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use crate::consumer::{open_at, wait_any, Consumer, Message, View};
+    use crate::consumer::{wait_any, Consumer, Message, View};
     #[pymodule_export]
     use crate::producer::{Claim, Producer};
     #[pymodule_export]

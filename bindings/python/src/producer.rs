@@ -7,7 +7,7 @@ use crate::stats::{delivery, ConsumerInfo, Stats};
 use ipcq::Ticket;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyDict};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -48,6 +48,10 @@ use std::time::Duration;
 /// sequence goes on. Several threads may share a producer; in a forked child it only raises.
 /// Closing it (close(), the end of a with block, or being collected) marks the queue closed.
 ///
+/// It can be pickled, for multiprocessing: what comes out opens the queue anew and goes on with its
+/// sequence. A queue has one producer, so that works where this one is closed by then, and raises
+/// ProducerExists otherwise.
+///
 /// Raises ProducerExists (another live producer has the queue), Incompatible (it exists with
 /// another geometry or layout version, or is damaged), FileExistsError (exclusive),
 /// PermissionError, OSError with ENOSPC, ValueError.
@@ -61,6 +65,8 @@ pub struct Producer {
     capacity: u64,
     delivery: &'static str,
     dtype: Option<Py<PyAny>>,
+    /// What else it was opened with, and is to be if it is pickled.
+    given: Py<PyDict>,
 }
 
 struct Inner {
@@ -229,6 +235,12 @@ impl Producer {
                 .map_err(|_| PyValueError::new_err("evict_after: seconds from 0 up, or None"))?;
             options = options.evict_after(time);
         }
+        let given = PyDict::new(py);
+        given.set_item("permissions", permissions)?;
+        given.set_item("control_permissions", control_permissions)?;
+        given.set_item("max_consumers", max_consumers)?;
+        given.set_item("min_consumers", min_consumers)?;
+        given.set_item("evict_after", evict_after)?;
         let (mut message_size, mut kept) = (message_size, None);
         if let Some(dtype) = dtype {
             let (dtype, itemsize) = handle::dtype(&dtype)?;
@@ -260,6 +272,7 @@ impl Producer {
             capacity: geometry.capacity,
             delivery: self::delivery(geometry.delivery),
             dtype: kept,
+            given: given.unbind(),
             inner: Guarded::new(Inner {
                 queue: Some(queue),
                 claims: 0,
@@ -491,10 +504,17 @@ impl Producer {
         self.close(py)
     }
 
-    fn __reduce__(&self) -> PyResult<()> {
-        Err(PyTypeError::new_err(
-            "a producer cannot be pickled: a queue has one, so open it in the process that pushes",
-        ))
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let options = self.given.bind(py).copy()?;
+        // The queue as it is, also if it has to be made again.
+        options.set_item("capacity", self.capacity)?;
+        options.set_item("delivery", self.delivery)?;
+        match (&self.dtype, self.message_size) {
+            (Some(dtype), _) => options.set_item("dtype", dtype)?,
+            (None, 0) => {}
+            (None, size) => options.set_item("message_size", size)?,
+        }
+        handle::reopened(&py.get_type::<Producer>(), &self.name, &options)
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {

@@ -7,7 +7,7 @@ use crate::handle::{self, Guarded, LARGE};
 use pyo3::exceptions::{PyBufferError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyType};
+use pyo3::types::{PyBytes, PyDict, PyType};
 use std::ffi::CStr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,7 +25,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 ///     Mode bits of a new file; 0: 0o600.
 ///
 /// What is read may be a mixture of what is written meanwhile: use a Producer where that matters.
-/// Several threads may share a handle.
+/// Several threads may share a handle. It can be pickled and copied: what comes out is opened anew in
+/// the same role, and so for the writer only where this one is closed (ProducerExists).
 ///
 /// Raises FileNotFoundError, PermissionError, ProducerExists (another live process writes it),
 /// Incompatible (it exists with another size), OSError with ENOSPC, ValueError.
@@ -40,6 +41,7 @@ pub struct SharedMemory {
     name: PathBuf,
     size: usize,
     writable: bool,
+    permissions: u32,
 }
 
 impl SharedMemory {
@@ -146,6 +148,7 @@ impl SharedMemory {
             name,
             size,
             writable,
+            permissions,
         })
     }
 
@@ -266,6 +269,16 @@ impl SharedMemory {
             Err(e) if !kind.is_none() && e.is_instance_of::<PyBufferError>(py) => Ok(()),
             closed => closed,
         }
+    }
+
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let options = PyDict::new(py);
+        if self.writable {
+            options.set_item("create", true)?;
+            options.set_item("size", self.size)?;
+            options.set_item("permissions", self.permissions)?;
+        }
+        handle::reopened(export::class::<SharedMemory>(py)?, &self.name, &options)
     }
 
     fn __repr__(&self) -> String {

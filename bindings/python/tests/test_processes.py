@@ -1,7 +1,6 @@
 """Several processes, threads, signals, and what is left behind."""
 
 import gc
-import multiprocessing
 import os
 import signal
 import struct
@@ -205,25 +204,6 @@ def test_threads_share_handles(size):
         everything = sorted(m for part in got for m in part)
         wanted = sorted(struct.pack("<II", k, n) for k in range(threads) for n in range(each))
         assert everything == wanted
-
-
-def worker(q, results):
-    results.put((q.next_sequence, [q.pop(60) for _ in range(5)]))
-
-
-@pytest.mark.parametrize("method", ["spawn", "forkserver", "fork"])
-def test_multiprocessing(pair, method):
-    out, q = pair
-    out.push_many(b"%08d" % n for n in range(10))
-    q.pop_many(3)
-    context = multiprocessing.get_context(method)
-    results = context.Queue()
-    process = context.Process(target=worker, args=(q, results))
-    process.start()
-    assert results.get(timeout=60) == (3, [b"%08d" % n for n in range(3, 8)])
-    process.join(60)
-    assert process.exitcode == 0
-    assert q.pop() == b"%08d" % 3
 
 
 def test_without_numpy(child):

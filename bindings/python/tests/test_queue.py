@@ -512,20 +512,6 @@ def test_use_after_close(pair):
         bytes(view)
 
 
-def test_pickle(pair):
-    np = pytest.importorskip("numpy")
-    out, _ = pair
-    out.push_many(word(n) for n in range(10))
-    q = ipcq.Consumer("pair", dtype=np.dtype("u8"), consumer_name="me")
-    q.pop_many(4)
-    other = pickle.loads(pickle.dumps(q))
-    assert other.dtype == q.dtype
-    assert other.pop() == word(4)
-    assert q.pop() == word(4)
-    with pytest.raises(TypeError, match="producer"):
-        pickle.dumps(out)
-
-
 def test_a_path_is_a_name_too(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with ipcq.Producer("./data.bin", message_size=8) as out:

@@ -67,6 +67,36 @@ class Batch(Sequence[bytes]):
 
         return numpy.frombuffer(self.data, self._dtype, self._count)
 
+    @property
+    def has_records(self) -> bool:
+        """Whether the consumer has a dtype, so that there are records."""
+        return self._dtype is not None and self.data is not None
+
+    def to_pandas(self) -> Any:
+        """A pandas.DataFrame with a column for each field of the records; a copy.
+
+        Its index is the sequence of each message. A field that is an array or a record itself
+        becomes a column of lists or tuples. Without fields there is one column, message.
+
+        Raises ImportError if pandas is not installed.
+        """
+        from ._tables import to_pandas
+
+        return to_pandas(self)
+
+    def to_arrow(self) -> Any:
+        """A pyarrow.Table with a column for each field of the records; a copy.
+
+        A field that is an array or a record itself becomes a fixed-size list or a struct; fixed
+        strings become binary. Without fields there is one column, message.
+
+        Raises ImportError if pyarrow is not installed, pyarrow.ArrowException for a type that it
+        does not have (complex numbers, long doubles).
+        """
+        from ._tables import to_arrow
+
+        return to_arrow(self)
+
     def __len__(self) -> int:
         return self._count
 

@@ -2,7 +2,7 @@ from asyncio import AbstractEventLoop
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequence
 from os import PathLike
 from types import TracebackType
-from typing import Any, Final, Literal, NoReturn, SupportsIndex, final
+from typing import Any, Final, Literal, SupportsIndex, final
 
 from typing_extensions import Buffer, Self
 
@@ -20,7 +20,6 @@ __all__ = [
     "View",
     "Window",
     "__version__",
-    "open_at",
     "queues",
     "unlink",
     "wait_any",
@@ -74,7 +73,7 @@ class Producer:
     def close(self) -> None: ...
     def __enter__(self) -> Self: ...
     def __exit__(self, *_args: object) -> None: ...
-    def __reduce__(self) -> NoReturn: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
 
 @final
 class Claim:
@@ -242,6 +241,7 @@ class SharedMemory:
         _value: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
 
 @final
 class ConsumerInfo:
@@ -291,10 +291,3 @@ class Stats:
 def queues() -> list[str]: ...
 def wait_any(consumers: Sequence[Consumer], timeout: float | None = None) -> int: ...
 def unlink(name: str | PathLike[str]) -> None: ...
-def open_at(
-    name: str | PathLike[str],
-    sequence: int,
-    dtype: Any,
-    observer: bool,
-    consumer_name: str | None,
-) -> Consumer: ...

@@ -21,7 +21,7 @@ use ipcq::{Error, Pop, Start};
 use pyo3::exceptions::{PyBufferError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use take::{Inner, Spare, Taken};
@@ -45,8 +45,9 @@ use waiting::Lingering;
 /// consumer_name
 ///     What monitors call this consumer.
 ///
-/// Several threads may share a consumer: each message goes to one of them. Pickling it (for
-/// multiprocessing) opens another one at the same position.
+/// Several threads may share a consumer: each message goes to one of them. It can be pickled, for
+/// multiprocessing, and copied: what comes out is another consumer that goes on at the same sequence,
+/// with counts of its own.
 ///
 /// Raises FileNotFoundError, PermissionError, Incompatible (not a queue, damaged, or of another
 /// layout version), SchemaMismatch (dtype), ValueError (a start beyond what was pushed).
@@ -705,16 +706,13 @@ impl Consumer {
         }
     }
 
-    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        let open = py.import("ipcq._ipcq")?.getattr("open_at")?;
-        let arguments = (
-            handle::lasting(&self.name).into_os_string(),
-            self.next_sequence(py)?,
-            self.dtype(py),
-            self.observer,
-            self.consumer_name.clone(),
-        );
-        (open, arguments).into_pyobject(py)
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let options = PyDict::new(py);
+        options.set_item("start", self.next_sequence(py)?)?;
+        options.set_item("dtype", self.dtype(py))?;
+        options.set_item("observer", self.observer)?;
+        options.set_item("consumer_name", self.consumer_name.as_deref())?;
+        handle::reopened(&py.get_type::<Consumer>(), &self.name, &options)
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
@@ -731,23 +729,4 @@ impl Consumer {
             self.name.display()
         ))
     }
-}
-
-/// Opens a consumer that was pickled.
-#[pyfunction]
-pub fn open_at<'py>(
-    py: Python<'py>,
-    name: PathBuf,
-    sequence: u64,
-    dtype: Option<Bound<'py, PyAny>>,
-    observer: bool,
-    consumer_name: Option<String>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let options = PyDict::new(py);
-    options.set_item("start", sequence)?;
-    options.set_item("dtype", dtype)?;
-    options.set_item("observer", observer)?;
-    options.set_item("consumer_name", consumer_name)?;
-    py.get_type::<Consumer>()
-        .call((name.into_os_string(),), Some(&options))
 }

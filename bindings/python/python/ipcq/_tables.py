@@ -1,0 +1,72 @@
+"""Batches as tables of other libraries. They are imported here and not before."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._batch import Batch
+
+# What a batch without fields has for a column.
+ONE_COLUMN = "message"
+
+
+def library(name: str, what: str) -> Any:
+    """A library, or an error that says what it is for."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as e:
+        raise ImportError(f"{what} needs {name}: pip install {name}", name=name) from e
+
+
+def columns(batch: Batch) -> dict[str, Any]:
+    """The fields of the records as arrays, or the messages in one column."""
+    if not batch.has_records:
+        return {ONE_COLUMN: list(batch)}
+    import numpy as np
+
+    records = batch.records
+    names = records.dtype.names
+    if names is None:
+        return {ONE_COLUMN: np.array(records)}
+    # Copies, each in one piece.
+    return {name: np.array(records[name], order="C") for name in names}
+
+
+def to_pandas(batch: Batch) -> Any:
+    """What Batch.to_pandas() returns."""
+    pandas = library("pandas", "to_pandas()")
+    # A field that is a record or an array itself is a column of tuples or lists.
+    data = {
+        name: column
+        if isinstance(column, list) or (column.ndim == 1 and column.dtype.names is None)
+        else pandas.Series(column.tolist(), dtype=object)
+        for name, column in columns(batch).items()
+    }
+    frame = pandas.DataFrame(data)
+    first = batch.sequence
+    frame.index = pandas.RangeIndex(first, first + len(batch), name="sequence")
+    return frame
+
+
+def to_arrow(batch: Batch) -> Any:
+    """What Batch.to_arrow() returns."""
+    arrow = library("pyarrow", "to_arrow()")
+
+    def column(array: Any) -> Any:
+        if isinstance(array, list):
+            return arrow.array(array, arrow.binary())
+        if array.ndim > 1:
+            inner = column(array.reshape((-1, *array.shape[2:])))
+            return arrow.FixedSizeListArray.from_arrays(inner, array.shape[1])
+        if array.dtype.names is not None:
+            names = list(array.dtype.names)
+            return arrow.StructArray.from_arrays([column(array[name]) for name in names], names)
+        if array.dtype.kind == "S":
+            return arrow.array(array.tolist(), arrow.binary())
+        if array.dtype.kind == "V":
+            return arrow.array(array.tolist(), arrow.binary(array.dtype.itemsize))
+        return arrow.array(array)
+
+    return arrow.table({name: column(array) for name, array in columns(batch).items()})
