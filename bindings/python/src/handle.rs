@@ -1,10 +1,9 @@
 //! What all handles share: the lock, waiting, names.
 
 use crate::errors;
-use ipcq::{Deadline, Pace, Ticket};
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use ipcq::{Deadline, Pace, Schema, Ticket};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple, PyType};
 use pyo3::IntoPyObjectExt;
 use std::cell::UnsafeCell;
@@ -240,25 +239,41 @@ fn sleep_for<T>(
     }
 }
 
-/// The size in bytes of a numpy dtype, and the dtype itself. numpy is imported here and not
-/// before.
-pub fn dtype(given: &Bound<'_, PyAny>) -> PyResult<(Py<PyAny>, usize)> {
-    static DTYPE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let py = given.py();
-    let class = DTYPE.get_or_try_init(py, || {
-        Ok::<_, PyErr>(py.import("numpy")?.getattr("dtype")?.unbind())
-    })?;
-    let dtype = class.bind(py).call1((given,))?;
-    if dtype.getattr("hasobject")?.extract()? {
-        return Err(PyTypeError::new_err(
-            "dtype: records cannot hold Python objects",
-        ));
+/// A numpy dtype that was given for the messages. numpy is imported for it and not before.
+pub struct Dtype {
+    pub dtype: Py<PyAny>,
+    /// Bytes of a message.
+    pub size: usize,
+    /// What it says of its fields, if it has any.
+    pub schema: Option<Schema>,
+}
+
+impl Dtype {
+    pub fn of(given: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let py = given.py();
+        let checked = py
+            .import("ipcq._records")?
+            .call_method1("check", (given,))?;
+        let (dtype, size, schema): (Py<PyAny>, usize, Option<String>) = checked.extract()?;
+        let schema = schema.map(|text| Schema::from_json(&text)).transpose();
+        let schema = schema.map_err(|e| errors::raise(py, e))?;
+        Ok(Dtype {
+            dtype,
+            size,
+            schema,
+        })
     }
-    let size: usize = dtype.getattr("itemsize")?.extract()?;
-    if size == 0 {
-        return Err(PyValueError::new_err("dtype: its records have no bytes"));
-    }
-    Ok((dtype.unbind(), size))
+}
+
+/// The `Layout` of a handle: of the dtype that was given, or else of what the queue says.
+pub fn layout(
+    py: Python<'_>,
+    given: Option<Dtype>,
+    schema: Option<&Schema>,
+) -> PyResult<Py<PyAny>> {
+    let given = given.map(|g| g.dtype);
+    let layout = py.import("ipcq._records")?.getattr("Layout")?;
+    Ok(layout.call1((given, schema.map(Schema::to_json)))?.unbind())
 }
 
 /// A name as it was given, in a form that is right in another process, too: wherever that was

@@ -2,7 +2,7 @@
 
 use crate::buffer::Buffer;
 use crate::errors;
-use crate::handle::{self, Guard, Guarded, Timeout, Waiting, LARGE};
+use crate::handle::{self, Dtype, Guard, Guarded, Timeout, Waiting, LARGE};
 use crate::stats::{delivery, ConsumerInfo, Stats};
 use ipcq::Ticket;
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -22,7 +22,9 @@ use std::time::Duration;
 ///     Bytes of every message, 1 to 1 GiB. None: every message has its own length, at most an
 ///     eighth of the capacity.
 /// dtype
-///     A numpy dtype: messages are records of it, and message_size is its itemsize.
+///     A numpy dtype: messages are records of it, and message_size is its itemsize. Its fields, with
+///     align=True those of the C struct, are kept in the queue: consumers get them as their dtype, and
+///     are told where theirs differs. Little-endian, and no objects.
 /// permissions, control_permissions
 ///     Mode bits of the data file (0: 0o600) and of the control file (0: the same).
 /// delivery
@@ -53,7 +55,8 @@ use std::time::Duration;
 /// ProducerExists otherwise.
 ///
 /// Raises ProducerExists (another live producer has the queue), Incompatible (it exists with
-/// another geometry or layout version, or is damaged), FileExistsError (exclusive),
+/// another geometry or layout version, or is damaged), SchemaMismatch (it exists with other records),
+/// FileExistsError (exclusive),
 /// PermissionError, OSError with ENOSPC, ValueError.
 #[pyclass(frozen, module = "ipcq")]
 pub struct Producer {
@@ -64,7 +67,7 @@ pub struct Producer {
     max_message: usize,
     capacity: u64,
     delivery: &'static str,
-    dtype: Option<Py<PyAny>>,
+    layout: Py<PyAny>,
     /// What else it was opened with, and is to be if it is pickled.
     given: Py<PyDict>,
 }
@@ -241,18 +244,21 @@ impl Producer {
         given.set_item("max_consumers", max_consumers)?;
         given.set_item("min_consumers", min_consumers)?;
         given.set_item("evict_after", evict_after)?;
-        let (mut message_size, mut kept) = (message_size, None);
-        if let Some(dtype) = dtype {
-            let (dtype, itemsize) = handle::dtype(&dtype)?;
-            if message_size.is_some_and(|given| given as usize != itemsize) {
+        let mut message_size = message_size;
+        let dtype = dtype.map(|d| Dtype::of(&d)).transpose()?;
+        if let Some(Dtype { size, schema, .. }) = &dtype {
+            if message_size.is_some_and(|given| given as usize != *size) {
                 return Err(PyValueError::new_err(format!(
-                    "message_size: the records of this dtype have {itemsize} bytes"
+                    "message_size: the records of this dtype have {size} bytes"
                 )));
             }
-            message_size = Some(u32::try_from(itemsize).map_err(|_| {
-                errors::too_large(py, format!("dtype: records of {itemsize} bytes"))
-            })?);
-            kept = Some(dtype);
+            message_size =
+                Some(u32::try_from(*size).map_err(|_| {
+                    errors::too_large(py, format!("dtype: records of {size} bytes"))
+                })?);
+            if let Some(schema) = schema {
+                options = options.schema(schema.clone());
+            }
         }
         if let Some(bytes) = message_size {
             options = options.message_size(bytes);
@@ -265,13 +271,14 @@ impl Producer {
         };
         let queue = options.open(&name).map_err(|e| errors::raise(py, e))?;
         let geometry = queue.geometry();
+        let layout = handle::layout(py, dtype, queue.schema())?;
         Ok(Producer {
             name,
             message_size: geometry.message_size as usize,
             max_message: queue.max_message(),
             capacity: geometry.capacity,
             delivery: self::delivery(geometry.delivery),
-            dtype: kept,
+            layout,
             given: given.unbind(),
             inner: Guarded::new(Inner {
                 queue: Some(queue),
@@ -472,10 +479,11 @@ impl Producer {
         self.delivery
     }
 
-    /// The numpy dtype that was given, or None.
+    /// The numpy dtype of the messages: the one that was given, or else that of the queue; None if
+    /// there is neither.
     #[getter]
-    fn dtype(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.dtype.as_ref().map(|d| d.clone_ref(py))
+    fn dtype<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.layout.bind(py).getattr("dtype")
     }
 
     /// Whether this handle was closed.
@@ -509,10 +517,11 @@ impl Producer {
         // The queue as it is, also if it has to be made again.
         options.set_item("capacity", self.capacity)?;
         options.set_item("delivery", self.delivery)?;
-        match (&self.dtype, self.message_size) {
-            (Some(dtype), _) => options.set_item("dtype", dtype)?,
-            (None, 0) => {}
-            (None, size) => options.set_item("message_size", size)?,
+        let dtype = self.layout.bind(py).getattr("given")?;
+        match (dtype.is_none(), self.message_size) {
+            (false, _) => options.set_item("dtype", dtype)?,
+            (true, 0) => {}
+            (true, size) => options.set_item("message_size", size)?,
         }
         handle::reopened(&py.get_type::<Producer>(), &self.name, &options)
     }

@@ -176,7 +176,7 @@ def test_dtypes(of_dtype):
             assert not v.records.flags.owndata
             expected = np.frombuffer(raw * 3, dtype)
             assert v.records.dtype == expected.dtype
-            assert repr(v.records) == repr(expected)
+            assert repr(np.asarray(v.records).tolist()) == repr(expected.tolist())
 
 
 def test_waiting_and_ends(pair):

@@ -9,6 +9,7 @@ from ._errors import Closed
 
 if TYPE_CHECKING:
     from ._ipcq import Consumer
+    from ._records import Layout
 
 
 class Info(NamedTuple):
@@ -27,7 +28,7 @@ class Batch(Sequence[bytes]):
 
     __slots__ = {
         "_count": None,
-        "_dtype": None,
+        "_layout": None,
         "_messages": None,
         "_size": None,
         "data": "Fixed size only, else None: the bytes of all of them, one after the other.",
@@ -41,12 +42,12 @@ class Batch(Sequence[bytes]):
         data: memoryview | None,
         size: int,
         info: Info,
-        dtype: Any = None,
+        layout: Layout | None = None,
     ) -> None:
         """Made by Consumer.batches()."""
         self._messages = messages
         self._size = size
-        self._dtype = dtype
+        self._layout = layout
         self.data: memoryview | None = data
         self.sequence: int = info.sequence
         self.lost: int = info.lost
@@ -59,18 +60,18 @@ class Batch(Sequence[bytes]):
     def records(self) -> Any:
         """The messages as a numpy array of the consumer's dtype, without a copy.
 
-        Raises TypeError if the consumer was opened without a dtype.
-        """
-        if self._dtype is None or self.data is None:
-            raise TypeError("records: the consumer was opened without a dtype")
-        import numpy
+        Its fields are attributes, too: records.px, or records["px"].
 
-        return numpy.frombuffer(self.data, self._dtype, self._count)
+        Raises TypeError if there is no dtype.
+        """
+        if self._layout is None or self.data is None:
+            raise TypeError("records: the messages of this queue vary in length")
+        return self._layout.of_bytes(self.data, self._count)
 
     @property
     def has_records(self) -> bool:
-        """Whether the consumer has a dtype, so that there are records."""
-        return self._dtype is not None and self.data is not None
+        """Whether there is a dtype, so that there are records."""
+        return self._layout is not None and self.data is not None and self._layout.has_records
 
     def to_pandas(self) -> Any:
         """A pandas.DataFrame with a column for each field of the records; a copy.
@@ -202,4 +203,4 @@ class Batches(Iterator[Batch], AsyncIterator[Batch]):
             return None
         if count == self._room:
             self._room = min(self._max, self._room * 4)
-        return Batch(None, memoryview(buffer)[: count * size], size, q.last, q.dtype)
+        return Batch(None, memoryview(buffer)[: count * size], size, q.last, q._layout)

@@ -1,11 +1,136 @@
-"""Messages as numpy arrays of a dtype."""
+"""What the messages of a queue are: a numpy dtype, that the queue has or that was asked for."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+from ._tables import library
 
-def of_rows(rows: Any, dtype: Any) -> Any:
-    """An array of bytes, a row a message, as an array of records, a message each; no copy."""
-    base, shape = dtype.subdtype or (dtype, ())
-    return rows.view(base).reshape((len(rows), *shape))
+
+class Layout:
+    """The dtype of a handle: the one that was given, or else that of the queue, if it has one.
+
+    numpy is imported when it is asked for, and not before.
+    """
+
+    __slots__ = ("_dtype", "_form", "given", "schema")
+
+    def __init__(self, given: Any, schema: str | None) -> None:
+        self.given = given
+        self.schema = schema
+        self._dtype = given
+        self._form: tuple[Any, tuple[int, ...]] | None = None
+
+    @property
+    def dtype(self) -> Any:
+        """None if there is none."""
+        if self._dtype is None and self.schema is not None:
+            self._dtype = dtype_of(json.loads(self.schema))
+        return self._dtype
+
+    @property
+    def has_records(self) -> bool:
+        """Whether there is one."""
+        return self.given is not None or self.schema is not None
+
+    @property
+    def form(self) -> tuple[Any, tuple[int, ...]]:
+        """The dtype of an array of messages, and the shape of each.
+
+        Raises TypeError if there is none.
+        """
+        if self._form is None:
+            dtype = self.dtype
+            if dtype is None:
+                raise TypeError(
+                    "records: the queue does not say what its messages are: open it with a dtype"
+                )
+            self._form = dtype.subdtype or (dtype, ())
+        return self._form
+
+    def of_rows(self, rows: Any) -> Any:
+        """An array of bytes, a row a message, as an array with a record a message; no copy."""
+        base, shape = self.form
+        return with_attributes(rows.view(base).reshape((len(rows), *shape)))
+
+    def of_bytes(self, data: Any, count: int) -> Any:
+        """The bytes of so many messages, one after the other, in the same way."""
+        base, shape = self.form
+        import numpy as np
+
+        return with_attributes(np.frombuffer(data, base).reshape((count, *shape)))
+
+    def record(self, data: bytes) -> Any:
+        """One message."""
+        return self.of_bytes(data, 1)[0]
+
+
+def with_attributes(array: Any) -> Any:
+    """The same array; if it has fields, one whose fields, and those of its records, are attributes."""
+    import numpy as np
+
+    return array if array.dtype.names is None else array.view(np.recarray)
+
+
+def dtype_of(schema: dict[str, Any]) -> Any:
+    """The dtype of a schema."""
+
+    def form(one: Any) -> Any:
+        # An array of records, which JSON has no tuple for.
+        if isinstance(one, list):
+            return dtype_of(one[0]), tuple(one[1])
+        return dtype_of(one) if isinstance(one, dict) else one
+
+    np = library("numpy", "dtype")
+    return np.dtype({**schema, "formats": [form(one) for one in schema["formats"]]})
+
+
+def check(given: Any) -> tuple[Any, int, str | None]:
+    """A dtype that was given, its size in bytes, and the schema of its fields, if it has any."""
+    np = library("numpy", "dtype")
+    dtype = np.dtype(given)
+    if dtype.hasobject:
+        raise TypeError("dtype: records cannot hold Python objects")
+    if not dtype.itemsize:
+        raise ValueError("dtype: its records have no bytes")
+    base = dtype.base
+    if base.names is None:
+        scalar(base, "dtype")
+        return dtype, dtype.itemsize, None
+    described = json.dumps(describe(base, ""), ensure_ascii=False)
+    # An array of records: what the queue can say is that of one record.
+    return dtype, dtype.itemsize, described if dtype.subdtype is None else None
+
+
+def describe(dtype: Any, path: str) -> dict[str, Any]:
+    """A dtype with fields, as the queue keeps it."""
+    formats, offsets = [], []
+    for name in dtype.names:
+        field, offset, *title = dtype.fields[name]
+        where = f"{path}{name}"
+        if title:
+            raise ValueError(f"dtype: field {where!r} has a title, which a queue cannot keep")
+        base, shape = field.subdtype or (field, ())
+        one: Any = scalar(base, f"field {where!r}")
+        if base.names is not None:
+            one = describe(base, f"{where}.")
+            one = [one, list(shape)] if shape else one
+        elif shape:
+            sizes = ",".join(map(str, shape)) + ("," if len(shape) == 1 else "")
+            one = f"({sizes}){one}"
+        formats.append(one)
+        offsets.append(offset)
+    names = list(dtype.names)
+    return {"names": names, "formats": formats, "offsets": offsets, "itemsize": dtype.itemsize}
+
+
+def scalar(dtype: Any, what: str) -> str:
+    """Its format. Messages are little-endian."""
+    text: str = dtype.str
+    if text.startswith(">"):
+        raise ValueError(
+            f"dtype: {what} is big-endian ({text}), and messages are little-endian: "
+            "use dtype.newbyteorder('<')"
+        )
+    return text

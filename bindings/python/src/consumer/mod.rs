@@ -15,7 +15,7 @@ pub use window::Window;
 use crate::buffer::Buffer;
 use crate::errors;
 use crate::export;
-use crate::handle::{self, Guarded, Naps, Timeout, LARGE};
+use crate::handle::{self, Dtype, Guarded, Naps, Timeout, LARGE};
 use crate::stats::{ConsumerInfo, Stats};
 use ipcq::{Error, Pop, Start};
 use pyo3::exceptions::{PyBufferError, PyValueError};
@@ -38,7 +38,9 @@ use waiting::Lingering;
 /// open_timeout
 ///     Seconds to wait for the queue to appear; None: for ever.
 /// dtype
-///     A numpy dtype: messages are records of it, and must have its itemsize.
+///     A numpy dtype: messages are records of it. It must be that of the queue, field by field; if the
+///     queue says nothing of its records, then only their size is checked. None: that of the queue,
+///     if it has one.
 /// observer
 ///     Never hold a producer back, also in a queue that is lossless, and lose instead. Needs no
 ///     write permission. In a lossy queue all consumers are such.
@@ -64,7 +66,8 @@ pub struct Consumer {
     max_message: usize,
     capacity: u64,
     delivery: &'static str,
-    dtype: Option<Py<PyAny>>,
+    /// The dtype of the messages; see `_records.py`.
+    layout: Py<PyAny>,
     observer: bool,
     consumer_name: Option<String>,
 }
@@ -241,6 +244,30 @@ fn open(
     }
 }
 
+/// Where the records that are asked for are not those of the queue. One that says nothing of them is
+/// taken at the word of who opens it, if they have its size.
+fn difference(queue: &ipcq::Consumer, asked: &Dtype) -> Option<String> {
+    if let (Some(have), Some(want)) = (queue.schema(), &asked.schema) {
+        let differ = have.difference(want, "the queue has", "asked for was")?;
+        return Some(format!("the queue has other records:\n{differ}"));
+    }
+    let have = match (queue.schema(), queue.geometry().message_size as usize) {
+        (Some(have), _) => format!("the queue has records of these fields:\n{have}"),
+        (None, size) if size == asked.size => return None,
+        (None, 0) => "the queue has messages of varying length".to_owned(),
+        (None, size) => format!("the queue has messages of {size} bytes"),
+    };
+    let size = asked.size;
+    Some(format!(
+        "the dtype asked for has {size} bytes{}, but {have}",
+        if asked.schema.is_some() {
+            ""
+        } else {
+            " and no fields"
+        }
+    ))
+}
+
 fn start_of(given: &Bound<'_, PyAny>) -> PyResult<Start> {
     if let Ok(word) = given.cast::<PyString>() {
         match word.to_cow()?.as_ref() {
@@ -274,7 +301,7 @@ impl Consumer {
         consumer_name: Option<String>,
     ) -> PyResult<Self> {
         let start = start.map_or(Ok(Start::Oldest), |s| start_of(&s))?;
-        let dtype = dtype.map(|d| handle::dtype(&d)).transpose()?;
+        let dtype = dtype.map(|d| Dtype::of(&d)).transpose()?;
         let mut options = ipcq::Consumer::options().start(start).observer(observer);
         if let Some(consumer_name) = &consumer_name {
             options = options.name(consumer_name);
@@ -282,29 +309,21 @@ impl Consumer {
         let queue = open(py, &name, &options, open_timeout)?;
         let geometry = queue.geometry();
         let message_size = geometry.message_size as usize;
-        if let Some((_, itemsize)) = dtype {
-            if itemsize != message_size {
-                let what = match message_size {
-                    0 => "messages of varying length".to_owned(),
-                    size => format!("messages of {size} bytes"),
-                };
-                return Err(errors::schema_mismatch(
-                    py,
-                    format!(
-                        "{}: the records of this dtype have {itemsize} bytes, but the queue has \
-                         {what}",
-                        name.display()
-                    ),
-                ));
-            }
+        if let Some(difference) = dtype.as_ref().and_then(|d| difference(&queue, d)) {
+            let shown = name.display();
+            return Err(errors::schema_mismatch(
+                py,
+                format!("{shown}: {difference}"),
+            ));
         }
+        let layout = handle::layout(py, dtype, queue.schema())?;
         Ok(Consumer {
             name,
             message_size,
             max_message: queue.max_message(),
             capacity: geometry.capacity,
             delivery: crate::stats::delivery(geometry.delivery),
-            dtype: dtype.map(|(dtype, _)| dtype),
+            layout,
             observer,
             consumer_name,
             shown: AtomicUsize::new(0),
@@ -346,6 +365,23 @@ impl Consumer {
     /// As pop_message(), or None if there is none yet. Raises Closed as pop().
     fn try_pop_message(&self, py: Python<'_>) -> PyResult<Option<Message>> {
         Ok(self.take(py)?.map(|(data, info)| Message::new(data, info)))
+    }
+
+    /// The next message as a record of the dtype, with its fields as attributes: record.px, or
+    /// record["px"]; of a dtype without fields, a scalar or an array. Waits and raises as pop().
+    ///
+    /// Raises TypeError if there is no dtype, before anything is consumed.
+    #[pyo3(signature = (timeout=None))]
+    fn pop_record<'py>(
+        &self,
+        py: Python<'py>,
+        timeout: Option<f64>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let layout = self.layout.bind(py);
+        // What fails is to fail before the pop.
+        layout.getattr("form")?;
+        let bytes = self.pop_within(py, Timeout::seconds(timeout)?)?;
+        layout.call_method1("record", (bytes,))
     }
 
     /// Up to max messages that are there, as a list of bytes; an empty list if there is none yet.
@@ -563,7 +599,7 @@ impl Consumer {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.lines)?;
-        visit.call(&self.dtype)
+        visit.call(&self.layout)
     }
 
     /// As queue.Queue.qsize: how many messages were pushed and neither received nor known to be
@@ -641,10 +677,16 @@ impl Consumer {
         self.delivery
     }
 
-    /// The numpy dtype that was given, or None.
+    /// The numpy dtype of the messages: the one that was given, or else that of the queue; None if
+    /// there is neither.
     #[getter]
-    fn dtype(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.dtype.as_ref().map(|d| d.clone_ref(py))
+    fn dtype<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.layout.bind(py).getattr("dtype")
+    }
+
+    #[getter]
+    fn _layout(&self, py: Python<'_>) -> Py<PyAny> {
+        self.layout.clone_ref(py)
     }
 
     /// Whether this handle was closed.
@@ -709,7 +751,7 @@ impl Consumer {
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let options = PyDict::new(py);
         options.set_item("start", self.next_sequence(py)?)?;
-        options.set_item("dtype", self.dtype(py))?;
+        options.set_item("dtype", self.layout.bind(py).getattr("given")?)?;
         options.set_item("observer", self.observer)?;
         options.set_item("consumer_name", self.consumer_name.as_deref())?;
         handle::reopened(&py.get_type::<Consumer>(), &self.name, &options)

@@ -6,7 +6,7 @@ use crate::errors;
 use crate::export::{Shown, Shows};
 use crate::handle::{self, Guard, Timeout};
 use ipcq::{Error, Pop};
-use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyType};
@@ -161,20 +161,16 @@ impl Window {
         slf.py().import("numpy")?.call_method1("asarray", (slf,))
     }
 
-    /// The messages as a numpy array of the consumer's dtype, without a copy, as array.
+    /// The messages as a numpy array of the consumer's dtype, without a copy, as array. Its fields are
+    /// attributes, too: records.px, or records["px"].
     ///
-    /// Raises TypeError if the consumer has no dtype, ValueError if the view has ended.
+    /// Raises TypeError if there is no dtype, ValueError if the view has ended.
     #[getter]
     fn records<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        let py = slf.py();
-        let Some(dtype) = slf.get().consumer.get().dtype(py) else {
-            return Err(PyTypeError::new_err(
-                "records: the consumer was opened without a dtype",
-            ));
-        };
-        let rows = Self::array(slf)?;
-        py.import("ipcq._records")?
-            .call_method1("of_rows", (rows, dtype))
+        let layout = slf.get().consumer.get().layout.bind(slf.py());
+        // Before there is an array.
+        layout.getattr("form")?;
+        layout.call_method1("of_rows", (Self::array(slf)?,))
     }
 
     fn __len__(&self) -> usize {

@@ -1,0 +1,301 @@
+"""Records: the queue says what its messages are."""
+
+import ctypes
+import pickle
+
+import pytest
+
+import ipcq
+
+np = pytest.importorskip("numpy")
+
+TICK = np.dtype([("ts", "u8"), ("px", "f8"), ("qty", "u4")], align=True)
+POINT = [("x", "f4"), ("y", "f4")]
+
+EVERYTHING = np.dtype(
+    [
+        ("flag", "?"),
+        *((f"{kind}{size}", f"{kind}{size}") for kind in "ui" for size in (1, 2, 4, 8)),
+        ("f2", "f2"),
+        ("f4", "f4"),
+        ("f8", "f8"),
+        ("f16", np.longdouble),
+        ("c8", "c8"),
+        ("c16", "c16"),
+        ("text", "S5"),
+        ("words", "U3"),
+        ("raw", "V7"),
+        ("when", "M8[ns]"),
+        ("took", "m8[us]"),
+        ("one", "i4", (1,)),
+        ("matrix", "f8", (2, 3)),
+        ("flags", "?", (3,)),
+        ("names", "S4", (2, 2)),
+        ("at", np.dtype(POINT, align=True)),
+        ("path", np.dtype(POINT, align=True), (2, 2)),
+        ("deep", np.dtype([("n", "u2"), ("at", np.dtype([("p", POINT, (2,))]))], align=True)),
+        ("größe", "u1"),
+    ],
+    align=True,
+)
+
+
+def noise(dtype, count):
+    """Records of which every byte is its own, but where not every byte is allowed."""
+    rng = np.random.default_rng(count)
+    array = np.frombuffer(rng.bytes(dtype.itemsize * count), dtype).copy()
+    for name in dtype.names:
+        kind = dtype[name].base.kind
+        if kind == "b":
+            array[name] = rng.integers(2, size=array[name].shape)
+        elif kind == "U":
+            array[name] = "añ\u20ac"
+        elif name == "f16":
+            array[name] = rng.random(count)
+    return array
+
+
+def same(a, b):
+    """Field by field, for what lies between fields is no matter."""
+    assert a.dtype == b.dtype
+    for name in a.dtype.names:
+        if a.dtype[name].base.names is not None:
+            same(a[name], b[name])
+        elif name == "f16":
+            # Ten of its bytes say something.
+            assert (a[name] == b[name]).all()
+        else:
+            assert (
+                np.ascontiguousarray(a[name]).tobytes() == np.ascontiguousarray(b[name]).tobytes()
+            )
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_everything(asked):
+    """A consumer that asks for nothing gets what one gets that does."""
+    array = noise(EVERYTHING, 20)
+    with ipcq.Producer("e", capacity=32, dtype=EVERYTHING) as out:
+        assert out.message_size == EVERYTHING.itemsize
+        q = ipcq.Consumer("e", dtype=EVERYTHING if asked else None)
+        assert q.dtype == EVERYTHING
+        assert q.dtype.itemsize == EVERYTHING.itemsize
+        for name in EVERYTHING.names:
+            assert q.dtype.fields[name][:2] == EVERYTHING.fields[name][:2]
+        out.push_many(array)
+        with q.view() as v:
+            same(v.records, array)
+            assert (v.records.i4 == array["i4"]).all()
+        q.seek(0)
+        batch = next(q.batches())
+        same(batch.records, array)
+        assert (batch.records.at.x == array["at"]["x"]).all()
+        assert (batch.records["path"].y[:, 1, 0] == array["path"]["y"][:, 1, 0]).all()
+        q.seek(0)
+        for i in range(20):
+            record = q.pop_record()
+            assert record["u8"] == record.u8 == array[i]["u8"]
+            assert record.text == array[i]["text"]
+            assert record.at.x == array[i]["at"]["x"]
+            assert record.deep.at.p.shape == (2,)
+            assert record["größe"] == array[i]["größe"]
+            assert record.dtype == EVERYTHING
+            with pytest.raises(ValueError, match="read-only"):
+                record["u8"] = 1
+        assert q.stats.received == 20
+
+
+def test_it_is_the_c_struct():
+    class Point(ctypes.Structure):
+        _fields_ = (("x", ctypes.c_float), ("y", ctypes.c_float))
+
+    class Struct(ctypes.Structure):
+        _fields_ = (
+            ("side", ctypes.c_char),
+            ("px", ctypes.c_double),
+            ("flag", ctypes.c_bool),
+            ("at", Point * 3),
+            ("count", ctypes.c_int16),
+            ("name", ctypes.c_char * 5),
+            ("long", ctypes.c_longdouble),
+            ("last", ctypes.c_uint8),
+        )
+
+    dtype = np.dtype(
+        [
+            ("side", "S1"),
+            ("px", "f8"),
+            ("flag", "?"),
+            ("at", np.dtype(POINT, align=True), (3,)),
+            ("count", "i2"),
+            ("name", "S5"),
+            ("long", np.longdouble),
+            ("last", "u1"),
+        ],
+        align=True,
+    )
+    with ipcq.Producer("s", capacity=8, dtype=dtype) as out:
+        q = ipcq.Consumer("s")
+        assert q.message_size == q.dtype.itemsize == ctypes.sizeof(Struct)
+        for name in dtype.names:
+            assert q.dtype.fields[name][1] == getattr(Struct, name).offset
+        struct = Struct(b"b", 1.5, True, ((1, 2), (3, 4), (5, 6)), -7, b"hello", 2.5, 255)
+        out.push(struct)
+        record = q.pop_record()
+        assert record.item()[:3] == (b"b", 1.5, True)
+        assert record.at["y"].tolist() == [2, 4, 6]
+        assert (record["count"], record.name, record.long, record.last) == (-7, b"hello", 2.5, 255)
+
+
+def test_offsets_that_numpy_did_not_choose():
+    """Holes, another order, and a union."""
+    dtype = np.dtype(
+        {
+            "names": ["b", "a", "either", "or"],
+            "formats": ["u2", "f8", "u4", "f4"],
+            "offsets": [40, 8, 20, 20],
+            "itemsize": 50,
+        }
+    )
+    with ipcq.Producer("o", capacity=8, dtype=dtype) as out:
+        q = ipcq.Consumer("o")
+        assert q.dtype == dtype
+        raw = bytes(range(50))
+        out.push(raw)
+        record = q.pop_record()
+        assert record.b == 0x2928
+        assert record.either == 0x17161514
+        with pytest.raises(ipcq.SchemaMismatch):
+            ipcq.Consumer("o", dtype=np.dtype([("b", "u2"), ("rest", "V48")]))
+
+
+def test_a_mismatch_shows_both_sides():
+    ipcq.Producer("ticks", capacity=64, dtype=TICK).close()
+    other = np.dtype([("ts", "u8"), ("px", "f4"), ("size", "u4"), ("qty", "u4")], align=True)
+    with pytest.raises(ipcq.SchemaMismatch, match="ticks: the queue has other records") as caught:
+        ipcq.Consumer("ticks", dtype=other)
+    text = str(caught.value)
+    assert isinstance(caught.value, TypeError)
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert "! px <f8 at 8 px <f4 at 8" in lines
+    assert any("size <u4 at 12" in line for line in lines)
+    with pytest.raises(ipcq.SchemaMismatch, match=r"px +<f8 at 8 +px +<f4 at 8"):
+        ipcq.Producer("ticks", dtype=other)
+    with ipcq.Producer("ticks", dtype=other, replace=True) as out:
+        assert out.dtype == ipcq.Consumer("ticks").dtype == other
+    # Not the order of the fields, not their names, not the padding.
+    for wrong in (
+        [("ts", "u8"), ("size", "u4"), ("px", "f4"), ("qty", "u4")],
+        [("ts", "u8"), ("px", "f4"), ("size", "u4"), ("quantity", "u4")],
+        [("ts", "u8"), ("px", "f4"), ("size", "u4"), ("qty", "i4")],
+        [("ts", "u8"), ("px", "f4"), ("size", "u4"), ("qty", "u4", (1,))],
+    ):
+        with pytest.raises(ipcq.SchemaMismatch):
+            ipcq.Consumer("ticks", dtype=np.dtype(wrong, align=True))
+    for plain in ("V24", ("u4", (6,))):
+        with pytest.raises(ipcq.SchemaMismatch, match="no fields, but the queue has records"):
+            ipcq.Consumer("ticks", dtype=plain)
+
+
+def test_a_queue_that_says_nothing():
+    """The word of who opens it, if the size is right."""
+    with ipcq.Producer("n", capacity=64, message_size=24) as out:
+        assert out.dtype is None
+        out.push(np.array((1, 9.5, 3), TICK))
+        q = ipcq.Consumer("n")
+        assert q.dtype is None
+        with pytest.raises(TypeError, match="dtype"):
+            q.pop_record()
+        with pytest.raises(TypeError, match="dtype"), q.view() as v:
+            v.records  # noqa: B018
+        assert q.stats.received == 0
+        assert ipcq.Consumer("n", dtype=TICK).pop_record().px == 9.5
+        with pytest.raises(ipcq.SchemaMismatch, match=r"16 bytes, but the queue has .* 24"):
+            ipcq.Consumer("n", dtype=[("a", "u8"), ("b", "u8")])
+        assert next(q.batches())[0][:1] == b"\1"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "error", "text"),
+    [
+        (">f8", ValueError, "big-endian"),
+        ([("a", "u4"), ("b", [("c", ">i2", (3,))])], ValueError, "'b.c' is big-endian .>i2."),
+        ([("a", "O")], TypeError, "objects"),
+        (object, TypeError, "objects"),
+        ([(("a title", "a"), "u4")], ValueError, "title"),
+        ([], ValueError, "no bytes"),
+        ("V0", ValueError, "no bytes"),
+        ([("a\nb" * 200, "u4")], ValueError, "name"),
+        ("nonsense", TypeError, "nonsense"),
+    ],
+)
+def test_what_is_refused(dtype, error, text):
+    for opens in (ipcq.Producer, ipcq.Consumer):
+        with pytest.raises(error, match=text):
+            opens("refused", dtype=dtype)
+    assert ipcq.queues() == []
+
+
+def test_plain_dtypes():
+    with ipcq.Producer("p", capacity=8, dtype=("f4", (2, 2))) as out:
+        assert ipcq.Consumer("p").dtype is None
+        q = ipcq.Consumer("p", dtype=("f4", (2, 2)))
+        out.push(np.arange(4, dtype="f4"))
+        assert q.pop_record().tolist() == [[0, 1], [2, 3]]
+    with ipcq.Producer("q", capacity=8, dtype="u8") as out:
+        q = ipcq.Consumer("q", dtype="u8")
+        out.push_many(np.arange(3, dtype="u8"))
+        record = q.pop_record()
+        assert (record, record.dtype) == (0, np.dtype("u8"))
+        assert next(q.batches()).records.tolist() == [1, 2]
+
+
+def test_pop_record_waits_and_ends():
+    with ipcq.Producer("ticks", capacity=64, dtype=TICK) as out:
+        q = ipcq.Consumer("ticks")
+        with pytest.raises(ipcq.Empty):
+            q.pop_record(timeout=0)
+        out.push(np.array((1, 9.5, 3), TICK))
+        assert q.pop_record(1).tolist() == (1, 9.5, 3)
+        assert q.last == (0, 0, 24)
+    with pytest.raises(ipcq.Closed):
+        q.pop_record()
+
+
+def test_what_was_not_asked_for_is_not_pickled():
+    with ipcq.Producer("ticks", capacity=64, dtype=TICK) as out:
+        out.push(np.array((1, 9.5, 3), TICK))
+        for q in (ipcq.Consumer("ticks"), ipcq.Consumer("ticks", dtype=TICK)):
+            again = pickle.loads(pickle.dumps(q))
+            assert again.dtype == TICK
+            assert again.pop_record().qty == 3
+        again = None
+    again = pickle.loads(pickle.dumps(out))
+    assert again.dtype == TICK
+    again.close()
+    # A producer that says nothing keeps them.
+    with ipcq.Producer("ticks") as out:
+        assert out.dtype == TICK
+
+
+def test_without_numpy(child):
+    ipcq.Producer("ticks", capacity=64, dtype=TICK).close()
+    code = """if 1:
+        import sys
+        import ipcq
+        with ipcq.Producer("ticks") as out, ipcq.Consumer("ticks") as q:
+            out.push_many([bytes(24)] * 3)
+            assert q.pop() == bytes(24)
+            batch = next(q.batches())
+            assert batch[0] == bytes(24)
+            assert "numpy" not in sys.modules
+            sys.modules["numpy"] = None
+            for get in (lambda: q.dtype, lambda: batch.records, q.pop_record):
+                try:
+                    get()
+                except ImportError as e:
+                    assert "pip install numpy" in str(e)
+                else:
+                    raise AssertionError
+        print("fine")
+    """
+    assert child(code).end() == "fine\n"
