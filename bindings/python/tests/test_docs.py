@@ -31,6 +31,7 @@ def test_page(page, tmp_path, monkeypatch):
 
 def documented():
     """Everything public, with its name."""
+    yield "ipcq", ipcq
     for name in ipcq.__all__:
         item = getattr(ipcq, name)
         yield name, item
