@@ -11,15 +11,20 @@ import griffe
 
 
 class Docstrings(griffe.Extension):
-    def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
+    def on_object(self, *, obj: griffe.Object, loader: griffe.GriffeLoader, **_: Any) -> None:
         if obj.docstring is None and not obj.is_module and not obj.name.startswith("_"):
             item: Any = importlib.import_module(obj.module.path)
             for name in obj.path.removeprefix(f"{obj.module.path}.").split("."):
                 item = getattr(item, name, None)
             if text := inspect.getdoc(item):
-                obj.docstring = griffe.Docstring(text, parent=obj)
+                obj.docstring = griffe.Docstring(
+                    text,
+                    parent=obj,
+                    parser=loader.docstring_parser,
+                    parser_options=loader.docstring_options,
+                )
 
-    def on_class(self, *, cls: griffe.Class, **kwargs: Any) -> None:
+    def on_class(self, *, cls: griffe.Class, **_: Any) -> None:
         """Shows the arguments of a class that is made by __new__, as a compiled one is."""
         new = cls.members.get("__new__")
         if isinstance(new, griffe.Function) and "__init__" not in cls.members:

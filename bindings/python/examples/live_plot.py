@@ -1,30 +1,18 @@
 """Plots what c-examples/machine.c samples, live, in the terminal: python live_plot.py [queue].
 
-Start `target/examples/machine machine 60` before or after. Needs numpy and rich.
+Start `target/examples/machine machine 60` before or after. The queue says what a sample is. Needs
+numpy and rich.
 """
 
 import sys
 from collections import deque
 
-import numpy as np
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
 
 import ipcq
 
-# The struct sample of machine.c.
-SAMPLE = np.dtype(
-    [
-        ("time_ns", "u8"),
-        ("cpu_busy", "u8"),
-        ("cpu_total", "u8"),
-        ("context_switches", "u8"),
-        ("memory_available_kb", "u8"),
-        ("load", "f4"),
-        ("running", "u4"),
-    ]
-)
 COUNTERS = ["time_ns", "cpu_busy", "cpu_total", "context_switches"]
 ROWS = 6
 BARS = " ▁▂▃▄▅▆▇█"
@@ -48,7 +36,7 @@ def main() -> None:
     switches: deque[float] = deque(maxlen=width)
     before: dict[str, float] = {}
     with (
-        ipcq.Consumer(name, open_timeout=60, dtype=SAMPLE) as q,
+        ipcq.Consumer(name, open_timeout=60) as q,
         Live(console=console, auto_refresh=False) as live,
     ):
         for batch in q.batches(linger=0.1):  # ten bars a second

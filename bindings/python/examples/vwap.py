@@ -1,7 +1,7 @@
 """The volume-weighted average price of a million ticks, as they come: python vwap.py [ticks].
 
-One process pushes numpy records, this one takes them in batches. The records have the layout of the
-C struct of c-examples/producer.c, which could push them just as well. Needs numpy.
+One process pushes numpy records, this one takes them in batches; the queue says what they are. They
+have the layout of a C struct, so that a C program could push them as well. Needs numpy.
 """
 
 import multiprocessing
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 import ipcq
 
-# struct tick {uint64_t time_ns; double price; uint32_t quantity; uint32_t reserved;};
+# struct tick {uint64_t time_ns; double price; uint32_t quantity;};
 TICK = np.dtype([("time_ns", "u8"), ("price", "f8"), ("quantity", "u4")], align=True)
 BLOCK = 10_000  # ticks made and pushed at a time
 
@@ -45,7 +45,7 @@ def main() -> None:
     producer = multiprocessing.get_context("spawn").Process(target=produce, args=(name, count))
     producer.start()
     notional = volume = 0.0
-    with ipcq.Consumer(name, open_timeout=60, dtype=TICK) as q:
+    with ipcq.Consumer(name, open_timeout=60) as q:
         begin = time.monotonic()
         for batch in q.batches():
             price, quantity = batch.records["price"], batch.records["quantity"]
