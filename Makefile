@@ -201,7 +201,7 @@ lint: $(VENV)/.ipcq $(VENV)/.test $(VENV)/.lint docs
 
 # The pages of docs/, in target/docs. A warning is an error: a link that leads nowhere, a name that is not there.
 docs: $(VENV)/.ipcq $(VENV)/.docs
-	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 
 # --- installing -----------------------------------------------------------------------------------
 
