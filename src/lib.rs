@@ -33,6 +33,9 @@
 //! # Ok::<(), ipcq::Error>(())
 //! ```
 //!
+//! A queue can say what records its messages are: [`record!`], or a [`Schema`]. A consumer that expects
+//! anything else is told so when it opens it.
+//!
 //! [`SharedMem`] is the memory by itself. `docs/design.md` in the repository has the file format
 //! and the ordering argument.
 

@@ -153,6 +153,12 @@ fn what_is_no_record_is_refused() {
             vec![field("a", 0, "u8").array(&[u32::MAX; 8])],
             "does not lie",
         ),
+        // Together no bytes, in 64 bits.
+        (
+            8,
+            vec![field("a", 0, "u8").array(&[1 << 31, 1 << 30])],
+            "does not lie",
+        ),
     ] {
         let text = text_of(Schema::new(itemsize, fields));
         assert!(text.contains(why), "{why}: {text}");
@@ -417,6 +423,7 @@ fn a_difference_is_short_and_harmless() {
         !text.contains('\x1b') && text.contains("more that differ"),
         "{text}"
     );
+    assert_eq!(many("u4").brief().lines().count(), 25);
     let mut fields = many("u4").fields;
     fields[77] = field("other", 77 * 4, "u4");
     let text = many("u4").difference(&Schema::new(800, fields).unwrap(), "a", "b");
