@@ -182,8 +182,9 @@ impl Consumer {
     ///
     /// # Safety
     /// As [`Consumer::pop_raw`].
+    #[doc(hidden)]
     #[inline(always)]
-    pub(crate) unsafe fn pop_quickly(&mut self, to: *mut u8, size: usize) -> Option<Message> {
+    pub unsafe fn pop_quickly(&mut self, to: *mut u8, size: usize) -> Option<Message> {
         if size < self.quick || self.lossless {
             return None;
         }
@@ -195,8 +196,9 @@ impl Consumer {
     }
 
     /// To be called with each message that was popped quickly; returns its length.
+    #[doc(hidden)]
     #[inline(always)]
-    pub(crate) fn popped_quickly(&self, message: Message) -> u32 {
+    pub fn popped_quickly(&self, message: Message) -> u32 {
         if message.sequence % TELL == 0 {
             return self.tell_now_and_then(message.length);
         }

@@ -176,8 +176,9 @@ impl Producer {
     ///
     /// # Safety
     /// As [`Producer::push_raw`].
+    #[doc(hidden)]
     #[inline(always)]
-    pub(crate) unsafe fn push_quickly(&mut self, from: *const u8, length: usize) -> bool {
+    pub unsafe fn push_quickly(&mut self, from: *const u8, length: usize) -> bool {
         if length != self.quick || !self.lock.is_own() {
             return false;
         }

@@ -6,9 +6,11 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
 use pyo3::IntoPyObjectExt;
+use std::any::Any;
 use std::cell::UnsafeCell;
 use std::ops::{Deref, DerefMut};
 use std::os::unix::ffi::OsStrExt;
+use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -113,6 +115,23 @@ impl<T> Drop for Guard<'_, T> {
         // Partner: `take`.
         self.guarded.holder.store(FREE, Ordering::Release);
     }
+}
+
+/// Calls into the crate. A panic, which would be a mistake in there, becomes an error like any other:
+/// PyO3 would make an exception of it that `except Exception` does not catch.
+#[inline(always)]
+pub fn caught<T>(call: impl FnOnce() -> ipcq::Result<T>) -> ipcq::Result<T> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| Err(internal(&*panic)))
+}
+
+#[cold]
+fn internal(panic: &(dyn Any + Send)) -> ipcq::Error {
+    let what = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("unknown");
+    ipcq::Error::Internal(format!("internal error, please report it: {what}").into())
 }
 
 /// Seconds to wait; `None` for ever.

@@ -12,9 +12,17 @@ mod producer;
 mod shared_memory;
 mod stats;
 
+use consumer::{wait_any, Consumer, Message, View, Window};
+use handle::caught;
+use producer::{Claim, Producer};
+use pyo3::exceptions::PyImportError;
+use pyo3::ffi;
 use pyo3::prelude::*;
+use shared_memory::SharedMemory;
+use stats::{ConsumerInfo, Stats};
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 /// Removes a queue: its data file and the files beside it.
 ///
@@ -23,40 +31,59 @@ use std::path::PathBuf;
 /// Raises FileNotFoundError if there is no such queue, PermissionError.
 #[pyfunction]
 fn unlink(py: Python<'_>, name: PathBuf) -> PyResult<()> {
-    ipcq::unlink(name).map_err(|e| errors::raise(py, e))
+    caught(|| ipcq::unlink(name)).map_err(|e| errors::raise(py, e))
 }
 
 /// The names of all queues in the directory of bare names (/dev/shm, or $IPCQ_DIR), sorted.
 #[pyfunction]
 fn queues(py: Python<'_>) -> PyResult<Vec<OsString>> {
-    ipcq::list().map_err(|e| errors::raise(py, e))
+    caught(ipcq::list).map_err(|e| errors::raise(py, e))
+}
+
+/// For the tests: a call that panics while it has the lock of this handle.
+#[pyfunction]
+fn _panic(py: Python<'_>, handle: &Bound<'_, PyAny>) -> PyResult<()> {
+    if let Ok(consumer) = handle.cast::<Consumer>() {
+        return consumer.get().panic(py);
+    }
+    handle.cast::<Producer>()?.get().panic(py)
+}
+
+/// Fails in a second interpreter of the process: the classes are the first one's. (PyO3 checks this
+/// of submodules only, and the interpreter takes silence for consent.)
+fn only_here(py: Python<'_>) -> PyResult<()> {
+    static FIRST: AtomicI64 = AtomicI64::new(-1);
+    // SAFETY: the interpreter is attached.
+    let here = unsafe { ffi::PyInterpreterState_GetID(ffi::PyInterpreterState_Get()) };
+    if here < 0 {
+        return Err(PyErr::fetch(py));
+    }
+    // Relaxed: it is only compared.
+    match FIRST.compare_exchange(-1, here, Ordering::Relaxed, Ordering::Relaxed) {
+        Err(first) if first != here => Err(PyImportError::new_err(
+            "ipcq does not support subinterpreters: it is loaded in another one of this process",
+        )),
+        _ => Ok(()),
+    }
 }
 
 #[pymodule(gil_used = false)]
-mod _ipcq {
-    use crate::consumer::Window;
-    use crate::export;
-    use crate::shared_memory::SharedMemory;
-    use pyo3::prelude::*;
-
-    #[pymodule_export]
-    use crate::consumer::{wait_any, Consumer, Message, View};
-    #[pymodule_export]
-    use crate::producer::{Claim, Producer};
-    #[pymodule_export]
-    use crate::stats::{ConsumerInfo, Stats};
-    #[pymodule_export]
-    use crate::{queues, unlink};
-
-    #[pymodule_export]
-    #[allow(non_upper_case_globals)]
-    const __version__: &str = ipcq::VERSION;
-
-    /// The classes that show memory, which PyO3 makes without that.
-    #[pymodule_init]
-    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        let py = module.py();
-        module.add("Window", export::class::<Window>(py)?)?;
-        module.add("SharedMemory", export::class::<SharedMemory>(py)?)
-    }
+fn _ipcq(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
+    only_here(py)?;
+    module.add_class::<Claim>()?;
+    module.add_class::<Consumer>()?;
+    module.add_class::<ConsumerInfo>()?;
+    module.add_class::<Message>()?;
+    module.add_class::<Producer>()?;
+    module.add_class::<Stats>()?;
+    module.add_class::<View>()?;
+    // Those that show memory, which PyO3 makes without that.
+    module.add("Window", export::class::<Window>(py)?)?;
+    module.add("SharedMemory", export::class::<SharedMemory>(py)?)?;
+    module.add_function(wrap_pyfunction!(queues, module)?)?;
+    module.add_function(wrap_pyfunction!(unlink, module)?)?;
+    module.add_function(wrap_pyfunction!(wait_any, module)?)?;
+    module.add_function(wrap_pyfunction!(_panic, module)?)?;
+    module.add("__version__", ipcq::VERSION)
 }

@@ -3,7 +3,7 @@
 use crate::buffer::Buffer;
 use crate::errors;
 use crate::export::{self, Shown, Shows};
-use crate::handle::{self, Guarded, LARGE};
+use crate::handle::{self, caught, Guarded, LARGE};
 use pyo3::exceptions::{PyBufferError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -48,7 +48,7 @@ impl SharedMemory {
         act: impl FnOnce(&mut ipcq::SharedMem) -> ipcq::Result<T>,
     ) -> PyResult<T> {
         let mut memory = self.memory.lock(py)?;
-        let result = memory.as_mut().map(act);
+        let result = memory.as_mut().map(|memory| caught(|| act(memory)));
         drop(memory);
         match result {
             Some(result) => result.map_err(|e| errors::raise(py, e)),
@@ -126,10 +126,10 @@ impl SharedMemory {
         size: usize,
         permissions: u32,
     ) -> PyResult<Self> {
-        let memory = match create {
+        let memory = caught(|| match create {
             true => ipcq::SharedMem::create(&name, size, permissions),
             false => ipcq::SharedMem::open(&name),
-        };
+        });
         let memory = memory.map_err(|e| errors::raise(py, e))?;
         if !create && size > memory.size() {
             return Err(PyValueError::new_err(format!(
@@ -246,7 +246,7 @@ impl SharedMemory {
     ///
     /// Raises FileNotFoundError, PermissionError.
     fn unlink(&self, py: Python<'_>) -> PyResult<()> {
-        ipcq::SharedMem::unlink(&self.name).map_err(|e| errors::raise(py, e))
+        caught(|| ipcq::SharedMem::unlink(&self.name)).map_err(|e| errors::raise(py, e))
     }
 
     fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {

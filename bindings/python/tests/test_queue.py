@@ -472,42 +472,11 @@ def test_properties(pair, words):
     assert ipcq.queues() == ["pair", "words"]
 
 
-def test_use_after_close(pair):
+def test_a_view_of_a_closed_consumer(pair):
     out, q = pair
     out.push(word(1))
     view = q.peek()
-    for handle in (q, out):
-        handle.close()
-        handle.close()
-        assert handle.closed
-        assert "closed" in repr(handle)
-    for call in [
-        lambda: out.push(word(1)),
-        lambda: out.push_many([word(1)]),
-        lambda: out.put(word(1)),
-        out.claim,
-        lambda: out.stats,
-        lambda: out.next_sequence,
-        q.pop,
-        q.try_pop,
-        q.pop_message,
-        q.pop_many,
-        q.peek,
-        q.wait,
-        q.get_nowait,
-        q.qsize,
-        q.empty,
-        lambda: q.pop_into(bytearray(8)),
-        lambda: q.seek(0),
-        lambda: q.stats,
-        lambda: q.next_sequence,
-        lambda: next(q),
-        lambda: next(q.batches()),
-        lambda: pickle.dumps(q),
-    ]:
-        with pytest.raises(ipcq.Error, match="closed") as caught:
-            call()
-        assert isinstance(caught.value, ValueError)
+    q.close()
     with pytest.raises(ValueError, match="ended"):
         bytes(view)
 

@@ -67,7 +67,7 @@ class Layout:
 
 
 def with_attributes(array: Any) -> Any:
-    """The same array; if it has fields, one whose fields, and those of its records, are attributes."""
+    """The same array; if it has fields, one whose fields are attributes, and its records', too."""
     import numpy as np
 
     return array if array.dtype.names is None else array.view(np.recarray)

@@ -15,7 +15,7 @@ pub use window::Window;
 use crate::buffer::Buffer;
 use crate::errors;
 use crate::export;
-use crate::handle::{self, Dtype, Guarded, Naps, Timeout, LARGE};
+use crate::handle::{self, caught, Dtype, Guarded, Naps, Timeout, LARGE};
 use crate::stats::{ConsumerInfo, Stats};
 use ipcq::{Error, Pop, Start};
 use pyo3::exceptions::{PyBufferError, PyValueError};
@@ -76,12 +76,17 @@ impl Consumer {
         act: impl FnOnce(&mut Inner) -> Option<ipcq::Result<T>>,
     ) -> PyResult<T> {
         let mut inner = self.inner.lock(py)?;
-        let result = act(&mut inner);
+        // `None` is for a handle that was closed.
+        let result = caught(|| act(&mut inner).transpose()).transpose();
         drop(inner);
         match result {
             Some(result) => result.map_err(|e| errors::raise(py, e)),
             None => Err(self.is_closed(py)),
         }
+    }
+
+    pub fn panic(&self, py: Python<'_>) -> PyResult<()> {
+        self.with(py, |_| panic!("asked for"))
     }
 
     #[cold]
@@ -145,7 +150,7 @@ impl Consumer {
             drop(inner);
             return Err(self.is_closed(py));
         };
-        let peeked = queue.peek_raw();
+        let peeked = caught(|| queue.peek_raw());
         if let Ok((Pop::Message(message), _)) = peeked {
             inner.looks += 1;
             inner.looking = true;
@@ -168,7 +173,7 @@ impl Consumer {
         };
         let result = if size == 0 {
             // SAFETY: the buffer is held, and writable.
-            unsafe { queue.pop_raw(to, room) }.map(|pop| match pop {
+            caught(|| unsafe { queue.pop_raw(to, room) }).map(|pop| match pop {
                 Pop::Message(message) => Ok((1, message)),
                 other => Err(other),
             })
@@ -184,7 +189,7 @@ impl Consumer {
         } else {
             let (to, count) = (to as usize, room / size);
             // SAFETY: the buffer is held, writable, and has room for so many.
-            let mut pop = || unsafe { queue.pop_many_raw(to as *mut u8, size, count) };
+            let mut pop = || caught(|| unsafe { queue.pop_many_raw(to as *mut u8, size, count) });
             let popped = match room >= LARGE {
                 true => py.detach(pop),
                 false => pop(),
@@ -225,7 +230,7 @@ fn open(
 ) -> PyResult<ipcq::Consumer> {
     let timeout = Timeout::seconds(open_timeout)?;
     let mut missing = None;
-    let opened = handle::wait_for(py, timeout, &Naps, || match options.open(name) {
+    let opened = handle::wait_for(py, timeout, &Naps, || match caught(|| options.open(name)) {
         Ok(queue) => Ok(Some(queue)),
         Err(e @ Error::NotFound(_)) => {
             missing = Some(e);

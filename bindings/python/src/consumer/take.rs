@@ -1,6 +1,6 @@
 //! Taking messages out, into bytes objects.
 
-use crate::handle::LARGE;
+use crate::handle::{caught, LARGE};
 use ipcq::{Error, Pop};
 use pyo3::exceptions::PyMemoryError;
 use pyo3::ffi;
@@ -79,7 +79,17 @@ impl Inner {
             object => object,
         };
         // SAFETY: an object of `message_size` bytes that nobody else has seen.
-        let popped = unsafe { queue.pop_raw(ffi::PyBytes_AsString(object).cast(), message_size) };
+        let popped = unsafe {
+            let to = ffi::PyBytes_AsString(object).cast();
+            // What takes nothing but a copy cannot panic; to catch that took 6 % of a pop.
+            match queue.pop_quickly(to, message_size) {
+                Some(message) => {
+                    queue.popped_quickly(message);
+                    Ok(Pop::Message(message))
+                }
+                None => caught(|| queue.pop_raw(to, message_size)),
+            }
+        };
         match popped {
             Ok(Pop::Message(message)) => {
                 self.note(message);
@@ -105,7 +115,7 @@ impl Inner {
             return Ok(Ok(Taken::HandleClosed));
         };
         for _ in 0..PATIENCE {
-            let (message, from) = match queue.peek_raw() {
+            let (message, from) = match caught(|| queue.peek_raw()) {
                 Ok((Pop::Message(message), from)) => (message, from),
                 other => return Ok(other.map(|(pop, _)| Taken::Nothing(pop))),
             };
@@ -115,7 +125,7 @@ impl Inner {
             let length = message.length as usize;
             let (object, to) = new_bytes(py, length)?;
             copy(py, to, from, length);
-            match queue.release_raw(message.sequence) {
+            match caught(|| queue.release_raw(message.sequence)) {
                 Ok(()) => {
                     self.note(message);
                     return Ok(Ok(Taken::Message(object, message)));

@@ -4,7 +4,7 @@ use super::take::{copy, new_bytes, Inner};
 use super::Consumer;
 use crate::buffer::Buffer;
 use crate::errors;
-use crate::handle::Guard;
+use crate::handle::{caught, Guard};
 use ipcq::{Error, Pop};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -54,7 +54,7 @@ impl View {
         // The look is made anew before the copy and after it: both find the same message, or it
         // was overwritten, and the accounts say so already.
         for step in [true, false] {
-            match queue.peek_raw() {
+            match caught(|| queue.peek_raw()) {
                 Ok((Pop::Message(m), from)) if m.sequence == self.message.sequence => {
                     if step {
                         // SAFETY: in the message, for the caller has checked.
@@ -165,7 +165,7 @@ impl View {
             drop(inner);
             return Err(self.has_ended(py));
         };
-        let released = queue.release_raw(self.message.sequence);
+        let released = caught(|| queue.release_raw(self.message.sequence));
         if released.is_ok() {
             inner.note(self.message);
         }

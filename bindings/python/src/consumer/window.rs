@@ -4,7 +4,7 @@ use super::take::{copy, new_bytes, Inner};
 use super::Consumer;
 use crate::errors;
 use crate::export::{Shown, Shows};
-use crate::handle::{self, Guard, Timeout};
+use crate::handle::{self, caught, Guard, Timeout};
 use ipcq::{Error, Pop};
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
@@ -73,7 +73,8 @@ impl Window {
             drop(inner);
             return Err(this.is_closed(py));
         };
-        let (peeked, stride) = (queue.peek_many_raw(max), queue.stride());
+        let stride = queue.stride();
+        let peeked = caught(|| queue.peek_many_raw(max));
         if let Ok((Pop::Message(first), at, count)) = peeked {
             inner.looks += 1;
             inner.looking = true;
@@ -196,7 +197,7 @@ impl Window {
         let from = self.at + index as usize * self.stride;
         copy(py, to, from as *const u8, self.length());
         // The first is overwritten first: if it is still found, then what was copied is whole.
-        let found = queue.peek_raw();
+        let found = caught(|| queue.peek_raw());
         drop(inner);
         match found {
             Ok((Pop::Message(m), _)) if m.sequence == self.first.sequence => Ok(bytes),
@@ -226,7 +227,8 @@ impl Window {
             drop(inner);
             return Err(self.has_ended(py));
         };
-        let released = queue.release_many_raw(self.first.sequence, self.count);
+        let (first, count) = (self.first.sequence, self.count);
+        let released = caught(|| queue.release_many_raw(first, count));
         if released.is_ok() {
             inner.note(self.first);
         }

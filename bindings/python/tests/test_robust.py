@@ -1,0 +1,361 @@
+"""What a user may do to a handle without harm: every method at every wrong moment."""
+
+import asyncio
+import gc
+import os
+import pickle
+import random
+import subprocess
+import sys
+import sysconfig
+import threading
+import tracemalloc
+
+import pytest
+
+import ipcq
+from ipcq import _ipcq
+
+DATA = b"12345678"
+
+
+def word(n):
+    return b"%08d" % n
+
+
+# Every public method and property of a handle, and how it is used: a new one has to be added here.
+PRODUCER = {
+    "push": lambda p: p.push(DATA),
+    "push_many": lambda p: p.push_many([DATA]),
+    "put": lambda p: p.put(DATA),
+    "put_nowait": lambda p: p.put_nowait(DATA),
+    "aput": lambda p: asyncio.run(p.aput(DATA)),
+    "claim": lambda p: p.claim(),
+    "consumers": lambda p: p.consumers(),
+    "next_sequence": lambda p: p.next_sequence,
+    "stats": lambda p: p.stats,
+}
+CONSUMER = {
+    "pop": lambda q: q.pop(0),
+    "try_pop": lambda q: q.try_pop(),
+    "pop_message": lambda q: q.pop_message(0),
+    "try_pop_message": lambda q: q.try_pop_message(),
+    "pop_record": lambda q: q.pop_record(0),
+    "pop_many": lambda q: q.pop_many(),
+    "pop_into": lambda q: q.pop_into(bytearray(8)),
+    "peek": lambda q: q.peek(0),
+    "view": lambda q: q.view(timeout=0),
+    "seek": lambda q: q.seek(0),
+    "batches": lambda q: next(q.batches()),
+    "wait": lambda q: q.wait(0),
+    "fileno": lambda q: q.fileno(),
+    "get": lambda q: q.get(timeout=0),
+    "get_nowait": lambda q: q.get_nowait(),
+    "aget": lambda q: asyncio.run(q.aget()),
+    "aget_message": lambda q: asyncio.run(q.aget_message()),
+    "qsize": lambda q: q.qsize(),
+    "empty": lambda q: q.empty(),
+    "consumers": lambda q: q.consumers(),
+    "next_sequence": lambda q: q.next_sequence,
+    "stats": lambda q: q.stats,
+    "__next__": next,
+    "__aiter__": lambda q: asyncio.run(q.__aiter__().__anext__()),
+    "__reduce__": pickle.dumps,
+}
+MEMORY = {
+    "write": lambda m: m.write(0, DATA),
+    "read": lambda m: m.read(),
+    "readinto": lambda m: m.readinto(0, bytearray(8)),
+    "__buffer__": memoryview,
+}
+# What a closed handle still tells.
+STILL = {
+    "name", "message_size", "max_message", "capacity", "delivery", "dtype", "closed", "close",
+    "size", "writable", "unlink", "last",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("make", "calls"),
+    [
+        (lambda: ipcq.Producer("h", message_size=8), PRODUCER),
+        (lambda: ipcq.Consumer("h", dtype="u8"), CONSUMER),
+        (lambda: ipcq.SharedMemory("m", True, 64), MEMORY),
+    ],
+    ids=["producer", "consumer", "memory"],
+)
+def test_use_after_close(make, calls):
+    ipcq.Producer("h", capacity=8, message_size=8).close()
+    handle = make()
+    public = {n for n in dir(handle) if not n.startswith("_")}
+    assert public - STILL == {n for n in calls if not n.startswith("_")}
+    handle.close()
+    handle.close()
+    assert handle.closed
+    assert "closed" in repr(handle) or not hasattr(handle, "stats")
+    for name in public & STILL - {"unlink"}:
+        getattr(handle, name)
+    for name, call in calls.items():
+        with pytest.raises(ValueError, match="closed"):
+            call(handle)
+            pytest.fail(f"{name} did not raise")
+    with handle:
+        pass
+
+
+def test_panics_are_errors(pair):
+    """And the handle is not locked for ever."""
+    for handle in pair:
+        with pytest.raises(ipcq.Error, match="internal error, please report it: asked for"):
+            _ipcq._panic(handle)
+    out, q = pair
+    out.push(DATA)
+    assert q.pop() == DATA
+
+
+def test_a_module_for_one_interpreter(child):
+    """A second one in the same process is refused, and the first is not harmed."""
+    code = """if 1:
+        import sys
+        import ipcq
+        try:
+            import _interpreters as interpreters
+        except ImportError:
+            import _xxsubinterpreters as interpreters
+        one = interpreters.create()
+        # Its exception is an exception here, or is returned.
+        try:
+            failed = interpreters.run_string(one, "import ipcq")
+        except Exception as e:
+            failed = e
+        assert "ImportError" in str(failed), failed
+        with ipcq.Producer("q") as out, ipcq.Consumer("q") as q:
+            out.push(b"fine")
+            print(q.pop())
+    """
+    assert child(code).end() == "b'fine'\n"
+
+
+@pytest.mark.parametrize("delivery", ["lossy", "lossless"])
+def test_threads_do_anything(delivery):
+    """With handles that they share, and close under each other: nothing but exceptions of ipcq."""
+    options = {"capacity": 64, "message_size": 8, "delivery": delivery}
+    wrong = []
+    rounds = 30
+
+    def act(seed, handles, begin):
+        dice = random.Random(seed)
+        begin.wait()
+        try:
+            for _ in range(300):
+                handle = dice.choice(handles)
+                calls = PRODUCER if isinstance(handle, ipcq.Producer) else CONSUMER
+                name = dice.choice([n for n in calls if not n.startswith(("a", "__a", "b"))])
+                if name == "__next__" or (name == "put" and delivery == "lossless"):
+                    continue
+                try:
+                    got = calls[name](handle)
+                    if name == "claim":
+                        got.write(0, DATA)
+                        got.commit()
+                    elif name in ("peek", "view"):
+                        with got as view:
+                            assert view[0] if name == "view" else bytes(view)
+                            if name == "view":
+                                bytes(memoryview(view))
+                    if dice.random() < 0.003:
+                        handle.close()
+                except (ipcq.Error, BufferError):
+                    pass
+        except BaseException as e:
+            wrong.append(e)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for turn in range(rounds):
+            with ipcq.Producer("any", **options) as out:
+                handles = [out, *(ipcq.Consumer("any", dtype="u8") for _ in range(2))]
+                begin = threading.Barrier(4)
+                threads = [
+                    threading.Thread(target=act, args=(10 * turn + i, handles, begin))
+                    for i in range(4)
+                ]
+                for t in threads:
+                    t.start()
+                for t in threads:
+                    t.join(120)
+                    assert not t.is_alive()
+                for q in handles[1:]:
+                    if not q.closed:
+                        s = q.stats
+                        assert s.received + s.lost + s.lag <= s.pushed
+                        q.close()
+    finally:
+        sys.setswitchinterval(interval)
+    assert wrong == []
+
+
+def test_no_leak_of_anything():
+    """Every call, and every way that one fails."""
+    np = pytest.importorskip("numpy")
+    dtype = np.dtype([("n", "u8")])
+    out = ipcq.Producer("leak", capacity=64, dtype=dtype)
+    q = ipcq.Consumer("leak")
+    words = ipcq.Producer("words", capacity=4096)
+    w = ipcq.Consumer("words")
+    memory = ipcq.SharedMemory("m", True, 64)
+    loop = asyncio.new_event_loop()
+    buffer = bytearray(16)
+
+    def fails(error, call, *arguments, **options):
+        try:
+            call(*arguments, **options)
+        except error:
+            return
+        raise AssertionError("it did not raise")
+
+    async def wait():
+        out.push(DATA)
+        await q.aget()
+        out.push(DATA)
+        async for _ in q:
+            break
+        task = asyncio.ensure_future(q.aget())
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await out.aput(DATA)
+        await q.aget_message()
+
+    def calls():
+        for p, c in ((out, q), (words, w)):
+            p.push(DATA)
+            p.push_many([DATA] * 9)
+            p.put(DATA)
+            with p.claim(8) as claim:
+                claim.write(0, DATA)
+                fails(ValueError, claim.write, 1, DATA)
+            c.pop()
+            c.pop_message()
+            c.try_pop_message()
+            with c.peek() as view:
+                bytes(view)
+            with c.view() as v:
+                v[0], v.array
+                with memoryview(v):
+                    fails(BufferError, c.close)
+                fails(IndexError, v.__getitem__, 99)
+            fails(ValueError, v.__getitem__, 0)
+            fails(ValueError, memoryview, v)
+            p.push_many([DATA] * 9)
+            c.pop_into(buffer)
+            list(next(c.batches(3)))
+            c.pop_many()
+            c.stats, c.last, c.name, c.dtype, c.consumers(), p.stats, p.consumers()
+            fails(ipcq.Empty, c.pop, 0)
+            fails(ipcq.Empty, c.view, timeout=0)
+            fails(ipcq.TooLarge, p.push, bytes(5000))
+            fails(TypeError, p.push, 5)
+            fails(BufferError, c.pop_into, b"")
+            fails(ValueError, c.seek, 2**60)
+            fails(ValueError, c.batches, 0)
+            fails(ipcq.ProducerExists, ipcq.Producer, p.name)
+            pickle.loads(pickle.dumps(c)).close()
+        out.push_many([DATA] * 3)
+        q.pop_record()
+        with q.view() as v:
+            v.records.n  # noqa: B018
+        out.push_many([DATA] * 3)
+        next(q.batches()).records  # noqa: B018
+        for _ in range(70):
+            out.push(DATA)
+        fails(ipcq.Overrun, overrun)
+        q.pop_many()
+        fails(TypeError, w.pop_record, 0)
+        fails(ipcq.SchemaMismatch, ipcq.Consumer, "leak", dtype="u8")
+        fails(FileNotFoundError, ipcq.Consumer, "nothing")
+        fails(ipcq.Error, _ipcq._panic, q)
+        with memoryview(memory):
+            fails(BufferError, memory.close)
+        memory.write(0, DATA)
+        memory.read()
+        fails(ValueError, memory.read, 99)
+        ipcq.SharedMemory("m").close()
+        loop.run_until_complete(wait())
+
+    def overrun():
+        with q.view():
+            for _ in range(70):
+                out.push(DATA)
+
+    out.push(DATA)
+    quiet = os.dup(2)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)  # the panics
+    try:
+        for _ in range(30):
+            calls()
+        classes = [ipcq.Window, ipcq.SharedMemory, type(q), type(out), ipcq.Message, ipcq.Batch]
+
+        def counts():
+            gc.collect()
+            return [sys.getrefcount(o) for o in (DATA, buffer, None, q, out, memory, *classes)]
+
+        references, descriptors = counts(), len(os.listdir("/proc/self/fd"))
+        rounds = 1000
+        tracemalloc.start()
+        try:
+            # So that what the interpreter keeps for reuse was allocated by now.
+            for _ in range(rounds // 2):
+                calls()
+            gc.collect()
+            before, blocks = tracemalloc.get_traced_memory()[0], sys.getallocatedblocks()
+            for _ in range(rounds):
+                calls()
+            gc.collect()
+            after, blocks = tracemalloc.get_traced_memory()[0], sys.getallocatedblocks() - blocks
+        finally:
+            tracemalloc.stop()
+        # A leak of one object a round would be 1000 references, blocks, and at least 16 bytes each.
+        assert after - before < 16 * rounds
+        assert blocks < rounds
+        assert all(b - a < rounds for a, b in zip(references, counts()))
+        assert len(os.listdir("/proc/self/fd")) == descriptors
+    finally:
+        os.dup2(quiet, 2)
+        os.close(quiet)
+        os.close(null)
+        loop.close()
+    for handle in (q, out, w, words, memory):
+        handle.close()
+
+
+@pytest.mark.skipif(
+    not sysconfig.get_config_var("Py_GIL_DISABLED"),
+    reason="this is no free-threaded interpreter: make test-python PYTHON=python3.14t VENV=.venv-t",
+)
+def test_without_the_interpreter_lock():
+    """Importing the module does not bring it back. (The tests of threads run without it, too.)"""
+    done = subprocess.run(
+        [sys.executable, "-c", "import ipcq, sys; print(sys._is_gil_enabled())"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "False\n"
+
+
+def test_everything_has_a_docstring():
+    """The page of the interface is made of them."""
+    without = []
+    for name in ipcq.__all__:
+        if name == "__version__":
+            continue
+        what = getattr(ipcq, name)
+        if not what.__doc__:
+            without.append(name)
+        if isinstance(what, type) and not issubclass(what, BaseException):
+            members = [n for n in dir(what) if not n.startswith("_")]
+            without += [f"{name}.{n}" for n in members if not getattr(what, n).__doc__]
+    assert without == []
