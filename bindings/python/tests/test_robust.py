@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import inspect
 import os
 import pickle
 import random
@@ -357,5 +358,5 @@ def test_everything_has_a_docstring():
             without.append(name)
         if isinstance(what, type) and not issubclass(what, BaseException):
             members = [n for n in dir(what) if not n.startswith("_")]
-            without += [f"{name}.{n}" for n in members if not getattr(what, n).__doc__]
+            without += [f"{name}.{n}" for n in members if not inspect.getdoc(getattr(what, n))]
     assert without == []

@@ -13,28 +13,32 @@ if TYPE_CHECKING:
 
 
 class Info(NamedTuple):
-    """About one message."""
+    """About one message: its sequence, what was lost before it, its length in bytes."""
 
     sequence: int
-    """Its sequence."""
+    """Its number, from 0, in the order of pushing."""
     lost: int
     """How many messages were lost between the one consumed before and this one."""
     length: int
-    """Its length in bytes."""
+    """Its bytes."""
 
 
 class Batch(Sequence[bytes]):
     """Messages that follow each other without a gap: a sequence of bytes."""
 
     __slots__ = {
-        "_count": None,
-        "_layout": None,
-        "_messages": None,
-        "_size": None,
+        "_count": "",
+        "_layout": "",
+        "_messages": "",
+        "_size": "",
         "data": "Fixed size only, else None: the bytes of all of them, one after the other.",
         "lost": "How many messages were lost between the one consumed before and the first here.",
         "sequence": "The sequence of the first one; batch[i] has sequence + i.",
     }
+
+    data: memoryview | None
+    lost: int
+    sequence: int
 
     def __init__(
         self,
@@ -48,9 +52,9 @@ class Batch(Sequence[bytes]):
         self._messages = messages
         self._size = size
         self._layout = layout
-        self.data: memoryview | None = data
-        self.sequence: int = info.sequence
-        self.lost: int = info.lost
+        self.data = data
+        self.sequence = info.sequence
+        self.lost = info.lost
         if messages is not None:
             self._count = len(messages)
         else:

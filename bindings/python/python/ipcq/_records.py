@@ -16,6 +16,9 @@ class Layout:
 
     __slots__ = ("_dtype", "_form", "given", "schema")
 
+    given: Any
+    schema: str | None
+
     def __init__(self, given: Any, schema: str | None) -> None:
         self.given = given
         self.schema = schema
