@@ -56,8 +56,11 @@ help:
 tools:
 	@sh scripts/check-tools.sh "$(PYTHON)" "$(CC)"
 
+# The library by itself, for only without its Rust form can it be optimised as a whole: 3.0 MB instead
+# of 5.4, and no call or datum of its own by way of a table.
 $(SO): $(RUST) | tools
-	cargo build --release
+	cargo build --release -p ipcq-cli
+	cargo rustc --release --lib --crate-type cdylib,staticlib
 	@ln -sf libipcq.so target/release/$(SONAME)
 	@touch $@
 

@@ -179,6 +179,13 @@ pub unsafe trait Memory: Clone {
         // SAFETY: the caller's promise.
         unsafe { self.write(offset, from, length) }
     }
+    /// Says that what is at this offset, which may be beyond the ring, will soon be written. It
+    /// does nothing that the protocol could notice.
+    #[inline(always)]
+    fn will_write(&self, _offset: usize) {}
+    /// Says that what is at this offset, which may be beyond the ring, will soon be read.
+    #[inline(always)]
+    fn will_read(&self, _offset: usize) {}
     /// Issues the fence of this site.
     fn fence(&self, site: Site);
     /// Whether a step of the protocol is to be done. Always, but in a negative twin.
@@ -330,7 +337,7 @@ unsafe impl Memory for Mapping {
         // SAFETY: in bounds, aligned and disjoint, says the caller.
         unsafe {
             #[cfg(all(target_arch = "x86_64", not(ipcq_words)))]
-            crate::sys::opaque_copy_short(to, self.ring.add(offset), length);
+            crate::sys::opaque_copy_out(to, self.ring.add(offset), length);
             #[cfg(not(all(target_arch = "x86_64", not(ipcq_words))))]
             read_words(self.ring.add(offset), to, length)
         }
@@ -353,10 +360,20 @@ unsafe impl Memory for Mapping {
         // SAFETY: in bounds, aligned and disjoint, says the caller.
         unsafe {
             #[cfg(all(target_arch = "x86_64", not(ipcq_words)))]
-            crate::sys::opaque_copy_short(self.ring.add(offset), from, length);
+            crate::sys::opaque_copy_in(self.ring.add(offset), from, length);
             #[cfg(not(all(target_arch = "x86_64", not(ipcq_words))))]
             write_words(self.ring.add(offset), from, length)
         }
+    }
+
+    #[inline(always)]
+    fn will_write(&self, offset: usize) {
+        crate::sys::prefetch_to_write(self.ring.wrapping_add(offset));
+    }
+
+    #[inline(always)]
+    fn will_read(&self, offset: usize) {
+        crate::sys::prefetch_to_read(self.ring.wrapping_add(offset));
     }
 
     #[inline(always)]

@@ -600,31 +600,27 @@ pub(crate) unsafe fn opaque_copy(to: *mut u8, from: *const u8, length: usize) {
 
 /// Copies up to 128 bytes, in moves that the compiler cannot see into.
 ///
-/// See [`crate::memory`] for what this is for. Of two pieces that overlap in the middle, each is
-/// loaded before either is stored, as `memcpy` does it: no loop, and no branch on the last bits.
-/// A push of 64 bytes took 77 instructions with eight words in a loop, and takes 41 so.
+/// See [`crate::memory`] for what this is for. Two pieces overlap in the middle, as in `memcpy`: no
+/// loop, and no branch on the last bits.
+/// A push of 64 bytes took 123 instructions with eight words in a loop, and 65 so.
 ///
-/// # Safety
-/// As [`opaque_copy`].
+/// `$load` loads 16 bytes into a register.
 #[cfg(all(target_arch = "x86_64", not(ipcq_words)))]
-#[inline(always)]
-pub(crate) unsafe fn opaque_copy_short(to: *mut u8, from: *const u8, length: usize) {
-    debug_assert!(length <= 128);
-    // SAFETY: the caller's promise; each move is inside both sides, and SSE2 is part of x86-64.
-    unsafe {
-        match length {
+macro_rules! copy_short {
+    ($load:ident, $to:ident, $from:ident, $length:ident) => {
+        match $length {
             65.. => {
                 // So that the shorter ones come first in the code, with fewer jumps.
                 unlikely();
                 std::arch::asm!(
-                    "movdqu {a}, [{from}]",
-                    "movdqu {b}, [{from} + 16]",
-                    "movdqu {c}, [{from} + 32]",
-                    "movdqu {d}, [{from} + 48]",
-                    "movdqu {e}, [{from} + {length} - 64]",
-                    "movdqu {f}, [{from} + {length} - 48]",
-                    "movdqu {g}, [{from} + {length} - 32]",
-                    "movdqu {h}, [{from} + {length} - 16]",
+                    $load!("{a}", "{from}"),
+                    $load!("{b}", "{from} + 16"),
+                    $load!("{c}", "{from} + 32"),
+                    $load!("{d}", "{from} + 48"),
+                    $load!("{e}", "{from} + {length} - 64"),
+                    $load!("{f}", "{from} + {length} - 48"),
+                    $load!("{g}", "{from} + {length} - 32"),
+                    $load!("{h}", "{from} + {length} - 16"),
                     "movdqu [{to}], {a}",
                     "movdqu [{to} + 16], {b}",
                     "movdqu [{to} + 32], {c}",
@@ -635,65 +631,170 @@ pub(crate) unsafe fn opaque_copy_short(to: *mut u8, from: *const u8, length: usi
                     "movdqu [{to} + {length} - 16], {h}",
                     a = out(xmm_reg) _, b = out(xmm_reg) _, c = out(xmm_reg) _, d = out(xmm_reg) _,
                     e = out(xmm_reg) _, f = out(xmm_reg) _, g = out(xmm_reg) _, h = out(xmm_reg) _,
-                    from = in(reg) from, to = in(reg) to, length = in(reg) length,
+                    from = in(reg) $from, to = in(reg) $to, length = in(reg) $length,
                     options(nostack, preserves_flags),
                 )
             }
             33.. => std::arch::asm!(
-                "movdqu {a}, [{from}]",
-                "movdqu {b}, [{from} + 16]",
-                "movdqu {c}, [{from} + {length} - 32]",
-                "movdqu {d}, [{from} + {length} - 16]",
+                $load!("{a}", "{from}"),
+                $load!("{b}", "{from} + 16"),
+                $load!("{c}", "{from} + {length} - 32"),
+                $load!("{d}", "{from} + {length} - 16"),
                 "movdqu [{to}], {a}",
                 "movdqu [{to} + 16], {b}",
                 "movdqu [{to} + {length} - 32], {c}",
                 "movdqu [{to} + {length} - 16], {d}",
                 a = out(xmm_reg) _, b = out(xmm_reg) _, c = out(xmm_reg) _, d = out(xmm_reg) _,
-                from = in(reg) from, to = in(reg) to, length = in(reg) length,
+                from = in(reg) $from, to = in(reg) $to, length = in(reg) $length,
                 options(nostack, preserves_flags),
             ),
             16.. => std::arch::asm!(
-                "movdqu {a}, [{from}]",
-                "movdqu {b}, [{from} + {length} - 16]",
+                $load!("{a}", "{from}"),
+                $load!("{b}", "{from} + {length} - 16"),
                 "movdqu [{to}], {a}",
                 "movdqu [{to} + {length} - 16], {b}",
                 a = out(xmm_reg) _, b = out(xmm_reg) _,
-                from = in(reg) from, to = in(reg) to, length = in(reg) length,
+                from = in(reg) $from, to = in(reg) $to, length = in(reg) $length,
                 options(nostack, preserves_flags),
             ),
-            8.. => std::arch::asm!(
-                "mov {a}, qword ptr [{from}]",
-                "mov {b}, qword ptr [{from} + {length} - 8]",
-                "mov qword ptr [{to}], {a}",
-                "mov qword ptr [{to} + {length} - 8], {b}",
-                a = out(reg) _, b = out(reg) _,
-                from = in(reg) from, to = in(reg) to, length = in(reg) length,
+            // No other register than these: it is the callers that have few.
+            8 => std::arch::asm!(
+                "movq {a}, qword ptr [{from}]",
+                "movq qword ptr [{to}], {a}",
+                a = out(xmm_reg) _,
+                from = in(reg) $from, to = in(reg) $to,
+                options(nostack, preserves_flags),
+            ),
+            9.. => std::arch::asm!(
+                "movq {a}, qword ptr [{from}]",
+                "movq {b}, qword ptr [{from} + {length} - 8]",
+                "movq qword ptr [{to}], {a}",
+                "movq qword ptr [{to} + {length} - 8], {b}",
+                a = out(xmm_reg) _, b = out(xmm_reg) _,
+                from = in(reg) $from, to = in(reg) $to, length = in(reg) $length,
                 options(nostack, preserves_flags),
             ),
             4.. => std::arch::asm!(
-                "mov {a:e}, dword ptr [{from}]",
-                "mov {b:e}, dword ptr [{from} + {length} - 4]",
-                "mov dword ptr [{to}], {a:e}",
-                "mov dword ptr [{to} + {length} - 4], {b:e}",
-                a = out(reg) _, b = out(reg) _,
-                from = in(reg) from, to = in(reg) to, length = in(reg) length,
+                "movd {a}, dword ptr [{from}]",
+                "movd {b}, dword ptr [{from} + {length} - 4]",
+                "movd dword ptr [{to}], {a}",
+                "movd dword ptr [{to} + {length} - 4], {b}",
+                a = out(xmm_reg) _, b = out(xmm_reg) _,
+                from = in(reg) $from, to = in(reg) $to, length = in(reg) $length,
                 options(nostack, preserves_flags),
             ),
-            1.. => std::arch::asm!(
-                "movzx {a:e}, byte ptr [{from}]",
-                "movzx {b:e}, byte ptr [{from} + {half}]",
-                "movzx {c:e}, byte ptr [{from} + {length} - 1]",
-                "mov byte ptr [{to}], {a:l}",
-                "mov byte ptr [{to} + {half}], {b:l}",
-                "mov byte ptr [{to} + {length} - 1], {c:l}",
-                a = out(reg) _, b = out(reg) _, c = out(reg) _,
-                from = in(reg) from, to = in(reg) to, length = in(reg) length,
-                half = in(reg) length / 2,
+            3 => std::arch::asm!(
+                "movzx {length:e}, word ptr [{from}]",
+                "mov word ptr [{to}], {length:x}",
+                "movzx {length:e}, byte ptr [{from} + 2]",
+                "mov byte ptr [{to} + 2], {length:l}",
+                from = in(reg) $from, to = in(reg) $to, length = inout(reg) $length => _,
+                options(nostack, preserves_flags),
+            ),
+            2 => std::arch::asm!(
+                "movzx {length:e}, word ptr [{from}]",
+                "mov word ptr [{to}], {length:x}",
+                from = in(reg) $from, to = in(reg) $to, length = inout(reg) $length => _,
+                options(nostack, preserves_flags),
+            ),
+            1 => std::arch::asm!(
+                "movzx {length:e}, byte ptr [{from}]",
+                "mov byte ptr [{to}], {length:l}",
+                from = in(reg) $from, to = in(reg) $to, length = inout(reg) $length => _,
                 options(nostack, preserves_flags),
             ),
             0 => {}
         }
+    };
+}
+
+#[cfg(all(target_arch = "x86_64", not(ipcq_words)))]
+macro_rules! whole {
+    ($register:literal, $at:literal) => {
+        concat!("movdqu ", $register, ", [", $at, "]")
+    };
+}
+
+#[cfg(all(target_arch = "x86_64", not(ipcq_words)))]
+macro_rules! halves {
+    ($register:literal, $at:literal) => {
+        concat!(
+            "movq ",
+            $register,
+            ", qword ptr [",
+            $at,
+            "]\n",
+            "movhps ",
+            $register,
+            ", qword ptr [",
+            $at,
+            " + 8]"
+        )
+    };
+}
+
+/// Copies up to 128 bytes out of the ring; see [`copy_short`].
+///
+/// # Safety
+/// As [`opaque_copy`].
+#[cfg(all(target_arch = "x86_64", not(ipcq_words)))]
+#[inline(always)]
+pub(crate) unsafe fn opaque_copy_out(to: *mut u8, from: *const u8, length: usize) {
+    debug_assert!(length <= 128);
+    // SAFETY: the caller's promise; each move is inside both sides, and SSE2 is part of x86-64.
+    unsafe { copy_short!(whole, to, from, length) }
+}
+
+/// Copies up to 128 bytes into the ring; see [`copy_short`].
+///
+/// What is pushed was often written just before, by fields of 8 bytes. A load of 16 that needs a store
+/// of 8 waits until that is in the cache, and so until all stores before it are: those to lines that
+/// a consumer has. Loads of 8 take it from the store itself. Streaming 64 bytes took 23 ns with loads of
+/// 16 and 16 ns so (`docs/performance.md`).
+///
+/// # Safety
+/// As [`opaque_copy`].
+#[cfg(all(target_arch = "x86_64", not(ipcq_words)))]
+#[inline(always)]
+pub(crate) unsafe fn opaque_copy_in(to: *mut u8, from: *const u8, length: usize) {
+    debug_assert!(length <= 128);
+    // SAFETY: as `opaque_copy_out`.
+    unsafe { copy_short!(halves, to, from, length) }
+}
+
+/// Asks for the line at `at`, which may be any address, to be written.
+#[inline(always)]
+pub(crate) fn prefetch_to_write(at: *mut u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint, which reads nothing and faults nowhere; where the processor does not know
+    // it, it is a NOP.
+    unsafe {
+        std::arch::asm!("prefetchw [{0}]", in(reg) at, options(nostack, preserves_flags, readonly));
     }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: as above.
+    unsafe {
+        std::arch::asm!("prfm pstl1keep, [{0}]", in(reg) at, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let _ = at;
+}
+
+/// Asks for the line at `at`, which may be any address, to be read.
+#[inline(always)]
+pub(crate) fn prefetch_to_read(at: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: as `prefetch_to_write`.
+    unsafe {
+        std::arch::asm!("prefetcht0 [{0}]", in(reg) at, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: as above.
+    unsafe {
+        std::arch::asm!("prfm pldl1keep, [{0}]", in(reg) at, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let _ = at;
 }
 
 /// Tells the compiler that what calls this is rare.

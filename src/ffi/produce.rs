@@ -20,7 +20,7 @@ pub unsafe extern "C" fn ipcq_push(
     if let Some(producer) = unsafe { producer_if(q) } {
         // SAFETY: `length` readable bytes, if it is not NULL.
         if !data.is_null() && unsafe { producer.push_quickly(data.cast(), length) } {
-            return 0;
+            return producer.pushed_quickly();
         }
     }
     // SAFETY: as above.
@@ -30,7 +30,7 @@ pub unsafe extern "C" fn ipcq_push(
 /// All that a push may come to.
 #[cold]
 #[inline(never)]
-unsafe fn push(q: *mut ipcq_queue, data: *const c_void, length: usize) -> c_int {
+unsafe extern "C" fn push(q: *mut ipcq_queue, data: *const c_void, length: usize) -> c_int {
     guard(|| {
         let data = bytes(data, length, "the message")?;
         // SAFETY: a handle, and `length` readable bytes, says the caller.

@@ -9,7 +9,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::time::Duration;
 
-/// What a handle is.
+/// What a handle is. The tag is a word of its own, so that one comparison tells the two apart.
+#[repr(u32)]
 pub(super) enum Role {
     Producer(Producer),
     Consumer(Consumer),

@@ -12,11 +12,12 @@ use crate::log::{self, Level};
 use crate::memory::{Field, Mapped, Memory};
 use crate::name::Paths;
 use crate::registry::ConsumerInfo;
+use crate::ring::gate::Front;
 use crate::ring::{self, FixedReader, FixedWriter, Frames, Shape, VariableReader, VariableWriter};
 use crate::schema::Schema;
 use crate::shm::{self, Region};
 use crate::sys::LockFile;
-use crate::wait::{self, Armed, Bell, SharedBell};
+use crate::wait::{self, Armed, Bell as _, SharedBell};
 use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +33,11 @@ const NONE: usize = usize::MAX;
 
 /// In a long batch, those asleep are woken after so many messages.
 const WAKE_EVERY: usize = 1024;
+
+/// How many spins a producer of a full or nearly full lossless queue leaves its consumers alone before
+/// it looks again: about a microsecond. Streaming 64 bytes lossless took 26 ns a message
+/// without, and takes 20 ns with 32, 64 or 128.
+const BREATH: u32 = 64;
 
 /// How long a blocked producer sleeps at most before it looks for consumers that have died.
 const LIFE_SIGN: Duration = Duration::from_millis(50);
@@ -138,6 +144,7 @@ impl Producer {
         // SAFETY: the caller's promise.
         unsafe {
             if self.push_quickly(from, length) {
+                self.pushed_quickly();
                 return Ok(());
             }
             self.push_slowly(from, length)
@@ -169,10 +176,10 @@ impl Producer {
     }
 
     /// Pushes, if that takes nothing but the copy of a short message of a fixed queue; `false`
-    /// where there is anything else to do or to say.
+    /// where there is anything else to do or to say. [`Producer::pushed_quickly`] comes after it.
     ///
     /// What callers inline is this and a call. In one piece with all that a push may come to, it
-    /// took 77 instructions for 64 bytes instead of 41, a good part of them to save registers.
+    /// took 12 more instructions, to save registers.
     ///
     /// # Safety
     /// As [`Producer::push_raw`].
@@ -186,11 +193,25 @@ impl Producer {
             return false;
         };
         // SAFETY: readable, says the caller; it is the message size, and short.
-        let pushed = unsafe { writer.push_short(from, length) };
-        if pushed {
-            self.notify();
+        unsafe { writer.push_short(from, length) }
+    }
+
+    /// To be called after each message that was pushed quickly; returns 0.
+    #[doc(hidden)]
+    #[inline(always)]
+    pub fn pushed_quickly(&self) -> i32 {
+        if self.bell.is_flagged() {
+            return self.wake();
         }
-        pushed
+        0
+    }
+
+    /// Out of line, and the last thing that is done, so that nothing has to be kept meanwhile.
+    #[cold]
+    #[inline(never)]
+    extern "C" fn wake(&self) -> i32 {
+        self.notify();
+        0
     }
 
     /// As [`Producer::push`] of a short message, and wakes nobody. It is there to measure what looking for sleepers
@@ -313,14 +334,33 @@ impl Producer {
             Framing::Variable => stride,
         };
         self.check_push(length)?;
-        for i in 0..count {
-            // SAFETY: readable, says the caller; the length was checked.
-            if !unsafe { self.write(from.add(i * stride), length) } {
-                self.notify();
-                return if i == 0 { Err(Error::Full) } else { Ok(i) };
+        let mut done = 0;
+        while done < count {
+            // SAFETY: one of the messages.
+            let at = unsafe { from.add(done * stride) };
+            if let (Writer::Fixed(writer), true) = (&mut self.writer, length == self.quick) {
+                // SAFETY: so many messages are readable, says the caller, of the message size.
+                let run = unsafe { writer.push_run(at, stride, (count - done).min(WAKE_EVERY)) };
+                if run > 0 {
+                    done += run;
+                    // Not only at the end, or a sleeper would be lapped by a long batch.
+                    if done < count {
+                        self.notify();
+                    }
+                    continue;
+                }
             }
-            // Not only at the end, or a sleeper would be lapped by a long batch.
-            if i % WAKE_EVERY == WAKE_EVERY - 1 {
+            // SAFETY: readable, says the caller; the length was checked.
+            if !unsafe { self.write(at, length) } {
+                self.notify();
+                return if done == 0 {
+                    Err(Error::Full)
+                } else {
+                    Ok(done)
+                };
+            }
+            done += 1;
+            if done < count && done % WAKE_EVERY == 0 {
                 self.notify();
             }
         }
@@ -526,7 +566,29 @@ impl Producer {
     /// room for a message.
     #[cold]
     fn make_room(&mut self, length: usize) -> bool {
-        self.extend(length) || self.relieve(length) && self.extend(length)
+        let mut room = self.extend(length);
+        if self.is_narrow(length) {
+            // Room for a few messages only is had for as many looks at the cursors, each of which takes
+            // their lines from the consumers. So give those that are at work the time for a block.
+            for _ in 0..BREATH {
+                std::hint::spin_loop();
+            }
+            room = self.extend(length);
+        }
+        room || self.relieve(length) && self.extend(length)
+    }
+
+    /// Whether less than a block may be announced.
+    fn is_narrow(&self, length: usize) -> bool {
+        let front = self.front(length);
+        ring::distance(front.limit, front.next.wrapping_add(self.geometry.block)) < 0
+    }
+
+    fn front(&self, length: usize) -> Front {
+        match &self.writer {
+            Writer::Fixed(writer) => writer.front(),
+            Writer::Variable(writer) => writer.front(length),
+        }
     }
 
     fn extend(&mut self, length: usize) -> bool {
@@ -537,11 +599,7 @@ impl Producer {
     }
 
     fn relieve(&mut self, length: usize) -> bool {
-        let front = match &self.writer {
-            Writer::Fixed(writer) => writer.front(),
-            Writer::Variable(writer) => writer.front(length),
-        };
-        let capacity = self.geometry.capacity;
+        let (front, capacity) = (self.front(length), self.geometry.capacity);
         self.backpressure
             .relieve(&self.paths, &self.control, capacity, front)
     }

@@ -28,6 +28,39 @@ pub struct FixedWriter<M> {
     limit: u64,
 }
 
+/// How many bytes ahead of the message that is written or read the next ones are asked for: about
+/// what is moved in the time that a line takes from the other core (120 ns of 8 ns a line).
+const AHEAD: usize = 1024;
+
+/// How many messages of a batch are validated together.
+const RUN: usize = 32;
+
+/// Does the same with the most common sizes as constants, for which the copy takes two to four
+/// instructions less a message and no branch.
+macro_rules! by_size {
+    ($size:expr, $length:ident => $do:expr) => {
+        match $size {
+            8 => {
+                let $length = 8;
+                $do
+            }
+            16 => {
+                let $length = 16;
+                $do
+            }
+            32 => {
+                let $length = 32;
+                $do
+            }
+            64 => {
+                let $length = 64;
+                $do
+            }
+            $length => $do,
+        }
+    };
+}
+
 #[inline(always)]
 fn slot(shape: &Shape, sequence: u64) -> usize {
     (sequence & (shape.capacity - 1)) as usize * shape.stride
@@ -133,30 +166,60 @@ impl<M: Memory> FixedWriter<M> {
     #[inline(always)]
     pub fn commit(&mut self) {
         let stamp = self.next.wrapping_add(1);
-        // Partner: `SeeStamp`. Whoever sees the stamp sees the payload.
         // SAFETY: a slot is in the ring.
-        unsafe { self.memory.publish_word(Site::Stamp, self.offset, stamp) };
+        unsafe { hand_over(&self.memory, self.offset, stamp) };
         self.next = stamp;
         self.offset += self.shape.stride;
     }
 
-    /// Pushes one message of at most [`SHORT`](crate::memory::SHORT) bytes; `false` if the limit is
-    /// in the way.
+    /// Pushes one message of at most [`SHORT`](crate::memory::SHORT) bytes, if that takes nothing
+    /// else; `false` where [`FixedWriter::push`] has more to do.
     ///
     /// # Safety
     /// `from` is readable for the message size, which is `length`.
     #[inline(always)]
     pub unsafe fn push_short(&mut self, from: *const u8, length: usize) -> bool {
-        if self.next == self.run && !self.go_on() {
+        if self.next == self.run {
             return false;
         }
+        // Copies of what the copy, which the compiler cannot see into, might change for all it knows.
+        let (memory, offset, stamp) = (self.memory.clone(), self.offset, self.next.wrapping_add(1));
+        memory.will_write(offset + AHEAD);
         // SAFETY: a slot is in the ring, with room for a message rounded up to words.
         unsafe {
-            self.memory
-                .write_short(self.offset + SLOT_HEADER, from, length)
-        };
-        self.commit();
+            memory.write_short(offset + SLOT_HEADER, from, length);
+            hand_over(&memory, offset, stamp);
+        }
+        self.next = stamp;
+        self.offset = offset + self.shape.stride;
         true
+    }
+
+    /// Pushes messages of at most [`SHORT`](crate::memory::SHORT) bytes that lie `stride` bytes
+    /// apart, for as long as that takes nothing else; how many.
+    ///
+    /// # Safety
+    /// `count` messages of the message size are readable.
+    #[inline(always)]
+    pub unsafe fn push_run(&mut self, from: *const u8, stride: usize, count: usize) -> usize {
+        let count = count.min(self.run.wrapping_sub(self.next) as usize);
+        by_size!(self.shape.message, length => {
+            let (memory, slot) = (self.memory.clone(), self.shape.stride);
+            let (mut from, mut offset, mut stamp) = (from, self.offset, self.next);
+            for _ in 0..count {
+                stamp = stamp.wrapping_add(1);
+                memory.will_write(offset + AHEAD);
+                // SAFETY: a slot is in the ring; a message is readable, says the caller.
+                unsafe {
+                    memory.write_short(offset + SLOT_HEADER, from, length);
+                    hand_over(&memory, offset, stamp);
+                }
+                from = from.wrapping_add(stride);
+                offset += slot;
+            }
+            (self.offset, self.next) = (offset, stamp);
+        });
+        count
     }
 
     /// Pushes one message; `false` if the limit is in the way.
@@ -200,6 +263,17 @@ impl<M: Memory> FixedWriter<M> {
     }
 }
 
+/// Gives a slot to the consumers.
+///
+/// # Safety
+/// It is in the ring, and `memory` is the producer's.
+#[inline(always)]
+unsafe fn hand_over<M: Memory>(memory: &M, offset: usize, stamp: u64) {
+    // Partner: `SeeStamp`. Whoever sees the stamp sees the payload.
+    // SAFETY: the caller's promise.
+    unsafe { memory.publish_word(Site::Stamp, offset, stamp) };
+}
+
 /// The first sequence in `from..to` without its stamp. The stamps of a lap are a prefix, so it is
 /// searched by halves; a stamp of a later lap counts as one.
 fn committed<M: Memory>(memory: &M, shape: &Shape, from: u64, to: u64) -> u64 {
@@ -225,16 +299,24 @@ pub struct FixedReader<M> {
     next: u64,
     /// Where its slot is; the end of the ring stands for its start.
     offset: usize,
+    /// With a seat, if `claimed` is further ahead of a message than this, then the producer may soon
+    /// have to wait for it. Without one, it never is.
+    easy: u64,
+    /// If `claimed` is so far ahead of a message, then the one `AHEAD` bytes on is there too.
+    far: u64,
 }
 
 impl<M: Memory> FixedReader<M> {
     /// At the first message ever.
     pub fn new(memory: M, shape: Shape) -> Self {
+        let spare = if shape.lossless { 2 * shape.block } else { 0 };
         FixedReader {
             memory,
             shape,
             next: shape.first,
             offset: slot(&shape, shape.first),
+            easy: shape.capacity - spare,
+            far: shape.block + (AHEAD / shape.stride) as u64,
         }
     }
 
@@ -243,27 +325,91 @@ impl<M: Memory> FixedReader<M> {
         self.offset = slot(&self.shape, sequence);
     }
 
-    /// Copies the next message, of at most [`SHORT`](crate::memory::SHORT) bytes, if it is there. It is not consumed yet.
+    /// Copies the next messages, up to `count` of at most [`SHORT`](crate::memory::SHORT) bytes, each to
+    /// a place `stride` bytes after the last, and consumes them. Returns how many: fewer where there
+    /// is anything else to do or to say.
+    ///
+    /// # Safety
+    /// `to` is writable for the message size at each place.
+    #[inline(always)]
+    pub unsafe fn read_run(&mut self, to: *mut u8, stride: usize, count: usize) -> usize {
+        by_size!(self.shape.message, length => {
+            let (memory, slot, end) = (self.memory.clone(), self.shape.stride, self.shape.bytes);
+            let (mut to, mut offset, mut next) = (to, self.offset, self.next);
+            // Only what is surely there is asked for: the line that is being written stays with
+            // the producer. A hint, so this need not be in any order.
+            let there = memory.load(Field::Claimed).wrapping_sub(self.far);
+            let mut copied = 0;
+            while copied < count.min(RUN) {
+                if offset == end {
+                    offset = 0;
+                }
+                // SAFETY: a slot is in the ring.
+                if unsafe { memory.word(offset) } != next.wrapping_add(1) {
+                    break;
+                }
+                // Partner: `Stamp`.
+                memory.fence(Site::SeeStamp);
+                if distance(there, next) > 0 {
+                    memory.will_read(offset + AHEAD);
+                }
+                // SAFETY: a slot is in the ring, and `to` is writable, says the caller.
+                unsafe { memory.read_short(offset + SLOT_HEADER, to, length) };
+                to = to.wrapping_add(stride);
+                offset += slot;
+                next = next.wrapping_add(1);
+                copied += 1;
+            }
+            // The first is the first to be overwritten: if that is intact, so are the others.
+            if copied == 0 || self.lead().is_none() {
+                return 0;
+            }
+            (self.offset, self.next) = (offset, next);
+            copied
+        })
+    }
+
+    /// After all that was read from this position on: how far `claimed` is ahead of it, if that
+    /// was not overwritten.
+    #[inline(always)]
+    fn lead(&self) -> Option<u64> {
+        // Partner: `Announce`.
+        self.memory.fence(Site::Validate);
+        let lead = self.memory.load(Field::Claimed).wrapping_sub(self.next);
+        (lead <= self.shape.capacity || !self.memory.keeps(Site::IsValid)).then_some(lead)
+    }
+
+    /// Copies the next message, of at most [`SHORT`](crate::memory::SHORT) bytes, and consumes it; `None`
+    /// where there is anything else to do or to say. Else, whether the producer may soon have to wait
+    /// for this consumer.
     ///
     /// # Safety
     /// `to` is writable for the message size.
     #[inline(always)]
-    pub unsafe fn read_short(&mut self, to: *mut u8) -> bool {
-        if self.offset == self.shape.bytes {
-            self.offset = 0;
+    pub unsafe fn read_short(&mut self, to: *mut u8) -> Option<bool> {
+        // Copies of what the copy, which the compiler cannot see into, might change for all it knows.
+        let (memory, next, mut offset) = (self.memory.clone(), self.next, self.offset);
+        if offset == self.shape.bytes {
+            offset = 0;
         }
+        let after = next.wrapping_add(1);
         // SAFETY: a slot is in the ring.
-        if unsafe { self.memory.word(self.offset) } != self.next.wrapping_add(1) {
-            return false;
+        if unsafe { memory.word(offset) } != after {
+            return None;
         }
         // Partner: `Stamp`.
-        self.memory.fence(Site::SeeStamp);
+        memory.fence(Site::SeeStamp);
+        let payload = offset + SLOT_HEADER;
         // SAFETY: a slot is in the ring, and `to` is writable, says the caller.
-        unsafe {
-            self.memory
-                .read_short(self.offset + SLOT_HEADER, to, self.shape.message)
-        };
-        self.intact()
+        unsafe { memory.read_short(payload, to, self.shape.message) };
+        let lead = self.lead()?;
+        // Not the line that is being written: it stays with the producer.
+        if lead > self.far {
+            memory.will_read(payload + AHEAD);
+        }
+        self.next = after;
+        self.offset = offset + self.shape.stride;
+        Some(lead > self.easy)
     }
 }
 
@@ -317,10 +463,7 @@ impl<M: Memory> Frames for FixedReader<M> {
 
     #[inline(always)]
     fn intact(&self) -> bool {
-        // Partner: `Announce`.
-        self.memory.fence(Site::Validate);
-        let claimed = self.memory.load(Field::Claimed);
-        claimed.wrapping_sub(self.next) <= self.shape.capacity || !self.memory.keeps(Site::IsValid)
+        self.lead().is_some()
     }
 
     #[inline(always)]

@@ -468,12 +468,6 @@ impl<F: Frames> Reader<F> {
         (passed.wrapping_sub(self.lost), self.lost)
     }
 
-    /// How many were lost since the start position.
-    #[inline(always)]
-    pub fn lost(&self) -> u64 {
-        self.lost
-    }
-
     /// The sequence of the message wanted next.
     #[inline(always)]
     pub fn next(&self) -> u64 {
@@ -543,21 +537,53 @@ impl<F: Frames> Reader<F> {
 
 impl<M: Memory> Reader<FixedReader<M>> {
     /// As `pop`, where that takes nothing but a copy of at most [`SHORT`](crate::memory::SHORT)
-    /// bytes, as the message size is: `None` where there is anything else to do or to say.
+    /// bytes, as the message size is: `None` where there is anything else to do or to say. With the
+    /// message: whether the producer may soon have to wait for this consumer.
     ///
     /// # Safety
     /// `to` is writable for the message size.
     #[inline(always)]
-    pub unsafe fn pop_short(&mut self, to: *mut u8) -> Option<Info> {
+    pub unsafe fn pop_short(&mut self, to: *mut u8) -> Option<(Info, bool)> {
         // SAFETY: the caller's promise.
-        if !unsafe { self.frames.read_short(to) } {
-            return None;
+        let crowded = unsafe { self.frames.read_short(to) }?;
+        // Looked up only now, so that they take no registers before.
+        let info = Info {
+            sequence: self.frames.next().wrapping_sub(1),
+            lost: self.pending,
+            length: self.frames.shape().message as u32,
+        };
+        self.pending = 0;
+        Some((info, crowded))
+    }
+
+    /// Copies up to `count` messages, each to a place `stride` bytes after the last, as long as
+    /// `pop_short` could. Returns how many, and about the first.
+    ///
+    /// # Safety
+    /// `to` is writable for the message size at each place.
+    #[inline(always)]
+    pub unsafe fn pop_run(&mut self, to: *mut u8, stride: usize, count: usize) -> (usize, Info) {
+        let first = Info {
+            sequence: self.frames.next(),
+            lost: self.pending,
+            length: self.frames.shape().message as u32,
+        };
+        let mut many = 0;
+        while many < count {
+            // SAFETY: the caller's promise.
+            let run = unsafe {
+                self.frames
+                    .read_run(to.wrapping_add(many * stride), stride, count - many)
+            };
+            if run == 0 {
+                break;
+            }
+            many += run;
         }
-        let (offset, length) = (0, self.frames.shape().message);
-        let place = Place { offset, length };
-        let info = self.info(place);
-        self.consume(place);
-        Some(info)
+        if many > 0 {
+            self.pending = 0;
+        }
+        (many, first)
     }
 }
 

@@ -51,14 +51,25 @@ fn short() {
     explore(|| one::<Short>(&FIXED));
 }
 
+/// Both messages of a run are validated by the first.
 #[test]
 fn run() {
-    explore(|| one::<Run>(&FIXED));
+    explore(|| one::<Runs>(&FIXED));
 }
 
 #[test]
 fn run_wraps() {
-    explore(|| one::<Run>(&WRAPS));
+    explore(|| one::<Runs>(&WRAPS));
+}
+
+#[test]
+fn in_place() {
+    explore(|| one::<InPlace>(&FIXED));
+}
+
+#[test]
+fn in_place_wraps() {
+    explore(|| one::<InPlace>(&WRAPS));
 }
 
 #[test]
@@ -111,9 +122,15 @@ twins! {
     short_without_see_stamp: one::<Short>, FIXED, SeeStamp => Torn;
     short_without_validate: one::<Short>, FIXED, Validate => Torn;
     short_without_is_valid: one::<Short>, FIXED, IsValid => Torn;
-    run_without_stamp: one::<Run>, FIXED, Stamp => Torn;
-    run_without_validate: one::<Run>, FIXED, Validate => Torn;
-    run_without_is_valid: one::<Run>, FIXED, IsValid => Torn;
+    run_without_announce: one::<Runs>, FIXED, Announce => Torn;
+    run_without_stamp: one::<Runs>, FIXED, Stamp => Torn;
+    run_without_see_stamp: one::<Runs>, FIXED, SeeStamp => Torn;
+    run_without_validate: one::<Runs>, FIXED, Validate => Torn;
+    run_without_is_valid: one::<Runs>, FIXED, IsValid => Torn;
+    in_place_without_announce: one::<InPlace>, FIXED, Announce => Torn;
+    in_place_without_stamp: one::<InPlace>, FIXED, Stamp => Torn;
+    in_place_without_validate: one::<InPlace>, FIXED, Validate => Torn;
+    in_place_without_is_valid: one::<InPlace>, FIXED, IsValid => Torn;
     variable_without_announce: one::<Variable>, VARIABLE, Announce => Torn;
     variable_without_validate: one::<Variable>, VARIABLE, Validate => Torn;
     variable_without_is_valid: one::<Variable>, VARIABLE, IsValid => Torn;

@@ -369,58 +369,31 @@ trait Framing: 'static {
     fn abandon(writer: &mut Self::Writer, written: &[u8]);
     fn settle(writer: &mut Self::Writer);
     fn frames(memory: Modelled, shape: Shape) -> Self::Frames;
-    fn pop(reader: &mut Reader<Self::Frames>, buffer: &mut [u8]) -> Result<Pop, Damage> {
+    fn pop(reader: &mut Reader<Self::Frames>, buffer: &mut [u8]) -> Result<(Pop, usize), Damage> {
         // SAFETY: the buffer is writable.
-        unsafe { reader.pop(buffer.as_mut_ptr(), buffer.len()) }
+        unsafe { reader.pop(buffer.as_mut_ptr(), MESSAGE) }.map(|pop| (pop, 1))
     }
 }
 
-/// Slots, popped in one of these ways.
+/// Bytes of the longest message, and how many of them are popped at once at most.
+const MESSAGE: usize = 16;
+const BATCH: usize = 2;
+
+const PLAIN: u8 = 0;
+const SHORT: u8 = 1;
+const RUN: u8 = 2;
+const IN_PLACE: u8 = 3;
+
+/// Slots, and which way of popping and pushing is tried first.
 struct Slots<const WAY: u8>;
 
-/// What is read of the messages behind the first is to be whole, too: if it is not, it is given for
-/// the first.
-fn pop_of_run(
-    reader: &mut Reader<FixedReader<Modelled>>,
-    buffer: &mut [u8],
-) -> Result<Pop, Damage> {
-    let (pop, place, count) = reader.peek_many(2)?;
-    let Pop::Message(info) = pop else {
-        return Ok(pop);
-    };
-    let (memory, stride) = (
-        reader.frames().memory().clone(),
-        reader.frames().shape().stride,
-    );
-    let mut torn = None;
-    for i in 0..count as usize {
-        let mut words = [0u8; 16];
-        // SAFETY: both places are in the ring, and hold a message of two words.
-        unsafe { memory.read(place.offset + i * stride, words.as_mut_ptr(), 16) };
-        let word = |n: usize| u64::from_le_bytes(words[n..n + 8].try_into().unwrap());
-        let sequence = info.sequence.wrapping_add(i as u64);
-        if i == 0 {
-            buffer[..16].copy_from_slice(&words);
-        } else if word(0) >> 8 != sequence & (u64::MAX >> 8) || word(8) != word(0) | 16 {
-            torn = Some(words);
-        }
-    }
-    Ok(match reader.release_many(info.sequence, 1)? {
-        Some(true) => {
-            if let Some(words) = torn {
-                buffer[..16].copy_from_slice(&words);
-            }
-            Pop::Message(info)
-        }
-        _ => Pop::Empty,
-    })
-}
-
-type Fixed = Slots<0>;
-/// As `queue::Consumer` pops short messages.
-type Short = Slots<1>;
-/// Looks at two messages side by side, and consumes the first.
-type Run = Slots<2>;
+type Fixed = Slots<PLAIN>;
+/// As `queue::Consumer` pops short messages, and `queue::Producer` pushes them.
+type Short = Slots<SHORT>;
+/// As they pop and push many.
+type Runs = Slots<RUN>;
+/// Looks at as many in place.
+type InPlace = Slots<IN_PLACE>;
 
 impl<const WAY: u8> Framing for Slots<WAY> {
     type Writer = FixedWriter<Modelled>;
@@ -435,8 +408,19 @@ impl<const WAY: u8> Framing for Slots<WAY> {
         writer.next()
     }
     fn push(writer: &mut Self::Writer, message: &[u8]) {
+        let from = message.as_ptr();
         // SAFETY: a slice is readable, and has the message size.
-        unsafe { writer.push(message.as_ptr()) };
+        let pushed = unsafe {
+            match WAY {
+                SHORT => writer.push_short(from, message.len()),
+                RUN => writer.push_run(from, message.len(), 1) == 1,
+                _ => false,
+            }
+        };
+        if !pushed {
+            // SAFETY: as above.
+            unsafe { writer.push(from) };
+        }
     }
     fn abandon(writer: &mut Self::Writer, written: &[u8]) {
         let offset = writer.reserve().expect("a lossy ring has room");
@@ -453,18 +437,40 @@ impl<const WAY: u8> Framing for Slots<WAY> {
     fn frames(memory: Modelled, shape: Shape) -> Self::Frames {
         FixedReader::new(memory, shape)
     }
-    fn pop(reader: &mut Reader<Self::Frames>, buffer: &mut [u8]) -> Result<Pop, Damage> {
-        if WAY == 1 {
-            // SAFETY: the buffer is writable, and has the message size.
-            if let Some(info) = unsafe { reader.pop_short(buffer.as_mut_ptr()) } {
-                return Ok(Pop::Message(info));
+    fn pop(reader: &mut Reader<Self::Frames>, buffer: &mut [u8]) -> Result<(Pop, usize), Damage> {
+        let to = buffer.as_mut_ptr();
+        // SAFETY: the buffer is writable, and has room for a batch of the message size.
+        unsafe {
+            match WAY {
+                SHORT => {
+                    if let Some((info, _)) = reader.pop_short(to) {
+                        return Ok((Pop::Message(info), 1));
+                    }
+                }
+                RUN => {
+                    let (many, first) = reader.pop_run(to, MESSAGE, BATCH);
+                    if many > 0 {
+                        return Ok((Pop::Message(first), many));
+                    }
+                }
+                IN_PLACE => {
+                    let (pop, place, many) = reader.peek_many(BATCH as u64)?;
+                    let Pop::Message(first) = pop else {
+                        return Ok((pop, 1));
+                    };
+                    let frames = reader.frames();
+                    for i in 0..many as usize {
+                        let offset = place.offset + i * frames.shape().stride;
+                        frames.memory().read(offset, to.add(i * MESSAGE), MESSAGE);
+                    }
+                    if reader.release_many(first.sequence, many)? == Some(true) {
+                        return Ok((Pop::Message(first), many as usize));
+                    }
+                }
+                _ => {}
             }
+            reader.pop(to, MESSAGE).map(|pop| (pop, 1))
         }
-        if WAY == 2 {
-            return pop_of_run(reader, buffer);
-        }
-        // SAFETY: the buffer is writable.
-        unsafe { reader.pop(buffer.as_mut_ptr(), buffer.len()) }
     }
 }
 
@@ -613,17 +619,20 @@ impl<F: Framing> Consumer<F> {
     }
 
     fn look(&mut self) -> Kept<Look> {
-        let mut buffer = [0; 16];
-        let pop = F::pop(&mut self.reader, &mut buffer)?;
+        let mut buffer = [0; MESSAGE * BATCH];
+        let (pop, many) = F::pop(&mut self.reader, &mut buffer)?;
         let look = match pop {
             Pop::Message(info) => {
                 let (sequence, lost) = (info.sequence, info.lost);
                 let passed = sequence.wrapping_sub(self.expected);
                 promise!(Account, passed < 1 << 32, "repeated or reordered: {info:?}");
                 promise!(Account, lost == passed, "{passed} passed: {info:?}");
-                self.expected = sequence.wrapping_add(1);
-                self.messages
-                    .push((sequence, buffer[..info.length as usize].to_vec()));
+                self.expected = sequence.wrapping_add(many as u64);
+                for i in 0..many {
+                    let message = &buffer[i * MESSAGE..][..info.length as usize];
+                    self.messages
+                        .push((sequence.wrapping_add(i as u64), message.to_vec()));
+                }
                 Look::Message { sequence, lost }
             }
             Pop::Empty => Look::Nothing,

@@ -83,8 +83,8 @@ impl Inner {
             let to = ffi::PyBytes_AsString(object).cast();
             // What takes nothing but a copy cannot panic; to catch that took 6 % of a pop.
             match queue.pop_quickly(to, message_size) {
-                Some(message) => {
-                    queue.popped_quickly(message);
+                Some((message, crowded)) => {
+                    queue.popped_quickly(message, crowded);
                     Ok(Pop::Message(message))
                 }
                 None => caught(|| queue.pop_raw(to, message_size)),
