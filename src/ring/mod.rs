@@ -447,7 +447,7 @@ impl<F: Frames> Reader<F> {
             Some(peek)
                 if peek.sequence == sequence
                     && self.frames.next() == sequence
-                    && (1..=peek.count).contains(&count) =>
+                    && count.wrapping_sub(1) < peek.count =>
             {
                 self.peek = None;
                 if self.frames.intact() {
