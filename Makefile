@@ -15,6 +15,9 @@ export CARGO_TARGET_DIR := $(CURDIR)/target
 SONAME := libipcq.so.$(basename $(VERSION))
 SO := target/release/libipcq.so
 VENV := .venv
+MATURIN = $(VENV)/bin/maturin
+MANIFEST = --manifest-path bindings/python/Cargo.toml
+ZIG ?= 1
 RUST := $(shell find src cli/src build.rs cbindgen.toml Cargo.toml Cargo.lock cli/Cargo.toml)
 MODULE := $(shell find bindings/python -name '*.rs' -o -name '*.py' -path '*/python/ipcq/*' \
 	-o -name '*.pyi' -o -name '*.toml')
@@ -25,7 +28,8 @@ WARNINGS := -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wpedantic -Werror
 LINK := -Iinclude -Ltarget/release -lipcq -Wl,-rpath,$(abspath target/release)
 
 .PHONY: build header examples demo test test-rust test-steps test-c test-python test-install \
-	test-fuzz test-budget model tsan soak fuzz bench budget lint wheel install uninstall clean help tools
+	test-wheel test-sdist test-fuzz test-budget model tsan soak fuzz bench budget lint docs wheel sdist install \
+	uninstall clean help tools
 
 build: $(SO)
 
@@ -35,10 +39,13 @@ help:
 	@echo "make test       all tests (some minutes)"
 	@echo "make examples   the C examples, in target/examples"
 	@echo "make install    headers, libraries, pkg-config file, command: PREFIX, LIBDIR, DESTDIR"
-	@echo "make wheel      the Python wheel, in target/wheels"
+	@echo "make wheel      the Python wheel for every Linux of this architecture, in target/wheels"
+	@echo "make sdist      the Python source distribution, in target/wheels"
+	@echo "make test-sdist builds and installs it from scratch"
 	@echo "make bench      ipcq and its peers, in target/bench (QUICK=1: the short form)"
 	@echo "make budget     benches/budget.json, anew from counted instructions"
-	@echo "make lint       formatters and linters"
+	@echo "make lint       formatters and linters, and the pages"
+	@echo "make docs       the pages of docs/ and the Python API, in target/docs"
 	@echo "make header     include/ipcq.h, anew from src/ffi"
 	@echo "make model      the models of the protocol, in full"
 	@echo "make tsan       ThreadSanitizer over producer and consumers in threads (nightly Rust)"
@@ -73,25 +80,44 @@ $(VENV)/.packages: bindings/python/requirements-dev.txt | tools
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-target/wheels/.built: $(RUST) $(MODULE) $(VENV)/.packages
-	rm -rf target/wheels
-	$(VENV)/bin/maturin build --quiet --release --interpreter $(VENV)/bin/python \
-		--manifest-path bindings/python/Cargo.toml --out target/wheels
+# What only some targets need: the stamp .x stands for requirements-x.txt.
+$(VENV)/.%: bindings/python/requirements-%.txt $(VENV)/.packages
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-$(VENV)/.ipcq: target/wheels/.built
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall target/wheels/*.whl
+# For this machine: what the tests and the demo use.
+target/module/.built: $(RUST) $(MODULE) $(VENV)/.packages
+	rm -rf $(@D)
+	$(MATURIN) build --quiet $(MANIFEST) --release --interpreter $(VENV)/bin/python --out $(@D)
 	@touch $@
 
-wheel: target/wheels/.built
+$(VENV)/.ipcq: target/module/.built
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall target/module/*.whl
+	@touch $@
+
+# To hand out: linked by zig against glibc 2.17, so that it runs on every distribution in use. Where there is no
+# zig, ZIG= links by the system's linker, and the wheel wants the glibc of this machine.
+wheel: $(VENV)/.packages $(if $(ZIG),$(VENV)/.wheel)
+	rm -f target/wheels/*.whl
+	PATH="$(abspath $(VENV))/bin:$$PATH" $(MATURIN) build --quiet $(MANIFEST) --release --interpreter $(VENV)/bin/python \
+		$(if $(ZIG),--zig --compatibility manylinux2014) --out target/wheels
+	scripts/test-wheel.sh $(VENV)/bin/python target/wheels/*.whl
 	@ls target/wheels/*.whl
+
+sdist: $(VENV)/.packages
+	@mkdir -p target/wheels
+	rm -f target/wheels/*.tar.gz
+	$(MATURIN) sdist $(MANIFEST) --out target/wheels 2>target/sdist.log || { cat target/sdist.log; exit 1; }
+	scripts/check-sdist.sh target/wheels/*.tar.gz
+	@ls target/wheels/*.tar.gz
 
 # --- the main job and the tests -------------------------------------------------------------------
 
 demo: examples $(VENV)/.ipcq
 	$(VENV)/bin/python scripts/demo.py
 
-test: test-rust test-steps test-fuzz test-c test-budget test-install test-python
+test: test-rust test-steps test-fuzz test-c test-budget test-install test-wheel \
+		test-python
 	scripts/model.sh short
 	@echo "make test: all passed"
 
@@ -115,7 +141,14 @@ target/pairs/%: tests/c/%.c include/ipcq.h $(SO)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(WARNINGS) $< -o $@ $(LINK)
 
-test-python: examples target/pairs/peer target/pairs/test_records $(VENV)/.ipcq
+# Into an empty environment without a compiler, and from the sources alone (a minute).
+test-wheel: target/module/.built sdist
+	scripts/test-wheel.sh $(VENV)/bin/python target/module/*.whl
+
+test-sdist: sdist
+	scripts/test-wheel.sh $(VENV)/bin/python target/wheels/*.tar.gz
+
+test-python: examples target/pairs/peer target/pairs/test_records $(VENV)/.ipcq $(VENV)/.test
 	$(VENV)/bin/python -m pytest bindings/python/tests tests/pairs
 
 model: | tools
@@ -147,11 +180,11 @@ budget: target/bench/budget
 	$(PYTHON) benches/budget.py $< --write
 
 # QUICK=1: the short form, under three minutes after the build. ONLY=expression: some of the groups.
-bench: $(SO) target/wheels/.built
+bench: $(SO) target/module/.built
 	benches/build.sh "$(PYTHON)" "$(CC)"
 	$(PYTHON) benches/bench.py $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)")
 
-lint: $(VENV)/.ipcq
+lint: $(VENV)/.ipcq $(VENV)/.test $(VENV)/.lint docs
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --manifest-path fuzz/Cargo.toml --target-dir target/fuzz --all-targets -- -D warnings
@@ -165,6 +198,13 @@ lint: $(VENV)/.ipcq
 	cd bindings/python && $(abspath $(VENV))/bin/mypy
 	cd bindings/python && $(abspath $(VENV))/bin/python -m mypy.stubtest ipcq \
 		--allowlist stubtest-allowlist.txt --ignore-unused-allowlist
+	PATH="$(abspath $(VENV))/bin:$$PATH" basedpyright --project bindings/python
+	PATH="$(abspath $(VENV))/bin:$$PATH" basedpyright --verifytypes ipcq --ignoreexternal >target/pyright.log || \
+		{ cat target/pyright.log; exit 1; }
+
+# The pages of docs/, in target/docs. A warning is an error: a link that leads nowhere, a name that is not there.
+docs: $(VENV)/.ipcq $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 
 # --- installing -----------------------------------------------------------------------------------
 

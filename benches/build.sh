@@ -91,8 +91,8 @@ if [ -f "$out/log/missing-packages" ]; then
         skip "${line%%[=;]*} (Python): it cannot be installed here"
     done <"$out/log/missing-packages"
 fi
-if [ ! -f "$venv/.ipcq" ] || [ target/wheels/.built -nt "$venv/.ipcq" ]; then
-    $pip --no-deps --force-reinstall target/wheels/*.whl
+if [ ! -f "$venv/.ipcq" ] || [ target/module/.built -nt "$venv/.ipcq" ]; then
+    $pip --no-deps --force-reinstall target/module/*.whl
     touch "$venv/.ipcq"
 fi
 headers=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("include"))')

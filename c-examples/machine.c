@@ -20,6 +20,17 @@ struct sample { // 48 bytes; bindings/python/examples/watch_machine.py has the s
   uint32_t running;                   // processes that run or could, /proc/stat
 };
 
+// The queue says what a sample is: bindings/python/examples/live_plot.py knows it from there.
+static const ipcq_field fields[] = {
+    IPCQ_FIELD(struct sample, time_ns),
+    IPCQ_FIELD(struct sample, cpu_busy),
+    IPCQ_FIELD(struct sample, cpu_total),
+    IPCQ_FIELD(struct sample, context_switches),
+    IPCQ_FIELD(struct sample, memory_available_kb),
+    IPCQ_FIELD(struct sample, load),
+    IPCQ_FIELD(struct sample, running),
+};
+
 static uint64_t now_ns(clockid_t clock) {
   struct timespec t;
   clock_gettime(clock, &t);
@@ -60,6 +71,8 @@ int main(int argc, char **argv) {
   ipcq_options options = IPCQ_OPTIONS_INIT;
   options.capacity = 4096;
   options.message_size = sizeof(struct sample);
+  options.fields = fields;
+  options.field_count = sizeof fields / sizeof fields[0];
   ipcq_queue *q;
   if (rate <= 0 || ipcq_open(&q, name, IPCQ_PRODUCER, &options) < 0) {
     fprintf(stderr, "machine: %s\n", rate <= 0 ? "a rate above 0" : ipcq_errmsg());

@@ -234,7 +234,7 @@ static void test_json(void) {
   char text[4096], start[8];
   int64_t length = ipcq_schema(q, text, sizeof text);
   CHECK(length > 0 && length < (int64_t)sizeof text);
-  // For tests/pairs/test_records.py, where numpy reads both.
+  // For tests/pairs/test_c_records.py, where numpy reads both.
   printf("%s\n", text);
   for (size_t i = 0; i < sizeof example; i++)
     printf("%02x", ((const unsigned char *)&example)[i]);

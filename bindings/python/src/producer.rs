@@ -13,38 +13,29 @@ use std::time::Duration;
 
 /// The one who pushes messages into a queue, and creates it where there is none.
 ///
-/// name
-///     A name without a slash is a file in /dev/shm (or $IPCQ_DIR), any other is a path.
-/// capacity
-///     Messages (message_size or dtype given) or bytes (neither given) that the ring holds,
-///     rounded up to a power of two. 0: a ring of about 4 MiB.
-/// message_size
-///     Bytes of every message, 1 to 1 GiB. None: every message has its own length, at most an
-///     eighth of the capacity.
-/// dtype
-///     A numpy dtype: messages are records of it, and message_size is its itemsize. Its fields, with
-///     align=True those of the C struct, are kept in the queue: consumers get them as their dtype, and
-///     are told where theirs differs. Little-endian, and no objects.
-/// permissions, control_permissions
-///     Mode bits of the data file (0: 0o600) and of the control file (0: the same).
-/// delivery
-///     "lossy", or None, the default: a consumer that falls a whole ring behind loses the oldest
-///     messages. "lossless": nothing is overwritten that an attached consumer has not consumed;
-///     push() raises Full, put() waits.
-/// max_consumers
-///     Places for consumers in the control file (0: 32). No more can attach to a lossless queue;
-///     in a lossy one, more are not listed.
-/// min_consumers
-///     Lossless: how many must be attached at once before anything is overwritten for the first
-///     time. 0: with nobody attached, the producer runs on.
-/// evict_after
-///     Lossless: seconds after which a consumer that holds the producer up and consumes nothing is
-///     waited for no longer; it goes on, and counts as lost what was overwritten. None: never (but
-///     one that died is dropped at once).
-/// exclusive
-///     Fail if the queue exists.
-/// replace
-///     If what exists does not fit, put a new queue in its place.
+/// Args:
+///     name: A name without a slash is a file in /dev/shm (or $IPCQ_DIR), any other is a path.
+///     capacity: Messages (message_size or dtype given) or bytes (neither given) that the ring
+///         holds, rounded up to a power of two. 0: a ring of about 4 MiB.
+///     message_size: Bytes of every message, 1 to 1 GiB. None: every message has its own length, at
+///         most an eighth of the capacity.
+///     dtype: A numpy dtype: messages are records of it, and message_size is its itemsize. Its
+///         fields, with align=True those of the C struct, are kept in the queue: consumers get them
+///         as their dtype, and are told where theirs differs. Little-endian, and no objects.
+///     permissions: Mode bits of the data file. 0: 0o600.
+///     control_permissions: Mode bits of the control file. 0: those of the data file.
+///     delivery: "lossy", or None, the default: a consumer that falls a whole ring behind loses the
+///         oldest messages. "lossless": nothing is overwritten that an attached consumer has not
+///         consumed; push() raises Full, put() waits.
+///     max_consumers: Places for consumers in the control file (0: 32). No more can attach to a
+///         lossless queue; in a lossy one, more are not listed.
+///     min_consumers: Lossless: how many must be attached at once before anything is overwritten
+///         for the first time. 0: with nobody attached, the producer runs on.
+///     evict_after: Lossless: seconds after which a consumer that holds the producer up and
+///         consumes nothing is waited for no longer; it goes on, and counts as lost what was
+///         overwritten. None: never (but one that died is dropped at once).
+///     exclusive: Fail if the queue exists.
+///     replace: If what exists does not fit, put a new queue in its place.
 ///
 /// Where the queue exists, what is given must fit it, what is not given is taken from it, and the
 /// sequence goes on. Several threads may share a producer; in a forked child it only raises.
@@ -330,6 +321,14 @@ impl Producer {
     /// are collected and checked before the first is pushed.
     ///
     /// Raises as push(), but Full only if nothing was pushed.
+    ///
+    /// Examples:
+    ///     >>> words = ipcq.Producer("words")
+    ///     >>> words.push_many([b"one", b"and another"])
+    ///     2
+    ///     >>> numbers = ipcq.Producer("numbers", message_size=8)
+    ///     >>> numbers.push_many(bytes(8 * 100))
+    ///     100
     #[pyo3(signature = (data, /, timeout=0.0))]
     fn push_many(&self, data: &Bound<'_, PyAny>, timeout: Option<f64>) -> PyResult<usize> {
         let timeout = Timeout::seconds(timeout)?;
@@ -373,13 +372,17 @@ impl Producer {
     /// Room for one message, to be written in place: a context manager that pushes the message
     /// when the block ends, and gives it up if the block raises.
     ///
-    ///     with out.claim(5) as message:
-    ///         message.write(0, b"hello")
-    ///
     /// size is the most bytes it may have; it is not needed in a queue of fixed size. Only one
     /// message can be claimed at a time, and nothing pushed meanwhile.
     ///
     /// Raises as push().
+    ///
+    /// Examples:
+    ///     >>> out = ipcq.Producer("greetings")
+    ///     >>> with out.claim(5) as message:
+    ///     ...     message.write(0, b"hello")
+    ///     >>> ipcq.Consumer("greetings").pop()
+    ///     b'hello'
     #[pyo3(signature = (size=None))]
     fn claim(slf: &Bound<'_, Self>, size: Option<usize>) -> PyResult<Claim> {
         let (py, this) = (slf.py(), slf.get());

@@ -14,15 +14,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Memory that processes of one host share: the one that creates it writes, any others read.
 ///
-/// name
-///     A name without a slash is a file in /dev/shm (or $IPCQ_DIR), any other is a path.
-/// create
-///     True: the writer, who creates it with its space reserved; where it exists, size must fit,
-///     and it is continued. False: a reader, who maps it read-only.
-/// size
-///     Bytes, for the writer.
-/// permissions
-///     Mode bits of a new file; 0: 0o600.
+/// Args:
+///     name: A name without a slash is a file in /dev/shm (or $IPCQ_DIR), any other is a path.
+///     create: True: the writer, who creates it with its space reserved; where it exists, size must
+///         fit, and it is continued. False: a reader, who maps it read-only.
+///     size: Bytes, for the writer.
+///     permissions: Mode bits of a new file; 0: 0o600.
 ///
 /// What is read may be a mixture of what is written meanwhile: use a Producer where that matters.
 /// Several threads may share a handle. It can be pickled and copied: what comes out is opened anew in

@@ -1,11 +1,11 @@
 """A queue between processes on one host, through shared memory: one producer, many consumers.
 
-    with ipcq.Producer("ticks", message_size=24) as out:
-        out.push(record)
-
-    with ipcq.Consumer("ticks", open_timeout=5) as q:
-        for message in q:
-            ...
+>>> with ipcq.Producer("greetings") as out:
+...     out.push(b"hello")
+>>> with ipcq.Consumer("greetings", open_timeout=5) as q:
+...     for message in q:
+...         print(message)
+b'hello'
 
 Every consumer sees every message and has its own position. One that falls a whole ring behind
 loses the oldest messages, and is told how many.

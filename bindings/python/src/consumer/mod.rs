@@ -30,22 +30,18 @@ use waiting::Lingering;
 /// One of those who pop messages from a queue. Every consumer sees every message, and has its own
 /// position; it maps the data read-only.
 ///
-/// name
-///     A name without a slash is a file in /dev/shm (or $IPCQ_DIR), any other is a path.
-/// start
-///     Where to begin: "oldest" retained message, "newest" (the last one pushed), "next" (only
-///     what comes), or a sequence; if that is not retained any more, what is missing is lost.
-/// open_timeout
-///     Seconds to wait for the queue to appear; None: for ever.
-/// dtype
-///     A numpy dtype: messages are records of it. It must be that of the queue, field by field; if the
-///     queue says nothing of its records, then only their size is checked. None: that of the queue,
-///     if it has one.
-/// observer
-///     Never hold a producer back, also in a queue that is lossless, and lose instead. Needs no
-///     write permission. In a lossy queue all consumers are such.
-/// consumer_name
-///     What monitors call this consumer.
+/// Args:
+///     name: A name without a slash is a file in /dev/shm (or $IPCQ_DIR), any other is a path.
+///     start: Where to begin: "oldest" retained message, "newest" (the last one pushed), "next"
+///         (only what comes), or a sequence; if that is not retained any more, what is missing is
+///         lost.
+///     open_timeout: Seconds to wait for the queue to appear; None: for ever.
+///     dtype: A numpy dtype: messages are records of it. It must be that of the queue, field by
+///         field; if the queue says nothing of its records, then only their size is checked. None:
+///         that of the queue, if it has one.
+///     observer: Never hold a producer back, also in a queue that is lossless, and lose instead.
+///         Needs no write permission. In a lossy queue all consumers are such.
+///     consumer_name: What monitors call this consumer.
 ///
 /// Several threads may share a consumer: each message goes to one of them. It can be pickled, for
 /// multiprocessing, and copied: what comes out is another consumer that goes on at the same sequence,
@@ -450,12 +446,17 @@ impl Consumer {
     /// The next message in place: a context manager. Nothing is copied before it is asked for,
     /// and leaving the block consumes the message, unless the block raises.
     ///
-    ///     with q.peek() as view:
-    ///         if view.read(0, 4) == b"wanted":
-    ///             use(bytes(view))
-    ///
     /// Waits and raises as pop(). The producer of a lossy queue may overwrite the message
     /// meanwhile: then reading it or leaving the block raises Overrun, and it counts as lost.
+    ///
+    /// Examples:
+    ///     >>> out = ipcq.Producer("images")
+    ///     >>> out.push(b"head and a long body")
+    ///     >>> q = ipcq.Consumer("images")
+    ///     >>> with q.peek() as view:
+    ///     ...     head = view.read(0, 4)
+    ///     >>> head
+    ///     b'head'
     #[pyo3(signature = (timeout=None))]
     fn peek(slf: &Bound<'_, Self>, timeout: Option<f64>) -> PyResult<View> {
         let (py, this) = (slf.py(), slf.get());
@@ -473,9 +474,6 @@ impl Consumer {
     /// ring: a context manager, a Window. Nothing is copied, and leaving the block consumes them,
     /// unless the block raises.
     ///
-    ///     with q.view(1024) as v:
-    ///         total = v.records["px"].sum()
-    ///
     /// In a queue of fixed size, side by side means up to the end of the ring; where the lengths
     /// vary, a view is of one message.
     ///
@@ -483,6 +481,18 @@ impl Consumer {
     /// then leaving the block raises Overrun, and they count as lost. So act on what was computed
     /// after the block. In a lossless queue they do not change before that (unless this consumer is
     /// an observer, or is evicted).
+    ///
+    /// Examples:
+    ///     >>> import numpy as np
+    ///     >>> tick = np.dtype([("price", "f8"), ("quantity", "u4")], align=True)
+    ///     >>> out = ipcq.Producer("ticks", dtype=tick)
+    ///     >>> out.push_many(np.ones(100, tick))
+    ///     100
+    ///     >>> q = ipcq.Consumer("ticks")
+    ///     >>> with q.view(1024) as v:
+    ///     ...     quantity = int(v.records.quantity.sum())
+    ///     >>> quantity
+    ///     100
     #[pyo3(signature = (max=4096, timeout=None))]
     fn view<'py>(
         slf: &Bound<'py, Self>,
@@ -513,6 +523,15 @@ impl Consumer {
     /// lost. The iterator ends when the producer closes. Ctrl-C ends a wait.
     ///
     /// Raises ValueError for a max below 1.
+    ///
+    /// Examples:
+    ///     >>> out = ipcq.Producer("words")
+    ///     >>> out.push_many([b"one", b"and another"])
+    ///     2
+    ///     >>> out.close()
+    ///     >>> for batch in ipcq.Consumer("words").batches():
+    ///     ...     print(batch.sequence, batch.lost, list(batch))
+    ///     0 0 [b'one', b'and another']
     #[pyo3(signature = (max=4096, linger=0.0))]
     fn batches<'py>(
         slf: &Bound<'py, Self>,

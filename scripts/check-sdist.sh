@@ -1,0 +1,16 @@
+#!/bin/sh
+# A source distribution must hold everything that it is built from.
+#
+#   scripts/check-sdist.sh ipcq-VERSION.tar.gz
+set -eu
+cd "$(dirname "$0")/.."
+list=$(tar -tzf "$1" | sed 's|^[^/]*/||')
+{
+    # maturin lays the package where an installer looks for it, beside pyproject.toml.
+    find bindings/python/python -name '*.py' -o -name '*.pyi' -o -name py.typed | sed 's|^bindings/python/||'
+    find src bindings/python/src -name '*.rs'
+    echo Cargo.toml Cargo.lock build.rs bindings/python/Cargo.toml pyproject.toml README.md \
+        LICENSE-MIT LICENSE-APACHE PKG-INFO | tr ' ' '\n'
+} | while read -r file; do
+    printf '%s\n' "$list" | grep -Fqx "$file" || { echo "check-sdist: $file is not in $1"; exit 1; }
+done

@@ -1,0 +1,42 @@
+#!/bin/sh
+# Installs a wheel or a source distribution in an empty environment and uses it there.
+#
+#   scripts/test-wheel.sh PYTHON FILE
+#
+# A wheel is installed where no compiler can be found and nothing be fetched.
+set -eu
+python=$1 file=$(realpath "$2")
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+"$python" -m venv "$folder/venv"
+install="$folder/venv/bin/python -m pip --disable-pip-version-check install --quiet"
+case $file in
+*.whl) PATH=$folder/venv/bin $install --no-index "$file" ;;
+*) env -u CARGO_TARGET_DIR $install "$file" ;;
+esac
+
+cd "$folder"
+IPCQ_DIR=$folder PATH=$folder/venv/bin python -I - <<'END'
+import subprocess
+import sys
+from importlib.metadata import metadata
+from pathlib import Path
+
+import ipcq
+
+installed = metadata("ipcq")
+assert installed["Version"] == ipcq.__version__, installed["Version"]
+assert sorted(installed.get_all("License-File")) == ["LICENSE-APACHE", "LICENSE-MIT"], installed
+files = {path.name for path in Path(ipcq.__file__).parent.iterdir()}
+assert {"py.typed", "_ipcq.pyi"} <= files, files
+assert "numpy" not in sys.modules
+
+receive = "import ipcq\nfor message in ipcq.Consumer('wheel', open_timeout=60): print(message)"
+other = subprocess.Popen([sys.executable, "-I", "-c", receive], stdout=subprocess.PIPE)
+with ipcq.Producer("wheel", capacity=4096) as out:
+    for n in range(100):
+        out.push(b"%d" % n)
+received = other.communicate(timeout=120)[0].decode().split()
+assert other.returncode == 0 and received == [repr(b"%d" % n) for n in range(100)], received
+END
+echo "test-wheel: $(basename "$file") passed"
