@@ -70,7 +70,7 @@ pub struct Consumer {
     told: Cell<u64>,
     /// The message size, if it is fixed and short; or else more than any buffer has.
     quick: usize,
-    /// Where all bits of it are zero in a sequence, this consumer shows how far it is.
+    /// Where all bits of it are zero in the sequence wanted next, this consumer shows how far it is.
     tell_mask: u64,
     /// The fork generation this handle last did all that a pop may have to do in.
     generation: Cell<u32>,
@@ -231,7 +231,7 @@ impl Consumer {
                 }
             }
         }
-        if message.sequence & self.tell_mask == 0 {
+        if message.sequence.wrapping_add(1) & self.tell_mask == 0 {
             return self.tell_now_and_then(message.length);
         }
         message.length.into()
@@ -255,7 +255,8 @@ impl Consumer {
         // SAFETY: the caller's promise.
         let pop = unsafe { self.take(to, size) }?;
         match pop {
-            Pop::Message(m) if !self.lossless && m.sequence & self.tell_mask != 0 => {}
+            Pop::Message(m)
+                if !self.lossless && m.sequence.wrapping_add(1) & self.tell_mask != 0 => {}
             _ => self.tell(),
         }
         Ok(pop)
