@@ -146,6 +146,11 @@ __extension__ typedef _Float16 ipcq_float16_;
 
 // Delivery: nothing is overwritten that an attached consumer has not consumed; a push into a full
 // queue gives -EAGAIN, or waits. A consumer has to be able to write the control file.
+//
+// A consumer shows how far it is when it finds the queue empty or waits, once a block (1/64 of the
+// capacity, at most 64 messages), and with each message where the ring is nearly full. One that
+// stops popping in between keeps less than a block of what it has consumed from the producer: the
+// queue may be full although so much less than the capacity is unread.
 #define IPCQ_LOSSLESS 1
 
 // Start at the oldest message retained.
@@ -303,10 +308,9 @@ typedef struct {
 typedef struct {
   // Its consumer_name, at most 63 bytes of it.
   char name[64];
-  // The sequence it wants next: in a lossy queue as of its last look at an empty ring, or up to
-  // 64 messages ago.
+  // The sequence it wants next, as of its last look at an empty ring, or up to 64 messages ago.
   uint64_t sequence;
-  // Messages pushed and not consumed.
+  // Messages pushed and not consumed, by that sequence.
   uint64_t lag;
   // Messages it lost since it attached.
   uint64_t lost;
@@ -340,8 +344,9 @@ void ipcq_close(ipcq_queue *q);
 int ipcq_unlink(const char *name);
 
 // Pushes one message: of exactly message_size bytes in a fixed queue, of at most an eighth of the
-// capacity in a variable one. Never waits, and makes no system call but to wake consumers that are
-// asleep (and, when a lossless queue is full, to look for dead ones, at most every 10 ms).
+// capacity in a variable one. Never sleeps, and makes no system call but to wake consumers that are
+// asleep (and, when a lossless queue is full, to look for dead ones, at most every 10 ms). Where that is
+// full it leaves the consumers a microsecond before it says so.
 //
 // Errors: -EAGAIN: lossless, and a consumer has not caught up; -EMSGSIZE; -EINVAL: a message is
 // claimed; -EBADF.

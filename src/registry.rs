@@ -23,10 +23,10 @@ pub struct ConsumerInfo {
     pub name: String,
     /// Its process, for information: pids are used again.
     pub pid: u32,
-    /// The sequence it wants next. In a lossy queue, as of its last look at an empty ring or some
-    /// messages (up to 64) ago.
+    /// The sequence it wants next, as of its last look at an empty ring or some messages (up to 64)
+    /// ago.
     pub sequence: u64,
-    /// Messages pushed and not consumed.
+    /// Messages pushed and not consumed, by that sequence.
     pub lag: u64,
     /// Messages it lost since it attached.
     pub lost: u64,

@@ -5,8 +5,9 @@ use super::types::ipcq_queue;
 use std::ffi::{c_int, c_void};
 
 /// Pushes one message: of exactly message_size bytes in a fixed queue, of at most an eighth of the
-/// capacity in a variable one. Never waits, and makes no system call but to wake consumers that are
-/// asleep (and, when a lossless queue is full, to look for dead ones, at most every 10 ms).
+/// capacity in a variable one. Never sleeps, and makes no system call but to wake consumers that are
+/// asleep (and, when a lossless queue is full, to look for dead ones, at most every 10 ms). Where that is
+/// full it leaves the consumers a microsecond before it says so.
 ///
 /// Errors: -EAGAIN: lossless, and a consumer has not caught up; -EMSGSIZE; -EINVAL: a message is
 /// claimed; -EBADF.

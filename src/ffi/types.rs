@@ -23,6 +23,11 @@ pub const IPCQ_OBSERVER: u32 = 16;
 pub const IPCQ_LOSSY: u32 = 0;
 /// Delivery: nothing is overwritten that an attached consumer has not consumed; a push into a full
 /// queue gives -EAGAIN, or waits. A consumer has to be able to write the control file.
+///
+/// A consumer shows how far it is when it finds the queue empty or waits, once a block (1/64 of the
+/// capacity, at most 64 messages), and with each message where the ring is nearly full. One that
+/// stops popping in between keeps less than a block of what it has consumed from the producer: the
+/// queue may be full although so much less than the capacity is unread.
 pub const IPCQ_LOSSLESS: u32 = 1;
 
 /// Start at the oldest message retained.
@@ -123,10 +128,9 @@ pub struct ipcq_stats {
 pub struct ipcq_consumer {
     /// Its consumer_name, at most 63 bytes of it.
     pub name: [c_char; 64],
-    /// The sequence it wants next: in a lossy queue as of its last look at an empty ring, or up to
-    /// 64 messages ago.
+    /// The sequence it wants next, as of its last look at an empty ring, or up to 64 messages ago.
     pub sequence: u64,
-    /// Messages pushed and not consumed.
+    /// Messages pushed and not consumed, by that sequence.
     pub lag: u64,
     /// Messages it lost since it attached.
     pub lost: u64,

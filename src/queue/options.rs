@@ -79,6 +79,12 @@ impl ProducerOptions {
     /// Lossy, the default: the oldest messages are overwritten. Lossless: nothing is overwritten
     /// that an attached consumer has not consumed, and pushing fails with
     /// [`Error::Full`](crate::Error::Full) or waits.
+    ///
+    /// A consumer of a lossless queue shows how far it is when it finds the queue empty or waits, once
+    /// a block (1/64 of the capacity, at most 64 messages), and with each message where the ring is
+    /// nearly full. One that stops popping in between keeps less than a block of what it has
+    /// consumed from the producer: the queue may be full although so much less than the capacity is
+    /// unread.
     pub fn delivery(mut self, delivery: Delivery) -> Self {
         self.delivery = Some(delivery);
         self

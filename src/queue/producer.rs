@@ -123,11 +123,13 @@ impl Producer {
     }
 
     /// Pushes one message: of exactly the message size in a fixed queue, of at most
-    /// [`Producer::max_message`] bytes in a variable one. Never waits, and makes no system call but
-    /// to wake consumers that are asleep (and, in a full lossless queue, to look for dead ones).
+    /// [`Producer::max_message`] bytes in a variable one. Never sleeps, and makes no system call but
+    /// to wake consumers that are asleep (and, in a full lossless queue, to look for dead ones). Where
+    /// that is full it leaves the consumers a microsecond before it says so.
     ///
     /// # Errors
-    /// [`Error::Full`] in a lossless queue with a consumer that has not caught up.
+    /// [`Error::Full`] in a lossless queue with a consumer that has not caught up (or not shown it
+    /// yet: [`ProducerOptions::delivery`]).
     /// [`Error::MessageSize`]; [`Error::Invalid`] while a message is claimed; [`Error::WrongRole`] in a forked child. Nothing is pushed then.
     #[inline]
     pub fn push(&mut self, message: &[u8]) -> Result<()> {
