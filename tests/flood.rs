@@ -202,7 +202,15 @@ fn pour(mut out: Producer, stop: &AtomicBool) -> u64 {
                 size => size as usize,
             };
             fill(sequence, &mut buffer[..length]);
-            if sequence % 3 == 0 {
+            if sequence % 5 == 0 && out.geometry().message_size > 0 {
+                // More than the shortest ring holds.
+                let size = out.geometry().message_size as usize;
+                let mut many = vec![0; 7 * size];
+                for (sequence, message) in (sequence..).zip(many.chunks_mut(size)) {
+                    fill(sequence, message);
+                }
+                assert_eq!(out.push_many(&many, size), Ok(7));
+            } else if sequence % 3 == 0 {
                 // In place, in two parts, so that consumers meet a half-written message.
                 let mut claim = out.claim(length).unwrap();
                 claim.write(0, &buffer[..length / 2]).unwrap();
@@ -219,10 +227,20 @@ fn pour(mut out: Producer, stop: &AtomicBool) -> u64 {
 }
 
 fn flood(what: &str, options: ipcq::ProducerOptions) {
+    flood_by(what, options, ["pop", "peek", "many", "run"], ["pop", "slow"]);
+}
+
+/// With consumers in processes and in threads that pop in these ways.
+fn flood_by<const P: usize, const T: usize>(
+    what: &str,
+    options: ipcq::ProducerOptions,
+    processes: [&'static str; P],
+    threads: [&'static str; T],
+) {
     let dir = Dir::new();
     let name = dir.name("q");
     let out = options.open(&name).unwrap();
-    let mut children: Vec<_> = ["pop", "peek", "many", "run"]
+    let mut children: Vec<_> = processes
         .map(|how| {
             let child = Process::start(
                 "drink",
@@ -237,7 +255,7 @@ fn flood(what: &str, options: ipcq::ProducerOptions) {
     let stop = AtomicBool::new(false);
     let mut accounts = Vec::new();
     let pushed = std::thread::scope(|scope| {
-        let threads = ["pop", "slow"].map(|how| {
+        let threads = threads.map(|how| {
             let q = open(&name);
             (how, scope.spawn(move || drink(q, how)))
         });
@@ -289,4 +307,18 @@ fn a_flood_of_one_length() {
         "fixed, 4 of 200 bytes",
         Producer::options().capacity(4).message_size(200),
     );
+}
+
+/// Short messages go by the shortest ways: batches of which only the first message is validated, across
+/// the end of a ring that is overwritten meanwhile.
+#[test]
+fn a_flood_of_short_ones() {
+    for (capacity, size) in [(4, 24), (32, 64), (64, 8)] {
+        flood_by(
+            &format!("fixed, {capacity} of {size} bytes"),
+            Producer::options().capacity(capacity).message_size(size),
+            ["many", "run", "pop"],
+            ["many", "slow"],
+        );
+    }
 }

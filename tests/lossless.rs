@@ -416,6 +416,238 @@ fn a_forked_child_is_waited_for_by_itself() {
     });
 }
 
+/// Room for one is had as soon as one is consumed, and for no more.
+#[test]
+fn a_full_ring_gives_way_message_by_message() {
+    // 16 bytes of any length take 32 of a variable ring, of which the last 16 are kept clear.
+    let rings = [4, 64, 4096].map(|slots| (Kind::Fixed(24), slots, 24, slots));
+    let long = [4, 64].map(|slots| (Kind::Fixed(300), slots, 300, slots));
+    let variable = [1 << 10, 64 << 10].map(|bytes| (Kind::Variable, bytes, 16, bytes / 32 - 1));
+    for (kind, capacity, length, room) in rings.into_iter().chain(long).chain(variable) {
+        let dir = Dir::new();
+        let name = dir.name("q");
+        let mut out = options(kind, capacity).open(&name).unwrap();
+        let mut q = Consumer::options().open(&name).unwrap();
+        let push = |out: &mut Producer| out.push(&message(out.next_sequence(), length));
+        let mut buffer = vec![0; length];
+        while push(&mut out).is_ok() {}
+        for sequence in 0..3 * room + 5 {
+            assert_eq!(out.next_sequence() - q.next_sequence(), room, "{kind:?}");
+            assert_eq!(push(&mut out), Err(Error::Full), "{kind:?} {capacity}");
+            let got = q.pop(&mut buffer).unwrap().unwrap();
+            assert_eq!((got.sequence, got.lost), (sequence, 0));
+            assert!(is_whole(sequence, &buffer));
+            assert_eq!(push(&mut out), Ok(()), "{kind:?} {capacity}, {sequence}");
+        }
+        // The same by batches.
+        let mut many = vec![0; 5 * length];
+        for _ in 0..room {
+            let (count, first) = q.pop_many(&mut many, length).unwrap().unwrap();
+            for (sequence, bytes) in (first.sequence..).zip(many.chunks(length).take(count)) {
+                assert!(is_whole(sequence, bytes));
+            }
+            for _ in 0..count {
+                assert_eq!(push(&mut out), Ok(()), "{kind:?} {capacity}");
+            }
+            assert_eq!(push(&mut out), Err(Error::Full), "{kind:?} {capacity}");
+        }
+    }
+}
+
+/// It shows a block at a time how far it is: so the producer gets all but less than a block.
+#[test]
+fn one_that_stops_popping_keeps_less_than_a_block() {
+    let fixed = [4, 64, 128, 4096, 1 << 14].map(|slots| (Kind::Fixed(24), slots));
+    let exact = [
+        (Kind::Fixed(300), 4096),
+        (Kind::Variable, 4096),
+        (Kind::Variable, 64 << 10),
+    ];
+    for (kind, capacity) in fixed.into_iter().chain(exact) {
+        let dir = Dir::new();
+        let name = dir.name("q");
+        let mut out = options(kind, capacity).open(&name).unwrap();
+        let slack = match kind {
+            Kind::Fixed(24) => out.geometry().block.min(64) - 1,
+            // Each one of these is shown.
+            _ => 0,
+        };
+        let half = match kind {
+            Kind::Fixed(_) => capacity / 2,
+            Kind::Variable => 4,
+        };
+        let mut random = Random(capacity);
+        let mut kept_most = 0;
+        for round in 0..40 {
+            let mut q = Consumer::options().start(Start::Next).open(&name).unwrap();
+            (0..half).for_each(|_| push_next(&mut out));
+            for _ in 0..random.below(half.min(200) + 1) {
+                assert_eq!(pop_next(&mut q).unwrap().unwrap().lost, 0);
+            }
+            fill_up(&mut out);
+            let unread = |out: &Producer, q: &Consumer| out.next_sequence() - q.next_sequence();
+            if let Kind::Fixed(_) = kind {
+                let got = unread(&out, &q);
+                assert!(
+                    (capacity - slack..=capacity).contains(&got),
+                    "{kind:?} {capacity}: {got} in round {round}"
+                );
+            }
+            // The next one makes room for all that it has consumed; so does asking.
+            let kept = if round % 2 == 0 {
+                assert_eq!(pop_next(&mut q).unwrap().unwrap().lost, 0);
+                fill_up(&mut out).saturating_sub(1)
+            } else {
+                check_accounts(&q, q.next_sequence() - q.stats().unwrap().received);
+                fill_up(&mut out)
+            };
+            if let Kind::Fixed(_) = kind {
+                assert!(kept <= slack, "{kind:?} {capacity}: {kept} kept");
+                assert_eq!(unread(&out, &q), capacity, "{kind:?} in round {round}");
+                kept_most = kept_most.max(kept);
+            } else if round % 2 == 1 {
+                assert_eq!(kept, 0, "{kind:?} {capacity}: it was shown");
+            }
+            // And so does finding nothing.
+            drain(&mut q);
+            assert!(fill_up(&mut out) > 0);
+            drain(&mut q);
+        }
+        println!("{kind:?} {capacity}: at most {kept_most} kept");
+    }
+}
+
+/// One that popped further than it had shown is evicted, and does not notice at once, for nothing
+/// that it wants was overwritten.
+#[test]
+fn one_that_is_evicted_unnoticed_takes_its_seat_again() {
+    for how in ["pop", "many"] {
+        let dir = Dir::new();
+        let name = dir.name("q");
+        let mut out = options(Kind::Fixed(24), 4096)
+            .evict_after(Duration::from_millis(20))
+            .open(&name)
+            .unwrap();
+        let mut slow = Consumer::options().name("slow").open(&name).unwrap();
+        let mut other = Consumer::options().name("other").open(&name).unwrap();
+        (0..2048).for_each(|_| push_next(&mut out));
+        for sequence in 0..41 {
+            assert_eq!(pop_next(&mut slow).unwrap().unwrap().sequence, sequence);
+        }
+        for _ in 0..2 {
+            pop_next(&mut other).unwrap().unwrap();
+        }
+        check_accounts(&other, 0); // which shows them
+        fill_up(&mut out);
+        assert_eq!(out.next_sequence(), 4097, "1 is shown");
+        eventually("the eviction", || {
+            let sequence = out.next_sequence();
+            out.push(&message(sequence, 24)).ok()
+        });
+        let names = |out: &Producer| out.consumers().into_iter().map(|c| c.name);
+        assert_eq!(names(&out).collect::<Vec<_>>(), ["other"]);
+        let mut next = 41;
+        while next < 70 {
+            if how == "pop" {
+                let got = pop_next(&mut slow).unwrap().unwrap();
+                assert_eq!((got.sequence, got.lost), (next, 0));
+                next += 1;
+            } else {
+                let mut buffer = [0; 24 * 7];
+                let (count, got) = slow.pop_many(&mut buffer, 24).unwrap().unwrap();
+                assert_eq!((count, got.sequence, got.lost), (7, next, 0));
+                for (sequence, bytes) in (next..).zip(buffer.chunks(24)) {
+                    assert!(is_whole(sequence, bytes));
+                }
+                next += 7;
+            }
+        }
+        // By now it has. It is waited for, and loses nothing.
+        let mut listed: Vec<_> = names(&out).collect();
+        listed.sort();
+        assert_eq!(listed, ["other", "slow"], "by {how}");
+        drain(&mut other);
+        fill_up(&mut out);
+        assert_eq!(out.next_sequence() - next, 4096, "by {how}");
+        assert_eq!(drain(&mut slow), 4096);
+        assert_eq!(check_accounts(&slow, 0).lost, 0);
+    }
+}
+
+/// Everything in the first slot of the control file.
+fn first_slot(name: &Path) -> Vec<u8> {
+    let mut control = name.as_os_str().to_owned();
+    control.push(".ctl");
+    std::fs::read(control).unwrap()[512..768].to_vec()
+}
+
+#[test]
+fn a_forked_child_leaves_the_slot_to_its_parent() {
+    for delivery in [Delivery::Lossy, Delivery::Lossless] {
+        let dir = Dir::new();
+        let name = dir.name("q");
+        let mut out = Kind::Fixed(24)
+            .options(4096)
+            .delivery(delivery)
+            .open(&name)
+            .unwrap();
+        let mut q = Consumer::options().open(&name).unwrap();
+        (0..500).for_each(|_| push_next(&mut out));
+        // Not where it shows how far it is: the copy has that before it.
+        for sequence in 0..100 {
+            assert_eq!(pop_next(&mut q).unwrap().unwrap().sequence, sequence);
+        }
+        let before = first_slot(&name);
+        let (mut told, mut tell) = (os_pipe(), os_pipe());
+        // SAFETY: the child does what a test thread may, and ends by `_exit`.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                for sequence in 100..300 {
+                    let got = pop_next(&mut q).unwrap().unwrap();
+                    assert_eq!((got.sequence, got.lost), (sequence, 0));
+                }
+                let mut buffer = [0; 24 * 50];
+                let (count, first) = q.pop_many(&mut buffer, 24).unwrap().unwrap();
+                assert_eq!((count, first.sequence, first.lost), (50, 300, 0));
+                q.peek().unwrap().unwrap().release().unwrap();
+                assert_eq!(drain(&mut q), 149);
+                assert_eq!(q.wait(Duration::from_millis(1)), Err(Error::TimedOut));
+                check_accounts(&q, 0);
+                write_byte(&mut told.1);
+                read_byte(&mut tell.0);
+                drop(q);
+                write_byte(&mut told.1);
+            }));
+            // SAFETY: ends the process at once.
+            unsafe { libc::_exit(ran.is_err().into()) };
+        }
+        drop(told.1);
+        read_byte(&mut told.0);
+        assert!(
+            first_slot(&name) == before,
+            "{delivery:?}: it was written to"
+        );
+        // Only where it has to be waited for has the child one of its own.
+        let lossless = usize::from(delivery == Delivery::Lossless);
+        assert_eq!(out.consumers().len(), 1 + lossless);
+        write_byte(&mut tell.1);
+        read_byte(&mut told.0);
+        assert!(
+            first_slot(&name) == before,
+            "{delivery:?}: it was written to"
+        );
+        assert_eq!(out.consumers().len(), 1);
+        let mut status = 0;
+        // SAFETY: `status` is a place for the answer.
+        unsafe { libc::waitpid(child, &mut status, 0) };
+        assert_eq!(status, 0);
+        assert_eq!(q.next_sequence(), 100);
+        assert_eq!(drain(&mut q), 400);
+        assert_eq!(out.consumers()[0].sequence, 500);
+    }
+}
+
 type Pipe = (std::fs::File, std::fs::File);
 
 fn os_pipe() -> Pipe {

@@ -286,6 +286,95 @@ static void test_many(void) {
   end(out, in);
 }
 
+// Room for `size` bytes that begins at any address and is all there is: valgrind sees what goes beyond
+// it. Guards are what is seen without.
+enum { GUARD = 32, GUARD_BYTE = 0xa5 };
+
+static unsigned char *room(unsigned char **block, size_t size, size_t askew) {
+  CHECK((*block = malloc(askew + size)) != NULL);
+  memset(*block, GUARD_BYTE, askew + size);
+  return *block + askew;
+}
+
+static void fill(unsigned char *to, size_t size, uint64_t sequence) {
+  for (size_t i = 0; i < size; i++)
+    to[i] = (unsigned char)(sequence * 31 + size * 7 + i * 13 + 1);
+}
+
+static bool is_filled(const unsigned char *from, size_t size, uint64_t sequence) {
+  for (size_t i = 0; i < size; i++)
+    if (from[i] != (unsigned char)(sequence * 31 + size * 7 + i * 13 + 1))
+      return false;
+  return true;
+}
+
+static bool is_untouched(const unsigned char *from, size_t size) {
+  for (size_t i = 0; i < size; i++)
+    if (from[i] != GUARD_BYTE)
+      return false;
+  return true;
+}
+
+// Each size in each way, from and to any address: every byte arrives, and no other is touched.
+static void each_way(uint32_t size, bool variable, size_t askew) {
+  enum { MANY = 5 };
+  ipcq_queue *out = producer(variable ? 4096 : 4, variable ? 0 : size), *in = consumer(IPCQ_OLDEST, 0);
+  // Messages lie closer than their guards would allow, and further apart; some exactly at the end.
+  size_t stride = size + askew % 3;
+  ipcq_info info;
+  unsigned char *block, *guarded, *back;
+  CHECK((back = malloc(GUARD + MANY * stride + GUARD)) != NULL);
+  for (uint64_t n = 0; n < 9; n++) {
+    unsigned char *message = room(&block, size, askew);
+    fill(message, size, n);
+    CHECK(ipcq_push(out, message, size) == 0 && is_filled(message, size, n));
+    free(block);
+    if (n % 2) {
+      message = room(&block, size, askew);
+      CHECK(ipcq_pop(in, message, size, &info) == (int64_t)size && info.lost == 0);
+      CHECK(is_filled(message, size, n) && is_untouched(block, askew));
+      free(block);
+    } else {
+      memset(back, GUARD_BYTE, 2 * GUARD + size);
+      guarded = back + GUARD - askew;
+      CHECK(ipcq_pop(in, guarded, size + askew, &info) == (int64_t)size && info.sequence == n);
+      CHECK(is_filled(guarded, size, n) && is_untouched(back, (size_t)(guarded - back)));
+      CHECK(is_untouched(guarded + size, GUARD));
+    }
+  }
+  // In batches, across the end of the ring; the room ends with the last message.
+  uint64_t pushed = 9, popped = 9;
+  for (int round = 0; round < 4; round++) {
+    size_t apart = variable ? size : stride, many = variable ? MANY : 3;
+    unsigned char *messages = room(&block, (many - 1) * apart + size, askew);
+    for (size_t i = 0; i < many; i++)
+      fill(messages + i * apart, size, pushed + i);
+    CHECK(ipcq_push_many(out, messages, apart, many) == (int64_t)many);
+    pushed += many;
+    free(block);
+    memset(back, GUARD_BYTE, 2 * GUARD + MANY * stride);
+    guarded = back + GUARD - askew;
+    CHECK(ipcq_pop_many(in, guarded, stride, many, &info) == (int64_t)many);
+    CHECK(info.sequence == popped && info.lost == 0 && info.length == size);
+    CHECK(is_untouched(back, (size_t)(guarded - back)));
+    for (size_t i = 0; i < many; i++) {
+      CHECK(is_filled(guarded + i * stride, size, popped + i));
+      CHECK(is_untouched(guarded + i * stride + size, i + 1 < many ? stride - size : GUARD));
+    }
+    popped += many;
+  }
+  free(back);
+  end(out, in);
+}
+
+static void test_every_size(void) {
+  for (uint32_t size = 1; size <= 130; size++)
+    for (size_t askew = size % 4; askew < 17; askew += 4) {
+      each_way(size, false, askew);
+      each_way(size, true, askew);
+    }
+}
+
 static void test_claims(void) {
   ipcq_queue *out = producer(64, 8), *in = consumer(IPCQ_OLDEST, 0);
   void *slot;
@@ -715,6 +804,7 @@ int main(void) {
   test_roles();
   test_sizes();
   test_many();
+  test_every_size();
   test_claims();
   test_peek();
   test_starts();
