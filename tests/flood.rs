@@ -78,100 +78,24 @@ fn drink(mut q: Consumer, how: &str) -> Account {
         pushed: 0,
     };
     let mut buffer = vec![0; 16 * q.max_message()];
-    let size = q.max_message();
-    // What was lost before a message is told with it: sequences are without a gap otherwise.
-    let mut take = |sequence: u64, lost: u64, a: &mut Account| {
-        assert_eq!(sequence, expected.wrapping_add(lost), "sequences");
-        expected = sequence.wrapping_add(1);
-        a.received += 1;
-        a.lost += lost;
-        a.gaps += u64::from(lost > 0);
-    };
     for turn in 0u64.. {
-        let before = a.received + a.stale;
-        let end = match how {
-            "peek" => match q.peek() {
-                Ok(None) => None,
-                Ok(Some(view)) => {
-                    let m = view.message();
-                    view.read(0, &mut buffer[..m.length as usize]).unwrap();
-                    match view.release() {
-                        Ok(()) => {
-                            let bytes = &buffer[..m.length as usize];
-                            assert!(
-                                is_whole(m.sequence, bytes),
-                                "message {} is torn",
-                                m.sequence
-                            );
-                            take(m.sequence, m.lost, &mut a);
-                        }
-                        Err(Error::Stale(_)) => a.stale += 1,
-                        Err(e) => panic!("{e}"),
-                    }
-                    None
-                }
-                Err(e) => Some(e),
-            },
-            "run" => match q.peek_many(16) {
-                Ok(None) => None,
-                Ok(Some(run)) => {
-                    let (first, count) = (run.first(), run.count());
-                    let length = first.length as usize;
-                    for (i, bytes) in buffer.chunks_mut(size).take(count).enumerate() {
-                        run.read(i, 0, &mut bytes[..length]).unwrap();
-                    }
-                    match run.release() {
-                        Ok(()) => {
-                            for (i, bytes) in buffer.chunks(size).take(count).enumerate() {
-                                let sequence = first.sequence + i as u64;
-                                assert!(
-                                    is_whole(sequence, &bytes[..length]),
-                                    "message {sequence} of a run is torn"
-                                );
-                                take(sequence, if i == 0 { first.lost } else { 0 }, &mut a);
-                            }
-                        }
-                        Err(Error::Stale(_)) => a.stale += 1,
-                        Err(e) => panic!("{e}"),
-                    }
-                    None
-                }
-                Err(e) => Some(e),
-            },
-            "many" => match q.pop_many(&mut buffer, size) {
-                Ok(None) => None,
-                Ok(Some((count, first))) => {
-                    for (i, bytes) in buffer.chunks(size).take(count).enumerate() {
-                        let sequence = first.sequence + i as u64;
-                        let bytes = &bytes[..first.length as usize];
-                        assert!(is_whole(sequence, bytes), "message {sequence} is torn");
-                        take(sequence, if i == 0 { first.lost } else { 0 }, &mut a);
-                    }
-                    None
-                }
-                Err(e) => Some(e),
-            },
-            _ => match q.pop(&mut buffer) {
-                Ok(None) => None,
-                Ok(Some(m)) => {
-                    let bytes = &buffer[..m.length as usize];
-                    assert!(
-                        is_whole(m.sequence, bytes),
-                        "message {} is torn",
-                        m.sequence
-                    );
-                    take(m.sequence, m.lost, &mut a);
-                    None
-                }
-                Err(e) => Some(e),
-            },
+        // What was lost before a message is told with it: sequences are without a gap otherwise.
+        let take = |sequence: u64, lost: u64, bytes: &[u8]| {
+            assert!(is_whole(sequence, bytes), "message {sequence} is torn");
+            assert_eq!(sequence, expected.wrapping_add(lost), "sequences");
+            expected = sequence.wrapping_add(1);
+            a.received += 1;
+            a.lost += lost;
+            a.gaps += u64::from(lost > 0);
         };
-        match end {
+        let way = if how == "slow" { "pop" } else { how };
+        match pop_by(way, &mut q, &mut buffer, take) {
+            Ok(Found::Messages) => {}
+            Ok(Found::Overwritten) => a.stale += 1,
             // There are more consumers than cores: one that has nothing to do makes room.
-            None if a.received + a.stale == before => std::thread::yield_now(),
-            None => {}
-            Some(Error::Closed) => break,
-            Some(e) => panic!("{e}"),
+            Ok(Found::Nothing) => std::thread::yield_now(),
+            Err(Error::Closed) => break,
+            Err(e) => panic!("{e}"),
         }
         if turn % 1024 == 0 {
             check_accounts(&q, start);
@@ -227,7 +151,12 @@ fn pour(mut out: Producer, stop: &AtomicBool) -> u64 {
 }
 
 fn flood(what: &str, options: ipcq::ProducerOptions) {
-    flood_by(what, options, ["pop", "peek", "many", "run"], ["pop", "slow"]);
+    flood_by(
+        what,
+        options,
+        ["pop", "peek", "many", "run"],
+        ["pop", "slow"],
+    );
 }
 
 /// With consumers in processes and in threads that pop in these ways.

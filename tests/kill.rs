@@ -85,11 +85,9 @@ impl Ledger {
 fn kill(child: i32) {
     // SAFETY: takes numbers; the child was not waited for.
     assert_eq!(unsafe { libc::kill(child, libc::SIGKILL) }, 0);
-    let mut status = 0;
-    // SAFETY: `status` is a place for the answer.
-    assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
-    let killed = libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGKILL;
-    assert!(killed, "it ended before it was killed: {status:#x}");
+    let status = wait_for(child);
+    let killed = status.signal() == Some(libc::SIGKILL);
+    assert!(killed, "it ended before it was killed: {status}");
 }
 
 /// Stops a child, looks at what its stop means, and lets it go on.
@@ -237,37 +235,13 @@ fn consume(name: &Path, how: &str) {
     for turn in 0u64.. {
         // Asked before the queue is: nothing found after that means that nothing is left.
         let last = ended.load(Ordering::SeqCst);
-        let found = match how {
-            "peek" => q.peek().map(|view| {
-                view.map(|view| {
-                    let m = view.message();
-                    let bytes = &mut buffer[..m.length as usize];
-                    view.read(0, bytes).unwrap();
-                    match view.release() {
-                        Ok(()) => take(m.sequence, m.lost, bytes),
-                        Err(Error::Stale(_)) => stale += 1,
-                        Err(e) => panic!("{e}"),
-                    }
-                })
-            }),
-            "many" => q.pop_many(&mut buffer, size).map(|got| {
-                got.map(|(count, first)| {
-                    for (i, bytes) in buffer.chunks(size).take(count).enumerate() {
-                        let lost = if i == 0 { first.lost } else { 0 };
-                        let bytes = &bytes[..first.length as usize];
-                        take(first.sequence + i as u64, lost, bytes);
-                    }
-                })
-            }),
-            _ => q
-                .pop(&mut buffer)
-                .map(|got| got.map(|m| take(m.sequence, m.lost, &buffer[..m.length as usize]))),
-        };
+        let found = pop_by(how, &mut q, &mut buffer, &mut take);
         match found {
-            Ok(Some(())) => {}
+            Ok(Found::Messages) => {}
+            Ok(Found::Overwritten) => stale += 1,
             // A producer that closes is one that opens again.
-            Ok(None) | Err(Error::Closed) if last => break,
-            Ok(None) | Err(Error::Closed) => std::thread::yield_now(),
+            Ok(Found::Nothing) | Err(Error::Closed) if last => break,
+            Ok(Found::Nothing) | Err(Error::Closed) => std::thread::yield_now(),
             Err(e) => panic!("{e}"),
         }
         if turn % 256 == 0 {

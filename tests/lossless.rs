@@ -385,31 +385,22 @@ fn a_forked_child_is_waited_for_by_itself() {
     fill_up(&mut out);
     assert!(pop_next(&mut q).unwrap().is_some());
     let (mut told, mut tell) = (os_pipe(), os_pipe());
-    // SAFETY: the child does what a test thread may, and ends by `_exit`.
-    let child = unsafe { libc::fork() };
-    if child == 0 {
-        let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            // The parent's position is the child's first.
-            assert_eq!(pop_next(&mut q).unwrap().unwrap().sequence, 1);
-            write_byte(&mut told.1);
-            read_byte(&mut tell.0);
-            // It has held the producer up, so nothing is lost.
-            assert_eq!(pop_next(&mut q).unwrap().unwrap().sequence, 2);
-            assert_eq!(q.stats().unwrap().lost, 0);
-        }));
-        // SAFETY: ends the process at once.
-        unsafe { libc::_exit(ran.is_err().into()) };
-    }
+    let child = fork_to_the_end(|| {
+        // The parent's position is the child's first.
+        assert_eq!(pop_next(&mut q).unwrap().unwrap().sequence, 1);
+        write_byte(&mut told.1);
+        read_byte(&mut tell.0);
+        // It has held the producer up, so nothing is lost.
+        assert_eq!(pop_next(&mut q).unwrap().unwrap().sequence, 2);
+        assert_eq!(q.stats().unwrap().lost, 0);
+    });
     read_byte(&mut told.0);
     assert_eq!(out.consumers().len(), 2);
     drain(&mut q);
     fill_up(&mut out);
     assert_eq!(out.next_sequence(), 10, "two are consumed by both");
     write_byte(&mut tell.1);
-    let mut status = 0;
-    // SAFETY: `status` is a place for the answer.
-    unsafe { libc::waitpid(child, &mut status, 0) };
-    assert_eq!(status, 0);
+    assert!(wait_for(child).success());
     drain(&mut q);
     eventually("the child's seat", || {
         (fill_up(&mut out) == 8 || out.next_sequence() >= 18).then_some(())
@@ -599,29 +590,24 @@ fn a_forked_child_leaves_the_slot_to_its_parent() {
         }
         let before = first_slot(&name);
         let (mut told, mut tell) = (os_pipe(), os_pipe());
-        // SAFETY: the child does what a test thread may, and ends by `_exit`.
-        let child = unsafe { libc::fork() };
-        if child == 0 {
-            let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                for sequence in 100..300 {
-                    let got = pop_next(&mut q).unwrap().unwrap();
-                    assert_eq!((got.sequence, got.lost), (sequence, 0));
-                }
-                let mut buffer = [0; 24 * 50];
-                let (count, first) = q.pop_many(&mut buffer, 24).unwrap().unwrap();
-                assert_eq!((count, first.sequence, first.lost), (50, 300, 0));
-                q.peek().unwrap().unwrap().release().unwrap();
-                assert_eq!(drain(&mut q), 149);
-                assert_eq!(q.wait(Duration::from_millis(1)), Err(Error::TimedOut));
-                check_accounts(&q, 0);
-                write_byte(&mut told.1);
-                read_byte(&mut tell.0);
-                drop(q);
-                write_byte(&mut told.1);
-            }));
-            // SAFETY: ends the process at once.
-            unsafe { libc::_exit(ran.is_err().into()) };
-        }
+        let child = fork_to_the_end(|| {
+            for sequence in 100..300 {
+                let got = pop_next(&mut q).unwrap().unwrap();
+                assert_eq!((got.sequence, got.lost), (sequence, 0));
+            }
+            let mut buffer = [0; 24 * 50];
+            let (count, first) = q.pop_many(&mut buffer, 24).unwrap().unwrap();
+            assert_eq!((count, first.sequence, first.lost), (50, 300, 0));
+            q.peek().unwrap().unwrap().release().unwrap();
+            assert_eq!(drain(&mut q), 149);
+            assert_eq!(q.wait(Duration::from_millis(1)), Err(Error::TimedOut));
+            check_accounts(&q, 0);
+            write_byte(&mut told.1);
+            read_byte(&mut tell.0);
+            // SAFETY: dropped once, for this process ends without a destructor.
+            drop(unsafe { std::ptr::read(&q) });
+            write_byte(&mut told.1);
+        });
         drop(told.1);
         read_byte(&mut told.0);
         assert!(
@@ -638,10 +624,7 @@ fn a_forked_child_leaves_the_slot_to_its_parent() {
             "{delivery:?}: it was written to"
         );
         assert_eq!(out.consumers().len(), 1);
-        let mut status = 0;
-        // SAFETY: `status` is a place for the answer.
-        unsafe { libc::waitpid(child, &mut status, 0) };
-        assert_eq!(status, 0);
+        assert!(wait_for(child).success());
         assert_eq!(q.next_sequence(), 100);
         assert_eq!(drain(&mut q), 400);
         assert_eq!(out.consumers()[0].sequence, 500);

@@ -66,50 +66,22 @@ fn consume(name: &Path, how: &str, ended: &AtomicBool, received: &AtomicU64) -> 
     let geometry = *q.geometry();
     loop {
         let last = ended.load(Ordering::SeqCst);
-        let mut take = |sequence: u64, lost: u64, bytes: &[u8]| {
+        let take = |sequence: u64, lost: u64, bytes: &[u8]| {
             assert_eq!(sequence, expected + lost, "sequences");
             assert_eq!(bytes.len(), length_in(&geometry, sequence));
             assert!(is_whole(sequence, bytes), "message {sequence} is torn");
             expected = sequence + 1;
             received.fetch_add(1, Ordering::Relaxed);
         };
-        let found = match how {
-            "peek" => q.peek().map(|view| {
-                view.map(|view| {
-                    let m = view.message();
-                    let bytes = &mut buffer[..m.length as usize];
-                    view.read(0, bytes).unwrap();
-                    match view.release() {
-                        Ok(()) => take(m.sequence, m.lost, bytes),
-                        Err(Error::Stale(_)) => {}
-                        Err(e) => panic!("{e}"),
-                    }
-                })
-            }),
-            "many" => q.pop_many(&mut buffer, size).map(|got| {
-                got.map(|(count, first)| {
-                    for (i, bytes) in buffer.chunks(size).take(count).enumerate() {
-                        let lost = if i == 0 { first.lost } else { 0 };
-                        take(
-                            first.sequence + i as u64,
-                            lost,
-                            &bytes[..first.length as usize],
-                        );
-                    }
-                })
-            }),
-            _ => q
-                .pop(&mut buffer)
-                .map(|got| got.map(|m| take(m.sequence, m.lost, &buffer[..m.length as usize]))),
-        };
+        let found = pop_by(how, &mut q, &mut buffer, take);
         match found {
-            Ok(Some(())) => {}
-            Ok(None) | Err(Error::Closed) if last => break,
-            Ok(None) if how == "pop" => match q.wait(Duration::from_millis(10)) {
+            Ok(Found::Messages | Found::Overwritten) => {}
+            Ok(Found::Nothing) | Err(Error::Closed) if last => break,
+            Ok(Found::Nothing) if how == "pop" => match q.wait(Duration::from_millis(10)) {
                 Ok(()) | Err(Error::TimedOut | Error::Closed) => {}
                 Err(e) => panic!("{e}"),
             },
-            Ok(None) | Err(Error::Closed) => std::thread::yield_now(),
+            Ok(Found::Nothing) | Err(Error::Closed) => std::thread::yield_now(),
             Err(e) => panic!("{e}"),
         }
     }

@@ -498,37 +498,51 @@ fn numbered(directory: &Path, number: usize) -> PathBuf {
     directory.join(format!("q{number}"))
 }
 
-/// Says from which of the queues of a directory a message came.
-fn sleep_any(directory: &Path) {
+/// Says from which of the queues of a directory a message came: pops from the one that this says
+/// has something, until there is nothing.
+fn say_which(directory: &Path, mut which: impl FnMut(&mut [Consumer]) -> usize) {
     become_what_was_asked();
     let open = |i| Consumer::options().open(numbered(directory, i)).unwrap();
     let mut consumers: Vec<_> = (0..number("COUNT") as usize).map(open).collect();
     say(format_args!("thread {}", Thread::own().id));
     loop {
-        let mut all: Vec<_> = consumers.iter_mut().collect();
-        let i = wait_any(&mut all, FOR_EVER).unwrap();
-        match pop_next(&mut consumers[i]) {
-            Ok(got) => say(format_args!("got {i} {}", got.unwrap().sequence)),
-            Err(Error::Closed) => {
-                say(format_args!("closed {i}"));
-                return;
+        let i = which(&mut consumers);
+        loop {
+            match pop_next(&mut consumers[i]) {
+                Ok(Some(got)) => say(format_args!("got {i} {}", got.sequence)),
+                Ok(None) => break,
+                Err(Error::Closed) => {
+                    say(format_args!("closed {i}"));
+                    return;
+                }
+                Err(e) => panic!("{e}"),
             }
-            Err(e) => panic!("{e}"),
         }
     }
 }
 
-fn several(count: usize, arguments: &[(&str, &str)]) {
+fn sleep_any(directory: &Path) {
+    say_which(directory, |consumers| {
+        let mut all: Vec<_> = consumers.iter_mut().collect();
+        wait_any(&mut all, FOR_EVER).unwrap()
+    });
+}
+
+/// Pushes into one of so many queues after the other, while a process in this role sleeps; of `rest`
+/// pushes it is asleep at the first.
+fn one_of_many(role: &str, rest: u64, count: usize, arguments: &[(&str, &str)]) {
     let dir = Dir::new();
     let open = |i| options().open(numbered(dir.path(), i)).unwrap();
     let mut producers: Vec<_> = (0..count).map(open).collect();
     let count_text = count.to_string();
     let mut all = vec![("COUNT", count_text.as_str())];
     all.extend(arguments);
-    let (mut sleeper, thread) = start("sleep_any", dir.path(), &all);
-    let mut random = Random(1);
-    for _ in 0..200 {
-        eventually("it sleeps", || thread.is_asleep().then_some(()));
+    let (mut sleeper, thread) = start(role, dir.path(), &all);
+    let mut random = Random(rest);
+    for round in 0..200 * rest {
+        if round % rest == 0 {
+            eventually("it sleeps", || thread.is_asleep().then_some(()));
+        }
         let i = random.below(count as u64) as usize;
         let sequence = producers[i].next_sequence();
         push_next(&mut producers[i]);
@@ -538,6 +552,10 @@ fn several(count: usize, arguments: &[(&str, &str)]) {
     producers.remove(count / 2);
     assert_eq!(sleeper.expect("closed"), (count / 2).to_string());
     sleeper.done();
+}
+
+fn several(count: usize, arguments: &[(&str, &str)]) {
+    one_of_many("sleep_any", 1, count, arguments);
 }
 
 #[test]
@@ -574,52 +592,17 @@ fn poll(fds: &[i32], milliseconds: i32) -> Option<usize> {
     all.iter().position(|p| p.revents != 0)
 }
 
-/// As `sleep_any`, by descriptors: pops until there is nothing, then polls.
+/// As `sleep_any`, by descriptors.
 fn sleep_by_poll(directory: &Path) {
-    become_what_was_asked();
-    let open = |i| Consumer::options().open(numbered(directory, i)).unwrap();
-    let mut consumers: Vec<_> = (0..number("COUNT") as usize).map(open).collect();
-    let fds: Vec<_> = consumers.iter_mut().map(|c| c.fd().unwrap()).collect();
-    say(format_args!("thread {}", Thread::own().id));
-    loop {
-        let i = poll(&fds, -1).unwrap();
-        loop {
-            match pop_next(&mut consumers[i]) {
-                Ok(Some(got)) => say(format_args!("got {i} {}", got.sequence)),
-                Ok(None) => break,
-                Err(Error::Closed) => {
-                    assert!(is_readable(fds[i]));
-                    say(format_args!("closed {i}"));
-                    return;
-                }
-                Err(e) => panic!("{e}"),
-            }
-        }
-    }
+    say_which(directory, |consumers| {
+        let fds: Vec<_> = consumers.iter_mut().map(|c| c.fd().unwrap()).collect();
+        poll(&fds, -1).unwrap()
+    });
 }
 
 fn polled(count: usize, arguments: &[(&str, &str)]) {
-    let dir = Dir::new();
-    let open = |i| options().open(numbered(dir.path(), i)).unwrap();
-    let mut producers: Vec<_> = (0..count).map(open).collect();
-    let count_text = count.to_string();
-    let mut all = vec![("COUNT", count_text.as_str())];
-    all.extend(arguments);
-    let (mut sleeper, thread) = start("sleep_by_poll", dir.path(), &all);
-    let mut random = Random(2);
-    for round in 0..300 {
-        // Also while it arms the descriptor again.
-        if round % 2 == 0 {
-            eventually("it polls", || thread.is_asleep().then_some(()));
-        }
-        let i = random.below(count as u64) as usize;
-        let sequence = producers[i].next_sequence();
-        push_next(&mut producers[i]);
-        assert_eq!(sleeper.expect("got"), format!("{i} {sequence}"));
-    }
-    producers.remove(count / 2);
-    assert_eq!(sleeper.expect("closed"), (count / 2).to_string());
-    sleeper.done();
+    // Every second time also while it arms the descriptor again.
+    one_of_many("sleep_by_poll", 2, count, arguments);
 }
 
 #[test]
@@ -690,29 +673,20 @@ fn a_descriptor_is_readable_while_a_pop_finds_something() {
     let mut pipe = [0; 2];
     // SAFETY: room for two descriptors.
     assert_eq!(unsafe { libc::pipe(pipe.as_mut_ptr()) }, 0);
-    // SAFETY: the child only does what is asserted here, and ends without a destructor.
-    let child = unsafe { libc::fork() };
-    if child == 0 {
-        let well = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            assert_eq!(pop_next(&mut consumer).unwrap().unwrap().sequence, 101);
-            assert_eq!(pop_next(&mut consumer), Ok(None));
-            let own = consumer.fd().unwrap();
-            assert!(!is_readable(own));
-            // SAFETY: one byte is readable.
-            assert_eq!(unsafe { libc::write(pipe[1], b"x".as_ptr().cast(), 1) }, 1);
-            assert_eq!(poll(&[own], 30_000), Some(0));
-            assert_eq!(pop_next(&mut consumer).unwrap().unwrap().sequence, 102);
-        }));
-        // SAFETY: ends the process.
-        unsafe { libc::_exit(i32::from(well.is_err())) };
-    }
+    let child = fork_to_the_end(|| {
+        assert_eq!(pop_next(&mut consumer).unwrap().unwrap().sequence, 101);
+        assert_eq!(pop_next(&mut consumer), Ok(None));
+        let own = consumer.fd().unwrap();
+        assert!(!is_readable(own));
+        // SAFETY: one byte is readable.
+        assert_eq!(unsafe { libc::write(pipe[1], b"x".as_ptr().cast(), 1) }, 1);
+        assert_eq!(poll(&[own], 30_000), Some(0));
+        assert_eq!(pop_next(&mut consumer).unwrap().unwrap().sequence, 102);
+    });
     assert_eq!(poll(&[pipe[0]], 30_000), Some(0));
     assert!(is_readable(fd));
     push_next(&mut producer);
-    let mut status = 0;
-    // SAFETY: a place for the answer.
-    assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
-    assert_eq!(status, 0);
+    assert!(wait_for(child).success());
     becomes_readable();
     assert_eq!(pop_next(&mut consumer).unwrap().unwrap().sequence, 101);
     drop(consumer);

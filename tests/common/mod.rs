@@ -8,6 +8,7 @@
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::AtomicU64;
@@ -208,6 +209,23 @@ pub fn fork(life: impl FnOnce()) -> i32 {
     }
 }
 
+/// As [`fork`], for one that ends when it has done this: well, unless it panicked.
+pub fn fork_to_the_end(life: impl FnOnce()) -> i32 {
+    fork(|| {
+        life();
+        // SAFETY: ends the process at once, without the handlers of the parent.
+        unsafe { libc::_exit(0) }
+    })
+}
+
+/// Waits for a child of this process; how it ended.
+pub fn wait_for(child: i32) -> ExitStatus {
+    let mut status = 0;
+    // SAFETY: `status` is a place for the answer.
+    assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+    ExitStatus::from_raw(status)
+}
+
 /// Polls until the condition holds.
 pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let since = Instant::now();
@@ -336,6 +354,78 @@ pub fn pop_next(consumer: &mut ipcq::Consumer) -> ipcq::Result<Option<ipcq::Mess
         got.sequence
     );
     Ok(Some(got))
+}
+
+/// What a consumer found that popped in one of its ways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    Nothing,
+    Messages,
+    /// What it looked at in place was overwritten meanwhile.
+    Overwritten,
+}
+
+/// Pops in this way: "pop", "many" at once, or looks at one in place ("peek") or at several
+/// ("run"). Each message is given with its sequence, and what was lost before it. The buffer has
+/// room for some of the longest messages.
+pub fn pop_by(
+    how: &str,
+    q: &mut ipcq::Consumer,
+    buffer: &mut [u8],
+    mut take: impl FnMut(u64, u64, &[u8]),
+) -> ipcq::Result<Found> {
+    let size = q.max_message();
+    let mut take_all = |first: ipcq::Message, count: usize, buffer: &[u8]| {
+        for (i, bytes) in buffer.chunks(size).take(count).enumerate() {
+            let lost = if i == 0 { first.lost } else { 0 };
+            take(
+                first.sequence + i as u64,
+                lost,
+                &bytes[..first.length as usize],
+            );
+        }
+        Found::Messages
+    };
+    let released = |released: ipcq::Result<()>| match released {
+        Ok(()) => Ok(true),
+        Err(ipcq::Error::Stale(_)) => Ok(false),
+        Err(e) => Err(e),
+    };
+    Ok(match how {
+        "many" => match q.pop_many(buffer, size)? {
+            Some((count, first)) => take_all(first, count, buffer),
+            None => Found::Nothing,
+        },
+        "peek" => match q.peek()? {
+            Some(view) => {
+                let m = view.message();
+                view.read(0, &mut buffer[..m.length as usize])?;
+                match released(view.release())? {
+                    true => take_all(m, 1, buffer),
+                    false => Found::Overwritten,
+                }
+            }
+            None => Found::Nothing,
+        },
+        "run" => match q.peek_many(buffer.len() / size)? {
+            Some(run) => {
+                let (first, count) = (run.first(), run.count());
+                for (i, bytes) in buffer.chunks_mut(size).take(count).enumerate() {
+                    run.read(i, 0, &mut bytes[..first.length as usize])?;
+                }
+                match released(run.release())? {
+                    true => take_all(first, count, buffer),
+                    false => Found::Overwritten,
+                }
+            }
+            None => Found::Nothing,
+        },
+        "pop" => match q.pop(buffer)? {
+            Some(m) => take_all(m, 1, buffer),
+            None => Found::Nothing,
+        },
+        how => panic!("no way to pop is {how}"),
+    })
 }
 
 /// Checks the promise about the accounts of a consumer that began there.
