@@ -195,6 +195,14 @@ def python_calls() -> Group:
 def python_streams() -> Group:
     feed, fire = (f"feed={os.path.join(BIN, 'feed-' + peer)}" for peer in ("ipcq", "ringfire"))
     at = ["size=64", "batch=32", "capacity=16384"]
+    # Whoever has nothing but a call a message.
+    peers = {
+        "pyzmq": (10000, 200_000),
+        "multiprocessing.Pipe": (10000, 200_000),
+        "faster-fifo": (10000, 100_000),
+        "multiprocessing.Queue": (5000, 100_000),
+        "iceoryx2": (5000, 100_000),
+    }
 
     def of(key: str, peer: str, way: str, count: int, most: int, *more: str) -> Run:
         command = python("stream.py", f"peer={peer}", f"way={way}", *more)
@@ -211,12 +219,8 @@ def python_streams() -> Group:
             of("ipcq, for message in q", "ipcq", "for", 20000, 200_000, feed, "lossless=0"),
             of("ipcq, for, lossless", "ipcq", "for", 20000, 200_000, feed),
             of("ringfire, try_recv", "ringfire", "for", 10000, 100_000, fire),
-            of("pyzmq", "pyzmq", "for", 10000, 200_000),
-            of("multiprocessing.Pipe", "multiprocessing.Pipe", "for", 10000, 200_000),
-            of("faster-fifo", "faster-fifo", "for", 10000, 100_000),
             of("faster-fifo, many", "faster-fifo", "many", 10000, 200_000),
-            of("multiprocessing.Queue", "multiprocessing.Queue", "for", 5000, 100_000),
-            of("iceoryx2", "iceoryx2", "for", 5000, 100_000),
+            *(of(peer, peer, "for", *counts) for peer, counts in peers.items()),
         ],
     )
 
@@ -311,67 +315,28 @@ def targets() -> list[Target]:
     wanted += [
         Target("push, 64 consumers / 1", "consumers", "ipcq C, 64", "ipcq C, 1", 1.05),
         Target("push, not blocked, lossless / lossy", "local", "ipcq C, lossless", "ipcq C", 1.10),
-        Target(
-            "push that looks for sleepers / without, 8 B",
-            "sleepers",
-            "ipcq Rust, 8 B",
-            "ipcq Rust, 8 B",
-            1.05,
-            b_value="unheard",
-        ),
-        Target(
-            "push that looks for sleepers / without, 64 B",
-            "sleepers",
-            "ipcq Rust, 64 B",
-            "ipcq Rust, 64 B",
-            1.05,
-            b_value="unheard",
-        ),
-        Target("wake-up / bare futex", "wakeup", "ipcq C", "ipcq C", 1.15, b_value="futex"),
-        Target(
-            "Python try_pop() / trivial method", "python-calls", "ipcq", "ipcq", 2.5, b_value="get"
-        ),
-        Target(
-            "Python push(bytes) / trivial method",
-            "python-calls",
-            "ipcq",
-            "ipcq",
-            2.5,
-            "push",
-            "get",
-        ),
-        Target(
-            "Python pop_into / C batch consumer",
-            "python-stream",
-            "ipcq, pop_into",
-            "C batch consumer",
-            1.5,
-        ),
-        Target(
-            "Python batches() / C batch consumer",
-            "python-stream",
-            "ipcq, batches()",
-            "C batch consumer",
-            1.5,
-        ),
-        Target(
-            "Python for message in q: best peer / ipcq",
-            "python-stream",
-            "best peer",
-            "ipcq, for message in q",
-            8,
-            at_least=True,
-        ),
-        Target(
-            "Python batches(): best peer / ipcq",
-            "python-stream",
-            "best peer",
-            "ipcq, batches()",
-            80,
-            at_least=True,
-        ),
-        Target("Python round trip 64 B / ringfire", "python-roundtrip", "ipcq", "ringfire", 0.4),
     ]
+    for size in (8, 64):
+        run = f"ipcq Rust, {size} B"
+        text = f"push that looks for sleepers / without, {size} B"
+        wanted.append(Target(text, "sleepers", run, run, 1.05, b_value="unheard"))
+    wanted.append(
+        Target("wake-up / bare futex", "wakeup", "ipcq C", "ipcq C", 1.15, b_value="futex")
+    )
+    for call, value in (("try_pop()", None), ("push(bytes)", "push")):
+        text = f"Python {call} / trivial method"
+        wanted.append(Target(text, "python-calls", "ipcq", "ipcq", 2.5, value, "get"))
+    for way in ("pop_into", "batches()"):
+        text = f"Python {way} / C batch consumer"
+        wanted.append(Target(text, "python-stream", f"ipcq, {way}", "C batch consumer", 1.5))
+    for way, times in (("for message in q", 8), ("batches()", 80)):
+        text = f"Python {way}: best peer / ipcq"
+        wanted.append(
+            Target(text, "python-stream", "best peer", f"ipcq, {way}", times, at_least=True)
+        )
+    wanted.append(
+        Target("Python round trip 64 B / ringfire", "python-roundtrip", "ipcq", "ringfire", 0.4)
+    )
     for group, text in (
         ("roundtrip-8", "round trip 8 B"),
         ("roundtrip-64", "round trip 64 B"),
