@@ -39,23 +39,10 @@ pub static FIXED: [Kind; 8] = [
     kind(24, 64, 10),
     kind(8, 256, 1000),
     kind(300, 8, 20),
-    Kind {
-        first_sequence: u64::MAX - 40,
-        ..kind(8, 16, 60)
-    },
-    Kind {
-        closed: true,
-        ..kind(100, 16, 30)
-    },
-    Kind {
-        lossless: true,
-        ..kind(24, 64, 150)
-    },
-    Kind {
-        lossless: true,
-        min_consumers: 1,
-        ..kind(8, 16, 10)
-    },
+    kind(8, 16, 60).near_the_end(),
+    kind(100, 16, 30).closed(),
+    kind(24, 64, 150).lossless(0),
+    kind(8, 16, 10).lossless(1),
 ];
 
 /// The same, of variable length.
@@ -64,26 +51,29 @@ pub static VARIABLE: [Kind; 8] = [
     kind(0, 4096, 150),
     kind(0, 4096, 10),
     kind(0, 16384, 400),
-    Kind {
-        first_sequence: u64::MAX - 40,
-        ..kind(0, 1024, 60)
-    },
-    Kind {
-        closed: true,
-        ..kind(0, 2048, 60)
-    },
-    Kind {
-        lossless: true,
-        ..kind(0, 4096, 150)
-    },
-    Kind {
-        lossless: true,
-        min_consumers: 1,
-        ..kind(0, 1024, 5)
-    },
+    kind(0, 1024, 60).near_the_end(),
+    kind(0, 2048, 60).closed(),
+    kind(0, 4096, 150).lossless(0),
+    kind(0, 1024, 5).lossless(1),
 ];
 
 impl Kind {
+    const fn near_the_end(mut self) -> Kind {
+        self.first_sequence = u64::MAX - 40;
+        self
+    }
+
+    const fn closed(mut self) -> Kind {
+        self.closed = true;
+        self
+    }
+
+    const fn lossless(mut self, min_consumers: u32) -> Kind {
+        self.lossless = true;
+        self.min_consumers = min_consumers;
+        self
+    }
+
     pub fn options(&self) -> ProducerOptions {
         Producer::options()
             .message_size(self.message_size)
