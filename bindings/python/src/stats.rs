@@ -64,9 +64,9 @@ pub struct ConsumerInfo {
     name: String,
     /// Its process, for information: a pid may be another's by now.
     pid: u32,
-    /// The sequence it wants next; in a lossy queue as of up to 64 messages ago.
+    /// The sequence it wants next, as of its last look at an empty ring, or up to 64 messages ago.
     sequence: u64,
-    /// Messages pushed and not consumed.
+    /// Messages pushed and not consumed, by that sequence.
     lag: u64,
     /// Messages it lost since it attached.
     lost: u64,

@@ -7,12 +7,9 @@ import random
 import threading
 
 import pytest
+from helpers import word
 
 import ipcq
-
-
-def word(n):
-    return n.to_bytes(8, "little")
 
 
 def number(message):

@@ -3,17 +3,13 @@
 import os
 import queue
 import signal
-import struct
 import threading
 
 import numpy as np
 import pytest
+from helpers import word
 
 import ipcq
-
-
-def word(n):
-    return struct.pack("<Q", n)
 
 
 @pytest.fixture

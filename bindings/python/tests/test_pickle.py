@@ -6,14 +6,11 @@ import os
 import pickle
 
 import pytest
+from helpers import word
 
 import ipcq
 
 METHODS = ["spawn", "forkserver", "fork"]
-
-
-def word(n):
-    return b"%08d" % n
 
 
 def end(process):

@@ -7,6 +7,7 @@ import sys
 import threading
 
 import pytest
+from helpers import is_asleep
 
 import ipcq
 
@@ -91,6 +92,7 @@ def test_kill_and_reopen(child, until):
         "q.view()",
         "q.wait()",
         "q.wait(at_least=5)",
+        "ipcq.wait_any([q, ipcq.Consumer('pair')])",
         "asyncio.run(q.aget())",
         "asyncio.run(q.batches().__anext__())",
         "next(q.batches())",
@@ -124,11 +126,7 @@ def test_ctrl_c(child, pair, wait, until):
     there = child(code)
     assert there.line() == "waiting"
 
-    def asleep():
-        with open(f"/proc/{there.pid}/stat") as f:
-            return f.read().rsplit(")", 1)[1].split()[0] == "S"
-
-    until(asleep)
+    until(lambda: is_asleep(there.pid))
     os.kill(there.pid, signal.SIGINT)
     there.end(7)
 

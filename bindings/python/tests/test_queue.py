@@ -2,16 +2,12 @@
 
 import pickle
 import queue
-import struct
 import time
 
 import pytest
+from helpers import word
 
 import ipcq
-
-
-def word(n):
-    return struct.pack("<Q", n)
 
 
 def account(q, start=0):

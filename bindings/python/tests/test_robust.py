@@ -20,10 +20,6 @@ from ipcq import _ipcq
 DATA = b"12345678"
 
 
-def word(n):
-    return b"%08d" % n
-
-
 # Every public method and property of a handle, and how it is used: a new one has to be added here.
 PRODUCER = {
     "push": lambda p: p.push(DATA),

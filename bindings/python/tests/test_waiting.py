@@ -9,17 +9,13 @@ import threading
 import time
 
 import pytest
+from helpers import is_asleep, word
 
 import ipcq
 
 
-def word(n):
-    return n.to_bytes(8, "little")
-
-
 def asleep(thread):
-    with open(f"/proc/self/task/{thread.native_id}/stat") as f:
-        return f.read().rsplit(")", 1)[1].split()[0] == "S"
+    return is_asleep(f"self/task/{thread.native_id}")
 
 
 def test_a_thread_that_sleeps_lets_the_others_run(pair, until):
@@ -56,30 +52,6 @@ def test_closing_the_handle_ends_a_wait(pair, until):
     q.close()
     thread.join()
     assert "closed" in str(raised[0])
-
-
-@pytest.mark.parametrize("act", ["q.wait()", "ipcq.wait_any([q, ipcq.Consumer('pair')])"])
-def test_ctrl_c(child, pair, until, act):
-    code = f"""if 1:
-        import ipcq, signal, sys
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        q = ipcq.Consumer("pair")
-        try:
-            print("waiting")
-            {act}
-        except KeyboardInterrupt:
-            sys.exit(7)
-    """
-    there = child(code)
-    assert there.line() == "waiting"
-
-    def is_asleep():
-        with open(f"/proc/{there.pid}/stat") as f:
-            return f.read().rsplit(")", 1)[1].split()[0] == "S"
-
-    until(is_asleep)
-    os.kill(there.pid, signal.SIGINT)
-    there.end(7)
 
 
 def test_a_signal_handler_runs_and_the_wait_goes_on(pair):
