@@ -47,10 +47,8 @@ mod at {
 
 /// Offsets in a slot.
 mod slot {
-    pub const CURSOR: usize = 0;
-    pub const TOKEN: usize = 8;
-    pub const SEQUENCE: usize = 16;
-    pub const LOST: usize = 24;
+    /// Where its [`Position`](super::Position) is.
+    pub const POSITION: usize = 0;
     pub const ASLEEP: usize = 128;
     pub const PID: usize = 136;
     pub const NAME: usize = 144;
@@ -184,34 +182,32 @@ pub(crate) struct Slot<'a> {
     base: usize,
 }
 
-/// The words of a slot that change with each message, in their order.
-pub(crate) type Position = [AtomicU64; 4];
-
-impl Slot<'_> {
-    /// Cursor, token, sequence and lost at once, good for as long as the control file is mapped.
-    pub(crate) fn position(&self) -> NonNull<Position> {
-        const _: () = assert!(slot::CURSOR == 0 && slot::TOKEN == 8);
-        const _: () = assert!(slot::SEQUENCE == 16 && slot::LOST == 24);
-        NonNull::from(self.cursor()).cast()
-    }
-
+/// The words of a slot that change as messages are consumed.
+#[repr(C)]
+pub(crate) struct Position {
     /// The sequence (fixed) or position (variable) wanted next.
-    pub(crate) fn cursor(&self) -> &AtomicU64 {
-        self.control.word(self.base + slot::CURSOR)
-    }
-
+    pub(crate) cursor: AtomicU64,
     /// Whose slot it is; 0 if nobody's.
-    pub(crate) fn token(&self) -> &AtomicU64 {
-        self.control.word(self.base + slot::TOKEN)
-    }
-
+    pub(crate) token: AtomicU64,
     /// The sequence wanted next. From here on, for information only.
-    pub(crate) fn sequence(&self) -> &AtomicU64 {
-        self.control.word(self.base + slot::SEQUENCE)
-    }
+    pub(crate) sequence: AtomicU64,
+    pub(crate) lost: AtomicU64,
+}
 
-    pub(crate) fn lost(&self) -> &AtomicU64 {
-        self.control.word(self.base + slot::LOST)
+impl<'a> Slot<'a> {
+    pub(crate) fn position(&self) -> &'a Position {
+        const _: () = assert!(slot::POSITION % 8 == 0);
+        const _: () = assert!(slot::POSITION + size_of::<Position>() <= slot::ASLEEP);
+        // SAFETY: aligned and inside the mapping, which lives as long as the control file; all
+        // accesses to it are atomic.
+        unsafe {
+            &*self
+                .control
+                .region
+                .base()
+                .add(self.base + slot::POSITION)
+                .cast()
+        }
     }
 
     pub(crate) fn asleep(&self) -> &AtomicU64 {

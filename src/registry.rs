@@ -68,13 +68,14 @@ impl Seat {
                 let slot = control.slot(index);
                 // Nobody's while it changes hands: a producer must not take one's cursor for the
                 // other's.
-                slot.token().store(0, Ordering::Release);
-                slot.lost().store(0, Ordering::Relaxed);
+                let position = slot.position();
+                position.token.store(0, Ordering::Release);
+                position.lost.store(0, Ordering::Relaxed);
                 slot.asleep().store(0, Ordering::Relaxed);
                 slot.set_pid(std::process::id());
                 slot.set_name(name);
                 return Ok(Some(Seat {
-                    position: slot.position(),
+                    position: NonNull::from(position),
                     control: control.clone(),
                     lock,
                     index,
@@ -104,16 +105,15 @@ impl Seat {
     /// Whether the seat is still held: the producer may have taken it away.
     #[inline(always)]
     pub(crate) fn is_held(&self) -> bool {
-        let [_, token, ..] = self.position();
-        self.is_own() && token.load(Ordering::Relaxed) == self.token
+        self.is_own() && self.position().token.load(Ordering::Relaxed) == self.token
     }
 
     /// Shows how far this consumer is, and in a lossless queue gives up what is behind.
     #[inline(always)]
     pub(crate) fn tell(&self, cursor: u64, sequence: u64, lost: u64) {
-        let [_, _, its_sequence, its_lost] = self.position();
-        its_sequence.store(sequence, Ordering::Relaxed);
-        its_lost.store(lost, Ordering::Relaxed);
+        let position = self.position();
+        position.sequence.store(sequence, Ordering::Relaxed);
+        position.lost.store(lost, Ordering::Relaxed);
         // Partner: `SeeCursor`. What is behind was read before.
         gate::Seat::consumed(self, Site::Consumed, cursor);
     }
@@ -127,24 +127,23 @@ impl Seat {
 
 impl gate::Seat for Seat {
     fn hold(&self, cursor: u64) {
-        let slot = self.slot();
+        let position = self.position();
         self.control.use_slot(self.index);
-        slot.cursor().store(cursor, Ordering::Relaxed);
+        position.cursor.store(cursor, Ordering::Relaxed);
         // Partner: the acquire load in `cursors`. Who sees the seat taken sees the cursor.
-        slot.token().store(self.token, Ordering::Release);
+        position.token.store(self.token, Ordering::Release);
     }
 
     #[inline(always)]
     fn consumed(&self, _site: Site, cursor: u64) {
-        let [its_cursor, ..] = self.position();
-        its_cursor.store(cursor, Ordering::Release);
+        self.position().cursor.store(cursor, Ordering::Release);
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
         if self.is_held() {
-            self.slot().token().store(0, Ordering::Release);
+            self.position().token.store(0, Ordering::Release);
         }
     }
 }
@@ -152,10 +151,10 @@ impl Drop for Seat {
 impl gate::Seats for Control {
     fn cursors(&self, mut each: impl FnMut(u64)) {
         for index in 0..self.used() {
-            let slot = self.slot(index);
+            let position = self.slot(index).position();
             // Partner: the release store in `hold`.
-            if slot.token().load(Ordering::Acquire) != 0 {
-                each(slot.cursor().load(Ordering::Relaxed));
+            if position.token.load(Ordering::Acquire) != 0 {
+                each(position.cursor.load(Ordering::Relaxed));
             }
         }
     }
@@ -172,12 +171,12 @@ impl Control {
     pub(crate) fn drop_seats(&self, mut ends: impl FnMut(usize, u64, u64) -> bool) -> bool {
         let mut any = false;
         for index in 0..self.used() {
-            let slot = self.slot(index);
-            let token = slot.token().load(Ordering::Acquire);
-            if token != 0 && ends(index, token, slot.cursor().load(Ordering::Relaxed)) {
+            let position = self.slot(index).position();
+            let token = position.token.load(Ordering::Acquire);
+            if token != 0 && ends(index, token, position.cursor.load(Ordering::Relaxed)) {
                 // Only if it is still the same one's. Relaxed: nothing was written for this.
-                any |= slot
-                    .token()
+                any |= position
+                    .token
                     .compare_exchange(token, 0, Ordering::Relaxed, Ordering::Relaxed)
                     .is_ok();
             }
@@ -188,11 +187,12 @@ impl Control {
     /// The consumers attached, the slowest first. Costs a system call each.
     pub(crate) fn consumers(&self, pushed: u64) -> Vec<ConsumerInfo> {
         let mut list: Vec<_> = (0..self.used())
-            .filter(|&index| self.slot(index).token().load(Ordering::Acquire) != 0)
+            .filter(|&index| self.slot(index).position().token.load(Ordering::Acquire) != 0)
             .filter(|&index| self.is_alive(index))
             .map(|index| {
                 let slot = self.slot(index);
-                let sequence = slot.sequence().load(Ordering::Relaxed);
+                let position = slot.position();
+                let sequence = position.sequence.load(Ordering::Relaxed);
                 // It may have gone on since `pushed` was read.
                 let lag = pushed.wrapping_sub(sequence) as i64;
                 ConsumerInfo {
@@ -200,7 +200,7 @@ impl Control {
                     pid: slot.pid(),
                     sequence,
                     lag: lag.max(0) as u64,
-                    lost: slot.lost().load(Ordering::Relaxed),
+                    lost: position.lost.load(Ordering::Relaxed),
                     asleep: slot.asleep().load(Ordering::Relaxed) != 0,
                 }
             })
