@@ -2,6 +2,7 @@
 
 import pickle
 import queue
+import threading
 import time
 
 import pytest
@@ -423,6 +424,23 @@ def test_batches_varying_and_linger(words):
     assert (list(batch), batch.sequence, batch[1], batch.data) == ([b"a", b"bb"], 0, b"bb", None)
     out.close()
     assert [list(b) for b in batches] == [[b"ccc"]]
+
+
+@pytest.mark.parametrize("delivery", ["lossy", "lossless"])
+def test_batches_linger_only_until_the_ring_is_half_full(delivery):
+    with (
+        ipcq.Producer("half", capacity=64, message_size=8, delivery=delivery) as out,
+        ipcq.Consumer("half") as q,
+    ):
+        got = []
+        reader = threading.Thread(
+            target=lambda: got.extend(next(q.batches(linger=1e6))), daemon=True
+        )
+        for i in range(32):
+            out.push(i.to_bytes(8, "little"))
+        reader.start()
+        reader.join(30)
+        assert [int.from_bytes(m, "little") for m in got] == list(range(32))
 
 
 def test_dtype():

@@ -132,7 +132,7 @@ class Batch(Sequence[bytes]):
 class Batches(Iterator[Batch], AsyncIterator[Batch]):
     """The batches of a consumer, for `for` and for `async for`; see Consumer.batches()."""
 
-    __slots__ = ("_linger", "_max", "_q", "_room")
+    __slots__ = ("_enough", "_linger", "_max", "_q", "_room")
 
     def __init__(self, q: Consumer, max: int, linger: float) -> None:
         """Made by Consumer.batches()."""
@@ -143,6 +143,8 @@ class Batches(Iterator[Batch], AsyncIterator[Batch]):
         self._q = q
         self._max = max
         self._linger = linger
+        # No more are waited for than half a ring: who waits for all of it loses, or stops the producer.
+        self._enough = min(max, q.capacity // 2) if q.message_size else max
         # As many messages came together as last time, perhaps: no need to make room for all of max.
         self._room = min(max, 64)
 
@@ -155,7 +157,7 @@ class Batches(Iterator[Batch], AsyncIterator[Batch]):
             while True:
                 q.wait()
                 if self._linger:
-                    q.wait(self._linger, at_least=self._max)
+                    q.wait(self._linger, at_least=self._enough)
                 batch = self._take()
                 if batch is not None:
                     return batch
@@ -189,7 +191,7 @@ class Batches(Iterator[Batch], AsyncIterator[Batch]):
 
         loop = asyncio.get_running_loop()
         end = loop.time() + self._linger
-        while not self._q.wait(0, at_least=self._max):
+        while not self._q.wait(0, at_least=self._enough):
             left = end - loop.time()
             if left <= 0:
                 return
