@@ -950,3 +950,30 @@ fn what_is_no_lock_and_no_control_file() {
         }
     }
 }
+
+/// A file says how long it is before anybody knows what it is. Nothing of it is fetched for that.
+#[test]
+fn a_long_file_of_holes_takes_no_memory() {
+    use std::os::unix::fs::MetadataExt;
+    let dir = Dir::new();
+    let name = dir.name("q");
+    let lengthen = |path: &Path| {
+        let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+        file.set_len(1 << 28).unwrap();
+        file
+    };
+    let taken = |file: &std::fs::File| file.metadata().unwrap().blocks() * 512;
+    let mut out = Kind::Fixed(24).options(64).open(&name).unwrap();
+    push_next(&mut out);
+    // A consumer maps the control file as a producer does the data.
+    let control = lengthen(&dir.name("q.ctl"));
+    let mut q = Consumer::options().open(&name).unwrap();
+    assert_eq!(pop_next(&mut q).unwrap().unwrap().sequence, 0);
+    assert!(taken(&control) < 1 << 20);
+    drop((q, out));
+    let data = lengthen(&name);
+    data.write_all_at(&[0xff; 8], 32).unwrap(); // the capacity
+    let e = Producer::options().open(&name).unwrap_err();
+    assert!(matches!(e, Error::Damaged(_)), "{e}");
+    assert!(taken(&data) < 1 << 20);
+}

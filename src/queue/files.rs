@@ -224,6 +224,7 @@ fn attach_locked(
                     let alive = show_alive(&paths.data)?;
                     let control = Control::attach_or_create(paths, &g, control_mode(o))?;
                     sys::fill_holes(region.file(), &paths.data)?;
+                    region.fetch_page_tables();
                     sys::fill_holes(control.region().file(), &paths.control)?;
                     (region, g, schema, control, alive)
                 }
