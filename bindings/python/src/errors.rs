@@ -1,6 +1,7 @@
 //! Errors of the crate as Python exceptions. The classes of ipcq's own are written in Python, for
 //! they have two bases each.
 
+use crate::handle::part;
 use ipcq::Error;
 use pyo3::exceptions::{PyFileExistsError, PyFileNotFoundError, PyOSError, PyPermissionError};
 use pyo3::prelude::*;
@@ -36,9 +37,7 @@ exceptions! {
 /// Whether an exception says that the queue is closed and drained.
 #[cold]
 pub fn is_closed(py: Python<'_>, error: &PyErr) -> bool {
-    py.import("ipcq._errors")
-        .and_then(|m| m.getattr("Closed"))
-        .is_ok_and(|class| error.matches(py, class).unwrap_or(false))
+    part!(py, "ipcq._errors", "Closed").is_ok_and(|class| error.matches(py, class).unwrap_or(false))
 }
 
 /// The exception for an error of the crate.

@@ -19,6 +19,16 @@ use std::time::{Duration, Instant};
 /// it again costs some 100 ns, and as much as the switch interval if another thread wants it.
 pub const LARGE: usize = 64 * 1024;
 
+/// A part of a Python module, which is not imported before it is used. Looked up once: the names that
+/// PyO3 makes for each look-up stay in the interpreter's cache of attributes, up to 4096 of them.
+macro_rules! part {
+    ($py:expr, $module:literal, $name:literal) => {{
+        static PART: pyo3::sync::PyOnceLock<pyo3::Py<pyo3::PyAny>> = pyo3::sync::PyOnceLock::new();
+        PART.import($py, $module, $name)
+    }};
+}
+pub(crate) use part;
+
 /// A lock for what a handle holds, so that Python threads may share the handle.
 ///
 /// It is held for the time of one call into the crate, mostly with the interpreter lock held as
@@ -270,9 +280,7 @@ pub struct Dtype {
 impl Dtype {
     pub fn of(given: &Bound<'_, PyAny>) -> PyResult<Self> {
         let py = given.py();
-        let checked = py
-            .import("ipcq._records")?
-            .call_method1("check", (given,))?;
+        let checked = part!(py, "ipcq._records", "check")?.call1((given,))?;
         let (dtype, size, schema): (Py<PyAny>, usize, Option<String>) = checked.extract()?;
         let schema = schema.map(|text| Schema::from_json(&text)).transpose();
         let schema = schema.map_err(|e| errors::raise(py, e))?;
@@ -291,7 +299,7 @@ pub fn layout(
     schema: Option<&Schema>,
 ) -> PyResult<Py<PyAny>> {
     let given = given.map(|g| g.dtype);
-    let layout = py.import("ipcq._records")?.getattr("Layout")?;
+    let layout = part!(py, "ipcq._records", "Layout")?;
     Ok(layout.call1((given, schema.map(Schema::to_json)))?.unbind())
 }
 
@@ -317,7 +325,7 @@ pub fn reopened<'py>(
     options: &Bound<'py, PyDict>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = class.py();
-    let open = py.import("functools")?.getattr("partial")?;
+    let open = part!(py, "functools", "partial")?;
     let open = open.call((class, lasting(name).into_os_string()), Some(options))?;
     (open, PyTuple::empty(py)).into_bound_py_any(py)
 }

@@ -2,10 +2,11 @@
 
 use crate::buffer::Buffer;
 use crate::errors;
-use crate::handle::{self, caught, Dtype, Guard, Guarded, Timeout, Waiting, LARGE};
+use crate::handle::{self, caught, part, Dtype, Guard, Guarded, Timeout, Waiting, LARGE};
 use crate::stats::{delivery, ConsumerInfo, Stats};
 use ipcq::Ticket;
 use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use std::path::PathBuf;
@@ -446,7 +447,7 @@ impl Producer {
     ///
     /// Raises as push(), but for Full. If it is cancelled, nothing was pushed.
     fn aput<'py>(slf: &Bound<'py, Self>, item: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        let put = slf.py().import("ipcq._aio")?.getattr("put")?;
+        let put = part!(slf.py(), "ipcq._aio", "put")?;
         put.call1((slf, item))
     }
 
@@ -503,7 +504,7 @@ impl Producer {
     /// there is neither.
     #[getter]
     fn dtype<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.layout.bind(py).getattr("dtype")
+        self.layout.bind(py).getattr(intern!(py, "dtype"))
     }
 
     /// Whether this handle was closed.
@@ -537,7 +538,7 @@ impl Producer {
         // The queue as it is, also if it has to be made again.
         options.set_item("capacity", self.capacity)?;
         options.set_item("delivery", self.delivery)?;
-        let dtype = self.layout.bind(py).getattr("given")?;
+        let dtype = self.layout.bind(py).getattr(intern!(py, "given"))?;
         match (dtype.is_none(), self.message_size) {
             (false, _) => options.set_item("dtype", dtype)?,
             (true, 0) => {}

@@ -45,7 +45,8 @@ class Batch(Sequence[bytes]):
         messages: list[bytes] | None,
         data: memoryview | None,
         size: int,
-        info: Info,
+        sequence: int,
+        lost: int,
         layout: Layout | None = None,
     ) -> None:
         """Made by Consumer.batches()."""
@@ -53,8 +54,8 @@ class Batch(Sequence[bytes]):
         self._size = size
         self._layout = layout
         self.data = data
-        self.sequence = info.sequence
-        self.lost = info.lost
+        self.sequence = sequence
+        self.lost = lost
         if messages is not None:
             self._count = len(messages)
         else:
@@ -202,11 +203,17 @@ class Batches(Iterator[Batch], AsyncIterator[Batch]):
         q, size = self._q, self._q.message_size
         if not size:
             messages = q.pop_many(self._max)
-            return Batch(messages, None, 0, q.last) if messages else None
-        buffer = bytearray(self._room * size)
-        count = q.pop_into(buffer)
-        if not count:
+            if not messages:
+                return None
+            first = q.last
+            return Batch(messages, None, 0, first.sequence, first.lost)
+        room = self._room
+        taken = q._take(room)
+        if taken is None:
             return None
-        if count == self._room:
-            self._room = min(self._max, self._room * 4)
-        return Batch(None, memoryview(buffer)[: count * size], size, q.last, q._layout)
+        buffer, count, sequence, lost = taken
+        if count == room:
+            self._room = min(self._max, room * 4)
+        elif count < room // 4:
+            self._room = min(self._max, max(64, count * 2))
+        return Batch(None, memoryview(buffer)[: count * size], size, sequence, lost, q._layout)

@@ -41,6 +41,9 @@ class Layout:
     def form(self) -> tuple[Any, tuple[int, ...]]:
         """The dtype of an array of messages, and the shape of each.
 
+        One with fields is that of records whose fields are attributes. numpy would make it so for
+        each array anew, which takes longer than all the rest of a batch.
+
         Raises TypeError if there is none.
         """
         if self._form is None:
@@ -49,31 +52,37 @@ class Layout:
                 raise TypeError(
                     "records: the queue does not say what its messages are: open it with a dtype"
                 )
-            self._form = dtype.subdtype or (dtype, ())
+            base, shape = dtype.subdtype or (dtype, ())
+            if base.names is not None:
+                import numpy as np
+
+                base = np.dtype((np.record, base))
+            self._form = base, shape
         return self._form
 
     def of_rows(self, rows: Any) -> Any:
         """An array of bytes, a row a message, as an array with a record a message; no copy."""
         base, shape = self.form
-        return with_attributes(rows.view(base).reshape((len(rows), *shape)))
+        import numpy as np
+
+        array = rows.view(base).reshape((len(rows), *shape))
+        return array if base.names is None else array.view(np.recarray)
 
     def of_bytes(self, data: Any, count: int) -> Any:
         """The bytes of so many messages, one after the other, in the same way."""
         base, shape = self.form
         import numpy as np
 
-        return with_attributes(np.frombuffer(data, base).reshape((count, *shape)))
+        kind = np.ndarray if base.names is None else np.recarray
+        return np.ndarray.__new__(kind, (count, *shape), base, data)
 
     def record(self, data: bytes) -> Any:
         """One message."""
-        return self.of_bytes(data, 1)[0]
+        base, shape = self.form
+        import numpy as np
 
-
-def with_attributes(array: Any) -> Any:
-    """The same array; if it has fields, one whose fields are attributes, and its records', too."""
-    import numpy as np
-
-    return array if array.dtype.names is None else array.view(np.recarray)
+        # Of a plain array: numpy takes an element of the other kind apart in Python.
+        return np.ndarray((1, *shape), base, data)[0] if not shape else self.of_bytes(data, 1)[0]
 
 
 def dtype_of(schema: dict[str, Any]) -> Any:

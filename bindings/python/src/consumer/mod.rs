@@ -15,13 +15,14 @@ pub use window::Window;
 use crate::buffer::Buffer;
 use crate::errors;
 use crate::export;
-use crate::handle::{self, caught, Dtype, Guarded, Naps, Timeout, LARGE};
+use crate::handle::{self, caught, part, Dtype, Guarded, Naps, Timeout, LARGE};
 use crate::stats::{ConsumerInfo, Stats};
 use ipcq::{Error, Pop, Start};
 use pyo3::exceptions::{PyBufferError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyString};
+use pyo3::types::{PyByteArray, PyByteArrayMethods, PyBytes, PyDict, PyList, PyString};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use take::{Inner, Spare, Taken};
@@ -67,6 +68,9 @@ pub struct Consumer {
     observer: bool,
     consumer_name: Option<String>,
 }
+
+/// What a batch is made of.
+type Taking<'py> = (Bound<'py, PyByteArray>, usize, u64, u64);
 
 impl Consumer {
     /// Does something with the queue.
@@ -163,8 +167,17 @@ impl Consumer {
         }
     }
 
-    fn fill(&self, py: Python<'_>, buffer: &Buffer<'_>) -> PyResult<Option<usize>> {
-        let (to, room) = (buffer.as_ptr(), buffer.len());
+    /// Pops as many messages as fit, and says how many and what is known of the first; `None` if there
+    /// is none yet.
+    ///
+    /// # Safety
+    /// `to` is writable for `room` bytes.
+    unsafe fn fill(
+        &self,
+        py: Python<'_>,
+        to: *mut u8,
+        room: usize,
+    ) -> PyResult<Option<(usize, ipcq::Message)>> {
         let size = self.message_size;
         let mut inner = self.inner.lock(py)?;
         let Some(queue) = &mut inner.queue else {
@@ -172,7 +185,7 @@ impl Consumer {
             return Err(self.is_closed(py));
         };
         let result = if size == 0 {
-            // SAFETY: the buffer is held, and writable.
+            // SAFETY: the caller's promise.
             caught(|| unsafe { queue.pop_raw(to, room) }).map(|pop| match pop {
                 Pop::Message(message) => Ok((1, message)),
                 other => Err(other),
@@ -188,7 +201,7 @@ impl Consumer {
             ));
         } else {
             let (to, count) = (to as usize, room / size);
-            // SAFETY: the buffer is held, writable, and has room for so many.
+            // SAFETY: the caller's promise; there is room for so many.
             let mut pop = || caught(|| unsafe { queue.pop_many_raw(to as *mut u8, size, count) });
             let popped = match room >= LARGE {
                 true => py.detach(pop),
@@ -202,7 +215,7 @@ impl Consumer {
         match result {
             Ok(Ok((count, first))) => {
                 inner.note(first);
-                Ok(Some(count))
+                Ok(Some((count, first)))
             }
             Ok(Err(pop)) => {
                 drop(inner);
@@ -214,11 +227,6 @@ impl Consumer {
             }
         }
     }
-}
-
-/// A part of `_aio.py`, which is not imported before it is used.
-fn aio<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
-    py.import("ipcq._aio")?.getattr(name)
 }
 
 /// Opens the queue, and waits for it to appear with signal handlers running meanwhile.
@@ -380,9 +388,9 @@ impl Consumer {
     ) -> PyResult<Bound<'py, PyAny>> {
         let layout = self.layout.bind(py);
         // What fails is to fail before the pop.
-        layout.getattr("form")?;
+        layout.getattr(intern!(py, "form"))?;
         let bytes = self.pop_within(py, Timeout::seconds(timeout)?)?;
-        layout.call_method1("record", (bytes,))
+        layout.call_method1(intern!(py, "record"), (bytes,))
     }
 
     /// Up to max messages that are there, as a list of bytes; an empty list if there is none yet.
@@ -440,7 +448,27 @@ impl Consumer {
     fn pop_into(&self, buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
         let py = buffer.py();
         let buffer = Buffer::writable(buffer)?;
-        Ok(self.fill(py, &buffer)?.unwrap_or(0))
+        // SAFETY: the buffer is held, and writable.
+        let filled = unsafe { self.fill(py, buffer.as_ptr(), buffer.len())? };
+        Ok(filled.map_or(0, |(count, _)| count))
+    }
+
+    /// Up to room messages that are there, of fixed size: a bytearray with the bytes of all of them (and
+    /// perhaps some that mean nothing behind), how many there are, the sequence of the first and what
+    /// was lost before it. None if there is none yet. For _batch.py.
+    fn _take<'py>(&self, py: Python<'py>, room: usize) -> PyResult<Option<Taking<'py>>> {
+        let bytes = room.saturating_mul(self.message_size);
+        let (buffer, to) = take::new_bytearray(py, bytes)?;
+        // SAFETY: the buffer has so many bytes, and nobody else has seen it.
+        let filled = unsafe { self.fill(py, to, bytes)? };
+        let Some((count, first)) = filled else {
+            return Ok(None);
+        };
+        // Who keeps a batch is not to keep much more than there is in it.
+        if count < room / 4 {
+            buffer.resize(count * self.message_size)?;
+        }
+        Ok(Some((buffer, count, first.sequence, first.lost)))
     }
 
     /// The next message in place: a context manager. Nothing is copied before it is asked for,
@@ -538,10 +566,7 @@ impl Consumer {
         max: usize,
         linger: f64,
     ) -> PyResult<Bound<'py, PyAny>> {
-        slf.py()
-            .import("ipcq._batch")?
-            .getattr("Batches")?
-            .call1((slf, max, linger))
+        part!(slf.py(), "ipcq._batch", "Batches")?.call1((slf, max, linger))
     }
 
     /// Waits for a message, at most timeout seconds (None: for ever), and says whether there is
@@ -604,16 +629,16 @@ impl Consumer {
     ///
     /// Raises Closed as pop().
     fn aget<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        aio(slf.py(), "get")?.call1((slf,))
+        part!(slf.py(), "ipcq._aio", "get")?.call1((slf,))
     }
 
     /// As aget(), with its sequence and what was lost before it.
     fn aget_message<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        aio(slf.py(), "get_message")?.call1((slf,))
+        part!(slf.py(), "ipcq._aio", "get_message")?.call1((slf,))
     }
 
     fn __aiter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        aio(slf.py(), "Messages")?.call1((slf,))
+        part!(slf.py(), "ipcq._aio", "Messages")?.call1((slf,))
     }
 
     #[getter]
@@ -652,9 +677,7 @@ impl Consumer {
     #[getter]
     fn last<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let last = self.inner.lock(py)?.last;
-        py.import("ipcq._batch")?
-            .getattr("Info")?
-            .call1((last.sequence, last.lost, last.length))
+        part!(py, "ipcq._batch", "Info")?.call1((last.sequence, last.lost, last.length))
     }
 
     /// The consumers attached and known, the slowest first: all of a lossless queue, of a lossy
@@ -705,7 +728,7 @@ impl Consumer {
     /// there is neither.
     #[getter]
     fn dtype<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.layout.bind(py).getattr("dtype")
+        self.layout.bind(py).getattr(intern!(py, "dtype"))
     }
 
     #[getter]
@@ -736,7 +759,7 @@ impl Consumer {
         let lines = self.lines.bind(py);
         match lines.is_empty() {
             true => Ok(()),
-            false => aio(py, "end")?.call1((lines,)).map(drop),
+            false => part!(py, "ipcq._aio", "end")?.call1((lines,)).map(drop),
         }
     }
 
@@ -775,7 +798,7 @@ impl Consumer {
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let options = PyDict::new(py);
         options.set_item("start", self.next_sequence(py)?)?;
-        options.set_item("dtype", self.layout.bind(py).getattr("given")?)?;
+        options.set_item("dtype", self.layout.bind(py).getattr(intern!(py, "given"))?)?;
         options.set_item("observer", self.observer)?;
         options.set_item("consumer_name", self.consumer_name.as_deref())?;
         handle::reopened(&py.get_type::<Consumer>(), &self.name, &options)

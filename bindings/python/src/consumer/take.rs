@@ -5,7 +5,7 @@ use ipcq::{Error, Pop};
 use pyo3::exceptions::PyMemoryError;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyByteArray, PyBytes};
 
 /// In a queue of fixed size up to so many bytes, a pop copies straight into a bytes object made
 /// before it is known whether a message is there; if none is, the next pop uses that object.
@@ -51,6 +51,22 @@ pub fn new_bytes(py: Python<'_>, size: usize) -> PyResult<(Bound<'_, PyBytes>, *
         let object = ffi::PyBytes_FromStringAndSize(std::ptr::null(), size);
         let object = Bound::from_owned_ptr_or_err(py, object)?;
         let at = ffi::PyBytes_AsString(object.as_ptr()).cast();
+        Ok((object.cast_into_unchecked(), at))
+    }
+}
+
+/// A new bytearray, in the same way: to fill one with zeroes first costs as much as a small batch.
+pub(super) fn new_bytearray(
+    py: Python<'_>,
+    size: usize,
+) -> PyResult<(Bound<'_, PyByteArray>, *mut u8)> {
+    let size = ffi::Py_ssize_t::try_from(size)
+        .map_err(|_| PyMemoryError::new_err("a batch longer than the address space"))?;
+    // SAFETY: as in `new_bytes`.
+    unsafe {
+        let object = ffi::PyByteArray_FromStringAndSize(std::ptr::null(), size);
+        let object = Bound::from_owned_ptr_or_err(py, object)?;
+        let at = ffi::PyByteArray_AsString(object.as_ptr()).cast();
         Ok((object.cast_into_unchecked(), at))
     }
 }

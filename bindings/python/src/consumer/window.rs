@@ -4,9 +4,10 @@ use super::take::{copy, new_bytes, Inner};
 use super::Consumer;
 use crate::errors;
 use crate::export::{Shown, Shows};
-use crate::handle::{self, caught, Guard, Timeout};
+use crate::handle::{self, caught, part, Guard, Timeout};
 use ipcq::{Error, Pop};
 use pyo3::exceptions::{PyIndexError, PyValueError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyType};
@@ -159,7 +160,8 @@ impl Window {
     /// Raises ValueError if the view has ended.
     #[getter]
     fn array<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        slf.py().import("numpy")?.call_method1("asarray", (slf,))
+        let asarray = part!(slf.py(), "numpy", "asarray")?;
+        asarray.call1((slf,))
     }
 
     /// The messages as a numpy array of the consumer's dtype, without a copy, as array. Its fields are
@@ -170,8 +172,8 @@ impl Window {
     fn records<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let layout = slf.get().consumer.get().layout.bind(slf.py());
         // Before there is an array.
-        layout.getattr("form")?;
-        layout.call_method1("of_rows", (Self::array(slf)?,))
+        layout.getattr(intern!(slf.py(), "form"))?;
+        layout.call_method1(intern!(slf.py(), "of_rows"), (Self::array(slf)?,))
     }
 
     fn __len__(&self) -> usize {
