@@ -552,8 +552,11 @@ impl Consumer {
         self.keep_seat()?;
         match peek(self) {
             Ok((pop, place)) => {
-                if pop == Pop::Empty && self.watch.is_some() {
-                    self.watch_on();
+                if pop == Pop::Empty {
+                    self.tell();
+                    if self.watch.is_some() {
+                        self.watch_on();
+                    }
                 }
                 Ok((pop, self.address(place)))
             }
