@@ -144,7 +144,8 @@ class Batches(Iterator[Batch], AsyncIterator[Batch]):
         self._q = q
         self._max = max
         self._linger = linger
-        # No more are waited for than half a ring: who waits for all of it loses, or stops the producer.
+        # No more are waited for than half a ring: who waits for all of it loses, or stops the
+        # producer.
         self._enough = min(max, q.capacity // 2) if q.message_size else max
         # As many messages came together as last time, perhaps: no need to make room for all of max.
         self._room = min(max, 64)
