@@ -25,7 +25,7 @@ for peer in ipcq ringfire iceoryx2 inprocess; do
     # shellcheck disable=SC2086 # the options are words
     if cargo build $peers --quiet --features "$peer" --lib >"$out/log/$peer" 2>&1 &&
         # Each function begins a line, so that no comparison of two is one of their places: a push of 8
-        # bytes that looks for sleepers took 1.24 times as long as one that does not, and takes 1.03 to 1.09 so.
+        # bytes that looks for sleepers took 1.24 times as long as one that does not, and takes 1.08 so.
         cargo rustc $peers --quiet --features "$peer" --bin "$peer" -- -C llvm-args=-align-all-functions=6 \
             >>"$out/log/$peer" 2>&1; then
         cp "target/peers/release/$peer" "$bin/rust-$peer"
