@@ -21,8 +21,6 @@ class Records(RecArray):
     """
 
     if not TYPE_CHECKING:
-        # Made as a plain array is: what is shown has the type np.record already.
-        __new__ = np.ndarray.__new__
         # What is no field is found in C, and __getattr__ is asked for what was not found.
         __getattribute__ = np.ndarray.__getattribute__
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 from ._tables import library
@@ -14,7 +15,7 @@ class Layout:
     numpy is imported when it is asked for, and not before.
     """
 
-    __slots__ = ("_dtype", "_form", "_kind", "given", "schema")
+    __slots__ = ("_dtype", "_form", "_kind", "_new", "given", "schema")
 
     given: Any
     schema: str | None
@@ -25,6 +26,7 @@ class Layout:
         self._dtype = given
         self._form: tuple[Any, tuple[int, ...]] | None = None
         self._kind: Any = None
+        self._new: Any = None
 
     @property
     def dtype(self) -> Any:
@@ -62,6 +64,8 @@ class Layout:
 
                 base = np.dtype((np.record, base))
                 self._kind = Records
+            # Not by the class itself: numpy's own __new__ of a recarray is in Python.
+            self._new = partial(np.ndarray.__new__, self._kind)
             self._form = base, shape
         return self._form
 
@@ -73,7 +77,7 @@ class Layout:
     def of_bytes(self, data: Any, count: int) -> Any:
         """The bytes of so many messages, one after the other, in the same way."""
         base, shape = self._form or self.form
-        return self._kind((count, *shape), base, data)
+        return self._new((count, *shape), base, data)
 
     def record(self, data: bytes) -> Any:
         """One message."""
