@@ -299,3 +299,42 @@ def test_without_numpy(child):
         print("fine")
     """
     assert child(code).end() == "fine\n"
+
+
+def test_records_are_a_recarray_in_all_but_speed():
+    fields = [("a", "u4"), ("n", [("x", "f8"), ("y", "i2")]), ("v", "f4", (3,)), ("size", "u1")]
+    array = np.zeros(4, np.dtype(fields))
+    array["a"] = range(4)
+    array["n"]["x"] = 0.5
+    out = ipcq.Producer("like", dtype=array.dtype)
+    out.push_many(array)
+    records = next(ipcq.Consumer("like").batches()).records
+    like = np.rec.array(array)
+    assert isinstance(records, np.recarray)
+    for show in (
+        lambda r: r.a,
+        lambda r: r.n,
+        lambda r: r["n"],
+        lambda r: r.n.x,
+        lambda r: r.v,
+        lambda r: r[1],
+        lambda r: r[1:3],
+        lambda r: r[["a", "v"]],
+        lambda r: r[r.a > 1].n,
+        lambda r: r.view(array.dtype),
+        lambda r: pickle.loads(pickle.dumps(r)),
+    ):
+        shown, wanted = show(records), show(like)
+        assert isinstance(shown, type(wanted))
+        assert isinstance(shown, np.recarray) == isinstance(wanted, np.recarray)
+        assert shown.dtype == wanted.dtype
+        assert shown.dtype.type is wanted.dtype.type
+        assert repr(shown) == repr(wanted)
+    assert records.size == 4  # what arrays have goes before a field
+    assert type(pickle.loads(pickle.dumps(records))) is np.recarray
+    with pytest.raises(AttributeError, match="recarray has no attribute nothing"):
+        records.nothing  # noqa: B018
+    records.a = 7
+    records.n.x[1] = 2
+    assert records["a"].tolist() == [7] * 4
+    assert records["n"]["x"].tolist() == [0.5, 2, 0.5, 0.5]

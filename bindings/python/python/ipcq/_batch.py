@@ -133,7 +133,7 @@ class Batch(Sequence[bytes]):
 class Batches(Iterator[Batch], AsyncIterator[Batch]):
     """The batches of a consumer, for `for` and for `async for`; see Consumer.batches()."""
 
-    __slots__ = ("_enough", "_linger", "_max", "_q", "_room")
+    __slots__ = ("_enough", "_layout", "_linger", "_max", "_q", "_room", "_size")
 
     def __init__(self, q: Consumer, max: int, linger: float) -> None:
         """Made by Consumer.batches()."""
@@ -142,6 +142,8 @@ class Batches(Iterator[Batch], AsyncIterator[Batch]):
         if not linger >= 0:
             raise ValueError("linger: a number of seconds from 0 up")
         self._q = q
+        self._size = q.message_size
+        self._layout = q._layout
         self._max = max
         self._linger = linger
         # No more are waited for than half a ring: who waits for all of it loses, or stops the
@@ -157,10 +159,12 @@ class Batches(Iterator[Batch], AsyncIterator[Batch]):
         q = self._q
         try:
             while True:
-                q.wait()
                 if self._linger:
+                    q.wait()
                     q.wait(self._linger, at_least=self._enough)
-                batch = self._take()
+                elif not self._size:
+                    q.wait()
+                batch = self._take(not self._linger)
                 if batch is not None:
                     return batch
         except Closed:
@@ -199,9 +203,9 @@ class Batches(Iterator[Batch], AsyncIterator[Batch]):
                 return
             await asyncio.sleep(min(left, 0.001))
 
-    def _take(self) -> Batch | None:
-        """A batch of what is there, if anything is."""
-        q, size = self._q, self._q.message_size
+    def _take(self, wait: bool = False) -> Batch | None:
+        """A batch of what is there, if anything is; of fixed size, waits for it if told to."""
+        q, size = self._q, self._size
         if not size:
             messages = q.pop_many(self._max)
             if not messages:
@@ -209,7 +213,7 @@ class Batches(Iterator[Batch], AsyncIterator[Batch]):
             first = q.last
             return Batch(messages, None, 0, first.sequence, first.lost)
         room = self._room
-        taken = q._take(room)
+        taken = q._take(room, wait)
         if taken is None:
             return None
         buffer, count, sequence, lost = taken
@@ -217,4 +221,4 @@ class Batches(Iterator[Batch], AsyncIterator[Batch]):
             self._room = min(self._max, room * 4)
         elif count < room // 4:
             self._room = min(self._max, max(64, count * 2))
-        return Batch(None, memoryview(buffer)[: count * size], size, sequence, lost, q._layout)
+        return Batch(None, memoryview(buffer), size, sequence, lost, self._layout)

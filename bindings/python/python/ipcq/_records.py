@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 from ._tables import library
@@ -14,7 +15,7 @@ class Layout:
     numpy is imported when it is asked for, and not before.
     """
 
-    __slots__ = ("_dtype", "_form", "given", "schema")
+    __slots__ = ("_dtype", "_form", "_kind", "_new", "given", "schema")
 
     given: Any
     schema: str | None
@@ -24,6 +25,8 @@ class Layout:
         self.schema = schema
         self._dtype = given
         self._form: tuple[Any, tuple[int, ...]] | None = None
+        self._kind: Any = None
+        self._new: Any = None
 
     @property
     def dtype(self) -> Any:
@@ -52,29 +55,29 @@ class Layout:
                 raise TypeError(
                     "records: the queue does not say what its messages are: open it with a dtype"
                 )
+            import numpy as np
+
             base, shape = dtype.subdtype or (dtype, ())
+            self._kind = np.ndarray
             if base.names is not None:
-                import numpy as np
+                from ._arrays import Records
 
                 base = np.dtype((np.record, base))
+                self._kind = Records
+            # Not by the class itself: numpy's own __new__ of a recarray is in Python.
+            self._new = partial(np.ndarray.__new__, self._kind)
             self._form = base, shape
         return self._form
 
     def of_rows(self, rows: Any) -> Any:
         """An array of bytes, a row a message, as an array with a record a message; no copy."""
         base, shape = self.form
-        import numpy as np
-
-        array = rows.view(base).reshape((len(rows), *shape))
-        return array if base.names is None else array.view(np.recarray)
+        return rows.view(base).reshape((len(rows), *shape)).view(self._kind)
 
     def of_bytes(self, data: Any, count: int) -> Any:
         """The bytes of so many messages, one after the other, in the same way."""
-        base, shape = self.form
-        import numpy as np
-
-        kind = np.ndarray if base.names is None else np.recarray
-        return np.ndarray.__new__(kind, (count, *shape), base, data)
+        base, shape = self._form or self.form
+        return self._new((count, *shape), base, data)
 
     def record(self, data: bytes) -> Any:
         """One message."""

@@ -453,21 +453,28 @@ impl Consumer {
         Ok(filled.map_or(0, |(count, _)| count))
     }
 
-    /// Up to room messages that are there, of fixed size: a bytearray with the bytes of all of them (and
-    /// perhaps some that mean nothing behind), how many there are, the sequence of the first and what
-    /// was lost before it. None if there is none yet. For _batch.py.
-    fn _take<'py>(&self, py: Python<'py>, room: usize) -> PyResult<Option<Taking<'py>>> {
+    /// Up to room messages that are there, of fixed size: a bytearray with the bytes of all of them, how
+    /// many there are, the sequence of the first and what was lost before it. None if there is none yet;
+    /// with wait, waits for one. For _batch.py.
+    fn _take<'py>(
+        &self,
+        py: Python<'py>,
+        room: usize,
+        wait: bool,
+    ) -> PyResult<Option<Taking<'py>>> {
         let bytes = room.saturating_mul(self.message_size);
         let (buffer, to) = take::new_bytearray(py, bytes)?;
+        let timeout = match wait {
+            true => Timeout::FOR_EVER,
+            false => Timeout::NONE,
+        };
         // SAFETY: the buffer has so many bytes, and nobody else has seen it.
-        let filled = unsafe { self.fill(py, to, bytes)? };
+        let filled = handle::wait_for(py, timeout, self, || unsafe { self.fill(py, to, bytes) })?;
         let Some((count, first)) = filled else {
             return Ok(None);
         };
-        // Who keeps a batch is not to keep much more than there is in it.
-        if count < room / 4 {
-            buffer.resize(count * self.message_size)?;
-        }
+        // This gives memory back where less than half is in use.
+        buffer.resize(count * self.message_size)?;
         Ok(Some((buffer, count, first.sequence, first.lost)))
     }
 
