@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!      0  magic, version, slot bytes, max_consumers, identity    producer, once
-//!    128  asleep: a consumer may be sleeping                     consumers set, producer clears
-//!    256  blocked: the producer may be sleeping                  producer sets, consumers clear
+//!    128  asleep: all ones if a consumer may be sleeping         consumers set, producer clears
+//!    256  blocked: all ones if the producer may be sleeping      producer sets, consumers clear
 //!    264  room: futex word that a blocked producer sleeps on     consumers count up
 //!    384  used: no slot from this one on was ever taken          consumers raise
 //!    512  one slot of 256 bytes a consumer:

@@ -15,7 +15,7 @@
 //!   ring's words are aligned, the private side's are not.
 //! - **An opaque copy**: the platform's `memcpy` called through a pointer that the compiler cannot
 //!   see through ([`crate::sys::opaque_copy`]), or on x86-64, for payloads up to [`SHORT`] bytes,
-//!   a few moves in assembly ([`crate::sys::opaque_copy_short`]). For the compiler it is a
+//!   a few moves in assembly ([`crate::sys::opaque_copy_in`]). For the compiler it is a
 //!   function in another language that might as well access each byte by a relaxed atomic; it can
 //!   neither be inlined nor reasoned about, and on every machine that this crate supports its
 //!   instructions are ordinary loads and stores, which is what relaxed atomics compile to. The
@@ -161,31 +161,31 @@ pub unsafe trait Memory: Clone {
     /// # Safety
     /// As for `read`, with `from` readable, and this is the producer's mapping.
     unsafe fn write(&self, offset: usize, from: *const u8, length: usize);
-    /// As `read`, of at most [`SHORT`] bytes.
+    /// As `read`, of at most [`SHORT`] bytes that follow the word at `offset`.
     ///
     /// # Safety
     /// As for `read`.
     #[inline(always)]
     unsafe fn read_short(&self, offset: usize, to: *mut u8, length: usize) {
         // SAFETY: the caller's promise.
-        unsafe { self.read(offset, to, length) }
+        unsafe { self.read(offset + WORD, to, length) }
     }
-    /// As `write`, of at most [`SHORT`] bytes.
+    /// As `write`, of at most [`SHORT`] bytes, to what follows the word at `offset`.
     ///
     /// # Safety
     /// As for `write`.
     #[inline(always)]
     unsafe fn write_short(&self, offset: usize, from: *const u8, length: usize) {
         // SAFETY: the caller's promise.
-        unsafe { self.write(offset, from, length) }
+        unsafe { self.write(offset + WORD, from, length) }
     }
-    /// Says that what is at this offset, which may be beyond the ring, will soon be written. It
-    /// does nothing that the protocol could notice.
+    /// Says that what is `AHEAD` bytes after this offset, which may be beyond the ring, will soon be
+    /// written. It does nothing that the protocol could notice.
     #[inline(always)]
-    fn will_write(&self, _offset: usize) {}
-    /// Says that what is at this offset, which may be beyond the ring, will soon be read.
+    fn will_write<const AHEAD: usize>(&self, _offset: usize) {}
+    /// Says that what is `AHEAD` bytes after this offset, which may be beyond the ring, will soon be read.
     #[inline(always)]
-    fn will_read(&self, _offset: usize) {}
+    fn will_read<const AHEAD: usize>(&self, _offset: usize) {}
     /// Issues the fence of this site.
     fn fence(&self, site: Site);
     /// Whether a step of the protocol is to be done. Always, but in a negative twin.
@@ -200,6 +200,9 @@ pub unsafe trait Memory: Clone {
 /// Measured, streaming: 64 bytes without a call 1.7 ns, by a call to `memcpy` 4.4; 1 KiB by words
 /// 155, by `memcpy` 62 to 75.
 pub const SHORT: usize = 128;
+
+/// Bytes of a word.
+const WORD: usize = 8;
 
 /// The memory that a queue's handles use.
 #[cfg(not(feature = "steps"))]
@@ -328,19 +331,14 @@ unsafe impl Memory for Mapping {
             if length > SHORT {
                 return crate::sys::opaque_copy(to, self.ring.add(offset), length);
             }
-            self.read_short(offset, to, length)
+            copy_out::<0>(self.ring.add(offset), to, length)
         }
     }
 
     #[inline(always)]
     unsafe fn read_short(&self, offset: usize, to: *mut u8, length: usize) {
         // SAFETY: in bounds, aligned and disjoint, says the caller.
-        unsafe {
-            #[cfg(all(target_arch = "x86_64", not(ipcq_words)))]
-            crate::sys::opaque_copy_out(to, self.ring.add(offset), length);
-            #[cfg(not(all(target_arch = "x86_64", not(ipcq_words))))]
-            read_words(self.ring.add(offset), to, length)
-        }
+        unsafe { copy_out::<WORD>(self.ring.add(offset), to, length) }
     }
 
     #[inline(always)]
@@ -351,29 +349,24 @@ unsafe impl Memory for Mapping {
             if length > SHORT {
                 return crate::sys::opaque_copy(self.ring.add(offset), from, length);
             }
-            self.write_short(offset, from, length)
+            copy_in::<0>(self.ring.add(offset), from, length)
         }
     }
 
     #[inline(always)]
     unsafe fn write_short(&self, offset: usize, from: *const u8, length: usize) {
         // SAFETY: in bounds, aligned and disjoint, says the caller.
-        unsafe {
-            #[cfg(all(target_arch = "x86_64", not(ipcq_words)))]
-            crate::sys::opaque_copy_in(self.ring.add(offset), from, length);
-            #[cfg(not(all(target_arch = "x86_64", not(ipcq_words))))]
-            write_words(self.ring.add(offset), from, length)
-        }
+        unsafe { copy_in::<WORD>(self.ring.add(offset), from, length) }
     }
 
     #[inline(always)]
-    fn will_write(&self, offset: usize) {
-        crate::sys::prefetch_to_write(self.ring.wrapping_add(offset));
+    fn will_write<const AHEAD: usize>(&self, offset: usize) {
+        crate::sys::prefetch_to_write::<AHEAD>(self.ring.wrapping_add(offset));
     }
 
     #[inline(always)]
-    fn will_read(&self, offset: usize) {
-        crate::sys::prefetch_to_read(self.ring.wrapping_add(offset));
+    fn will_read<const AHEAD: usize>(&self, offset: usize) {
+        crate::sys::prefetch_to_read::<AHEAD>(self.ring.wrapping_add(offset));
     }
 
     #[inline(always)]
@@ -404,6 +397,36 @@ pub const fn order(site: Site) -> Ordering {
         | Site::ClearNext => Ordering::Release,
         Site::Limit | Site::TakeSeat => Ordering::SeqCst,
         _ => Ordering::Acquire,
+    }
+}
+
+/// A copy out of the ring, from what lies `AT` bytes after `from`.
+///
+/// # Safety
+/// As [`Memory::read`].
+#[inline(always)]
+unsafe fn copy_out<const AT: usize>(from: *mut u8, to: *mut u8, length: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        #[cfg(all(target_arch = "x86_64", not(ipcq_words)))]
+        crate::sys::opaque_copy_out::<AT>(to, from, length);
+        #[cfg(not(all(target_arch = "x86_64", not(ipcq_words))))]
+        read_words(from.add(AT), to, length);
+    }
+}
+
+/// A copy into the ring, to what lies `AT` bytes after `to`.
+///
+/// # Safety
+/// As [`Memory::write`].
+#[inline(always)]
+unsafe fn copy_in<const AT: usize>(to: *mut u8, from: *const u8, length: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        #[cfg(all(target_arch = "x86_64", not(ipcq_words)))]
+        crate::sys::opaque_copy_in::<AT>(to, from, length);
+        #[cfg(not(all(target_arch = "x86_64", not(ipcq_words))))]
+        write_words(to.add(AT), from, length);
     }
 }
 

@@ -607,100 +607,100 @@ pub(crate) unsafe fn opaque_copy(to: *mut u8, from: *const u8, length: usize) {
 /// `$load` loads 16 bytes into a register.
 #[cfg(all(target_arch = "x86_64", not(ipcq_words)))]
 macro_rules! copy_short {
-    ($load:ident, $to:ident, $from:ident, $length:ident) => {
+    ($load:ident, $to:ident + $to_at:expr, $from:ident + $from_at:expr, $length:ident) => {
         match $length {
             65.. => {
                 // So that the shorter ones come first in the code, with fewer jumps.
                 unlikely();
                 std::arch::asm!(
-                    $load!("{a}", "{from}"),
-                    $load!("{b}", "{from} + 16"),
-                    $load!("{c}", "{from} + 32"),
-                    $load!("{d}", "{from} + 48"),
-                    $load!("{e}", "{from} + {length} - 64"),
-                    $load!("{f}", "{from} + {length} - 48"),
-                    $load!("{g}", "{from} + {length} - 32"),
-                    $load!("{h}", "{from} + {length} - 16"),
-                    "movdqu [{to}], {a}",
-                    "movdqu [{to} + 16], {b}",
-                    "movdqu [{to} + 32], {c}",
-                    "movdqu [{to} + 48], {d}",
-                    "movdqu [{to} + {length} - 64], {e}",
-                    "movdqu [{to} + {length} - 48], {f}",
-                    "movdqu [{to} + {length} - 32], {g}",
-                    "movdqu [{to} + {length} - 16], {h}",
+                    $load!("{a}", "{from} + {from_at}"),
+                    $load!("{b}", "{from} + {from_at} + 16"),
+                    $load!("{c}", "{from} + {from_at} + 32"),
+                    $load!("{d}", "{from} + {from_at} + 48"),
+                    $load!("{e}", "{from} + {from_at} + {length} - 64"),
+                    $load!("{f}", "{from} + {from_at} + {length} - 48"),
+                    $load!("{g}", "{from} + {from_at} + {length} - 32"),
+                    $load!("{h}", "{from} + {from_at} + {length} - 16"),
+                    "movdqu [{to} + {to_at}], {a}",
+                    "movdqu [{to} + {to_at} + 16], {b}",
+                    "movdqu [{to} + {to_at} + 32], {c}",
+                    "movdqu [{to} + {to_at} + 48], {d}",
+                    "movdqu [{to} + {to_at} + {length} - 64], {e}",
+                    "movdqu [{to} + {to_at} + {length} - 48], {f}",
+                    "movdqu [{to} + {to_at} + {length} - 32], {g}",
+                    "movdqu [{to} + {to_at} + {length} - 16], {h}",
                     a = out(xmm_reg) _, b = out(xmm_reg) _, c = out(xmm_reg) _, d = out(xmm_reg) _,
                     e = out(xmm_reg) _, f = out(xmm_reg) _, g = out(xmm_reg) _, h = out(xmm_reg) _,
-                    from = in(reg) $from, to = in(reg) $to, length = in(reg) $length,
+                    from = in(reg) $from, to = in(reg) $to, from_at = const $from_at, to_at = const $to_at, length = in(reg) $length,
                     options(nostack, preserves_flags),
                 )
             }
             33.. => std::arch::asm!(
-                $load!("{a}", "{from}"),
-                $load!("{b}", "{from} + 16"),
-                $load!("{c}", "{from} + {length} - 32"),
-                $load!("{d}", "{from} + {length} - 16"),
-                "movdqu [{to}], {a}",
-                "movdqu [{to} + 16], {b}",
-                "movdqu [{to} + {length} - 32], {c}",
-                "movdqu [{to} + {length} - 16], {d}",
+                $load!("{a}", "{from} + {from_at}"),
+                $load!("{b}", "{from} + {from_at} + 16"),
+                $load!("{c}", "{from} + {from_at} + {length} - 32"),
+                $load!("{d}", "{from} + {from_at} + {length} - 16"),
+                "movdqu [{to} + {to_at}], {a}",
+                "movdqu [{to} + {to_at} + 16], {b}",
+                "movdqu [{to} + {to_at} + {length} - 32], {c}",
+                "movdqu [{to} + {to_at} + {length} - 16], {d}",
                 a = out(xmm_reg) _, b = out(xmm_reg) _, c = out(xmm_reg) _, d = out(xmm_reg) _,
-                from = in(reg) $from, to = in(reg) $to, length = in(reg) $length,
+                from = in(reg) $from, to = in(reg) $to, from_at = const $from_at, to_at = const $to_at, length = in(reg) $length,
                 options(nostack, preserves_flags),
             ),
             16.. => std::arch::asm!(
-                $load!("{a}", "{from}"),
-                $load!("{b}", "{from} + {length} - 16"),
-                "movdqu [{to}], {a}",
-                "movdqu [{to} + {length} - 16], {b}",
+                $load!("{a}", "{from} + {from_at}"),
+                $load!("{b}", "{from} + {from_at} + {length} - 16"),
+                "movdqu [{to} + {to_at}], {a}",
+                "movdqu [{to} + {to_at} + {length} - 16], {b}",
                 a = out(xmm_reg) _, b = out(xmm_reg) _,
-                from = in(reg) $from, to = in(reg) $to, length = in(reg) $length,
+                from = in(reg) $from, to = in(reg) $to, from_at = const $from_at, to_at = const $to_at, length = in(reg) $length,
                 options(nostack, preserves_flags),
             ),
             // No other register than these: it is the callers that have few.
             8 => std::arch::asm!(
-                "movq {a}, qword ptr [{from}]",
-                "movq qword ptr [{to}], {a}",
+                "movq {a}, qword ptr [{from} + {from_at}]",
+                "movq qword ptr [{to} + {to_at}], {a}",
                 a = out(xmm_reg) _,
-                from = in(reg) $from, to = in(reg) $to,
+                from = in(reg) $from, to = in(reg) $to, from_at = const $from_at, to_at = const $to_at,
                 options(nostack, preserves_flags),
             ),
             9.. => std::arch::asm!(
-                "movq {a}, qword ptr [{from}]",
-                "movq {b}, qword ptr [{from} + {length} - 8]",
-                "movq qword ptr [{to}], {a}",
-                "movq qword ptr [{to} + {length} - 8], {b}",
+                "movq {a}, qword ptr [{from} + {from_at}]",
+                "movq {b}, qword ptr [{from} + {from_at} + {length} - 8]",
+                "movq qword ptr [{to} + {to_at}], {a}",
+                "movq qword ptr [{to} + {to_at} + {length} - 8], {b}",
                 a = out(xmm_reg) _, b = out(xmm_reg) _,
-                from = in(reg) $from, to = in(reg) $to, length = in(reg) $length,
+                from = in(reg) $from, to = in(reg) $to, from_at = const $from_at, to_at = const $to_at, length = in(reg) $length,
                 options(nostack, preserves_flags),
             ),
             4.. => std::arch::asm!(
-                "movd {a}, dword ptr [{from}]",
-                "movd {b}, dword ptr [{from} + {length} - 4]",
-                "movd dword ptr [{to}], {a}",
-                "movd dword ptr [{to} + {length} - 4], {b}",
+                "movd {a}, dword ptr [{from} + {from_at}]",
+                "movd {b}, dword ptr [{from} + {from_at} + {length} - 4]",
+                "movd dword ptr [{to} + {to_at}], {a}",
+                "movd dword ptr [{to} + {to_at} + {length} - 4], {b}",
                 a = out(xmm_reg) _, b = out(xmm_reg) _,
-                from = in(reg) $from, to = in(reg) $to, length = in(reg) $length,
+                from = in(reg) $from, to = in(reg) $to, from_at = const $from_at, to_at = const $to_at, length = in(reg) $length,
                 options(nostack, preserves_flags),
             ),
             3 => std::arch::asm!(
-                "movzx {length:e}, word ptr [{from}]",
-                "mov word ptr [{to}], {length:x}",
-                "movzx {length:e}, byte ptr [{from} + 2]",
-                "mov byte ptr [{to} + 2], {length:l}",
-                from = in(reg) $from, to = in(reg) $to, length = inout(reg) $length => _,
+                "movzx {length:e}, word ptr [{from} + {from_at}]",
+                "mov word ptr [{to} + {to_at}], {length:x}",
+                "movzx {length:e}, byte ptr [{from} + {from_at} + 2]",
+                "mov byte ptr [{to} + {to_at} + 2], {length:l}",
+                from = in(reg) $from, to = in(reg) $to, from_at = const $from_at, to_at = const $to_at, length = inout(reg) $length => _,
                 options(nostack, preserves_flags),
             ),
             2 => std::arch::asm!(
-                "movzx {length:e}, word ptr [{from}]",
-                "mov word ptr [{to}], {length:x}",
-                from = in(reg) $from, to = in(reg) $to, length = inout(reg) $length => _,
+                "movzx {length:e}, word ptr [{from} + {from_at}]",
+                "mov word ptr [{to} + {to_at}], {length:x}",
+                from = in(reg) $from, to = in(reg) $to, from_at = const $from_at, to_at = const $to_at, length = inout(reg) $length => _,
                 options(nostack, preserves_flags),
             ),
             1 => std::arch::asm!(
-                "movzx {length:e}, byte ptr [{from}]",
-                "mov byte ptr [{to}], {length:l}",
-                from = in(reg) $from, to = in(reg) $to, length = inout(reg) $length => _,
+                "movzx {length:e}, byte ptr [{from} + {from_at}]",
+                "mov byte ptr [{to} + {to_at}], {length:l}",
+                from = in(reg) $from, to = in(reg) $to, from_at = const $from_at, to_at = const $to_at, length = inout(reg) $length => _,
                 options(nostack, preserves_flags),
             ),
             0 => {}
@@ -733,19 +733,20 @@ macro_rules! halves {
     };
 }
 
-/// Copies up to 128 bytes out of the ring; see [`copy_short`].
+/// Copies up to 128 bytes out of the ring, from what lies `AT` bytes after `from`; see [`copy_short`]. The
+/// distance is a part of each instruction, and so costs none.
 ///
 /// # Safety
 /// As [`opaque_copy`].
 #[cfg(all(target_arch = "x86_64", not(ipcq_words)))]
 #[inline(always)]
-pub(crate) unsafe fn opaque_copy_out(to: *mut u8, from: *const u8, length: usize) {
+pub(crate) unsafe fn opaque_copy_out<const AT: usize>(to: *mut u8, from: *const u8, length: usize) {
     debug_assert!(length <= 128);
     // SAFETY: the caller's promise; each move is inside both sides, and SSE2 is part of x86-64.
-    unsafe { copy_short!(whole, to, from, length) }
+    unsafe { copy_short!(whole, to + 0, from + AT, length) }
 }
 
-/// Copies up to 128 bytes into the ring; see [`copy_short`].
+/// Copies up to 128 bytes into the ring, to what lies `AT` bytes after `to`; see [`copy_short`].
 ///
 /// What is pushed was often written just before, by fields of 8 bytes. A load of 16 that needs a store
 /// of 8 waits until that is in the cache, and so until all stores before it are: those to lines that
@@ -756,45 +757,45 @@ pub(crate) unsafe fn opaque_copy_out(to: *mut u8, from: *const u8, length: usize
 /// As [`opaque_copy`].
 #[cfg(all(target_arch = "x86_64", not(ipcq_words)))]
 #[inline(always)]
-pub(crate) unsafe fn opaque_copy_in(to: *mut u8, from: *const u8, length: usize) {
+pub(crate) unsafe fn opaque_copy_in<const AT: usize>(to: *mut u8, from: *const u8, length: usize) {
     debug_assert!(length <= 128);
     // SAFETY: as `opaque_copy_out`.
-    unsafe { copy_short!(halves, to, from, length) }
+    unsafe { copy_short!(halves, to + AT, from + 0, length) }
 }
 
-/// Asks for the line at `at`, which may be any address, to be written.
+/// Asks for the line `AHEAD` bytes after `from`, which may be any address, to be written.
 #[inline(always)]
-pub(crate) fn prefetch_to_write(at: *mut u8) {
+pub(crate) fn prefetch_to_write<const AHEAD: usize>(from: *mut u8) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a hint, which reads nothing and faults nowhere; where the processor does not know
     // it, it is a NOP.
     unsafe {
-        std::arch::asm!("prefetchw [{0}]", in(reg) at, options(nostack, preserves_flags, readonly));
+        std::arch::asm!("prefetchw [{0} + {1}]", in(reg) from, const AHEAD, options(nostack, preserves_flags, readonly));
     }
     #[cfg(target_arch = "aarch64")]
     // SAFETY: as above.
     unsafe {
-        std::arch::asm!("prfm pstl1keep, [{0}]", in(reg) at, options(nostack, preserves_flags, readonly));
+        std::arch::asm!("prfm pstl1keep, [{0}, {1}]", in(reg) from, const AHEAD, options(nostack, preserves_flags, readonly));
     }
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    let _ = at;
+    let _ = from;
 }
 
-/// Asks for the line at `at`, which may be any address, to be read.
+/// Asks for the line `AHEAD` bytes after `from`, which may be any address, to be read.
 #[inline(always)]
-pub(crate) fn prefetch_to_read(at: *const u8) {
+pub(crate) fn prefetch_to_read<const AHEAD: usize>(from: *const u8) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: as `prefetch_to_write`.
     unsafe {
-        std::arch::asm!("prefetcht0 [{0}]", in(reg) at, options(nostack, preserves_flags, readonly));
+        std::arch::asm!("prefetcht0 [{0} + {1}]", in(reg) from, const AHEAD, options(nostack, preserves_flags, readonly));
     }
     #[cfg(target_arch = "aarch64")]
     // SAFETY: as above.
     unsafe {
-        std::arch::asm!("prfm pldl1keep, [{0}]", in(reg) at, options(nostack, preserves_flags, readonly));
+        std::arch::asm!("prfm pldl1keep, [{0}, {1}]", in(reg) from, const AHEAD, options(nostack, preserves_flags, readonly));
     }
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    let _ = at;
+    let _ = from;
 }
 
 /// Tells the compiler that what calls this is rare.

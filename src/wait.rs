@@ -5,8 +5,8 @@
 //! it is set clears it, counts up and wakes all.
 //!
 //! ```text
-//!  waits    seen = word; flag := 1; heavy barrier; look once more; sleep while word == seen
-//!  works    do it; light barrier; flag == 1?  flag := 0; word += 1; wake all
+//!  waits    seen = word; flag := ones; heavy barrier; look once more; sleep while word == seen
+//!  works    do it; light barrier; flag != 0?  flag := 0; word += 1; wake all
 //! ```
 //!
 //! Either the last look finds what was done, or the one who works finds the flag: both could miss
@@ -16,7 +16,10 @@
 //! light barrier is a full fence; where the kernel refuses the heavy barrier, who waits looks again
 //! every few milliseconds.
 //!
-//! The flag is no counter, so one who is killed asleep leaves a single useless wake-up behind. If
+//! The flag is zero or all ones: who works may or it into a number, and find it by a comparison that it
+//! makes anyway ([`SharedBell::or_asleep`]).
+//!
+//! It is no counter, so one who is killed asleep leaves a single useless wake-up behind. If
 //! the one who works is killed between clearing the flag and waking, a sleeper finds out by itself:
 //! no sleep is longer than [`SLICE`], and a new producer wakes all.
 //!
@@ -85,7 +88,7 @@ pub(crate) struct Armed {
 /// A bell in shared memory. It holds pointers only: whoever makes one keeps the mappings alive.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SharedBell {
-    /// What `notify` looks at first: the flag; or [`ALWAYS`] if this process's light barrier has
+    /// What is looked at first: the flag; or [`ALWAYS`] if this process's light barrier has
     /// to be a fence, so that only then a step costs more than one load and one branch.
     first: NonNull<AtomicU64>,
     flag: NonNull<AtomicU64>,
@@ -93,7 +96,7 @@ pub(crate) struct SharedBell {
 }
 
 /// A flag that is always set.
-static ALWAYS: AtomicU64 = AtomicU64::new(1);
+static ALWAYS: AtomicU64 = AtomicU64::new(u64::MAX);
 
 // SAFETY: it only leads to atomics, which threads may share as processes do.
 unsafe impl Send for SharedBell {}
@@ -122,6 +125,43 @@ impl SharedBell {
             first: flag.into(),
             flag: flag.into(),
             word,
+        }
+    }
+
+    /// `bits`, or all ones if somebody may be asleep: the light barrier, and a relaxed load that is or'ed
+    /// in. So one branch may ask more than this. What other processes write into the flag, the result is
+    /// not less than `bits`.
+    #[inline(always)]
+    pub(crate) fn or_asleep(&self, bits: u64) -> u64 {
+        // Partner: the system call in `heavy_barrier`. The assembly binds the compiler alone: it may
+        // read any memory, so what was stored before is in its place. A `compiler_fence` would also
+        // make the compiler forget what it holds in registers.
+        #[cfg(target_arch = "x86_64")]
+        {
+            // The compiler makes two instructions of it.
+            let mut bits = bits;
+            // SAFETY: mapped, as was promised, or static; aligned, so loaded in one piece, as by an
+            // atomic load; nothing is stored.
+            unsafe {
+                std::arch::asm!(
+                    "or {0}, qword ptr [{1}]",
+                    inout(reg) bits,
+                    in(reg) self.first.as_ptr(),
+                    options(readonly, nostack)
+                )
+            };
+            bits
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        {
+            let mut first = self.first.as_ptr();
+            // The address that is loaded from comes out of it.
+            // SAFETY: it does nothing.
+            unsafe {
+                std::arch::asm!("/* {0} */", inout(reg) first, options(readonly, nostack, preserves_flags))
+            };
+            // SAFETY: mapped, as was promised, or static; aligned, and only accessed by atomics.
+            bits | unsafe { (*first).load(Ordering::Relaxed) }
         }
     }
 
@@ -166,17 +206,7 @@ impl Bell for SharedBell {
 
     #[inline(always)]
     fn is_flagged(&self) -> bool {
-        let mut first = self.first.as_ptr();
-        // Partner: the system call in `heavy_barrier`. This binds the compiler alone: it may read
-        // any memory, so what was stored before is in its place, and the address that is loaded
-        // from comes out of it. A `compiler_fence` would also make the compiler forget what it
-        // holds in registers.
-        // SAFETY: it does nothing.
-        unsafe {
-            std::arch::asm!("/* {0} */", inout(reg) first, options(readonly, nostack, preserves_flags))
-        };
-        // SAFETY: mapped, as was promised, or static; aligned, and only accessed by atomics.
-        unsafe { (*first).load(Ordering::Relaxed) != 0 }
+        self.or_asleep(0) != 0
     }
 
     fn is_flagged_after_all(&self) -> bool {
@@ -191,7 +221,7 @@ impl Bell for SharedBell {
     fn flag(&self) {
         // Partner: `unflag`. If this is what makes the other side ring, then that is no part of
         // the count loaded before.
-        self.flag_word().store(1, Ordering::Release);
+        self.flag_word().store(u64::MAX, Ordering::Release);
     }
 
     fn unflag(&self) {

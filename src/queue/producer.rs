@@ -52,8 +52,11 @@ const LIFE_SIGN: Duration = Duration::from_millis(50);
 pub struct Producer {
     writer: Writer,
     bell: SharedBell,
-    /// The message size, if it is fixed and short and nothing is claimed; or else [`NONE`].
+    /// `short`, if nothing is claimed and the writer is ready: then a push takes nothing but a copy. Or else
+    /// [`NONE`].
     quick: usize,
+    /// The message size, if it is fixed and short; or else [`NONE`].
+    short: usize,
     /// The bytes claimed and not committed.
     claimed: Option<usize>,
     /// Of a lossless queue.
@@ -108,7 +111,8 @@ impl Producer {
         let producer = Producer {
             writer,
             bell,
-            quick: geometry.short_message().unwrap_or(NONE),
+            quick: NONE,
+            short: geometry.short_message().unwrap_or(NONE),
             claimed: None,
             geometry,
             schema: schema.map(Box::new),
@@ -145,11 +149,10 @@ impl Producer {
     pub unsafe fn push_raw(&mut self, from: *const u8, length: usize) -> Result<()> {
         // SAFETY: the caller's promise.
         unsafe {
-            if self.push_quickly(from, length) {
-                self.pushed_quickly();
-                return Ok(());
+            match self.push_quickly(from, length) {
+                Some(_) => Ok(()),
+                None => self.push_slowly(from, length),
             }
-            self.push_slowly(from, length)
         }
     }
 
@@ -177,8 +180,8 @@ impl Producer {
         Ok(())
     }
 
-    /// Pushes, if that takes nothing but the copy of a short message of a fixed queue; `false`
-    /// where there is anything else to do or to say. [`Producer::pushed_quickly`] comes after it.
+    /// Pushes and returns 0, if that takes nothing but the copy of a short message of a fixed queue; `None`
+    /// where there is anything else to do or to say.
     ///
     /// What callers inline is this and a call. In one piece with all that a push may come to, it
     /// took 12 more instructions, to save registers.
@@ -187,31 +190,27 @@ impl Producer {
     /// As [`Producer::push_raw`].
     #[doc(hidden)]
     #[inline(always)]
-    pub unsafe fn push_quickly(&mut self, from: *const u8, length: usize) -> bool {
+    pub unsafe fn push_quickly(&mut self, from: *const u8, length: usize) -> Option<i32> {
         if length != self.quick || !self.lock.is_own() {
-            return false;
+            return None;
         }
         let Writer::Fixed(writer) = &mut self.writer else {
-            return false;
+            return None;
         };
-        // SAFETY: readable, says the caller; it is the message size, and short.
-        unsafe { writer.push_short(from, length) }
-    }
-
-    /// To be called after each message that was pushed quickly; returns 0.
-    #[doc(hidden)]
-    #[inline(always)]
-    pub fn pushed_quickly(&self) -> i32 {
-        if self.bell.is_flagged() {
-            return self.wake();
+        // SAFETY: readable, says the caller; it is the message size, and short; and the writer is ready.
+        unsafe { writer.push_next(from, length) };
+        // Whether somebody is asleep, and whether the next push takes more than a copy: two questions in one
+        // branch. As two, they took a push of 8 bytes 4.1 ns, and now 3.9.
+        if writer.is_past(self.bell.or_asleep(writer.next())) {
+            return Some(self.halt());
         }
-        0
+        Some(0)
     }
 
     /// Out of line, and the last thing that is done, so that nothing has to be kept meanwhile.
     #[cold]
     #[inline(never)]
-    extern "C" fn wake(&self) -> i32 {
+    extern "C" fn halt(&mut self) -> i32 {
         self.notify();
         0
     }
@@ -219,16 +218,21 @@ impl Producer {
     /// As [`Producer::push`], but does not look whether anybody is asleep after a short message. It is there to
     /// measure what that look costs (`benches/peers/src/bin/ipcq.rs`), and differs in nothing else.
     #[doc(hidden)]
-    #[inline]
+    #[inline(always)]
     pub fn push_unheard(&mut self, message: &[u8]) -> Result<()> {
         let (from, length) = (message.as_ptr(), message.len());
-        // SAFETY: a slice is readable.
-        unsafe {
-            if self.push_quickly(from, length) {
+        if length == self.quick && self.lock.is_own() {
+            if let Writer::Fixed(writer) = &mut self.writer {
+                // SAFETY: as in `push_quickly`; a slice is readable.
+                unsafe { writer.push_next(from, length) };
+                if writer.is_past(writer.next()) {
+                    self.set_quick();
+                }
                 return Ok(());
             }
-            self.push_slowly(from, length)
         }
+        // SAFETY: as above.
+        unsafe { self.push_slowly(from, length) }
     }
 
     /// As [`Producer::push`], but waits for room, at most for `timeout` (`Duration::MAX`: for ever),
@@ -339,7 +343,7 @@ impl Producer {
         while done < count {
             // SAFETY: one of the messages.
             let at = unsafe { from.add(done * stride) };
-            if let (Writer::Fixed(writer), true) = (&mut self.writer, length == self.quick) {
+            if let (Writer::Fixed(writer), true) = (&mut self.writer, length == self.short) {
                 // SAFETY: so many messages are readable, says the caller, of the message size.
                 let run = unsafe { writer.push_run(at, stride, (count - done).min(WAKE_EVERY)) };
                 if run > 0 {
@@ -424,7 +428,7 @@ impl Producer {
             Writer::Fixed(writer) => writer.commit(),
             Writer::Variable(writer) => writer.commit(length),
         }
-        self.set_claimed(None);
+        self.claimed = None;
         self.notify();
         Ok(())
     }
@@ -514,10 +518,20 @@ impl Producer {
         }
     }
 
-    /// Wakes who sleeps until something is pushed.
+    /// Wakes who sleeps until something is pushed. To be called after every push.
     #[inline(always)]
-    fn notify(&self) {
+    fn notify(&mut self) {
+        self.set_quick();
         wait::notify(&self.bell);
+    }
+
+    /// To be done after whatever may change what it depends on.
+    #[inline(always)]
+    fn set_quick(&mut self) {
+        self.quick = match &self.writer {
+            Writer::Fixed(writer) if writer.is_ready() && self.claimed.is_none() => self.short,
+            _ => NONE,
+        };
     }
 
     /// Pushes, if there is room or room can be made.
@@ -541,7 +555,7 @@ impl Producer {
         unsafe {
             match &mut self.writer {
                 Writer::Fixed(writer) => {
-                    length == self.quick && writer.push_short(from, length) || writer.push(from)
+                    length == self.short && writer.push_short(from, length) || writer.push(from)
                 }
                 Writer::Variable(writer) => writer.push(from, length),
             }
@@ -549,11 +563,8 @@ impl Producer {
     }
 
     fn set_claimed(&mut self, claimed: Option<usize>) {
-        self.quick = match claimed {
-            None => self.geometry.short_message().unwrap_or(NONE),
-            Some(_) => NONE,
-        };
         self.claimed = claimed;
+        self.set_quick();
     }
 
     fn reserve(&mut self, length: usize) -> Option<usize> {

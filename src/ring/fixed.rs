@@ -180,27 +180,51 @@ impl<M: Memory> FixedWriter<M> {
         self.offset += self.shape.stride;
     }
 
-    /// Pushes one message of at most [`SHORT`](crate::memory::SHORT) bytes, if that takes nothing
-    /// else; `false` where [`FixedWriter::push`] has more to do.
+    /// Whether the next push takes nothing but a copy ([`FixedWriter::push_next`]).
+    #[inline(always)]
+    pub fn is_ready(&self) -> bool {
+        self.next != self.run
+    }
+
+    /// Whether what is ready ends at this sequence or before. Of [`FixedWriter::next`], and of any number
+    /// above it, this is true if the writer is not ready; in a lap where sequences wrap it is true throughout.
+    #[inline(always)]
+    pub fn is_past(&self, sequence: u64) -> bool {
+        sequence >= self.run
+    }
+
+    /// Pushes one message of at most [`SHORT`](crate::memory::SHORT) bytes.
+    ///
+    /// # Safety
+    /// The writer is ready, and `from` is readable for the message size, which is `length`.
+    #[inline(always)]
+    pub unsafe fn push_next(&mut self, from: *const u8, length: usize) {
+        debug_assert!(self.is_ready());
+        // Copies of what the copy, which the compiler cannot see into, might change for all it knows.
+        let (memory, offset, stamp) = (self.memory.clone(), self.offset, self.next.wrapping_add(1));
+        memory.will_write::<AHEAD>(offset);
+        // SAFETY: a slot is in the ring, with room for a message rounded up to words.
+        unsafe {
+            memory.write_short(offset, from, length);
+            hand_over(&memory, offset, stamp);
+        }
+        self.next = stamp;
+        self.offset = offset + self.shape.stride;
+    }
+
+    /// As [`FixedWriter::push_next`] if the writer is ready; `false` where it is not and
+    /// [`FixedWriter::push`] has more to do.
     ///
     /// # Safety
     /// `from` is readable for the message size, which is `length`.
     #[inline(always)]
     pub unsafe fn push_short(&mut self, from: *const u8, length: usize) -> bool {
-        if self.next == self.run {
-            return false;
+        if self.is_ready() {
+            // SAFETY: the caller's promise.
+            unsafe { self.push_next(from, length) };
+            return true;
         }
-        // Copies of what the copy, which the compiler cannot see into, might change for all it knows.
-        let (memory, offset, stamp) = (self.memory.clone(), self.offset, self.next.wrapping_add(1));
-        memory.will_write(offset + AHEAD);
-        // SAFETY: a slot is in the ring, with room for a message rounded up to words.
-        unsafe {
-            memory.write_short(offset + SLOT_HEADER, from, length);
-            hand_over(&memory, offset, stamp);
-        }
-        self.next = stamp;
-        self.offset = offset + self.shape.stride;
-        true
+        false
     }
 
     /// Pushes messages of at most [`SHORT`](crate::memory::SHORT) bytes that lie `stride` bytes
@@ -216,10 +240,10 @@ impl<M: Memory> FixedWriter<M> {
             let (mut from, mut offset, mut stamp) = (from, self.offset, self.next);
             for _ in 0..count {
                 stamp = stamp.wrapping_add(1);
-                memory.will_write(offset + AHEAD);
+                memory.will_write::<AHEAD>(offset);
                 // SAFETY: a slot is in the ring; a message is readable, says the caller.
                 unsafe {
-                    memory.write_short(offset + SLOT_HEADER, from, length);
+                    memory.write_short(offset, from, length);
                     hand_over(&memory, offset, stamp);
                 }
                 from = from.wrapping_add(stride);
@@ -243,7 +267,7 @@ impl<M: Memory> FixedWriter<M> {
             let after = offset + self.shape.stride;
             (after..after + self.shape.message)
                 .step_by(LINE)
-                .for_each(|line| self.memory.will_write(line));
+                .for_each(|line| self.memory.will_write::<0>(line));
         }
         // SAFETY: a slot is in the ring, with room for a message rounded up to words.
         unsafe { self.memory.write(offset, from, self.shape.message) };
@@ -345,7 +369,7 @@ impl<M: Memory> FixedReader<M> {
             let after = self.offset + self.shape.stride;
             (after..after + self.shape.message)
                 .step_by(LINE)
-                .for_each(|line| self.memory.will_read(line));
+                .for_each(|line| self.memory.will_read::<0>(line));
         }
     }
 
@@ -380,10 +404,10 @@ impl<M: Memory> FixedReader<M> {
                 // Partner: `Stamp`.
                 memory.fence(Site::SeeStamp);
                 if distance(there, next) > 0 {
-                    memory.will_read(offset + AHEAD);
+                    memory.will_read::<AHEAD>(offset);
                 }
                 // SAFETY: a slot is in the ring, and `to` is writable, says the caller.
-                unsafe { memory.read_short(offset + SLOT_HEADER, to, length) };
+                unsafe { memory.read_short(offset, to, length) };
                 to = to.wrapping_add(stride);
                 offset += slot;
                 next = next.wrapping_add(1);
@@ -428,13 +452,12 @@ impl<M: Memory> FixedReader<M> {
         }
         // Partner: `Stamp`.
         memory.fence(Site::SeeStamp);
-        let payload = offset + SLOT_HEADER;
         // SAFETY: a slot is in the ring, and `to` is writable, says the caller.
-        unsafe { memory.read_short(payload, to, self.shape.message) };
+        unsafe { memory.read_short(offset, to, self.shape.message) };
         let lead = self.lead()?;
         // Not the line that is being written: it stays with the producer.
         if lead > self.far {
-            memory.will_read(payload + AHEAD);
+            memory.will_read::<AHEAD>(offset);
         }
         self.next = after;
         self.offset = offset + self.shape.stride;

@@ -103,16 +103,42 @@ impl<const N: usize> Receiver<N> for In {
     }
 }
 
-// One call each, as from C: the two differ in nothing else.
+// One call each, as from C: the two differ in nothing else. A cycle is 7 % of a push, and where the code
+// lies decides whether one more shows: so both are measured in several places, `PAD` bytes on.
 #[inline(never)]
-fn heard_push(producer: &mut Producer, message: &[u8]) {
+fn heard_push<const PAD: usize>(producer: &mut Producer, message: &[u8]) {
+    shift::<PAD>();
     producer.push(message).unwrap_or_else(|e| fail(e));
 }
 
 #[inline(never)]
-fn unheard_push(producer: &mut Producer, message: &[u8]) {
+fn unheard_push<const PAD: usize>(producer: &mut Producer, message: &[u8]) {
+    shift::<PAD>();
     producer.push_unheard(message).unwrap_or_else(|e| fail(e));
 }
+
+#[inline(always)]
+fn shift<const PAD: usize>() {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: it does nothing.
+    unsafe {
+        std::arch::asm!(".if {0}", ".nops {0}", ".endif", const PAD, options(nomem, nostack, preserves_flags))
+    };
+}
+
+type Push = fn(&mut Producer, &[u8]);
+
+/// The same two in all places.
+const PLACES: [[Push; 2]; 8] = [
+    [heard_push::<0>, unheard_push::<0>],
+    [heard_push::<8>, unheard_push::<8>],
+    [heard_push::<16>, unheard_push::<16>],
+    [heard_push::<24>, unheard_push::<24>],
+    [heard_push::<32>, unheard_push::<32>],
+    [heard_push::<40>, unheard_push::<40>],
+    [heard_push::<48>, unheard_push::<48>],
+    [heard_push::<56>, unheard_push::<56>],
+];
 
 /// A push that looks for sleepers, of whom there are none, and one that does not, in turns.
 fn look_for_sleepers() {
@@ -127,28 +153,31 @@ fn look_for_sleepers() {
         size => die(&format!("size={size} is not compiled in")),
     };
     let message = vec![7u8; size];
-    let mut samples = [Vec::new(), Vec::new()];
-    let rounds = arg("count", 1_000_000) / PUSHES;
+    let mut samples = [const { [const { Vec::new() }; 2] }; PLACES.len()];
+    // Both orders in each place, at least once.
+    let rounds = (arg("count", 1_000_000) / PUSHES).max(2 * PLACES.len() as u64);
     for round in 0..2 * rounds {
         // Neither is always the first: 0 1, 1 0, 0 1 ...
-        let unheard = (round % 2) ^ (round / 2 % 2);
+        let which = ((round % 2) ^ (round / 2 % 2)) as usize;
+        let place = (round / 4) as usize % PLACES.len();
+        let push = std::hint::black_box(PLACES[place][which]);
         let begun = ticks();
         for _ in 0..PUSHES {
-            let message = std::hint::black_box(&message[..]);
-            match unheard {
-                0 => heard_push(&mut producer, message),
-                _ => unheard_push(&mut producer, message),
-            }
+            push(&mut producer, std::hint::black_box(&message[..]));
         }
-        samples[unheard as usize].push(ticks() - begun);
+        samples[place][which].push(ticks() - begun);
     }
     drop(producer);
     Ipcq::clean(&name);
-    let scale = clock.ns_per_tick() / PUSHES as f64;
-    let [heard, unheard] = samples.map(|mut s| {
-        s.sort_unstable();
-        s[s.len() / 2] as f64 * scale
-    });
+    let scale = clock.ns_per_tick() / (PUSHES * PLACES.len() as u64) as f64;
+    let mut total = [0.0; 2];
+    for place in &mut samples {
+        for (total, s) in total.iter_mut().zip(place) {
+            s.sort_unstable();
+            *total += s[s.len() / 2] as f64 * scale;
+        }
+    }
+    let [heard, unheard] = total;
     let pushed = 2 * rounds * PUSHES;
     println!(
         "{{\"peer\":\"ipcq Rust\",\"measure\":\"sleepers\",\"size\":{size},\"pushed\":{pushed},\
