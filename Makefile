@@ -161,6 +161,7 @@ soak: | tools
 	IPCQ_SOAK_SECONDS=$(or $(SECONDS),300) cargo test --release --test kill --test stop --test lossless -- --nocapture
 	IPCQ_SOAK_SECONDS=$(or $(SECONDS),300) scripts/steps.sh --test-threads=2
 	IPCQ_WAKES=$(or $(WAKES),10000000) cargo test --release --test wait no_wake_up_is_lost -- --nocapture
+	IPCQ_TEST_STEP=1 cargo test --release --test hostile
 
 target/tools/bin/cargo-fuzz: | tools
 	cargo install --quiet --locked --version 0.13.2 --root target/tools cargo-fuzz

@@ -26,7 +26,7 @@
 //! Words are used where there is no assembly for short payloads, and for all payloads under the
 //! model checker and sanitizers (`cfg(loom)`, `cfg(ipcq_words)`).
 
-use crate::layout::{at, Geometry};
+use crate::layout::{at, Geometry, SLOT_HEADER};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The words of the header that change.
@@ -161,23 +161,23 @@ pub unsafe trait Memory: Clone {
     /// # Safety
     /// As for `read`, with `from` readable, and this is the producer's mapping.
     unsafe fn write(&self, offset: usize, from: *const u8, length: usize);
-    /// As `read`, of at most [`SHORT`] bytes that follow the word at `offset`.
+    /// As `read`, of at most [`SHORT`] bytes, those that follow the slot header at `offset`.
     ///
     /// # Safety
     /// As for `read`.
     #[inline(always)]
     unsafe fn read_short(&self, offset: usize, to: *mut u8, length: usize) {
         // SAFETY: the caller's promise.
-        unsafe { self.read(offset + WORD, to, length) }
+        unsafe { self.read(offset + SLOT_HEADER, to, length) }
     }
-    /// As `write`, of at most [`SHORT`] bytes, to what follows the word at `offset`.
+    /// As `write`, of at most [`SHORT`] bytes, to what follows the slot header at `offset`.
     ///
     /// # Safety
     /// As for `write`.
     #[inline(always)]
     unsafe fn write_short(&self, offset: usize, from: *const u8, length: usize) {
         // SAFETY: the caller's promise.
-        unsafe { self.write(offset + WORD, from, length) }
+        unsafe { self.write(offset + SLOT_HEADER, from, length) }
     }
     /// Says that what is `AHEAD` bytes after this offset, which may be beyond the ring, will soon be
     /// written. It does nothing that the protocol could notice.
@@ -200,9 +200,6 @@ pub unsafe trait Memory: Clone {
 /// Measured, streaming: 64 bytes without a call 1.7 ns, by a call to `memcpy` 4.4; 1 KiB by words
 /// 155, by `memcpy` 62 to 75.
 pub const SHORT: usize = 128;
-
-/// Bytes of a word.
-const WORD: usize = 8;
 
 /// The memory that a queue's handles use.
 #[cfg(not(feature = "steps"))]
@@ -338,7 +335,7 @@ unsafe impl Memory for Mapping {
     #[inline(always)]
     unsafe fn read_short(&self, offset: usize, to: *mut u8, length: usize) {
         // SAFETY: in bounds, aligned and disjoint, says the caller.
-        unsafe { copy_out::<WORD>(self.ring.add(offset), to, length) }
+        unsafe { copy_out::<SLOT_HEADER>(self.ring.add(offset), to, length) }
     }
 
     #[inline(always)]
@@ -356,7 +353,7 @@ unsafe impl Memory for Mapping {
     #[inline(always)]
     unsafe fn write_short(&self, offset: usize, from: *const u8, length: usize) {
         // SAFETY: in bounds, aligned and disjoint, says the caller.
-        unsafe { copy_in::<WORD>(self.ring.add(offset), from, length) }
+        unsafe { copy_in::<SLOT_HEADER>(self.ring.add(offset), from, length) }
     }
 
     #[inline(always)]

@@ -18,10 +18,12 @@ pub unsafe extern "C" fn ipcq_push(
     length: usize,
 ) -> c_int {
     // SAFETY: a handle or NULL, says the caller.
-    if let (Some(producer), false) = (unsafe { producer_if(q) }, data.is_null()) {
-        // SAFETY: `length` readable bytes, as it is not NULL.
-        if let Some(pushed) = unsafe { producer.push_quickly(data.cast(), length) } {
-            return pushed;
+    if let Some(producer) = unsafe { producer_if(q) } {
+        if !data.is_null() {
+            // SAFETY: `length` readable bytes, says the caller, since it is not NULL.
+            if let Some(pushed) = unsafe { producer.push_quickly(data.cast(), length) } {
+                return pushed;
+            }
         }
     }
     // SAFETY: as above.

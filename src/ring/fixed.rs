@@ -130,7 +130,7 @@ impl<M: Memory> FixedWriter<M> {
     /// way ([`FixedWriter::extend`]).
     #[inline(always)]
     pub fn reserve(&mut self) -> Option<usize> {
-        if self.next == self.run && !self.go_on() {
+        if !self.is_ready() && !self.go_on() {
             return None;
         }
         Some(self.offset + SLOT_HEADER)
