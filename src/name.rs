@@ -66,6 +66,9 @@ impl Paths {
         if !crate::sys::is_representable(&data) {
             return invalid("it contains a NUL");
         }
+        // A name with a trailing slash is refused below.
+        let data = std::path::absolute(&data)
+            .map_err(|e| Error::from_io(&e, format_args!("queue name {name:?}")))?;
         if bytes.ends_with(b"/") || data.file_name().is_none() {
             return invalid("it names a directory");
         }
@@ -124,9 +127,10 @@ mod tests {
         assert_eq!(bare_name(&bare.data).unwrap(), "ticks");
         assert_eq!(bare_name(&bare.control), None);
         let path = Paths::of(OsStr::new("./data.bin")).unwrap();
-        assert_eq!(path.data, Path::new("./data.bin"));
-        assert_eq!(path.control, Path::new("./data.bin.ctl"));
-        assert_eq!(path.new_control, Path::new("./data.bin.ctl.new"));
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(path.data, here.join("data.bin"));
+        assert_eq!(path.control, here.join("data.bin.ctl"));
+        assert_eq!(path.new_control, here.join("data.bin.ctl.new"));
     }
 
     #[test]

@@ -268,6 +268,19 @@ impl SharedMem {
         unlink(&Paths::of(name.as_ref())?)
     }
 
+    /// Removes the name of this memory, wherever the process has gone since it was opened.
+    ///
+    /// # Errors
+    /// As [`SharedMem::unlink`].
+    pub fn unlink_own(&self) -> Result<()> {
+        unlink(&self.paths)
+    }
+
+    /// The file, as an absolute path that was resolved when it was opened.
+    pub fn path(&self) -> &Path {
+        &self.paths.data
+    }
+
     /// How many bytes it has.
     pub fn size(&self) -> usize {
         self.region.len()

@@ -630,6 +630,11 @@ impl Consumer {
         self.geometry.max_message() as usize
     }
 
+    /// The data file, as an absolute path that was resolved when the queue was opened.
+    pub fn path(&self) -> &std::path::Path {
+        &self.paths.data
+    }
+
     /// What the queue is.
     pub fn geometry(&self) -> &Geometry {
         &self.geometry
@@ -670,6 +675,8 @@ impl Consumer {
             consumers: consumers.len() as u32,
             producer_alive: sys::is_locked(self.region.file(), lock_byte::PRODUCER_ALIVE),
             closed: memory.load(Field::State) == state::CLOSED,
+            id: self.geometry.id,
+            unlinked: !sys::still_named(self.region.file(), &self.paths.data),
         })
     }
 

@@ -102,6 +102,21 @@ fn check_schema(
     Err(Error::SchemaMismatch(text.into()))
 }
 
+/// Whether the messages have the size that a consumer expects, if it expects one.
+fn check_size(paths: &Paths, g: &Geometry, o: &ConsumerOptions) -> Result<()> {
+    match o.message_size {
+        Some(size) if size != g.message_size => Err(Error::Geometry(
+            format!(
+                "{}: the queue has {}, but messages of {size} bytes were requested (message_size)",
+                paths.shown(),
+                g.describe()
+            )
+            .into(),
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// The mapping of a file whose geometry was read.
 pub(super) fn mapped(region: &Region, g: &Geometry) -> Mapped {
     // SAFETY: `Geometry::read` has checked it against the length of the mapping; who keeps the
@@ -525,6 +540,7 @@ pub(super) fn observe(paths: &Paths, o: &ConsumerOptions) -> Result<Observed> {
                 let geometry = geometry_of(&region, paths)?;
                 let schema = schema_of(&region, &geometry, paths)?;
                 check_schema(paths, &geometry, schema.as_ref(), o.schema.as_ref(), "")?;
+                check_size(paths, &geometry, o)?;
                 let region = Arc::new(region);
                 let epoch = mapped(&region, &geometry).load(Field::Epoch);
                 let sits = geometry.delivery == Delivery::Lossless && !o.observer;

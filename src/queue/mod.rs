@@ -57,6 +57,12 @@ pub struct Stats {
     pub producer_alive: bool,
     /// Whether the producer has closed the queue (and none has opened it since).
     pub closed: bool,
+    /// Identifies the queue: another number means that the queue was made anew, and that its
+    /// sequences count other messages.
+    pub id: u64,
+    /// Whether the queue's file has lost its name: it was unlinked, removed by something else, or
+    /// replaced. Nobody can open this queue any more. Costs a system call.
+    pub unlinked: bool,
 }
 
 /// Removes a queue: its data, control and lock file. Handles go on with the memory until they are

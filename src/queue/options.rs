@@ -157,6 +157,7 @@ pub struct ConsumerOptions {
     pub(crate) observer: bool,
     pub(crate) name: String,
     pub(crate) schema: Option<Schema>,
+    pub(crate) message_size: Option<u32>,
 }
 
 impl ConsumerOptions {
@@ -192,6 +193,13 @@ impl ConsumerOptions {
     /// If the type can have none: see [`Schema::new`].
     pub fn record<T: Record>(self) -> Self {
         self.schema(T::schema())
+    }
+
+    /// The size of messages that this consumer expects, in bytes. If the queue has another one,
+    /// opening fails with [`Error::Geometry`](crate::Error::Geometry). Default: any.
+    pub fn message_size(mut self, bytes: u32) -> Self {
+        self.message_size = Some(bytes);
+        self
     }
 
     /// What monitors are to call this consumer.

@@ -16,7 +16,7 @@ use crate::ring::gate::Front;
 use crate::ring::{self, FixedReader, FixedWriter, Frames, Shape, VariableReader, VariableWriter};
 use crate::schema::Schema;
 use crate::shm::{self, Region};
-use crate::sys::LockFile;
+use crate::sys::{self, LockFile};
 use crate::wait::{self, Armed, Bell as _, SharedBell};
 use std::ffi::OsStr;
 use std::sync::Arc;
@@ -59,6 +59,8 @@ pub struct Producer {
     short: usize,
     /// The bytes claimed and not committed.
     claimed: Option<usize>,
+    /// Whether the queue is to stay open when the handle is dropped.
+    detached: bool,
     /// Of a lossless queue.
     backpressure: Backpressure,
     geometry: Geometry,
@@ -114,6 +116,7 @@ impl Producer {
             quick: NONE,
             short: geometry.short_message().unwrap_or(NONE),
             claimed: None,
+            detached: false,
             geometry,
             schema: schema.map(Box::new),
             paths,
@@ -473,6 +476,11 @@ impl Producer {
         self.geometry.max_message() as usize
     }
 
+    /// The data file, as an absolute path that was resolved when the queue was opened.
+    pub fn path(&self) -> &std::path::Path {
+        &self.paths.data
+    }
+
     /// What the queue is.
     pub fn geometry(&self) -> &Geometry {
         &self.geometry
@@ -513,6 +521,8 @@ impl Producer {
             consumers: consumers.len() as u32,
             producer_alive: true,
             closed: false,
+            id: self.geometry.id,
+            unlinked: !sys::still_named(self._region.file(), &self.paths.data),
         })
     }
 
@@ -524,6 +534,13 @@ impl Producer {
 
     /// Closes the queue, as dropping the handle does.
     pub fn close(self) {}
+
+    /// Gives the handle up without closing the queue: consumers keep waiting, and another process
+    /// can open the queue as its producer and continue the sequence. A message that is claimed is
+    /// given up.
+    pub fn detach(mut self) {
+        self.detached = true;
+    }
 
     fn memory(&self) -> &Mapped {
         match &self.writer {
@@ -700,7 +717,7 @@ impl Drop for Producer {
             Writer::Variable(writer) => writer.settle(),
         }
         // A queue whose name was taken meanwhile stays superseded.
-        if self.memory().load(Field::State) == state::LIVE {
+        if !self.detached && self.memory().load(Field::State) == state::LIVE {
             ring::set_state(self.memory(), state::CLOSED);
         }
         self.bell.ring();
