@@ -1,9 +1,9 @@
 //! What the functions here share: the panic boundary, the error text, the checks of arguments.
 
 use super::types::ipcq_queue;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Text};
 use crate::{Consumer, Producer};
-use std::cell::{Cell, UnsafeCell};
+use std::cell::UnsafeCell;
 use std::ffi::{c_char, CStr, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -20,16 +20,17 @@ pub(super) enum Role {
 const TEXT: usize = 4096;
 
 /// The text of a thread's last error. It is always in one place, so that the pointer to it stays
-/// good however the caller orders his calls.
+/// good whichever of two calls in one expression the compiler makes first.
 struct LastError {
     text: UnsafeCell<[u8; TEXT]>,
-    /// The constant that is in `text`, if it is one: an ordinary outcome on a hot path costs no copy.
-    constant: Cell<Option<&'static str>>,
+    /// The same as it was given. A text that is known costs no copy: a program that spins on an
+    /// empty or full queue gets it again and again.
+    known: UnsafeCell<Option<Text>>,
 }
 
 thread_local! {
     static LAST_ERROR: LastError = const {
-        LastError { text: UnsafeCell::new([0; TEXT]), constant: Cell::new(None) }
+        LastError { text: UnsafeCell::new([0; TEXT]), known: UnsafeCell::new(None) }
     };
 }
 
@@ -41,55 +42,45 @@ pub(super) fn last_message() -> *const c_char {
         .unwrap_or(c"".as_ptr())
 }
 
-/// What is said of an empty queue: in one place, so that it is known again by its address.
-static EMPTY: &str = "the queue has no new message";
-
-/// As [`fail`] of [`Error::Empty`], which those that spin do most of the time.
-#[inline(always)]
-pub(super) fn empty() -> i32 {
-    let known = LAST_ERROR.try_with(|last| {
-        let constant = last.constant.get();
-        constant.is_some_and(|text| std::ptr::eq(text, EMPTY))
-    });
-    match known {
-        Ok(true) => -libc::EAGAIN,
-        _ => fail(&Error::Empty),
-    }
-}
-
 /// Keeps the error's text and gives its code.
 pub(super) fn fail(error: &Error) -> i32 {
-    let constant = match error {
-        Error::Empty => Some(EMPTY),
-        Error::Full => Some("the queue is full: an attached consumer has not caught up"),
-        Error::TimedOut => Some("the time to wait is over"),
-        Error::Closed => Some("the producer has closed the queue, and it is drained"),
-        _ => None,
-    };
-    let _ = LAST_ERROR.try_with(|last| match constant {
-        Some(text)
-            if last
-                .constant
-                .get()
-                .is_some_and(|last| std::ptr::eq(last, text)) => {}
-        Some(text) => last.set(text, constant),
-        None => last.set(&error.to_string(), None),
-    });
+    keep(error.text());
     error.code()
+}
+
+/// As [`fail`] of the error for an empty queue.
+#[inline(always)]
+pub(super) fn empty(q: &Consumer) -> i32 {
+    keep(q.empty_text());
+    -libc::EAGAIN
+}
+
+#[inline(always)]
+fn keep(text: &Text) {
+    let _ = LAST_ERROR.try_with(|last| {
+        // SAFETY: this thread's own, and no other reference to it lives.
+        let known = unsafe { &*last.known.get() };
+        if !known
+            .as_ref()
+            .is_some_and(|known| Text::ptr_eq(known, text))
+        {
+            last.set(text);
+        }
+    });
 }
 
 impl LastError {
     #[cold]
-    fn set(&self, text: &str, constant: Option<&'static str>) {
+    fn set(&self, text: &Text) {
         let mut end = text.len().min(TEXT - 1);
         while !text.is_char_boundary(end) {
             end -= 1;
         }
-        // SAFETY: this thread's own, and nothing else of this library holds a reference to it.
-        let place = unsafe { &mut *self.text.get() };
+        // SAFETY: this thread's own, and nothing else of this library holds a reference to them.
+        let (place, known) = unsafe { (&mut *self.text.get(), &mut *self.known.get()) };
         place[..end].copy_from_slice(&text.as_bytes()[..end]);
         place[end] = 0;
-        self.constant.set(constant);
+        *known = Some(text.clone());
     }
 }
 

@@ -224,7 +224,7 @@ pub enum Pop {
     Empty,
     /// There is none, and the producer has closed.
     Closed,
-    /// There is none, and another file has taken this one's name.
+    /// There is none, and another file has taken this one's name, or is about to.
     Superseded,
 }
 
@@ -528,7 +528,7 @@ impl<F: Frames> Reader<F> {
             return Ok(Pop::Message(Info::default()));
         }
         Ok(match ended {
-            state::SUPERSEDED => Pop::Superseded,
+            state::SUPERSEDED | state::SUPERSEDED_CLOSED => Pop::Superseded,
             state::CLOSED => Pop::Closed,
             _ => return Err(Damage("state")),
         })
