@@ -1,9 +1,9 @@
 //! What the functions here share: the panic boundary, the error text, the checks of arguments.
 
 use super::types::ipcq_queue;
-use crate::error::{Error, Result, Text};
+use crate::error::{Error, Result};
 use crate::{Consumer, Producer};
-use std::cell::UnsafeCell;
+use std::cell::{Cell, UnsafeCell};
 use std::ffi::{c_char, CStr, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -23,14 +23,14 @@ const TEXT: usize = 4096;
 /// good whichever of two calls in one expression the compiler makes first.
 struct LastError {
     text: UnsafeCell<[u8; TEXT]>,
-    /// The same as it was given. A text that is known costs no copy: a program that spins on an
-    /// empty or full queue gets it again and again.
-    known: UnsafeCell<Option<Text>>,
+    /// The number of the text, if it is one that says that a queue is empty, or 0: a program that
+    /// spins on an empty queue gets the same text again and again, and it costs no copy.
+    number: Cell<u64>,
 }
 
 thread_local! {
     static LAST_ERROR: LastError = const {
-        LastError { text: UnsafeCell::new([0; TEXT]), known: UnsafeCell::new(None) }
+        LastError { text: UnsafeCell::new([0; TEXT]), number: Cell::new(0) }
     };
 }
 
@@ -44,43 +44,34 @@ pub(super) fn last_message() -> *const c_char {
 
 /// Keeps the error's text and gives its code.
 pub(super) fn fail(error: &Error) -> i32 {
-    keep(error.text());
+    let _ = LAST_ERROR.try_with(|last| last.set(error.text(), 0));
     error.code()
 }
 
 /// As [`fail`] of the error for an empty queue.
 #[inline(always)]
 pub(super) fn empty(q: &Consumer) -> i32 {
-    keep(q.empty_text());
-    -libc::EAGAIN
-}
-
-#[inline(always)]
-fn keep(text: &Text) {
+    let number = q.empty_number();
     let _ = LAST_ERROR.try_with(|last| {
-        // SAFETY: this thread's own, and no other reference to it lives.
-        let known = unsafe { &*last.known.get() };
-        if !known
-            .as_ref()
-            .is_some_and(|known| Text::ptr_eq(known, text))
-        {
-            last.set(text);
+        if last.number.get() != number {
+            last.set(q.empty_text(), number);
         }
     });
+    -libc::EAGAIN
 }
 
 impl LastError {
     #[cold]
-    fn set(&self, text: &Text) {
+    fn set(&self, text: &str, number: u64) {
         let mut end = text.len().min(TEXT - 1);
         while !text.is_char_boundary(end) {
             end -= 1;
         }
-        // SAFETY: this thread's own, and nothing else of this library holds a reference to them.
-        let (place, known) = unsafe { (&mut *self.text.get(), &mut *self.known.get()) };
+        // SAFETY: this thread's own, and nothing else of this library holds a reference to it.
+        let place = unsafe { &mut *self.text.get() };
         place[..end].copy_from_slice(&text.as_bytes()[..end]);
         place[end] = 0;
-        *known = Some(text.clone());
+        self.number.set(number);
     }
 }
 

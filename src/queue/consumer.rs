@@ -20,6 +20,7 @@ use crate::wait::{self, Bell as _, SharedBell};
 use std::cell::{Cell, OnceCell};
 use std::ffi::OsStr;
 use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +48,16 @@ macro_rules! either {
     };
 }
 
+/// What it means that no message was found. (Small, so that a pop keeps its result in registers.)
+enum Nothing {
+    /// There is none yet.
+    Yet,
+    /// The producer has closed the queue.
+    Closed,
+    /// Nobody can push into this queue any more.
+    Ever,
+}
+
 /// What was told if nothing was. (Or it was that sequence: then it is told once less.)
 const NOTHING: u64 = u64::MAX;
 
@@ -72,6 +83,8 @@ pub struct Consumer {
     quick: usize,
     /// Where all bits of it are zero in the sequence wanted next, this consumer shows how far it is.
     tell_mask: u64,
+    /// The same after a pop that was more than a copy. In a lossless queue that is always.
+    slow_tell_mask: u64,
     /// The fork generation this handle last did all that a pop may have to do in.
     generation: Cell<u32>,
     /// Whether the seat holds the producer back.
@@ -87,7 +100,12 @@ pub struct Consumer {
     heeds_empty: bool,
     /// What is said of an empty queue, once it was.
     empty: OnceCell<Text>,
+    /// Tells this consumer from all others of this process.
+    number: u64,
 }
+
+/// Consumers that were opened in this process.
+static OPENED: AtomicU64 = AtomicU64::new(0);
 
 impl std::fmt::Debug for Consumer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -143,6 +161,7 @@ impl Consumer {
                 true => TELL.min(shape.block) - 1,
                 false => TELL - 1,
             },
+            slow_tell_mask: if shape.lossless { 0 } else { TELL - 1 },
             generation: Cell::new(sys::fork_generation()),
             lossless: shape.lossless,
             room,
@@ -151,6 +170,8 @@ impl Consumer {
             sought: Duration::ZERO,
             heeds_empty: false,
             empty: OnceCell::new(),
+            // Relaxed: only that they differ counts.
+            number: OPENED.fetch_add(1, Ordering::Relaxed) + 1,
         };
         consumer.begin(options.start)?;
         Ok(consumer)
@@ -270,9 +291,7 @@ impl Consumer {
         match pop {
             // After a loss the sequence may never be one of those again.
             Pop::Message(m)
-                if !self.lossless
-                    && m.lost == 0
-                    && m.sequence.wrapping_add(1) & self.tell_mask != 0 => {}
+                if m.sequence.wrapping_add(1) & self.slow_tell_mask != 0 && m.lost == 0 => {}
             _ => self.tell(),
         }
         Ok(pop)
@@ -287,23 +306,36 @@ impl Consumer {
         self.keep_seat()?;
         // SAFETY: writable, says the caller.
         match unsafe { either!(&mut self.ring, r => r.pop(to, size)) } {
-            Ok(pop @ (Pop::Message(_) | Pop::TooSmall(_))) => Ok(pop),
-            Ok(Pop::Empty) if !self.heeds_empty => Ok(Pop::Empty),
-            Ok(nothing) => Ok(self.found_nothing(nothing)),
+            Ok(pop) if !self.heeds(&pop) => Ok(pop),
+            Ok(pop) => Ok(match self.found_nothing(pop == Pop::Superseded) {
+                Nothing::Yet => Pop::Empty,
+                Nothing::Closed => Pop::Closed,
+                Nothing::Ever => Pop::Superseded,
+            }),
             Err(damage) => Err(super::damaged(&self.paths, damage)),
+        }
+    }
+
+    /// Whether it has to be found out what it means that no message was found.
+    #[inline(always)]
+    fn heeds(&self, found: &Pop) -> bool {
+        match found {
+            Pop::Message(_) | Pop::TooSmall(_) | Pop::Closed => false,
+            Pop::Empty => self.heeds_empty,
+            Pop::Superseded => true,
         }
     }
 
     /// What it means that no message was found.
     #[cold]
-    fn found_nothing(&mut self, found: Pop) -> Pop {
+    #[inline(never)]
+    fn found_nothing(&mut self, superseded: bool) -> Nothing {
         let _no = NoCancel::new();
-        let meant = match found {
-            Pop::Superseded if !self.has_lost_name() => self.before_superseded(),
-            found => found,
-        };
-        if meant != Pop::Empty {
-            return meant;
+        if superseded && self.has_lost_name() {
+            return Nothing::Ever;
+        }
+        if superseded && self.was_closed() {
+            return Nothing::Closed;
         }
         if self.watch.is_some() {
             // A descriptor that became readable for this, perhaps.
@@ -313,18 +345,16 @@ impl Consumer {
             }
         }
         match self.gone {
-            true => Pop::Superseded,
-            false => Pop::Empty,
+            true => Nothing::Ever,
+            false => Nothing::Yet,
         }
     }
 
-    /// A producer is about to give the name of this queue to another, but has not done so yet.
-    fn before_superseded(&self) -> Pop {
+    /// A producer is about to give the name of this queue to another, but has not done so yet:
+    /// whether the queue was closed before.
+    fn was_closed(&self) -> bool {
         let memory = either!(&self.ring, r => r.frames().memory());
-        match memory.load(Field::State) {
-            state::SUPERSEDED_CLOSED => Pop::Closed,
-            _ => Pop::Empty,
-        }
+        memory.load(Field::State) == state::SUPERSEDED_CLOSED
     }
 
     /// Whether the name of the queue leads elsewhere by now. If that cannot be found out, it does.
@@ -629,17 +659,17 @@ impl Consumer {
     ) -> Result<(Pop, *const u8)> {
         self.keep_seat()?;
         match peek(self) {
-            Ok((pop, place)) => {
-                let pop = match pop {
-                    Pop::Message(_) | Pop::TooSmall(_) => pop,
-                    nothing => {
-                        self.tell();
-                        match nothing {
-                            Pop::Empty if !self.heeds_empty => Pop::Empty,
-                            nothing => self.found_nothing(nothing),
-                        }
-                    }
-                };
+            Ok((mut pop, place)) => {
+                if pop == Pop::Empty {
+                    self.tell();
+                }
+                if self.heeds(&pop) {
+                    pop = match self.found_nothing(pop == Pop::Superseded) {
+                        Nothing::Yet => Pop::Empty,
+                        Nothing::Closed => Pop::Closed,
+                        Nothing::Ever => Pop::Superseded,
+                    };
+                }
                 Ok((pop, self.address(place)))
             }
             Err(damage) => Err(super::damaged(&self.paths, damage)),
@@ -874,18 +904,15 @@ impl Consumer {
     }
 
     /// What is said of an empty queue. It is made once, because it is no more than an answer.
-    #[inline(always)]
     pub(crate) fn empty_text(&self) -> &Text {
-        match self.empty.get() {
-            Some(text) => text,
-            None => self.first_empty_text(),
-        }
-    }
-
-    #[cold]
-    fn first_empty_text(&self) -> &Text {
         let text = || format!("{}: the queue has no new message", self.paths.shown()).into();
         self.empty.get_or_init(text)
+    }
+
+    /// A number of that text, which no other consumer of this process has.
+    #[inline(always)]
+    pub(crate) fn empty_number(&self) -> u64 {
+        self.number
     }
 
     /// The error for a pop or peek that found no message.
