@@ -60,7 +60,7 @@ impl Dir {
         // SAFETY: a string; the result is a new descriptor or -1.
         let file = unsafe { owned(libc::open(name.as_ptr(), flags)) }?;
         Ok(Dir {
-            fd: OpenFile::new(file)?,
+            fd: OpenFile::new(file),
             path: path.to_owned(),
         })
     }

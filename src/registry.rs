@@ -11,7 +11,7 @@ use crate::layout::Geometry;
 use crate::memory::Site;
 use crate::name::Paths;
 use crate::ring::gate;
-use crate::sys::{self, HeldLock, Lock, LockFile, SpareFile};
+use crate::sys::{self, HeldLock, Lock, SpareFile};
 use std::fs::File;
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
@@ -64,35 +64,43 @@ impl Seat {
     ) -> Result<Option<Seat>> {
         let shown = paths.dir.shown(&paths.control);
         let failed = |e| Error::from_io(&e, format_args!("cannot lock {shown}"));
-        // An opening of its own, because the locks on it are to end with this process.
-        let file = match child_of.and_then(|seat| seat.spare.take()) {
-            Some(file) => file,
-            None => opening(&control, paths)?,
+        let mut free = None;
+        let held = HeldLock::take(
+            // An opening of its own, because the locks on it are to end with this process.
+            || match child_of.and_then(|seat| seat.spare.take()) {
+                Some(file) => Ok((file, ())),
+                None => Ok((opening(&control, paths)?, ())),
+            },
+            |file, ()| {
+                for index in 0..control.slots() {
+                    if sys::try_lock(file, Lock::Exclusive, index as u64).map_err(failed)? {
+                        free = Some(index);
+                        break;
+                    }
+                }
+                Ok(free.is_some())
+            },
+        )?;
+        let (Some((lock, ())), Some(index)) = (held, free) else {
+            return Ok(None);
         };
-        let lock = LockFile::new(file).map_err(failed)?;
-        for index in 0..control.slots() {
-            // A token without its lock was left by a consumer that died.
-            if sys::try_lock(lock.file(), Lock::Exclusive, index as u64).map_err(failed)? {
-                let slot = control.slot(index);
-                // Nobody's while it changes hands: a producer must not take one's cursor for the
-                // other's.
-                let position = slot.position();
-                position.token.store(0, Ordering::Release);
-                position.lost.store(0, Ordering::Relaxed);
-                slot.asleep().store(0, Ordering::Relaxed);
-                slot.set_pid(std::process::id());
-                slot.set_name(name);
-                return Ok(Some(Seat {
-                    position: NonNull::from(position),
-                    spare: SpareFile::new(control.region().file()),
-                    lock: lock.hold(),
-                    control: control.clone(),
-                    index,
-                    token: sys::unique_id(),
-                }));
-            }
-        }
-        Ok(None)
+        let slot = control.slot(index);
+        // A token without its lock was left by a consumer that died. The slot is nobody's while it
+        // changes hands: a producer must not take one's cursor for the other's.
+        let position = slot.position();
+        position.token.store(0, Ordering::Release);
+        position.lost.store(0, Ordering::Relaxed);
+        slot.asleep().store(0, Ordering::Relaxed);
+        slot.set_pid(std::process::id());
+        slot.set_name(name);
+        Ok(Some(Seat {
+            position: NonNull::from(position),
+            spare: SpareFile::new(control.region().file()),
+            lock,
+            control: control.clone(),
+            index,
+            token: sys::unique_id(),
+        }))
     }
 
     fn slot(&self) -> Slot<'_> {

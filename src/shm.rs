@@ -154,7 +154,7 @@ impl Region {
         };
         Ok(Region {
             map: map.map_err(failed)?,
-            file: OpenFile::new(file).map_err(failed)?,
+            file: OpenFile::new(file),
             writable,
         })
     }
@@ -217,11 +217,20 @@ impl NamesLock {
         let since = Instant::now();
         let mut made = false;
         loop {
-            if let Some((file, new)) = open_lock_file(paths, make, owner)? {
+            let opened = LockFile::open(|| match open_lock_file(paths, make, owner) {
+                Ok(Some(opened)) => Ok(opened),
+                Ok(None) => Err(None),
+                Err(e) => Err(Some(e)),
+            });
+            let opened = match opened {
+                Ok(opened) => Some(opened),
+                Err(None) => None,
+                Err(Some(e)) => return Err(e),
+            };
+            if let Some((lock, new)) = opened {
                 made |= new;
                 let shown = paths.dir.shown(&paths.lock);
                 let failed = |e| Error::from_io(&e, format_args!("cannot lock {shown}"));
-                let lock = LockFile::new(file).map_err(failed)?;
                 let locked = sys::try_lock(lock.file(), Lock::Exclusive, lock_byte::NAMES);
                 // Between the open and the lock, another process may have removed the file.
                 if locked.map_err(failed)?
@@ -261,27 +270,31 @@ impl NamesLock {
         let shown = paths.dir.shown(&paths.lock);
         let failed = |e| Error::from_io(&e, format_args!("cannot lock {shown}"));
         // An opening of its own, because this lock outlives the other.
-        let (file, meta) = paths.dir.open_file(&paths.lock, true)?;
-        if sys::identity(&meta) != self.identity {
-            return Err(Error::Stale(
-                format!("{shown}: another process has replaced the lock file").into(),
-            ));
-        }
-        let lock = LockFile::new(file).map_err(failed)?;
-        if !sys::try_lock(lock.file(), Lock::Exclusive, lock_byte::PRODUCER).map_err(failed)? {
-            return Err(Error::ProducerExists(
+        let lock = HeldLock::take(
+            || paths.dir.open_file(&paths.lock, true),
+            |file, meta| match sys::identity(meta) == self.identity {
+                true => sys::try_lock(file, Lock::Exclusive, lock_byte::PRODUCER).map_err(failed),
+                false => Err(Error::Stale(
+                    format!("{shown}: another process has replaced the lock file").into(),
+                )),
+            },
+        )?;
+        match lock {
+            Some((lock, _)) => Ok(Writer {
+                lock: Some(lock),
+                generation: sys::fork_generation(),
+                identity: self.identity,
+            }),
+            None => Err(Error::ProducerExists(
                 format!("{}: {}", paths.shown(), busy()).into(),
-            ));
+            )),
         }
-        Ok(Writer {
-            lock: lock.hold(),
-            identity: self.identity,
-        })
     }
 
-    /// Removes the lock file if this call has made it.
+    /// Removes the lock file if this call has made it, unless the name is that of a queue.
     pub(crate) fn undo(&self, paths: &Paths) {
-        if self.made {
+        let data = paths.dir.open_file(&paths.data, false);
+        if self.made && !data.is_ok_and(|(file, _)| is_queue(&file)) {
             let _ = paths.dir.remove(&paths.lock);
         }
     }
@@ -354,7 +367,9 @@ fn open_lock_file(paths: &Paths, make: bool, owner: Option<u32>) -> Result<Optio
 /// The lock that makes a process the one writer of a name, for as long as its handle lives.
 #[derive(Debug)]
 pub(crate) struct Writer {
-    lock: HeldLock,
+    /// `None` once it has ended.
+    lock: Option<HeldLock>,
+    generation: u32,
     /// The lock file.
     identity: Identity,
 }
@@ -363,21 +378,25 @@ impl Writer {
     /// Whether it is this process's, and not that of the one it was forked from.
     #[inline(always)]
     pub(crate) fn is_own(&self) -> bool {
-        self.lock.is_own()
+        self.generation == sys::fork_generation()
     }
 
-    /// The writer ends. If its name was unlinked, nobody else will remove its lock file.
-    pub(crate) fn clean_up(&self, paths: &Paths, region: &Region) {
-        if !self.is_own() || region.is_named(paths, &paths.data).unwrap_or(true) {
+    /// The writer ends. If its name was unlinked meanwhile, nobody else will remove its lock file.
+    pub(crate) fn end(&mut self, paths: &Paths, region: &Region) {
+        if !self.is_own() {
             return;
         }
-        // Another process may be making the queue anew, and is then to have the lock file.
-        if let Ok(Some(names)) = NamesLock::take(paths, false, None) {
+        // Another process may be removing the name, and see this lock or not, or be making it anew,
+        // and then needs the lock file.
+        let names = NamesLock::take(paths, false, None);
+        let lost = matches!(region.is_named(paths, &paths.data), Ok(false));
+        if let (Ok(Some(names)), true) = (&names, lost) {
             let gone = matches!(paths.dir.stat(&paths.data), Ok(None));
             if gone && names.identity == self.identity {
                 let _ = paths.dir.remove(&paths.lock);
             }
         }
+        self.lock = None;
     }
 }
 
@@ -399,8 +418,8 @@ pub struct SharedMem {
 impl Drop for SharedMem {
     fn drop(&mut self) {
         let _no = NoCancel::new();
-        if let Some(writer) = &self.writer {
-            writer.clean_up(&self.paths, &self.region);
+        if let Some(writer) = &mut self.writer {
+            writer.end(&self.paths, &self.region);
         }
     }
 }
@@ -465,9 +484,7 @@ impl SharedMem {
         match paths.dir.open_file(&paths.data, true) {
             Ok((file, meta)) => {
                 check_ours(&meta, &shown)?;
-                let mut magic = [0; 8];
-                let read = file.read_exact_at(&mut magic, 0).is_ok();
-                if read && u64::from_le_bytes(magic) == layout::MAGIC {
+                if is_queue(&file) {
                     return Err(Error::Geometry(
                         format!("{shown}: it is a queue: take another name").into(),
                     ));
@@ -623,6 +640,14 @@ impl SharedMem {
     }
 }
 
+/// Whether a file says that it is a queue.
+pub(crate) fn is_queue(file: &File) -> bool {
+    let mut magic = [0; 8];
+    file.read_exact_at(&mut magic, layout::at::MAGIC as u64)
+        .is_ok()
+        && u64::from_le_bytes(magic) == layout::MAGIC
+}
+
 /// Removes all files of a name, the lock file only if no live writer holds it.
 pub(crate) fn unlink(paths: &Paths) -> Result<()> {
     let _no = NoCancel::new();
@@ -673,7 +698,7 @@ pub(crate) fn unlink(paths: &Paths) -> Result<()> {
         }
     }
     // A live writer keeps its lock file, or a second writer could come beside it. It removes the
-    // file when it ends (`Writer::clean_up`).
+    // file when it ends (`Writer::end`).
     let held = sys::is_locked(names.lock.file(), Lock::Exclusive, lock_byte::PRODUCER);
     if !held.unwrap_or(true) {
         let removed = dir.remove(&paths.lock).map_err(failed)?;

@@ -64,12 +64,13 @@ pub(crate) struct OpenFile {
 }
 
 impl OpenFile {
-    pub(crate) fn new(file: File) -> io::Result<OpenFile> {
-        let identity = identity(&file.metadata()?);
-        Ok(OpenFile {
+    pub(crate) fn new(file: File) -> OpenFile {
+        // It cannot fail for an open file. (If it did, the file would be taken for a stranger's.)
+        let identity = file.metadata().map_or(NOTHING, |meta| identity(&meta));
+        OpenFile {
             file: ManuallyDrop::new(file),
             identity,
-        })
+        }
     }
 
     /// The file; `EBADF` if something else has closed its descriptor.
@@ -255,6 +256,12 @@ pub(crate) struct Identity {
     pub device: u64,
     pub inode: u64,
 }
+
+/// That of no file.
+const NOTHING: Identity = Identity {
+    device: u64::MAX,
+    inode: u64::MAX,
+};
 
 pub(crate) fn identity(meta: &Metadata) -> Identity {
     Identity {
@@ -579,7 +586,7 @@ impl Event {
         match unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) } {
             -1 => Err(io::Error::last_os_error()),
             // SAFETY: a new descriptor that nobody else owns.
-            fd => Ok(Event(OpenFile::new(unsafe { File::from_raw_fd(fd) })?)),
+            fd => Ok(Event(OpenFile::new(unsafe { File::from_raw_fd(fd) }))),
         }
     }
 
@@ -787,18 +794,23 @@ pub(crate) struct LockFile {
 }
 
 impl LockFile {
-    pub(crate) fn new(file: File) -> io::Result<Self> {
+    /// Opens the file by `open`, and anything that comes with it. No fork can come between the
+    /// opening and the listing of the descriptor: a child would keep the locks.
+    pub(crate) fn open<T, E>(
+        open: impl FnOnce() -> std::result::Result<(File, T), E>,
+    ) -> std::result::Result<(LockFile, T), E> {
         watch_forks();
-        let fd = file.as_raw_fd();
-        let file = OpenFile::new(file)?;
-        // The descriptor is listed and the generation read under one lock, so that no fork can
-        // come between the two.
         let mut own = own();
-        own.locks.push(fd);
-        Ok(LockFile {
-            file: ManuallyDrop::new(file),
+        let (file, more) = open()?;
+        Ok((LockFile::list(file, &mut own), more))
+    }
+
+    fn list(file: File, own: &mut Own) -> LockFile {
+        own.locks.push(file.as_raw_fd());
+        LockFile {
+            file: ManuallyDrop::new(OpenFile::new(file)),
             generation: fork_generation(),
-        })
+        }
     }
 
     /// The file. It is only used during the call that opened it, and nothing closes a descriptor
@@ -811,59 +823,35 @@ impl LockFile {
     pub(crate) fn is_own(&self) -> bool {
         self.generation == fork_generation()
     }
+}
 
-    /// Keeps the locks of this file until the result is dropped or the process ends.
-    pub(crate) fn hold(self) -> HeldLock {
-        let generation = self.generation;
-        let Some(mapping) = self.pin() else {
-            return HeldLock {
-                way: Way::Descriptor(self),
-                generation,
-            };
-        };
-        // From here on the mapping keeps the opening, and so the locks.
-        let mut this = ManuallyDrop::new(self);
-        let mut own = own();
-        if this.is_own() {
-            let fd = this.file().as_raw_fd();
-            own.locks.retain(|&listed| listed != fd);
-            // SAFETY: `this` is never dropped, and the file not used again.
-            unsafe { ManuallyDrop::drop(&mut this.file) };
-        }
-        HeldLock {
-            way: Way::Mapping(mapping),
-            generation,
-        }
+/// Maps a page of a file that nobody can access, for the reference to the opening that comes with it.
+/// No child inherits the mapping. `None` where that does not keep the opening.
+fn pin(file: &File) -> Option<NonNull<libc::c_void>> {
+    if !KEEPS_OPENING.contains(&file_system(file)?) {
+        return None;
     }
-
-    /// Maps a page of the file that nobody can access, for the reference to the opening that comes
-    /// with it. No child inherits the mapping. `None` where that does not keep the opening.
-    fn pin(&self) -> Option<NonNull<libc::c_void>> {
-        if !KEEPS_OPENING.contains(&file_system(self.file())?) {
-            return None;
-        }
-        // SAFETY: a new mapping, of memory that is never accessed.
-        let at = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                PIN,
-                libc::PROT_NONE,
-                libc::MAP_SHARED,
-                self.file().as_raw_fd(),
-                0,
-            )
-        };
-        if at == libc::MAP_FAILED {
-            return None;
-        }
-        // SAFETY: the mapping that was just made.
-        if unsafe { libc::madvise(at, PIN, libc::MADV_DONTFORK) } != 0 {
-            // SAFETY: as above, and nothing uses it.
-            unsafe { libc::munmap(at, PIN) };
-            return None;
-        }
-        NonNull::new(at)
+    // SAFETY: a new mapping, of memory that is never accessed.
+    let at = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            PIN,
+            libc::PROT_NONE,
+            libc::MAP_SHARED,
+            file.as_raw_fd(),
+            0,
+        )
+    };
+    if at == libc::MAP_FAILED {
+        return None;
     }
+    // SAFETY: the mapping that was just made.
+    if unsafe { libc::madvise(at, PIN, libc::MADV_DONTFORK) } != 0 {
+        // SAFETY: as above, and nothing uses it.
+        unsafe { libc::munmap(at, PIN) };
+        return None;
+    }
+    NonNull::new(at)
 }
 
 /// Bytes of a mapping that pins an opening. The kernel makes whole pages of it.
@@ -912,6 +900,30 @@ unsafe impl Send for HeldLock {}
 unsafe impl Sync for HeldLock {}
 
 impl HeldLock {
+    /// Opens a file by `open`, with anything that comes with it, and takes its locks by `lock`, which
+    /// says whether it could. `None` if it could not.
+    ///
+    /// No fork comes in between, so no child ever has a descriptor of this opening, which would keep
+    /// the locks until the child has closed it. Neither function may take or drop a lock of this kind.
+    pub(crate) fn take<T, E>(
+        open: impl FnOnce() -> std::result::Result<(File, T), E>,
+        lock: impl FnOnce(&File, &T) -> std::result::Result<bool, E>,
+    ) -> std::result::Result<Option<(HeldLock, T)>, E> {
+        watch_forks();
+        let mut own = own();
+        let (file, more) = open()?;
+        if !lock(&file, &more)? {
+            return Ok(None);
+        }
+        let generation = fork_generation();
+        let way = match pin(&file) {
+            // The descriptor is closed.
+            Some(mapping) => Way::Mapping(mapping),
+            None => Way::Descriptor(LockFile::list(file, &mut own)),
+        };
+        Ok(Some((HeldLock { way, generation }, more)))
+    }
+
     /// Whether the lock is this process's, and not that of the one it was forked from.
     #[inline(always)]
     pub(crate) fn is_own(&self) -> bool {

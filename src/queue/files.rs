@@ -15,7 +15,7 @@ use crate::registry::Seat;
 use crate::ring::{self, FixedWriter, Shape, VariableWriter};
 use crate::schema::Schema;
 use crate::shm::{NamesLock, NewFile, NewName, Region, Writer};
-use crate::sys::{self, HeldLock, Lock, LockFile};
+use crate::sys::{self, HeldLock, Lock};
 use crate::wait;
 use std::ffi::CStr;
 use std::fs::File;
@@ -392,26 +392,35 @@ fn open_file<'a>(region: &'a Region, paths: &Paths) -> Result<&'a File> {
 fn show_alive(paths: &Paths, name: &CStr, region: &Region) -> Result<HeldLock> {
     let shown = paths.dir.shown(name);
     let failed = |e: std::io::Error| Error::from_io(&e, format_args!("cannot lock {shown}"));
-    let (file, meta) = paths.dir.open_file(name, true)?;
-    if sys::identity(&meta) != region.file().identity() {
-        return Err(Error::Stale(
-            format!("{shown}: another process has replaced the file").into(),
-        ));
-    }
-    let alive = LockFile::new(file).map_err(failed)?;
-    let byte = lock_byte::PRODUCER_ALIVE;
-    if !sys::try_lock(alive.file(), Lock::Exclusive, byte).map_err(failed)? {
+    let mut weak = false;
+    let alive = HeldLock::take(
+        || paths.dir.open_file(name, true),
+        |file, meta| {
+            if sys::identity(meta) != region.file().identity() {
+                return Err(Error::Stale(
+                    format!("{shown}: another process has replaced the file").into(),
+                ));
+            }
+            let byte = lock_byte::PRODUCER_ALIVE;
+            weak = !sys::try_lock(file, Lock::Exclusive, byte).map_err(failed)?;
+            if weak {
+                let byte = lock_byte::PRODUCER_PERHAPS_ALIVE;
+                sys::try_lock(file, Lock::Shared, byte).map_err(failed)?;
+            }
+            Ok(true)
+        },
+    )?;
+    header_word(region, at::WEAK_ALIVE).store(weak.into(), Ordering::Relaxed);
+    if weak {
         // Any reader of the file can do that, and is not to decide whether a producer lives.
         log::say(Level::Warning, || {
             format!("{shown}: a process that may only read the queue has locked it")
         });
-        let byte = lock_byte::PRODUCER_PERHAPS_ALIVE;
-        sys::try_lock(alive.file(), Lock::Shared, byte).map_err(failed)?;
-        header_word(region, at::WEAK_ALIVE).store(1, Ordering::Relaxed);
-    } else {
-        header_word(region, at::WEAK_ALIVE).store(0, Ordering::Relaxed);
     }
-    Ok(alive.hold())
+    match alive {
+        Some((alive, _)) => Ok(alive),
+        None => Err(Error::Internal("the lock was not tried".into())),
+    }
 }
 
 /// Whether a data file has a producer. If that cannot be found out, it has. `weak` is the word of the

@@ -6,12 +6,13 @@
 
 use super::{files, Stats};
 use crate::error::{Error, Result};
-use crate::layout::{at, state, Framing, Geometry, HEADER_BYTES, MAGIC};
+use crate::layout::{at, state, Framing, Geometry, HEADER_BYTES};
 use crate::memory::{Field, Memory, Site};
 use crate::name::{self, Paths};
 use crate::registry::{self, ConsumerInfo};
 use crate::ring::{Damage, FixedReader, Frames, Shape, VariableReader};
 use crate::schema::Schema;
+use crate::shm;
 use crate::sys::NoCancel;
 use std::cell::RefCell;
 use std::ffi::{CString, OsStr, OsString};
@@ -62,7 +63,7 @@ pub fn listing() -> Result<Listing> {
         };
         match dir.open_file(&file, false) {
             Ok((file, _)) => {
-                if is_queue(&file) {
+                if shm::is_queue(&file) {
                     listing.queues.push(bare);
                 }
             }
@@ -76,12 +77,6 @@ pub fn listing() -> Result<Listing> {
     listing.queues.sort();
     listing.unreadable.sort();
     Ok(listing)
-}
-
-/// Whether a file says that it is a queue.
-fn is_queue(file: &File) -> bool {
-    let mut magic = [0; 8];
-    file.read_exact_at(&mut magic, at::MAGIC as u64).is_ok() && u64::from_le_bytes(magic) == MAGIC
 }
 
 /// A queue seen from outside.

@@ -67,8 +67,8 @@ pub struct Producer {
     schema: Option<Box<Schema>>,
     paths: Paths,
     // Below: kept for as long as the writer.
-    // Dropped before the lock: a producer that gets that finds this free.
-    _alive: HeldLock,
+    /// `None` once it has ended.
+    alive: Option<HeldLock>,
     lock: WriterLock,
     control: Control,
     region: Arc<Region>,
@@ -122,7 +122,7 @@ impl Producer {
             schema: schema.map(Box::new),
             paths,
             lock,
-            _alive: alive,
+            alive: Some(alive),
             control,
             backpressure: Backpressure::new(options.evict_after),
             region,
@@ -755,7 +755,9 @@ impl Drop for Producer {
             ring::set_state(self.memory(), state::CLOSED);
         }
         self.bell.ring();
-        self.lock.clean_up(&self.paths, &self.region);
+        // Before the lock: a producer that gets that is to find this one free.
+        self.alive = None;
+        self.lock.end(&self.paths, &self.region);
         log::say(Level::Info, || {
             let how = if self.detached { "detached" } else { "closed" };
             format!("{}: {how} by its producer", self.paths.shown())
