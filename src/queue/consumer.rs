@@ -991,7 +991,7 @@ impl sleep::Waits for Consumer {
         Consumer::awake(self);
     }
 
-    fn shown(&self) -> String {
+    fn shown(&mut self) -> String {
         self.paths.shown().to_string()
     }
 

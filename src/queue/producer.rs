@@ -726,7 +726,7 @@ impl sleep::Waits for Producer {
         tickets.push(Producer::ask(self));
     }
 
-    fn shown(&self) -> String {
+    fn shown(&mut self) -> String {
         self.paths.shown().to_string()
     }
 
