@@ -71,10 +71,8 @@ fn a_program_that_closes_all_descriptors_keeps_its_queues() {
         let memory = SharedMem::create(dir.name("m"), 100, 0).unwrap();
         q.fd().unwrap();
         // SAFETY: nothing in this process uses any of them but the queues.
-        assert_eq!(
-            unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) },
-            0
-        );
+        let closed = unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
+        assert_eq!(closed, 0);
         let others: Vec<_> = (0..40)
             .map(|i| std::fs::File::create(dir.name(&format!("other{i}"))).unwrap())
             .collect();
@@ -96,6 +94,29 @@ fn a_program_that_closes_all_descriptors_keeps_its_queues() {
                 );
             }
         });
+        // A consumer that dies is still noticed.
+        let ready = Words::open(&dir.name("ready"));
+        let other = fork(|| {
+            let options = Consumer::options().start(ipcq::Start::Next);
+            let _q = options.open(name).unwrap();
+            ready.word(0).store(1, Ordering::SeqCst);
+            loop {
+                // SAFETY: takes nothing.
+                unsafe { libc::pause() };
+            }
+        });
+        eventually("another consumer", || {
+            (ready.word(0).load(Ordering::SeqCst) == 1).then_some(())
+        });
+        (0..64).for_each(|_| push_next(&mut out));
+        while pop_next(&mut q).unwrap().is_some() {}
+        assert!(matches!(out.push(&[0; 24]), Err(Error::Full(_))));
+        // SAFETY: takes numbers; the process was not waited for.
+        unsafe { libc::kill(other, libc::SIGKILL) };
+        wait_for(other);
+        let next = out.next_sequence();
+        out.push_wait(&message(next, 24), LONG).unwrap();
+        assert!(pop_next(&mut q).unwrap().is_some());
         // It has an empty ring, and is not taken for dead.
         (0..64).for_each(|_| push_next(&mut out));
         assert!(matches!(out.push(&[0; 24]), Err(Error::Full(_))));

@@ -47,7 +47,8 @@ impl Sleeper {
         let now = epoch();
         if now != self.epoch {
             self.epoch = now;
-            match Control::find(paths, geometry, true) {
+            let owner = region.owner().unwrap_or(u32::MAX);
+            match Control::find(paths, geometry, owner, true) {
                 Ok((control, _)) => self.control = Some(Arc::new(control)),
                 // Unlinked: the producer that lives has the one that this has.
                 Err(Error::NotFound(_)) => {}
