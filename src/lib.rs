@@ -69,6 +69,7 @@ mod steps;
 pub mod steps;
 mod sys;
 mod wait;
+mod words;
 
 pub use error::{Error, Result, Text};
 // For bindings, which hold the raw pointers of `claim_raw` and `peek_raw`.
@@ -90,6 +91,8 @@ pub use shm::SharedMem;
 pub use sys::{fork_generation, watch_forks};
 #[doc(hidden)]
 pub use wait::{Deadline, Pace};
+#[doc(hidden)]
+pub use words::{speak, Language};
 
 /// The version of this library, `major.minor.patch`.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

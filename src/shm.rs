@@ -461,7 +461,7 @@ impl SharedMem {
         if permissions != 0 && (permissions & 0o600 != 0o600 || permissions > 0o777) {
             return Err(Error::Invalid(
                 format!(
-                    "{}: permissions {permissions:#o}: use mode bits up to 0777 that include 0600 \
+                    "{}: permissions 0{permissions:o}: use mode bits up to 0777 that include 0600 \
                      for the writer",
                     paths.shown()
                 )

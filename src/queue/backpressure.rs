@@ -5,6 +5,7 @@ use crate::error::{Error, Text};
 use crate::log::{self, Level};
 use crate::name::Paths;
 use crate::ring::{distance, gate::Front};
+use crate::words;
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
@@ -89,7 +90,7 @@ impl Backpressure {
                     }
                     return false;
                 }
-                "made no progress for evict_after"
+                words::evict_after()
             } else {
                 return false;
             };

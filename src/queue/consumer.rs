@@ -20,6 +20,7 @@ use crate::wait::{self, Bell as _, SharedBell};
 use std::cell::{Cell, OnceCell};
 use std::ffi::OsStr;
 use std::os::fd::RawFd;
+#[cfg(feature = "capi")]
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
@@ -101,10 +102,12 @@ pub struct Consumer {
     /// What is said of an empty queue, once it was.
     empty: OnceCell<Text>,
     /// Tells this consumer from all others of this process.
+    #[cfg(feature = "capi")]
     number: u64,
 }
 
 /// Consumers that were opened in this process.
+#[cfg(feature = "capi")]
 static OPENED: AtomicU64 = AtomicU64::new(0);
 
 impl std::fmt::Debug for Consumer {
@@ -171,6 +174,7 @@ impl Consumer {
             heeds_empty: false,
             empty: OnceCell::new(),
             // Relaxed: only that they differ counts.
+            #[cfg(feature = "capi")]
             number: OPENED.fetch_add(1, Ordering::Relaxed) + 1,
         };
         consumer.begin(options.start)?;
@@ -912,6 +916,7 @@ impl Consumer {
     }
 
     /// A number of that text, which no other consumer of this process has.
+    #[cfg(feature = "capi")]
     #[inline(always)]
     pub(crate) fn empty_number(&self) -> u64 {
         self.number

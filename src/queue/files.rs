@@ -17,6 +17,7 @@ use crate::schema::Schema;
 use crate::shm::{NamesLock, NewFile, NewName, Region, Writer};
 use crate::sys::{self, HeldLock, Lock};
 use crate::wait;
+use crate::words;
 use std::ffi::CStr;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -146,7 +147,7 @@ pub(super) fn attach(paths: &Paths, o: &ProducerOptions) -> Result<Attached> {
         if mode != 0 && (mode & 0o600 != 0o600 || mode > 0o777) {
             return Err(Error::Invalid(
                 format!(
-                    "{}: {option} {mode:#o}: use mode bits up to 0777 that include 0600 for the \
+                    "{}: {option} 0{mode:o}: use mode bits up to 0777 that include 0600 for the \
                      producer",
                     paths.shown()
                 )
@@ -326,7 +327,7 @@ fn continued(
 ) -> Result<(Geometry, Option<Schema>, Control)> {
     let g = geometry_of(region, paths)?;
     let schema = schema_of(region, &g, paths)?;
-    let advice = ": open it as it is, or with REPLACE";
+    let advice = &format!(": open it as it is, or with {}", words::replace());
     check_schema(paths, &g, schema.as_ref(), o.schema.as_ref(), advice)?;
     check_fit(paths, &g, o, message_size, request)?;
     check_ring(region, &g).map_err(|d| super::damaged(paths, d))?;
@@ -357,9 +358,10 @@ fn continued(
             return Err(Error::Damaged(
                 format!(
                     "{}: {} was removed, and with it the positions of the consumers of this \
-                     lossless queue: unlink the queue, or open it with REPLACE",
+                     lossless queue: unlink the queue, or open it with {}",
                     paths.shown(),
-                    paths.dir.shown(&paths.control)
+                    paths.dir.shown(&paths.control),
+                    words::replace()
                 )
                 .into(),
             ))
@@ -473,8 +475,9 @@ fn check_no_other(region: &Region, paths: &Paths) -> Result<()> {
 fn already_there(paths: &Paths) -> Error {
     Error::Exists(
         format!(
-            "{}: the queue exists already, but exclusive creation was requested",
-            paths.shown()
+            "{}: the queue exists already, but a new one was requested ({})",
+            paths.shown(),
+            words::exclusive()
         )
         .into(),
     )
@@ -629,9 +632,11 @@ fn no_seat(paths: &Paths, e: Error) -> Error {
     match e {
         Error::PermissionDenied(text) => Error::PermissionDenied(
             format!(
-                "{}: a consumer of a lossless queue needs to write its control file: give it that \
-                 right (control_permissions), or open the queue as an observer: {text}",
-                paths.shown()
+                "{}: a consumer of a lossless queue needs to write its control file: the producer \
+                 gives it that right by control_permissions, or it opens the queue as an observer \
+                 ({}): {text}",
+                paths.shown(),
+                words::observer()
             )
             .into(),
         ),
@@ -710,12 +715,13 @@ fn check_fit(
     };
     Err(Error::Geometry(
         format!(
-            "{}: the queue has {}{}, but {}{} was requested: open it as it is, or with REPLACE",
+            "{}: the queue has {}{}, but {}{} was requested: open it as it is, or with {}",
             paths.shown(),
             have.describe(),
             consumers(have),
             want.describe(),
-            consumers(&want)
+            consumers(&want),
+            words::replace()
         )
         .into(),
     ))
@@ -764,13 +770,15 @@ pub(super) fn observe(name: &std::ffi::OsStr, o: &ConsumerOptions) -> Result<(Pa
             return Err(Error::NotFound(match (missing, o.open_timeout) {
                 (None, _) => format!("{shown}: the queue is being replaced again and again").into(),
                 (Some(text), Duration::ZERO) => format!(
-                    "{shown}: there is no such queue: a producer has to open it first, or wait for \
-                     it with open_timeout ({text})"
+                    "{shown}: there is no such queue: a producer has to open it first (to wait for \
+                     that, set {}): {text}",
+                    words::open_timeout()
                 )
                 .into(),
                 (Some(text), time) => format!(
-                    "{shown}: there is no such queue, and none appeared within {time:?}: a producer \
-                     has to open it first ({text})"
+                    "{shown}: there is no such queue, and no producer opened one within {time:?} ({}): \
+                     {text}",
+                    words::open_timeout()
                 )
                 .into(),
             }));

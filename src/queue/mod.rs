@@ -23,6 +23,7 @@ use crate::error::{Error, Result};
 use crate::layout::{Delivery, Framing, Geometry};
 use crate::name::Paths;
 use crate::ring::Damage;
+use crate::words;
 use std::ffi::OsStr;
 
 pub use crate::ring::Info as Message;
@@ -81,9 +82,10 @@ pub fn unlink(name: impl AsRef<OsStr>) -> Result<()> {
 fn damaged(paths: &Paths, damage: Damage) -> Error {
     Error::Damaged(
         format!(
-            "{}: the queue is damaged ({}): close it; the producer can open it with REPLACE",
+            "{}: the queue is damaged ({}): close it; its producer can replace it ({})",
             paths.shown(),
-            damage.0
+            damage.0,
+            words::replace()
         )
         .into(),
     )
