@@ -187,7 +187,7 @@ fn a_producer_keeps_the_records_or_replaces_the_queue() {
         panic!("it opened");
     };
     assert!(
-        text.contains("REPLACE") && text.contains("! price"),
+        text.contains("replace(true)") && text.contains("! price"),
         "{text}"
     );
     assert_eq!(found(&name), Some(Tick::schema()));

@@ -335,7 +335,7 @@ fn errors_have_a_status_and_a_line() {
     std::fs::write(dir.0.path().join("ipcq.text"), "not a queue".repeat(1000)).unwrap();
     dir.fails(&["stat", "text"], b"", 1, "ipcq.text");
     dir.ok(&["push", "q"], b"x\n");
-    dir.fails(&["push", "q", "--size", "4"], b"1234", 1, "REPLACE");
+    dir.fails(&["push", "q", "--size", "4"], b"1234", 1, "replace");
     dir.fails(&["dump", "q", "--start", "2"], b"", 1, "");
 
     for (arguments, words) in [
