@@ -53,7 +53,7 @@ pub mod at {
     pub const ID: usize = 104;
     pub const STATE: usize = 128;
     pub const EPOCH: usize = 136;
-    pub const PID: usize = 144; // of the producer, for information
+    pub const PID: usize = 144; // of the producer, for information; 0 if it has closed or detached
     pub const WEAK_ALIVE: usize = 152; // 1 if it shows itself by a lock that any reader could hold
     pub const CLAIMED: usize = 256;
     pub const LIMIT: usize = 264; // lossless: how far claimed may go, so far

@@ -779,3 +779,32 @@ fn the_thread_of_a_descriptor_runs_by_itself() {
         assert!(q.fd().unwrap().as_raw_fd() >= 0);
     });
 }
+
+/// A producer hands its queue over: consumers see no end of it in between.
+#[test]
+fn a_queue_is_handed_over() {
+    let dir = Dir::new();
+    let name = &dir.name("q");
+    let mut out = lossless().open(name).unwrap();
+    let mut q = Consumer::options().open(name).unwrap();
+    push_next(&mut out);
+    // What is claimed is given up.
+    let _ = out.claim_raw(24).unwrap();
+    out.detach();
+    let s = q.stats().unwrap();
+    assert!(!s.producer_alive && !s.closed && !s.unlinked, "{s:?}");
+    assert_eq!(ipcq::inspect(name).unwrap().producer_pid, 0);
+    assert!(pop_next(&mut q).unwrap().is_some());
+    let waited = q.wait(Duration::from_millis(10));
+    assert!(matches!(waited, Err(Error::TimedOut(_))), "{waited:?}");
+    in_a_process(|| {
+        let mut out = lossless().open(name).unwrap();
+        assert_eq!(
+            ipcq::inspect(name).unwrap().producer_pid,
+            std::process::id()
+        );
+        push_next(&mut out);
+    });
+    assert_eq!(pop_next(&mut q).unwrap().unwrap().sequence, 1);
+    assert!(matches!(pop_next(&mut q), Err(Error::Closed(_))));
+}

@@ -286,9 +286,11 @@ fn attach_locked(paths: &Paths, o: &ProducerOptions, writer: Writer) -> Result<A
     let memory = mapped(&region, &geometry);
     let epoch = memory.load(Field::Epoch).wrapping_add(1);
     memory.publish(Site::State, Field::Epoch, epoch & u64::from(u32::MAX));
-    header_word(&region, at::PID).store(std::process::id().into(), Ordering::Relaxed);
-    // Still live means that the last producer did not close: it was killed.
-    let crashed = epoch > 1 && matches!(memory.load(Field::State), state::LIVE | state::SUPERSEDED);
+    // Still live, and of a process: the last producer neither closed nor detached. It was killed.
+    let crashed = epoch > 1
+        && matches!(memory.load(Field::State), state::LIVE | state::SUPERSEDED)
+        && header_word(&region, at::PID).load(Ordering::Relaxed) != 0;
+    set_holder(&region, std::process::id());
     ring::set_state(&memory, state::LIVE);
     log::say(if crashed { Level::Warning } else { Level::Info }, || {
         let how = match (epoch, crashed) {
@@ -650,6 +652,11 @@ fn no_seat(paths: &Paths, e: Error) -> Error {
         ),
         e => e,
     }
+}
+
+/// Says which process is the producer; 0 if none is.
+pub(super) fn set_holder(region: &Region, pid: u32) {
+    header_word(region, at::PID).store(pid.into(), Ordering::Relaxed);
 }
 
 /// Sets the state of a queue whose name is taken, and wakes its consumers.

@@ -756,6 +756,7 @@ impl Drop for Producer {
             ring::set_state(self.memory(), state::CLOSED);
         }
         self.bell.ring();
+        files::set_holder(&self.region, 0);
         // Before the lock: a producer that gets that is to find this one free.
         self.alive = None;
         self.lock.end(&self.paths, &self.region);

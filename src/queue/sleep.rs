@@ -44,16 +44,22 @@ impl Sleeper {
     ) -> Ticket {
         let mut seen = self.ask_once(region);
         // After the count: if a new producer's ring is in it, so is its epoch.
-        let now = epoch();
+        let mut now = epoch();
         if now != self.epoch {
-            self.epoch = now;
             let owner = region.owner().unwrap_or(u32::MAX);
             match Control::find(paths, geometry, owner, true) {
                 Ok((control, _)) => self.control = Some(Arc::new(control)),
                 // Unlinked: the producer that lives has the one that this has.
                 Err(Error::NotFound(_)) => {}
-                Err(_) => self.control = None,
+                // This process may not write it.
+                Err(Error::PermissionDenied(_)) => self.control = None,
+                // A limit is reached, perhaps, and the next sleep tries again.
+                Err(_) => {
+                    self.control = None;
+                    now = self.epoch;
+                }
             }
+            self.epoch = now;
             seen = self.ask_once(region);
         }
         let heard = self.control.is_some();
