@@ -27,6 +27,7 @@ class Batch(Sequence[bytes]):
     """Messages that follow each other without a gap: a sequence of bytes."""
 
     __slots__ = {
+        "__weakref__": "",
         "_count": "",
         "_layout": "",
         "_messages": "",
@@ -77,6 +78,30 @@ class Batch(Sequence[bytes]):
     def has_records(self) -> bool:
         """Whether there is a dtype, so that there are records."""
         return self._layout is not None and self.data is not None and self._layout.has_records
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        """The messages as a numpy array, for numpy.asarray(batch).
+
+        An array of the dtype, if there is one. Otherwise one of V, the raw bytes, with the length of
+        the messages, or, where their lengths vary, of bytes objects.
+        """
+        import numpy as np
+
+        if self.data is None:
+            if copy is False:
+                raise ValueError("copy: an array of messages of varying length is always a copy")
+            array = np.empty(self._count, object)
+            array[:] = list(self)
+            copy = False
+        elif self._layout is not None and self._layout.has_records:
+            array = self._layout.array(self.data, self._count)
+        else:
+            array = np.frombuffer(self.data, f"V{self._size}")
+        if dtype is not None and dtype != array.dtype:
+            if copy is False:
+                raise ValueError("copy: the messages are of another dtype")
+            return array.astype(dtype)
+        return array.copy() if copy else array
 
     def to_pandas(self) -> Any:
         """A pandas.DataFrame with a column for each field of the records; a copy.
@@ -133,7 +158,7 @@ class Batch(Sequence[bytes]):
 class Batches(Iterator[Batch], AsyncIterator[Batch]):
     """The batches of a consumer, for `for` and for `async for`; see Consumer.batches()."""
 
-    __slots__ = ("_enough", "_layout", "_linger", "_max", "_q", "_room", "_size")
+    __slots__ = ("__weakref__", "_enough", "_layout", "_linger", "_max", "_q", "_size")
 
     def __init__(self, q: Consumer, max: int, linger: float) -> None:
         """Made by Consumer.batches()."""
@@ -149,8 +174,6 @@ class Batches(Iterator[Batch], AsyncIterator[Batch]):
         # No more are waited for than half a ring: who waits for all of it loses, or stops the
         # producer.
         self._enough = min(max, q.capacity // 2) if q.message_size else max
-        # As many messages came together as last time, perhaps: no need to make room for all of max.
-        self._room = min(max, 64)
 
     def __iter__(self) -> Batches:
         return self
@@ -212,13 +235,42 @@ class Batches(Iterator[Batch], AsyncIterator[Batch]):
                 return None
             first = q.last
             return Batch(messages, None, 0, first.sequence, first.lost)
-        room = self._room
-        taken = q._take(room, wait)
+        taken = q._take(self._max, wait)
         if taken is None:
             return None
-        buffer, count, sequence, lost = taken
-        if count == room:
-            self._room = min(self._max, room * 4)
-        elif count < room // 4:
-            self._room = min(self._max, max(64, count * 2))
+        buffer, _, sequence, lost = taken
         return Batch(None, memoryview(buffer), size, sequence, lost, self._layout)
+
+
+class RecordIterator(Iterator[Any], AsyncIterator[Any]):
+    """The records of a consumer, for `for` and for `async for`; see Consumer.records()."""
+
+    __slots__ = ("__weakref__", "_q", "_record")
+
+    def __init__(self, q: Consumer) -> None:
+        """Made by Consumer.records()."""
+        layout = q._layout
+        # Raises if there is no dtype.
+        _ = layout.form
+        self._q = q
+        self._record = layout.record
+
+    def __iter__(self) -> RecordIterator:
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            return self._record(self._q.pop())
+        except Closed:
+            raise StopIteration from None
+
+    def __aiter__(self) -> RecordIterator:
+        return self
+
+    async def __anext__(self) -> Any:
+        from ._aio import line
+
+        try:
+            return self._record(await line(self._q).take(self._q.try_pop))
+        except Closed:
+            raise StopAsyncIteration from None

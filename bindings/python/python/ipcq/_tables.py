@@ -70,3 +70,13 @@ def to_arrow(batch: Batch) -> Any:
         return arrow.array(array)
 
     return arrow.table({name: column(array) for name, array in columns(batch).items()})
+
+
+def columns_of(data: Any) -> dict[str, Any] | None:
+    """The columns of a table of pandas, polars or pyarrow; None if it is something else."""
+    names = getattr(data, "column_names", None)
+    if names is None:
+        names = getattr(data, "columns", None)
+    if names is None or isinstance(data, (dict, tuple)):
+        return None
+    return {str(name): data[name] for name in names}
