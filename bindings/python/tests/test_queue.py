@@ -92,7 +92,7 @@ def test_sizes(size, fixed):
         buffer = bytearray(size)
         assert q.pop_into(buffer) == 1
         assert buffer == messages[5]
-        assert list(zip(range(2), q)) == [(0, messages[6]), (1, messages[7])]
+        assert list(zip(range(2), q, strict=False)) == [(0, messages[6]), (1, messages[7])]
         assert account(q).received == 8
 
 
@@ -512,7 +512,7 @@ def test_a_path_is_a_name_too(tmp_path, monkeypatch):
 
 
 def test_a_path_object_is_never_a_bare_name(tmp_path, monkeypatch):
-    """pathlib takes the `./` away: Path("./q") is Path("q"), and both are a file in this directory."""
+    """pathlib takes the `./` away: Path("./q") is Path("q"), and both are a file right here."""
     folder = tmp_path / "folder"
     folder.mkdir()
     monkeypatch.chdir(folder)

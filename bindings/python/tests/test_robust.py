@@ -326,7 +326,7 @@ def test_no_leak_of_anything():
                 for _ in range(rounds):
                     calls()
                 after = counts()
-                growths.append([b - a for a, b in zip(before, after)])
+                growths.append([b - a for a, b in zip(before, after, strict=True)])
                 if all(grown < rounds // 4 for grown in growths[-1]):
                     break
                 before = after

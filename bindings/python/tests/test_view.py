@@ -249,7 +249,7 @@ def test_looking_again_does_not_end_it(pair):
 
 
 def test_arrays_outlive_the_consumer(squares):
-    """Closing it lets the producer go on; what shows the ring can be read for as long as it lives."""
+    """Closing it lets the producer go on; what shows the ring can be read until it is gone."""
     out, q = squares
     out.push_many(record(n) for n in range(3))
     with pytest.raises(ValueError, match="ended"), q.view() as v:

@@ -19,8 +19,8 @@ def open_again(kind: Any, path: str, options: dict[str, Any], id: int | None) ->
     if id is not None and handle.stats.id != id:
         handle.close()
         raise Incompatible(
-            f"{path}: the queue was made anew since this handle was pickled, and its position is of "
-            "other messages"
+            f"{path}: the queue was made anew since this handle was pickled, and its position is "
+            "of other messages"
         )
     return handle
 

@@ -82,7 +82,7 @@ class Batch(Sequence[bytes]):
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         """The messages as a numpy array, for numpy.asarray(batch).
 
-        An array of the dtype, if there is one. Otherwise one of V, the raw bytes, with the length of
+        An array of the dtype, if there is one. Otherwise one of raw bytes (V) of the length of
         the messages, or, where their lengths vary, of bytes objects.
         """
         import numpy as np

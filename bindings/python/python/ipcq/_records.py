@@ -11,11 +11,11 @@ from typing import Any
 from ._errors import SchemaMismatch, UsageError
 from ._tables import columns_of, library
 
-# A queue keeps the fields of a record. A dtype without fields is kept as the only field of a record,
-# under a name that no field of a struct has.
+# A queue keeps the fields of a record. A dtype without fields is kept as the only field of a
+# record, under a name that no field of a struct has.
 WHOLE = "(message)"
 
-# The formats of buffers that are bytes and nothing else: what bytes, bytearray, mmap and the like have.
+# The formats of buffers that are bytes and nothing else: those of bytes, bytearray and mmap.
 BYTES = {"B", "b", "c"}
 
 
@@ -131,10 +131,10 @@ class Layout:
         base = self.plain[0]
         if dtype is base or is_same(dtype, base):
             return dtype
-        if dtype.char in "bBc":
+        if dtype.itemsize == 1 and dtype.char in "bBSc":
             return None
         raise SchemaMismatch(
-            f"{self._name}: the messages are of the dtype {base}, and this is of the dtype {dtype}: "
+            f"{self._name}: the messages are of the dtype {base}, and this is of {dtype}: "
             "array.astype(q.dtype) converts its values, array.tobytes() takes its bytes as they are"
         )
 
@@ -147,12 +147,15 @@ class Layout:
             self.check(array)
             return array
         if item is None or (isinstance(item, str) and base.kind != "U"):
-            raise TypeError(f"{self._name}: {type(item).__name__} is no message of the dtype {base}")
-        array = np.array(in_order(item, base), base)
-        if array.shape != shape:
+            raise TypeError(f"{self._name}: {item!r} is no message of the dtype {base}")
+        item = in_order(item, base)
+        # numpy would give a single number to every field.
+        fills = base.names is not None and not isinstance(item, (tuple, list))
+        array = np.array(item, base)
+        if fills or array.shape != shape:
             raise TypeError(
-                f"{self._name}: a message is one element of the dtype {self.dtype}: a tuple, a dict "
-                "or an array of it"
+                f"{self._name}: a message is one element of the dtype {self.dtype}: a tuple, a "
+                "dict or an array of it"
             )
         return array
 
@@ -196,8 +199,8 @@ class Layout:
                 column = np.array(column.tolist())
             if not fits(column, field):
                 raise SchemaMismatch(
-                    f"{self._name}: the column {name!r} has values of {column.dtype} that the field, "
-                    f"{base[name]}, cannot hold"
+                    f"{self._name}: the column {name!r} has values of {column.dtype} that the "
+                    f"field, {base[name]}, cannot hold"
                 )
         return rows
 
@@ -226,9 +229,7 @@ def is_same(one: Any, other: Any) -> bool:
 
     An array of characters, which is what ctypes has for `char name[5]`, is a string of that length.
     """
-    return bool(
-        one.itemsize == other.itemsize and (one == other or plainly(one) == plainly(other))
-    )
+    return bool(one.itemsize == other.itemsize and (one == other or plainly(one) == plainly(other)))
 
 
 def plainly(dtype: Any) -> Any:
@@ -244,6 +245,10 @@ def plainly(dtype: Any) -> Any:
     return text, tuple(shape)
 
 
+# From which kind of dtype to which other one values may be converted, if each is what it was.
+WIDER = {"bu", "bi", "ui", "iu", "uf", "if", "uc", "ic", "fc"}
+
+
 def fits(column: Any, field: Any) -> bool:
     """Copies a column to a field, and says whether each value is what it was."""
     import numpy as np
@@ -254,7 +259,7 @@ def fits(column: Any, field: Any) -> bool:
     if column.dtype.names is not None or field.dtype.names is not None:
         if column.dtype != field.dtype:
             return False
-    elif kinds[0] != kinds[1] and kinds not in ("ui", "iu", "bu", "bi", "uf", "if", "uc", "ic", "fc"):
+    elif kinds[0] != kinds[1] and kinds not in WIDER:
         return False
     field[...] = column.astype(field.dtype)
     if kinds in ("ff", "fc", "cc") or column.dtype.names is not None:
