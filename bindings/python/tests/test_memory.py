@@ -99,9 +99,9 @@ def test_a_writer_writes_on():
     assert ipcq.SharedMemory("m").read(24, 1) == b"\7"
 
 
-def mappings(name):
+def mappings(file):
     with open("/proc/self/maps") as f:
-        return sum(line.rstrip().endswith(name) for line in f)
+        return sum(line.rstrip().endswith(str(file)) for line in f)
 
 
 @pytest.mark.parametrize("of", ["memory", "window"])
@@ -111,18 +111,20 @@ def test_it_goes_with_the_last_that_shows_it(of, tmp_path):
         with ipcq.Producer("q", capacity=64, message_size=8) as out:
             out.push(b"8 bytes!")
             if of == "memory":
-                name, owner = "/m", ipcq.SharedMemory(str(tmp_path / "m"), create=True, size=64)
+                file = tmp_path / "m"
+                owner = ipcq.SharedMemory(file, create=True, size=64)
                 shown = memoryview(owner) if shows else None
             else:
-                name, owner = "/ipcq.q", ipcq.Consumer("q")
+                file = tmp_path / "ipcq.q"
+                owner = ipcq.Consumer("q")
                 shown = memoryview(owner.view()) if shows else None
             out.close()
             owner.close()
-            assert mappings(name) == (1 if shows else 0)
+            assert mappings(file) == (1 if shows else 0)
             del owner
-            assert mappings(name) == (1 if shows else 0)
+            assert mappings(file) == (1 if shows else 0)
             del shown
-            assert mappings(name) == 0
+            assert mappings(file) == 0
 
 
 ENDS = {
