@@ -49,6 +49,14 @@ impl<'py> Buffer<'py> {
         self.raw.buf.cast()
     }
 
+    /// A copy.
+    pub fn to_vec(&self) -> Vec<u8> {
+        let mut copy = vec![0; self.len()];
+        // SAFETY: so many bytes are readable there, and so many writable here.
+        unsafe { std::ptr::copy_nonoverlapping(self.as_ptr(), copy.as_mut_ptr(), copy.len()) };
+        copy
+    }
+
     /// How many.
     pub fn len(&self) -> usize {
         self.raw.len as usize

@@ -355,9 +355,12 @@ impl Records {
         schema: Option<&Schema>,
     ) -> PyResult<Self> {
         let known = given.is_some() || schema.is_some();
+        let schema = schema
+            .or(given.as_ref().map(|g| &g.schema))
+            .map(Schema::to_json);
         let given = given.map(|g| g.dtype);
         let layout = part!(py, "ipcq._records", "Layout")?;
-        let layout = layout.call1((name.as_os_str(), given, schema.map(Schema::to_json)))?;
+        let layout = layout.call1((name.as_os_str(), given, schema))?;
         Ok(Records {
             layout: layout.unbind(),
             known,

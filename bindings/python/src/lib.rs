@@ -3,6 +3,7 @@
 //! It is a layer over the Rust crate: handles behind a lock, buffers in and out, errors turned
 //! into the exceptions of `ipcq._errors`. Nothing of the protocol is here.
 
+mod arrow;
 mod buffer;
 mod consumer;
 mod errors;
@@ -84,6 +85,7 @@ fn _ipcq(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(queues, module)?)?;
     module.add_function(wrap_pyfunction!(unlink, module)?)?;
     module.add_function(wrap_pyfunction!(wait_any, module)?)?;
+    module.add_function(wrap_pyfunction!(arrow::_arrow_stream, module)?)?;
     module.add_function(wrap_pyfunction!(_panic, module)?)?;
     module.add("__version__", ipcq::VERSION)
 }

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from ._errors import Closed
+from ._tables import library
 
 if TYPE_CHECKING:
     from ._ipcq import Consumer
@@ -23,8 +24,12 @@ class Info(NamedTuple):
     """Its bytes."""
 
 
-class Batch(Sequence[bytes]):
-    """Messages that follow each other without a gap: a sequence of bytes."""
+class Batch(Collection[bytes]):
+    """Messages that follow each other without a gap.
+
+    It is used like a sequence of bytes. It is no collections.abc.Sequence, for which polars and
+    pandas would take it apart byte by byte: they take it as the table that it is.
+    """
 
     __slots__ = {
         "__weakref__": "",
@@ -103,6 +108,17 @@ class Batch(Sequence[bytes]):
             return array.astype(dtype)
         return array.copy() if copy else array
 
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """The messages by the C stream interface of Arrow; a copy.
+
+        pyarrow.table(batch), polars.DataFrame(batch) and duckdb use it. The columns are those of
+        to_arrow().
+        """
+        from ._ipcq import _arrow_stream
+
+        schema = None if self._layout is None else self._layout.schema
+        return _arrow_stream(iter([self]), schema, self._size)
+
     def to_pandas(self) -> Any:
         """A pandas.DataFrame with a column for each field of the records; a copy.
 
@@ -121,12 +137,10 @@ class Batch(Sequence[bytes]):
         A field that is an array or a record itself becomes a fixed-size list or a struct; fixed
         strings become binary. Without fields there is one column, message.
 
-        Raises ImportError if pyarrow is not installed, pyarrow.ArrowException for a type that it
-        does not have (complex numbers, long doubles).
+        Raises ImportError if pyarrow is not installed, TypeError for a type that Arrow does not
+        have (complex numbers, long doubles).
         """
-        from ._tables import to_arrow
-
-        return to_arrow(self)
+        return library("pyarrow", "to_arrow()").table(self)
 
     def __len__(self) -> int:
         return self._count
@@ -150,6 +164,20 @@ class Batch(Sequence[bytes]):
         if self._messages is not None:
             return iter(self._messages)
         return (self[i] for i in range(self._count))
+
+    def __reversed__(self) -> Iterator[bytes]:
+        return (self[i] for i in reversed(range(self._count)))
+
+    def __contains__(self, message: object) -> bool:
+        return any(mine == message for mine in self)
+
+    def index(self, message: bytes, start: int = 0, stop: int | None = None) -> int:
+        """Where a message is first, as list.index(). Raises ValueError if it is not there."""
+        return list(self).index(message, start, self._count if stop is None else stop)
+
+    def count(self, message: bytes) -> int:
+        """How often a message is there."""
+        return list(self).count(message)
 
     def __repr__(self) -> str:
         return f"<ipcq.Batch of {self._count} from sequence {self.sequence}, {self.lost} lost>"
@@ -192,6 +220,16 @@ class Batches(Iterator[Batch], AsyncIterator[Batch]):
                     return batch
         except Closed:
             raise StopIteration from None
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """The batches by the C stream interface of Arrow, until the producer closes.
+
+        pyarrow.RecordBatchReader.from_stream(batches) takes them as they come; polars and duckdb
+        wait for the end.
+        """
+        from ._ipcq import _arrow_stream
+
+        return _arrow_stream(self, self._layout.schema, self._size)
 
     def __aiter__(self) -> Batches:
         return self

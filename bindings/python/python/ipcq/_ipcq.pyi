@@ -7,7 +7,7 @@ from typing import Any, Final, Literal, Self, SupportsIndex, final
 from typing_extensions import Buffer
 
 from ._aio import Line
-from ._batch import Batches, Info, RecordIterator
+from ._batch import Batch, Batches, Info, RecordIterator
 from ._records import Layout
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "View",
     "Window",
     "__version__",
+    "_arrow_stream",
     "_panic",
     "queues",
     "unlink",
@@ -295,6 +296,7 @@ class Stats:
     def unlinked(self) -> bool: ...
     def __eq__(self, other: object, /) -> bool: ...
 
+def _arrow_stream(batches: Iterator[Batch], schema: str | None, size: int) -> object: ...
 def _panic(handle: Consumer | Producer) -> None: ...
 def queues() -> list[str]: ...
 def wait_any(consumers: Sequence[Consumer], timeout: float | None = None) -> int: ...
