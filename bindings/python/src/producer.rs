@@ -97,7 +97,29 @@ impl Producer {
         };
         let result = caught(|| act(queue));
         drop(inner);
-        result.map_err(|e| errors::raise(py, e))
+        result.map_err(|e| self.failed(py, e))
+    }
+
+    #[cold]
+    fn failed(&self, py: Python<'_>, error: ipcq::Error) -> PyErr {
+        match error {
+            ipcq::Error::Full => self.is_full(py),
+            error => errors::raise(py, error),
+        }
+    }
+
+    /// The exception for a full queue, with the consumer that holds it up.
+    #[cold]
+    fn is_full(&self, py: Python<'_>) -> PyErr {
+        let slowest = self.with(py, |q| Ok(q.consumers().into_iter().next()));
+        let why = match slowest {
+            Ok(Some(c)) if c.lag > 0 => format!(
+                "the queue is full: consumer '{}' (process {}) has yet to read {} messages",
+                c.name, c.pid, c.lag
+            ),
+            _ => ipcq::Error::Full.to_string(),
+        };
+        errors::full(py, format!("{}: {why}", self.name.display()))
     }
 
     pub fn panic(&self, py: Python<'_>) -> PyResult<()> {
@@ -139,7 +161,7 @@ impl Producer {
         // SAFETY: as above.
         let pushed = caught(|| unsafe { queue.push_raw(from, length) });
         drop(inner);
-        pushed.map_err(|e| errors::raise(py, e))
+        pushed.map_err(|e| self.failed(py, e))
     }
 
     /// `false` if the queue is full.
@@ -185,7 +207,7 @@ impl Producer {
             Ok((done == count).then_some(()))
         })?;
         match done {
-            0 if count > 0 => Err(errors::raise(py, ipcq::Error::Full)),
+            0 if count > 0 => Err(self.is_full(py)),
             done => Ok(done),
         }
     }
@@ -449,7 +471,7 @@ impl Producer {
             }
             Err(e) => {
                 drop(inner);
-                Err(errors::raise(py, e))
+                Err(this.failed(py, e))
             }
         }
     }
@@ -476,7 +498,7 @@ impl Producer {
         };
         match handle::wait_for(py, timeout, self, push)? {
             Some(()) => Ok(()),
-            None => Err(errors::raise(py, ipcq::Error::Full)),
+            None => Err(self.is_full(py)),
         }
     }
 

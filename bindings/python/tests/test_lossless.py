@@ -41,6 +41,18 @@ def test_full(out):
             out.push_many([word(8)])
         with pytest.raises(ipcq.Full):
             out.claim()
+        for call in (
+            out.push,
+            out.put_nowait,
+            lambda m: out.put(m, timeout=0),
+            lambda _: out.claim(),
+        ):
+            with pytest.raises(ipcq.Full) as caught:
+                call(word(8))
+            assert str(caught.value) == (
+                f"q: the queue is full: consumer '{out.consumers()[0].name}' "
+                f"(process {os.getpid()}) has yet to read 8 messages"
+            )
         assert [fast.get() for _ in range(8)] == [word(n) for n in range(8)]
         assert fill(out) == 0
         assert [(c.name, c.sequence, c.lag, c.lost) for c in out.consumers()] == [

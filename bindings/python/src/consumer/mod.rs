@@ -103,6 +103,11 @@ impl Consumer {
         handle::closed(py, &self.name, "consumer")
     }
 
+    #[cold]
+    fn is_empty(&self, py: Python<'_>) -> PyErr {
+        errors::empty(py, format!("{}: {}", self.name.display(), Error::Empty))
+    }
+
     /// No message: `None` if there is none yet, or an exception.
     #[cold]
     fn none_because(&self, py: Python<'_>, pop: Pop, size: usize) -> PyResult<()> {
@@ -148,7 +153,7 @@ impl Consumer {
     fn pop_within<'py>(&self, py: Python<'py>, timeout: Timeout) -> PyResult<Bound<'py, PyBytes>> {
         match handle::wait_for(py, timeout, self, || self.take(py))? {
             Some((bytes, _)) => Ok(bytes),
-            None => Err(errors::raise(py, Error::Empty)),
+            None => Err(self.is_empty(py)),
         }
     }
 
@@ -410,7 +415,7 @@ impl Consumer {
     fn pop_message(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Message> {
         match handle::wait_for(py, Timeout::seconds(timeout)?, self, || self.take(py))? {
             Some((data, info)) => Ok(Message::new(data, info)),
-            None => Err(errors::raise(py, Error::Empty)),
+            None => Err(self.is_empty(py)),
         }
     }
 
@@ -538,7 +543,7 @@ impl Consumer {
                 message,
                 ticket,
             }),
-            None => Err(errors::raise(py, Error::Empty)),
+            None => Err(this.is_empty(py)),
         }
     }
 

@@ -133,7 +133,7 @@ impl Window {
         let look = || Window::look(py, consumer, max);
         match handle::wait_for(py, timeout, consumer.get(), look)? {
             Some(window) => Ok(window),
-            None => Err(errors::raise(py, Error::Empty)),
+            None => Err(consumer.get().is_empty(py)),
         }
     }
 
