@@ -19,9 +19,10 @@
 use crate::error::{Error, Result};
 use crate::layout::Geometry;
 use crate::name::Paths;
-use crate::shm::Region;
-use crate::sys;
-use std::path::Path;
+use crate::shm::{NewFile, NewName, Region};
+use std::ffi::CStr;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::Arc;
@@ -49,6 +50,10 @@ mod at {
 mod slot {
     /// Where its [`Position`](super::Position) is.
     pub const POSITION: usize = 0;
+    /// Where some of its words are.
+    pub const TOKEN: usize = std::mem::offset_of!(super::Position, token);
+    pub const SEQUENCE: usize = std::mem::offset_of!(super::Position, sequence);
+    pub const LOST: usize = std::mem::offset_of!(super::Position, lost);
     pub const ASLEEP: usize = 128;
     pub const PID: usize = 136;
     pub const NAME: usize = 144;
@@ -63,24 +68,16 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    /// The control file of a queue, which is made anew where it is missing or not this queue's.
-    /// Only the holder of the producer's lock may call this.
-    pub(crate) fn attach_or_create(paths: &Paths, g: &Geometry, mode: u32) -> Result<Control> {
-        match Control::open(&paths.control, g, true) {
-            Ok(control) => Ok(control),
-            Err(Error::NotFound(_) | Error::Damaged(_) | Error::Version(_)) => {
-                Control::create(paths, g, mode)
-            }
-            Err(e) => Err(e),
-        }
-    }
-
-    fn create(paths: &Paths, g: &Geometry, mode: u32) -> Result<Control> {
-        let shown = paths.control.display();
-        let fail = |e| Error::from_io(&e, format_args!("cannot create {shown}"));
+    /// Makes the control file of a queue, which then needs its name.
+    pub(crate) fn make<'a>(
+        paths: &'a Paths,
+        g: &Geometry,
+        mode: u32,
+    ) -> Result<(Control, NewName<'a>)> {
         let bytes = HEADER_BYTES + g.max_consumers as usize * SLOT_BYTES;
+        let file = NewFile::create(paths, &paths.new_control, bytes as u64, mode)?;
         let control = Control {
-            region: Arc::new(Region::create(&paths.new_control, bytes as u64, mode)?),
+            region: Arc::new(file.region),
             slots: g.max_consumers as usize,
         };
         let version = u64::from(VERSION) | (SLOT_BYTES as u64) << 32;
@@ -91,14 +88,45 @@ impl Control {
             .store(g.max_consumers.into(), Ordering::Relaxed);
         control.word(at::ID).store(g.id, Ordering::Relaxed);
         control.word(at::MAGIC).store(MAGIC, Ordering::Release);
-        sys::rename(&paths.new_control, &paths.control).map_err(fail)?;
-        Ok(control)
+        Ok((control, file.name))
     }
 
-    /// Opens the control file of the queue with this geometry.
-    pub(crate) fn open(path: &Path, g: &Geometry, write: bool) -> Result<Control> {
-        let region = Arc::new(Region::open(path, write)?);
-        let shown = path.display();
+    /// Opens the control file of the queue with this geometry. It has its own name, or still that of
+    /// a file in the making: whoever makes or replaces a queue gives the data file its name first, so
+    /// that the one step to the new queue is that of both files. The name comes with it.
+    pub(crate) fn find<'a>(
+        paths: &'a Paths,
+        g: &Geometry,
+        write: bool,
+    ) -> Result<(Control, &'a CStr)> {
+        let is_other = |e: &Error| {
+            matches!(
+                e,
+                Error::NotFound(_) | Error::Damaged(_) | Error::Version(_)
+            )
+        };
+        let own = || {
+            Ok((
+                Control::open(paths, &paths.control, g, write)?,
+                &*paths.control,
+            ))
+        };
+        match own() {
+            Err(e) if is_other(&e) => {
+                match Control::open(paths, &paths.new_control, g, write) {
+                    Ok(control) => Ok((control, &paths.new_control)),
+                    // It may have got its name between the two looks.
+                    Err(_) => own(),
+                }
+            }
+            found => found,
+        }
+    }
+
+    /// Opens a control file by its name.
+    fn open(paths: &Paths, name: &CStr, g: &Geometry, write: bool) -> Result<Control> {
+        let region = Arc::new(Region::open(paths, name, write)?);
+        let shown = paths.dir.shown(name);
         let damaged = |what: &str| Err(Error::Damaged(format!("{shown}: {what}").into()));
         if region.len() < HEADER_BYTES + g.max_consumers as usize * SLOT_BYTES {
             return damaged("the file is too short");
@@ -109,11 +137,11 @@ impl Control {
         };
         let word = |at| control.word(at).load(Ordering::Relaxed);
         if word(at::MAGIC) != MAGIC {
-            return damaged("not a control file");
+            return damaged("it is not a control file");
         }
         if word(at::VERSION) != u64::from(VERSION) | (SLOT_BYTES as u64) << 32 {
             return Err(Error::Version(
-                format!("{shown}: another layout version").into(),
+                format!("{shown}: it has another layout version").into(),
             ));
         }
         if word(at::ID) != g.id || word(at::MAX_CONSUMERS) != u64::from(g.max_consumers) {
@@ -210,6 +238,11 @@ impl<'a> Slot<'a> {
         }
     }
 
+    /// The sequence that the consumer wants next, for information.
+    pub(crate) fn sequence(&self) -> u64 {
+        self.position().sequence.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn asleep(&self) -> &AtomicU64 {
         self.control.word(self.base + slot::ASLEEP)
     }
@@ -246,12 +279,55 @@ impl<'a> Slot<'a> {
         for i in 0..slot::NAME_BYTES / 8 {
             bytes.extend(self.name_word(i).load(Ordering::Relaxed).to_le_bytes());
         }
-        let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
-        // Whoever writes the file may have put anything there.
-        String::from_utf8_lossy(&bytes[..end]).into_owned()
+        name_of(&bytes)
     }
 
     fn name_word(&self, i: usize) -> &AtomicU64 {
         self.control.word(self.base + slot::NAME + i * 8)
     }
+}
+
+/// What a slot holds, as of one moment.
+pub(crate) struct SlotCopy {
+    pub token: u64,
+    pub sequence: u64,
+    pub lost: u64,
+    pub asleep: bool,
+    pub pid: u32,
+    pub name: String,
+}
+
+/// The slots of a control file that is not mapped. `None` if the file is not that of the queue with this
+/// geometry.
+pub(crate) fn read_slots(file: &File, g: &Geometry) -> Option<Vec<SlotCopy>> {
+    let slots = g.max_consumers as usize;
+    let mut bytes = vec![0; HEADER_BYTES + slots * SLOT_BYTES];
+    file.read_exact_at(&mut bytes, 0).ok()?;
+    let word = |at: usize| match bytes.get(at..at + 8) {
+        Some(word) => u64::from_le_bytes(word.try_into().unwrap_or_default()),
+        None => 0,
+    };
+    if word(at::MAGIC) != MAGIC || word(at::ID) != g.id {
+        return None;
+    }
+    let used = usize::try_from(word(at::USED)).map_or(slots, |used| used.min(slots));
+    let copies = (0..used).map(|index| {
+        let base = HEADER_BYTES + index * SLOT_BYTES;
+        let name = base + slot::NAME;
+        SlotCopy {
+            token: word(base + slot::POSITION + slot::TOKEN),
+            sequence: word(base + slot::POSITION + slot::SEQUENCE),
+            lost: word(base + slot::POSITION + slot::LOST),
+            asleep: word(base + slot::ASLEEP) != 0,
+            pid: word(base + slot::PID) as u32,
+            name: name_of(&bytes[name..name + slot::NAME_BYTES]),
+        }
+    });
+    Some(copies.collect())
+}
+
+/// A consumer's name, which a process that may write the file can have made anything.
+fn name_of(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
 }

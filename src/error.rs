@@ -1,9 +1,11 @@
 //! One error type for every language: each variant is one negated errno of the C interface.
 
 use std::fmt;
+use std::sync::Arc;
 
-/// The text that goes with an error: which file, what failed, what to do.
-pub type Text = Box<str>;
+/// The text that goes with an error: which queue, what failed, what to do. It is shared, so that a
+/// frequent error ([`Error::Full`]) costs no copy.
+pub type Text = Arc<str>;
 
 /// What an operation of this crate can fail with.
 ///
@@ -28,15 +30,16 @@ pub enum Error {
     Geometry(Text),
     /// `EMSGSIZE`: the message has not the size of this queue, or the buffer is too small for it.
     MessageSize(Text),
-    /// `EAGAIN`: no message is there.
-    Empty,
-    /// `EAGAIN`: the ring is full of messages that an attached consumer has yet to read.
-    Full,
-    /// `ETIMEDOUT`: the time given has passed.
-    TimedOut,
-    /// `EPIPE`: the producer has closed the queue, and everything in it was consumed.
-    Closed,
-    /// `ESTALE`: a message was overwritten while it was looked at, or the queue was replaced.
+    /// `EAGAIN`: the queue has no new message.
+    Empty(Text),
+    /// `EAGAIN`: the ring is full of messages that an attached consumer has not consumed yet.
+    Full(Text),
+    /// `ETIMEDOUT`: the timeout expired.
+    TimedOut(Text),
+    /// `EPIPE`: the producer closed the queue, and this consumer has consumed everything in it.
+    Closed(Text),
+    /// `ESTALE`: a message was overwritten while it was being read, or the queue was replaced or
+    /// removed.
     Stale(Text),
     /// `EBADMSG`: the file is not a queue, or it is damaged.
     Damaged(Text),
@@ -52,11 +55,14 @@ pub enum Error {
     TooBig(Text),
     /// `ERANGE`: an access beyond the end of a shared memory.
     OutOfRange(Text),
-    /// `EINTR`: a signal arrived while waiting.
-    Interrupted,
+    /// `EINTR`: a signal arrived during the call.
+    Interrupted(Text),
     /// `ENOTRECOVERABLE`: an internal error was caught; the handle should be closed.
     Internal(Text),
     /// Any other error of the operating system: its errno (positive) and what was tried.
+    ///
+    /// [`Error::code`] gives the errno, unless that stands for a state of a queue: then it gives
+    /// `ENOMEM` (for `EAGAIN`, which the system returns when a limit is reached) or `EIO`.
     Os(i32, Text),
 }
 
@@ -74,9 +80,9 @@ impl Error {
             Error::WrongRole(_) => libc::EBADF,
             Error::Invalid(_) | Error::Geometry(_) => libc::EINVAL,
             Error::MessageSize(_) => libc::EMSGSIZE,
-            Error::Empty | Error::Full => libc::EAGAIN,
-            Error::TimedOut => libc::ETIMEDOUT,
-            Error::Closed => libc::EPIPE,
+            Error::Empty(_) | Error::Full(_) => libc::EAGAIN,
+            Error::TimedOut(_) => libc::ETIMEDOUT,
+            Error::Closed(_) => libc::EPIPE,
             Error::Stale(_) => libc::ESTALE,
             Error::Damaged(_) => libc::EBADMSG,
             Error::Version(_) => libc::EPROTONOSUPPORT,
@@ -85,9 +91,9 @@ impl Error {
             Error::NoSpace(_) => libc::ENOSPC,
             Error::TooBig(_) => libc::E2BIG,
             Error::OutOfRange(_) => libc::ERANGE,
-            Error::Interrupted => libc::EINTR,
+            Error::Interrupted(_) => libc::EINTR,
             Error::Internal(_) => libc::ENOTRECOVERABLE,
-            Error::Os(errno, _) => *errno,
+            Error::Os(errno, _) => system_code(*errno),
         }
     }
 
@@ -105,9 +111,9 @@ impl Error {
             libc::EBADF => Error::WrongRole(text),
             libc::EINVAL => Error::Invalid(text),
             libc::EMSGSIZE => Error::MessageSize(text),
-            libc::EAGAIN => Error::Empty,
-            libc::ETIMEDOUT => Error::TimedOut,
-            libc::EPIPE => Error::Closed,
+            libc::EAGAIN => Error::Empty(text),
+            libc::ETIMEDOUT => Error::TimedOut(text),
+            libc::EPIPE => Error::Closed(text),
             libc::ESTALE => Error::Stale(text),
             libc::EBADMSG => Error::Damaged(text),
             libc::EPROTONOSUPPORT => Error::Version(text),
@@ -116,21 +122,34 @@ impl Error {
             libc::ENOSPC | libc::EDQUOT => Error::NoSpace(text),
             libc::E2BIG => Error::TooBig(text),
             libc::ERANGE => Error::OutOfRange(text),
-            libc::EINTR => Error::Interrupted,
+            libc::EINTR => Error::Interrupted(text),
             libc::ENOTRECOVERABLE => Error::Internal(text),
             errno => Error::Os(errno, text),
         }
     }
 
     /// An error of the operating system, with what was tried on which file.
+    ///
+    /// Only four kinds have a variant of their own. Every other errno stays what it is: the
+    /// system's `EAGAIN`, `EPIPE` or `ESTALE` says nothing about the state of a queue.
     pub(crate) fn from_io(error: &std::io::Error, tried: impl fmt::Display) -> Self {
-        let errno = error.raw_os_error().unwrap_or(libc::EIO);
-        Error::from_code(-errno, format!("{tried}: {error}"))
+        let errno = match (error.raw_os_error(), error.kind()) {
+            (Some(errno), _) => errno,
+            (None, std::io::ErrorKind::Unsupported) => libc::ENOTSUP,
+            (None, _) => libc::EIO,
+        };
+        let text = format!("{tried}: {error}").into();
+        match errno {
+            libc::ENOENT => Error::NotFound(text),
+            libc::EACCES | libc::EPERM | libc::EROFS => Error::PermissionDenied(text),
+            libc::ENOSPC | libc::EDQUOT => Error::NoSpace(text),
+            libc::EINTR => Error::Interrupted(text),
+            errno => Error::Os(errno, text),
+        }
     }
-}
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// The text alone.
+    pub(crate) fn text(&self) -> &Text {
         match self {
             Error::NotFound(t)
             | Error::Exists(t)
@@ -140,6 +159,10 @@ impl fmt::Display for Error {
             | Error::Invalid(t)
             | Error::Geometry(t)
             | Error::MessageSize(t)
+            | Error::Empty(t)
+            | Error::Full(t)
+            | Error::TimedOut(t)
+            | Error::Closed(t)
             | Error::Stale(t)
             | Error::Damaged(t)
             | Error::Version(t)
@@ -148,14 +171,40 @@ impl fmt::Display for Error {
             | Error::NoSpace(t)
             | Error::TooBig(t)
             | Error::OutOfRange(t)
+            | Error::Interrupted(t)
             | Error::Internal(t)
-            | Error::Os(_, t) => f.write_str(t),
-            Error::Empty => f.write_str("the queue has no new message"),
-            Error::Full => f.write_str("the queue is full: an attached consumer has not caught up"),
-            Error::TimedOut => f.write_str("the time to wait is over"),
-            Error::Closed => f.write_str("the producer has closed the queue, and it is drained"),
-            Error::Interrupted => f.write_str("interrupted by a signal"),
+            | Error::Os(_, t) => t,
         }
+    }
+}
+
+/// The code for an errno of the operating system. One that stands for a state of a queue, or for a
+/// mistake of the caller, is replaced: the text says which it was.
+fn system_code(errno: i32) -> i32 {
+    match errno {
+        libc::EAGAIN => libc::ENOMEM,
+        libc::EEXIST
+        | libc::EBUSY
+        | libc::EBADF
+        | libc::EINVAL
+        | libc::EMSGSIZE
+        | libc::ETIMEDOUT
+        | libc::EPIPE
+        | libc::ESTALE
+        | libc::EBADMSG
+        | libc::EPROTONOSUPPORT
+        | libc::EPROTOTYPE
+        | libc::EUSERS
+        | libc::E2BIG
+        | libc::ERANGE
+        | libc::ENOTRECOVERABLE => libc::EIO,
+        errno => errno,
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
     }
 }
 
@@ -179,7 +228,32 @@ mod tests {
             let again = Error::from_code(there.code(), "x");
             assert_eq!(there, again, "errno {errno}");
         }
-        assert_eq!(Error::Full.code(), Error::Empty.code());
+        assert_eq!(
+            Error::Full("x".into()).code(),
+            Error::Empty("x".into()).code()
+        );
+    }
+
+    #[test]
+    fn no_error_of_the_system_is_a_state_of_a_queue() {
+        for errno in 1..134 {
+            let io = std::io::Error::from_raw_os_error(errno);
+            let error = Error::from_io(&io, "cannot map x");
+            let own = matches!(
+                error,
+                Error::NotFound(_)
+                    | Error::PermissionDenied(_)
+                    | Error::NoSpace(_)
+                    | Error::Interrupted(_)
+            );
+            assert!(own || error.clone() == Error::Os(errno, error.text().clone()));
+            // What the code stands for in the C interface is again an error of the system.
+            let seen = Error::from_code(error.code(), "x");
+            assert!(
+                own || matches!(seen, Error::Os(..)),
+                "errno {errno}: {seen:?}"
+            );
+        }
     }
 
     #[test]

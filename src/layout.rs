@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!      0  immutable: magic, version, geometry, identity      written once, magic last
-//!    128  state, epoch                                       producer, at open and close
+//!    128  state, epoch, pid, weak_alive                      producer, at open and close
 //!    256  claimed, limit                                     producer, once a block
 //!    384  published                                          producer, once a block
 //!    512  wake                                               producer, when somebody sleeps
@@ -53,6 +53,8 @@ pub mod at {
     pub const ID: usize = 104;
     pub const STATE: usize = 128;
     pub const EPOCH: usize = 136;
+    pub const PID: usize = 144; // of the producer, for information
+    pub const WEAK_ALIVE: usize = 152; // 1 if it shows itself by a lock that any reader could hold
     pub const CLAIMED: usize = 256;
     pub const LIMIT: usize = 264; // lossless: how far claimed may go, so far
     pub const PUBLISHED: usize = 384; // sequence (fixed) or position (variable)
@@ -67,12 +69,17 @@ pub mod at {
     };
 }
 
-/// The bytes of the data file that file locks stand for. A lock needs no byte behind it.
+/// The bytes that file locks stand for. A lock needs no byte behind it.
 pub mod lock_byte {
-    /// Held exclusively, on the data file, by a live producer: consumers test it.
+    /// On the data file: held exclusively by a live producer, for consumers to test.
     pub const PRODUCER_ALIVE: u64 = 0;
-    /// Held exclusively, on the lock file, by the one producer.
+    /// On the data file: held by a live producer beside others, if a reader of the file has locked
+    /// `PRODUCER_ALIVE`; the header says so. It proves less, because any reader can hold it.
+    pub const PRODUCER_PERHAPS_ALIVE: u64 = 1;
+    /// On the lock file: held exclusively by the one producer, as long as it lives.
     pub const PRODUCER: u64 = 0;
+    /// On the lock file: held exclusively while the files of the name are made, replaced or removed.
+    pub const NAMES: u64 = 1;
 }
 
 /// The values of the state word.
@@ -81,8 +88,11 @@ pub mod state {
     pub const LIVE: u64 = 1;
     /// The producer closed the queue. It may be opened again.
     pub const CLOSED: u64 = 2;
-    /// Another file has taken the name of this one.
+    /// Another file has taken the name of this one, or is about to. As long as this one has its name,
+    /// it is what it was before: live, after a producer that died.
     pub const SUPERSEDED: u64 = 3;
+    /// The same, but closed before.
+    pub const SUPERSEDED_CLOSED: u64 = 4;
 }
 
 /// Bytes before the payload of a fixed slot.
@@ -172,6 +182,8 @@ pub(crate) struct Request {
     pub max_consumers: u32,
     pub min_consumers: u32,
     pub schema_length: u32,
+    /// Of the payloads: what the record needs. Zero or one if that is not known.
+    pub alignment: u32,
     pub first_sequence: u64,
     pub id: u64,
 }
@@ -216,7 +228,18 @@ impl Geometry {
         } else {
             Framing::Fixed
         };
-        let stride = if size == 0 { 1 } else { stride_of(size) };
+        // Payloads are 8 bytes behind a multiple of 8. Where 16 are needed, the ring begins 8 bytes
+        // before such an address.
+        let aligned = size != 0 && r.alignment > 8;
+        let stride = match (size, aligned) {
+            (0, _) => 1,
+            (size, false) => stride_of(size),
+            (size, true) => round_up(stride_of(size), 16),
+        };
+        let skew = match payload_skew(stride) {
+            0 if aligned => 8,
+            skew => skew,
+        };
         let floor = if size == 0 { MIN_VARIABLE } else { 2 };
         let capacity = match r.capacity {
             0 => (DEFAULT_RING / stride).next_power_of_two().max(16),
@@ -270,7 +293,7 @@ impl Geometry {
             stride: if size == 0 { 0 } else { stride as u32 },
             capacity,
             block,
-            ring_offset: index_end + payload_skew(stride),
+            ring_offset: index_end + skew,
             ring_bytes,
             index_offset,
             index_entries,

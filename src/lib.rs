@@ -47,6 +47,7 @@
 compile_error!("ipcq supports 64-bit little-endian Linux");
 
 mod control;
+mod dir;
 mod error;
 #[cfg(feature = "capi")]
 mod ffi;
@@ -77,8 +78,8 @@ pub use memory::{copy_from_shared, copy_to_shared};
 #[doc(hidden)]
 pub use queue::Ticket;
 pub use queue::{
-    list, unlink, wait_any, Claim, Consumer, ConsumerOptions, Message, Producer, ProducerOptions,
-    Run, Stats, View, WAIT_ANY_MAX,
+    inspect, list, listing, unlink, wait_any, Claim, Consumer, ConsumerOptions, Inspection,
+    Listing, Message, Producer, ProducerOptions, Run, Stats, View, WAIT_ANY_MAX,
 };
 pub use registry::ConsumerInfo;
 pub use ring::{Pop, Start};

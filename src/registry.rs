@@ -1,16 +1,18 @@
-//! The registry of consumers: who is attached, how far, and whether he still lives.
+//! The registry of consumers: which are attached, how far each has read, and whether each is alive.
 //!
 //! A consumer that may write the control file takes a slot: it locks the byte with the slot's
 //! number and stores a token that nobody else has. The kernel drops the lock on any death; a pid
 //! would be somebody else's by then. In a lossless queue the slot is a seat at the gate
 //! ([`crate::ring::gate`]) and holds the producer back; in a lossy one it is shown to monitors.
 
-use crate::control::{Control, Position, Slot};
+use crate::control::{self, Control, Position, Slot};
 use crate::error::{Error, Result};
+use crate::layout::Geometry;
 use crate::memory::Site;
+use crate::name::Paths;
 use crate::ring::gate;
-use crate::sys::{self, Lock, LockFile};
-use std::path::Path;
+use crate::sys::{self, HeldLock, Lock, SpareFile};
+use std::fs::File;
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -39,7 +41,9 @@ pub(crate) struct Seat {
     /// In the mapping of `control`.
     position: NonNull<Position>,
     control: Arc<Control>,
-    lock: LockFile,
+    lock: HeldLock,
+    /// For a forked child, which takes a slot of its own.
+    spare: Arc<SpareFile>,
     index: usize,
     token: u64,
 }
@@ -50,40 +54,53 @@ unsafe impl Send for Seat {}
 unsafe impl Sync for Seat {}
 
 impl Seat {
-    /// Locks a free slot of the file at `path`, which is `control`'s. `None` if there is none.
-    pub(crate) fn lock(control: Arc<Control>, path: &Path, name: &str) -> Result<Option<Seat>> {
-        let fail = |e| Error::from_io(&e, format_args!("cannot lock {}", path.display()));
-        // An opening of its own, for the locks on it are to end with this process.
-        let file = sys::open(path, true)
-            .map_err(|e| Error::from_io(&e, format_args!("cannot open {}", path.display())))?;
-        if !sys::same_file(&file, control.region().file()) {
-            return Err(Error::Damaged(
-                format!("{}: it was replaced", path.display()).into(),
-            ));
-        }
-        let lock = LockFile::new(file);
-        for index in 0..control.slots() {
-            // A token without its lock was left by one that died.
-            if sys::try_lock(lock.file(), Lock::Exclusive, index as u64).map_err(fail)? {
-                let slot = control.slot(index);
-                // Nobody's while it changes hands: a producer must not take one's cursor for the
-                // other's.
-                let position = slot.position();
-                position.token.store(0, Ordering::Release);
-                position.lost.store(0, Ordering::Relaxed);
-                slot.asleep().store(0, Ordering::Relaxed);
-                slot.set_pid(std::process::id());
-                slot.set_name(name);
-                return Ok(Some(Seat {
-                    position: NonNull::from(position),
-                    control: control.clone(),
-                    lock,
-                    index,
-                    token: sys::unique_id(),
-                }));
-            }
-        }
-        Ok(None)
+    /// Locks a free slot of the control file. `None` if there is none. `child_of`: the slot that a
+    /// forked child has inherited.
+    pub(crate) fn lock(
+        control: Arc<Control>,
+        paths: &Paths,
+        name: &str,
+        child_of: Option<&Seat>,
+    ) -> Result<Option<Seat>> {
+        let shown = paths.dir.shown(&paths.control);
+        let failed = |e| Error::from_io(&e, format_args!("cannot lock {shown}"));
+        let mut free = None;
+        let held = HeldLock::take(
+            // An opening of its own, because the locks on it are to end with this process.
+            || match child_of.and_then(|seat| seat.spare.take()) {
+                Some(file) => Ok((file, ())),
+                None => Ok((opening(&control, paths)?, ())),
+            },
+            |file, ()| {
+                for index in 0..control.slots() {
+                    if sys::try_lock(file, Lock::Exclusive, index as u64).map_err(failed)? {
+                        free = Some(index);
+                        break;
+                    }
+                }
+                Ok(free.is_some())
+            },
+        )?;
+        let (Some((lock, ())), Some(index)) = (held, free) else {
+            return Ok(None);
+        };
+        let slot = control.slot(index);
+        // A token without its lock was left by a consumer that died. The slot is nobody's while it
+        // changes hands: a producer must not take one's cursor for the other's.
+        let position = slot.position();
+        position.token.store(0, Ordering::Release);
+        position.lost.store(0, Ordering::Relaxed);
+        slot.asleep().store(0, Ordering::Relaxed);
+        slot.set_pid(std::process::id());
+        slot.set_name(name);
+        Ok(Some(Seat {
+            position: NonNull::from(position),
+            spare: SpareFile::new(control.region().file()),
+            lock,
+            control: control.clone(),
+            index,
+            token: sys::unique_id(),
+        }))
     }
 
     fn slot(&self) -> Slot<'_> {
@@ -142,10 +159,35 @@ impl gate::Seat for Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
+        self.spare.end();
         if self.is_held() {
             self.position().token.store(0, Ordering::Release);
         }
     }
+}
+
+/// Another opening of a control file, to write.
+fn opening(control: &Control, paths: &Paths) -> Result<File> {
+    let region = control.region();
+    // Both ways, because a process may have no /proc, and a file may have lost its name.
+    let names = [&paths.control, &paths.new_control];
+    for name in names {
+        if let Ok((file, meta)) = paths.dir.open_file(name, true) {
+            if sys::identity(&meta) == region.file().identity() {
+                return Ok(file);
+            }
+        }
+    }
+    region.file().reopen().map_err(|e| {
+        Error::from_io(
+            &e,
+            format_args!(
+                "{}: cannot open its control file again: open the queue before the process gives \
+                 up the right to",
+                paths.shown()
+            ),
+        )
+    })
 }
 
 impl gate::Seats for Control {
@@ -161,9 +203,12 @@ impl gate::Seats for Control {
 }
 
 impl Control {
-    /// Whether somebody holds the lock of a slot.
+    /// Whether somebody holds the lock of a slot. If that cannot be found out, nobody is declared
+    /// dead.
     pub(crate) fn is_alive(&self, index: usize) -> bool {
-        sys::is_locked(self.region().file(), index as u64)
+        let file = self.region().file().get();
+        file.and_then(|file| sys::is_locked(file, Lock::Exclusive, index as u64))
+            .unwrap_or(true)
     }
 
     /// Frees the slots that `ends` says are to end, given index, token and cursor. Whether there
@@ -186,26 +231,51 @@ impl Control {
 
     /// The consumers attached, the slowest first. Costs a system call each.
     pub(crate) fn consumers(&self, pushed: u64) -> Vec<ConsumerInfo> {
-        let mut list: Vec<_> = (0..self.used())
+        let attached = (0..self.used())
             .filter(|&index| self.slot(index).position().token.load(Ordering::Acquire) != 0)
-            .filter(|&index| self.is_alive(index))
-            .map(|index| {
-                let slot = self.slot(index);
-                let position = slot.position();
-                let sequence = position.sequence.load(Ordering::Relaxed);
-                // It may have gone on since `pushed` was read.
-                let lag = pushed.wrapping_sub(sequence) as i64;
-                ConsumerInfo {
-                    name: slot.name(),
-                    pid: slot.pid(),
-                    sequence,
-                    lag: lag.max(0) as u64,
-                    lost: position.lost.load(Ordering::Relaxed),
-                    asleep: slot.asleep().load(Ordering::Relaxed) != 0,
-                }
-            })
-            .collect();
-        list.sort_by_key(|consumer| std::cmp::Reverse(consumer.lag));
-        list
+            .filter(|&index| self.is_alive(index));
+        let info = attached.map(|index| {
+            let slot = self.slot(index);
+            let position = slot.position();
+            let sequence = slot.sequence();
+            ConsumerInfo {
+                name: slot.name(),
+                pid: slot.pid(),
+                sequence,
+                lag: lag(pushed, sequence),
+                lost: position.lost.load(Ordering::Relaxed),
+                asleep: slot.asleep().load(Ordering::Relaxed) != 0,
+            }
+        });
+        slowest_first(info.collect())
     }
+}
+
+/// As [`Control::consumers`], by a file that is not mapped. `None` if it is not that of the queue with
+/// this geometry.
+pub(crate) fn read_consumers(file: &File, g: &Geometry, pushed: u64) -> Option<Vec<ConsumerInfo>> {
+    let slots = control::read_slots(file, g)?.into_iter().enumerate();
+    let attached = slots.filter(|(index, slot)| {
+        let alive = || sys::is_locked(file, Lock::Exclusive, *index as u64);
+        slot.token != 0 && alive().unwrap_or(true)
+    });
+    let info = attached.map(|(_, slot)| ConsumerInfo {
+        lag: lag(pushed, slot.sequence),
+        name: slot.name,
+        pid: slot.pid,
+        sequence: slot.sequence,
+        lost: slot.lost,
+        asleep: slot.asleep,
+    });
+    Some(slowest_first(info.collect()))
+}
+
+/// Messages that a consumer has yet to consume. It may have gone on since `pushed` was read.
+fn lag(pushed: u64, sequence: u64) -> u64 {
+    (pushed.wrapping_sub(sequence) as i64).max(0) as u64
+}
+
+fn slowest_first(mut list: Vec<ConsumerInfo>) -> Vec<ConsumerInfo> {
+    list.sort_by_key(|consumer| std::cmp::Reverse(consumer.lag));
+    list
 }

@@ -3,14 +3,18 @@
 //! It knows nothing of queues. Who creates it writes, who opens it reads; a handle does one of the
 //! two for life.
 
+use crate::dir::check_ours;
 use crate::error::{Error, Result};
+use crate::layout::{self, lock_byte};
 use crate::memory;
-use crate::name::Paths;
-use crate::sys::{self, Lock, LockFile};
+use crate::name::{Paths, Shown};
+use crate::sys::{self, HeldLock, Identity, Lock, LockFile, NoCancel, OpenFile};
 use memmap2::{Advice, MmapOptions, MmapRaw};
-use std::ffi::OsStr;
+use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 #[cfg(not(ipcq_words))]
 type Map = MmapRaw;
@@ -20,39 +24,110 @@ type Map = std::sync::Arc<MmapRaw>;
 /// A mapped file.
 pub(crate) struct Region {
     map: Map,
-    file: File,
+    file: OpenFile,
     writable: bool,
 }
 
-impl Region {
-    /// Makes a file at a path that must be free, with its space reserved, and maps it to write.
-    pub(crate) fn create(path: &Path, size: u64, mode: u32) -> Result<Region> {
-        let file = sys::create_reserved(path, size, mode)?;
-        let region = Region::map(file, path, size, true).inspect_err(|_| {
-            let _ = sys::remove(path);
-        })?;
+/// A file in the making.
+pub(crate) struct NewFile<'a> {
+    pub region: Region,
+    pub name: NewName<'a>,
+}
+
+/// What a file in the making is called. The file is removed unless it gets its name.
+pub(crate) struct NewName<'a> {
+    paths: &'a Paths,
+    name: CString,
+    done: bool,
+}
+
+impl<'a> NewFile<'a> {
+    /// Makes a file with its space reserved, and maps it to write. `name` is what it is called until
+    /// it is whole. If another user has taken that name, it gets one that nobody can guess.
+    pub(crate) fn create(
+        paths: &'a Paths,
+        name: &CStr,
+        size: u64,
+        mode: u32,
+    ) -> Result<NewFile<'a>> {
+        let shown = paths.shown();
+        let failed = |e| Error::from_io(&e, format_args!("cannot create {shown}"));
+        let dir = &paths.dir;
+        let mut name = match dir.remove(name) {
+            Ok(_) => name.to_owned(),
+            Err(_) => Paths::unguessable(),
+        };
+        let mut file = dir.create_file(&name, mode & 0o600);
+        if matches!(&file, Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists) {
+            name = Paths::unguessable();
+            file = dir.create_file(&name, mode & 0o600);
+        }
+        let file = file.map_err(failed)?;
+        let name = NewName {
+            paths,
+            name,
+            done: false,
+        };
+        sys::check_file_system(&file, &shown)?;
+        sys::fill_new(&file, &shown, size, mode)?;
+        let region = Region::map(file, &shown, size, true)?;
         region.fetch_page_tables();
-        Ok(region)
+        Ok(NewFile { region, name })
     }
 
-    /// Opens and maps a regular file as long as it is.
-    pub(crate) fn open(path: &Path, write: bool) -> Result<Region> {
-        let shown = path.display();
-        let tried = || format!("cannot open {shown}");
-        let file = sys::open(path, write).map_err(|e| Error::from_io(&e, tried()))?;
-        let meta = file.metadata().map_err(|e| Error::from_io(&e, tried()))?;
-        if !meta.is_file() {
-            return Err(Error::Damaged(
-                format!("{shown}: not a regular file").into(),
-            ));
+    /// Gives it its name, in the place of what had that.
+    pub(crate) fn publish(&mut self, name: &CStr) -> Result<()> {
+        self.name.publish(&self.region, name)
+    }
+}
+
+impl NewName<'_> {
+    pub(crate) fn as_c_str(&self) -> &CStr {
+        &self.name
+    }
+
+    /// As [`NewFile::publish`].
+    pub(crate) fn publish(&mut self, region: &Region, name: &CStr) -> Result<()> {
+        let (dir, shown) = (&self.paths.dir, self.paths.dir.shown(name));
+        let failed = |e| Error::from_io(&e, format_args!("cannot create {shown}"));
+        dir.rename(&self.name, name).map_err(failed)?;
+        self.done = true;
+        // In a directory that everybody may write, somebody may have moved another file there.
+        match region.is_named(self.paths, name) {
+            Ok(false) => Err(Error::Stale(
+                format!("{shown}: another process has replaced the file").into(),
+            )),
+            _ => Ok(()),
         }
+    }
+
+    /// Leaves the file under the name that it has.
+    pub(crate) fn keep(&mut self) {
+        self.done = true;
+    }
+}
+
+impl Drop for NewName<'_> {
+    fn drop(&mut self) {
+        if !self.done {
+            let _ = self.paths.dir.remove(&self.name);
+        }
+    }
+}
+
+impl Region {
+    /// Opens and maps a regular file as long as it is.
+    pub(crate) fn open(paths: &Paths, name: &CStr, write: bool) -> Result<Region> {
+        let (file, meta) = paths.dir.open_file(name, write)?;
+        let shown = paths.dir.shown(name);
         if meta.len() == 0 {
             return Err(Error::Damaged(format!("{shown}: the file is empty").into()));
         }
-        Region::map(file, path, meta.len(), write)
+        sys::check_file_system(&file, &shown)?;
+        Region::map(file, &shown, meta.len(), write)
     }
 
-    fn map(file: File, path: &Path, size: u64, writable: bool) -> Result<Region> {
+    pub(crate) fn map(file: File, shown: &Shown, size: u64, writable: bool) -> Result<Region> {
         let mut options = MmapOptions::new();
         let map = match usize::try_from(size) {
             Ok(size) => {
@@ -66,12 +141,20 @@ impl Region {
         };
         #[cfg(ipcq_words)]
         let map = crate::one_mapping::share(&file, writable, || map);
-        let shown = path.display();
-        let map = map
-            .map_err(|e| Error::from_io(&e, format_args!("cannot map {size} bytes of {shown}")))?;
+        let failed = |e: std::io::Error| {
+            let advice = match e.raw_os_error() {
+                Some(libc::EAGAIN) => ": the limit of locked memory is reached (ulimit -l)",
+                Some(libc::ENOMEM) => ": there is no address space left (ulimit -v), or no memory",
+                _ => "",
+            };
+            Error::from_io(
+                &e,
+                format_args!("cannot map {size} bytes of {shown}{advice}"),
+            )
+        };
         Ok(Region {
-            map,
-            file,
+            map: map.map_err(failed)?,
+            file: OpenFile::new(file),
             writable,
         })
     }
@@ -93,8 +176,18 @@ impl Region {
         self.map.len()
     }
 
-    pub(crate) fn file(&self) -> &File {
+    pub(crate) fn file(&self) -> &OpenFile {
         &self.file
+    }
+
+    /// Whether the name still leads to this file; an error if that cannot be found out.
+    pub(crate) fn is_named(&self, paths: &Paths, name: &CStr) -> std::io::Result<bool> {
+        let file = self.file.get()?;
+        // An unlinked file is known without a look at the directory.
+        match file.metadata()?.nlink() {
+            0 => Ok(false),
+            _ => paths.dir.names(name, file),
+        }
     }
 
     pub(crate) fn is_writable(&self) -> bool {
@@ -102,53 +195,209 @@ impl Region {
     }
 }
 
-/// Takes the lock that makes the caller the one writer of a name, by its lock file.
-///
-/// `busy` says in words what it means that another holds it.
-pub(crate) fn lock_writer(paths: &Paths, byte: u64, busy: &str) -> Result<LockFile> {
-    let shown = paths.lock.display();
-    loop {
-        let file = sys::open_or_create(&paths.lock, 0o600)
-            .map_err(|e| Error::from_io(&e, format_args!("cannot open {shown}")))?;
-        let lock = LockFile::new(file);
-        let locked = sys::try_lock(lock.file(), Lock::Exclusive, byte)
-            .map_err(|e| Error::from_io(&e, format_args!("cannot lock {shown}")))?;
-        if !locked {
-            return Err(Error::ProducerExists(
-                format!("{}: {busy}", paths.shown()).into(),
-            ));
+/// How long a call waits for another process that opens, closes or removes the same name.
+#[cfg(not(feature = "steps"))]
+const NAMES_PATIENCE: Duration = Duration::from_secs(1);
+/// Shorter where a test stops that process at each step.
+#[cfg(feature = "steps")]
+const NAMES_PATIENCE: Duration = Duration::from_millis(20);
+
+/// The right to make, replace and remove the files of a name. It is held for a part of a call.
+pub(crate) struct NamesLock {
+    lock: LockFile,
+    identity: Identity,
+    /// Whether this call has made the lock file.
+    made: bool,
+}
+
+impl NamesLock {
+    /// Takes it. `make`: makes the lock file if there is none; else there is nothing to lock, which
+    /// is `None`. `owner`: to whom the lock file may belong, beside this user.
+    pub(crate) fn take(paths: &Paths, make: bool, owner: Option<u32>) -> Result<Option<NamesLock>> {
+        let since = Instant::now();
+        let mut made = false;
+        loop {
+            let opened = LockFile::open(|| match open_lock_file(paths, make, owner) {
+                Ok(Some(opened)) => Ok(opened),
+                Ok(None) => Err(None),
+                Err(e) => Err(Some(e)),
+            });
+            let opened = match opened {
+                Ok(opened) => Some(opened),
+                Err(None) => None,
+                Err(Some(e)) => return Err(e),
+            };
+            if let Some((lock, new)) = opened {
+                made |= new;
+                let shown = paths.dir.shown(&paths.lock);
+                let failed = |e| Error::from_io(&e, format_args!("cannot lock {shown}"));
+                let locked = sys::try_lock(lock.file(), Lock::Exclusive, lock_byte::NAMES);
+                // Between the open and the lock, another process may have removed the file.
+                if locked.map_err(failed)?
+                    && paths.dir.names(&paths.lock, lock.file()).map_err(failed)?
+                {
+                    let identity = sys::identity(&lock.file().metadata().map_err(failed)?);
+                    return Ok(Some(NamesLock {
+                        lock,
+                        identity,
+                        made,
+                    }));
+                }
+            } else if !make {
+                return Ok(None);
+            }
+            if since.elapsed() > NAMES_PATIENCE {
+                return Err(Error::ProducerExists(
+                    format!(
+                        "{}: another process has been opening, closing or removing this name for \
+                         {NAMES_PATIENCE:?}: try again, or look whether that process is stopped",
+                        paths.shown()
+                    )
+                    .into(),
+                ));
+            }
+            if !sys::nap(Duration::from_millis(1)) {
+                return Err(Error::Interrupted(
+                    format!("{}: a signal arrived while it was opened", paths.shown()).into(),
+                ));
+            }
         }
-        // Between the open and the lock, the one who held it may have removed the file.
-        if sys::still_named(lock.file(), &paths.lock) {
-            return Ok(lock);
+    }
+
+    /// Takes the lock that makes the caller the one writer of a name. `busy` says what it means that
+    /// another process holds it.
+    pub(crate) fn writer(&self, paths: &Paths, busy: impl FnOnce() -> String) -> Result<Writer> {
+        let shown = paths.dir.shown(&paths.lock);
+        let failed = |e| Error::from_io(&e, format_args!("cannot lock {shown}"));
+        // An opening of its own, because this lock outlives the other.
+        let lock = HeldLock::take(
+            || paths.dir.open_file(&paths.lock, true),
+            |file, meta| match sys::identity(meta) == self.identity {
+                true => sys::try_lock(file, Lock::Exclusive, lock_byte::PRODUCER).map_err(failed),
+                false => Err(Error::Stale(
+                    format!("{shown}: another process has replaced the lock file").into(),
+                )),
+            },
+        )?;
+        match lock {
+            Some((lock, _)) => Ok(Writer {
+                lock: Some(lock),
+                generation: sys::fork_generation(),
+                identity: self.identity,
+            }),
+            None => Err(Error::ProducerExists(
+                format!("{}: {}", paths.shown(), busy()).into(),
+            )),
+        }
+    }
+
+    /// Removes the lock file if this call has made it, unless the name is that of a queue.
+    pub(crate) fn undo(&self, paths: &Paths) {
+        let data = paths.dir.open_file(&paths.data, false);
+        if self.made && !data.is_ok_and(|(file, _)| is_queue(&file)) {
+            let _ = paths.dir.remove(&paths.lock);
         }
     }
 }
 
-/// When a writer ends whose name was unlinked, nobody else will remove its lock file.
-pub(crate) fn remove_orphaned_lock(lock: &LockFile, paths: &Paths) {
-    let gone = |path: &Path| !path.exists();
-    if lock.is_own() && gone(&paths.data) && sys::still_named(lock.file(), &paths.lock) {
-        let _ = sys::remove(&paths.lock);
+/// Opens the lock file. Whether it was made. `None` if it vanished or appeared meanwhile, or if there
+/// is none and none is to be made.
+fn open_lock_file(paths: &Paths, make: bool, owner: Option<u32>) -> Result<Option<(File, bool)>> {
+    let (dir, name) = (&paths.dir, &paths.lock);
+    let shown = dir.shown(name);
+    let failed = |e| {
+        Error::from_io(
+            &e,
+            format_args!("{}: cannot make its lock file {shown}", paths.shown()),
+        )
+    };
+    match dir.open_file(name, true) {
+        Ok((file, meta)) => {
+            if Some(meta.uid()) != owner {
+                check_ours(&meta, &shown)?;
+            }
+            match meta.len() {
+                0 => Ok(Some((file, false))),
+                _ => Err(Error::Damaged(
+                    format!("{shown}: it is not a lock file of ipcq, which is empty").into(),
+                )),
+            }
+        }
+        Err(Error::NotFound(_)) if !make => Ok(None),
+        Err(Error::NotFound(_)) => match dir.create_file(name, 0o600) {
+            Ok(file) => {
+                // The umask may have taken the bits away.
+                sys::set_mode(&file, 0o600).map_err(failed)?;
+                Ok(Some((file, true)))
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(None),
+            Err(e) => Err(failed(e)),
+        },
+        Err(Error::PermissionDenied(text)) => {
+            let stat = dir.stat(name).map_err(failed)?;
+            let unusable = |s: crate::dir::Stat| {
+                s.is_regular()
+                    && s.size == 0
+                    && s.owner == sys::effective_uid()
+                    && s.mode & 0o600 != 0o600
+            };
+            match stat {
+                // Its maker had a strict umask, and was killed before it could set the mode.
+                Some(stat) if unusable(stat) => {
+                    dir.remove(name).map_err(failed)?;
+                    Ok(None)
+                }
+                Some(stat) if stat.owner != sys::effective_uid() => Err(Error::PermissionDenied(
+                    format!(
+                        "{}: the name is in use by another user (uid {}; this process is uid {}): \
+                         {text}",
+                        paths.shown(),
+                        stat.owner,
+                        sys::effective_uid()
+                    )
+                    .into(),
+                )),
+                _ => Err(Error::PermissionDenied(text)),
+            }
+        }
+        Err(e) => Err(e),
     }
 }
 
-/// Refuses to write a file of somebody else's: its owner could truncate it under the mapping,
-/// which is a SIGBUS.
-pub(crate) fn check_owner(region: &Region, paths: &Paths) -> Result<()> {
-    use std::os::unix::fs::MetadataExt;
-    let shown = paths.shown();
-    let meta = region
-        .file()
-        .metadata()
-        .map_err(|e| Error::from_io(&e, format_args!("cannot stat {shown}")))?;
-    let (owner, me) = (meta.uid(), sys::effective_uid());
-    if owner == me {
-        return Ok(());
+/// The lock that makes a process the one writer of a name, for as long as its handle lives.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    /// `None` once it has ended.
+    lock: Option<HeldLock>,
+    generation: u32,
+    /// The lock file.
+    identity: Identity,
+}
+
+impl Writer {
+    /// Whether it is this process's, and not that of the one it was forked from.
+    #[inline(always)]
+    pub(crate) fn is_own(&self) -> bool {
+        self.generation == sys::fork_generation()
     }
-    Err(Error::PermissionDenied(
-        format!("{shown}: it belongs to user {owner}, this process is user {me}: only its owner may write it").into(),
-    ))
+
+    /// The writer ends. If its name was unlinked meanwhile, nobody else will remove its lock file.
+    pub(crate) fn end(&mut self, paths: &Paths, region: &Region) {
+        if !self.is_own() {
+            return;
+        }
+        // Another process may be removing the name, and see this lock or not, or be making it anew,
+        // and then needs the lock file.
+        let names = NamesLock::take(paths, false, None);
+        let lost = matches!(region.is_named(paths, &paths.data), Ok(false));
+        if let (Ok(Some(names)), true) = (&names, lost) {
+            let gone = matches!(paths.dir.stat(&paths.data), Ok(None));
+            if gone && names.identity == self.identity {
+                let _ = paths.dir.remove(&paths.lock);
+            }
+        }
+        self.lock = None;
+    }
 }
 
 /// Memory that processes of one host share: one writes, any number read.
@@ -163,13 +412,14 @@ pub struct SharedMem {
     region: Region,
     paths: Paths,
     /// Held for as long as the writer lives.
-    writer: Option<LockFile>,
+    writer: Option<Writer>,
 }
 
 impl Drop for SharedMem {
     fn drop(&mut self) {
-        if let Some(lock) = &self.writer {
-            remove_orphaned_lock(lock, &self.paths);
+        let _no = NoCancel::new();
+        if let Some(writer) = &mut self.writer {
+            writer.end(&self.paths, &self.region);
         }
     }
 }
@@ -177,7 +427,7 @@ impl Drop for SharedMem {
 impl std::fmt::Debug for SharedMem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SharedMem")
-            .field("file", &self.paths.data)
+            .field("file", &self.paths.path)
             .field("size", &self.size())
             .field("writable", &self.is_writable())
             .finish()
@@ -195,16 +445,32 @@ impl SharedMem {
     /// [`Error::ProducerExists`] if another writer lives, [`Error::Geometry`] if it exists with
     /// another size, [`Error::NoSpace`], [`Error::PermissionDenied`], [`Error::Invalid`].
     pub fn create(name: impl AsRef<OsStr>, size: usize, permissions: u32) -> Result<SharedMem> {
+        let _no = NoCancel::new();
         let paths = Paths::of(name.as_ref())?;
-        let shown = paths.shown().to_string();
         if size == 0 || i64::try_from(size).is_err() {
             return Err(Error::Invalid(
-                format!("{shown}: a size of {size} bytes").into(),
+                format!("{}: a size of {size} bytes is not possible", paths.shown()).into(),
             ));
         }
-        let writer = lock_writer(&paths, 0, "another live process writes it")?;
-        let region = SharedMem::make(&paths, size, permissions)
-            .inspect_err(|_| remove_orphaned_lock(&writer, &paths))?;
+        if permissions != 0 && (permissions & 0o600 != 0o600 || permissions > 0o777) {
+            return Err(Error::Invalid(
+                format!(
+                    "{}: permissions {permissions:#o}: use mode bits up to 0777 that include 0600 \
+                     for the writer",
+                    paths.shown()
+                )
+                .into(),
+            ));
+        }
+        let names = NamesLock::take(&paths, true, None)?;
+        let names = names.ok_or_else(|| Error::Internal("no lock file".into()))?;
+        let made = names
+            .writer(&paths, || {
+                "another live process writes this shared memory".into()
+            })
+            .and_then(|writer| Ok((SharedMem::make(&paths, size, permissions)?, writer)));
+        let (region, writer) = made.inspect_err(|_| names.undo(&paths))?;
+        drop(names);
         Ok(SharedMem {
             region,
             paths,
@@ -215,34 +481,36 @@ impl SharedMem {
     /// The part of `create` that is done under the lock.
     fn make(paths: &Paths, size: usize, permissions: u32) -> Result<Region> {
         let shown = paths.shown();
-        Ok(match Region::open(&paths.data, true) {
-            Ok(region) => {
-                check_owner(&region, paths)?;
-                if region.len() != size {
+        match paths.dir.open_file(&paths.data, true) {
+            Ok((file, meta)) => {
+                check_ours(&meta, &shown)?;
+                if is_queue(&file) {
+                    return Err(Error::Geometry(
+                        format!("{shown}: it is a queue: take another name").into(),
+                    ));
+                }
+                if meta.len() != size as u64 {
                     return Err(Error::Geometry(
                         format!(
-                            "{shown}: it exists with {} bytes, {size} were asked for: \
-                             unlink it first, or take its size",
-                            region.len()
+                            "{shown}: it exists with {} bytes, but {size} were requested: unlink \
+                             it first, or request its size",
+                            meta.len()
                         )
                         .into(),
                     ));
                 }
-                region
+                sys::check_file_system(&file, &shown)?;
+                sys::fill_holes(&file, &shown)?;
+                Region::map(file, &shown, meta.len(), true)
             }
             Err(Error::NotFound(_)) => {
                 let mode = if permissions == 0 { 0o600 } else { permissions };
-                let fail = |e| Error::from_io(&e, format_args!("cannot create {shown}"));
-                sys::remove(&paths.new_data).map_err(fail)?;
-                let region = Region::create(&paths.new_data, size as u64, mode)?;
-                if let Err(e) = sys::rename(&paths.new_data, &paths.data) {
-                    let _ = sys::remove(&paths.new_data);
-                    return Err(fail(e));
-                }
-                region
+                let mut new = NewFile::create(paths, &paths.new_data, size as u64, mode)?;
+                new.publish(&paths.data)?;
+                Ok(new.region)
             }
-            Err(e) => return Err(e),
-        })
+            Err(e) => Err(e),
+        }
     }
 
     /// Opens it to read; the memory is mapped read-only.
@@ -251,8 +519,9 @@ impl SharedMem {
     /// [`Error::NotFound`], [`Error::PermissionDenied`], [`Error::Damaged`] if it is no regular
     /// file.
     pub fn open(name: impl AsRef<OsStr>) -> Result<SharedMem> {
+        let _no = NoCancel::new();
         let paths = Paths::of(name.as_ref())?;
-        let region = Region::open(&paths.data, false)?;
+        let region = Region::open(&paths, &paths.data, false)?;
         Ok(SharedMem {
             region,
             paths,
@@ -278,7 +547,7 @@ impl SharedMem {
 
     /// The file, as an absolute path that was resolved when it was opened.
     pub fn path(&self) -> &Path {
-        &self.paths.data
+        &self.paths.path
     }
 
     /// How many bytes it has.
@@ -371,28 +640,74 @@ impl SharedMem {
     }
 }
 
-/// Removes all files of a name, the lock file only where no live writer holds it.
+/// Whether a file says that it is a queue.
+pub(crate) fn is_queue(file: &File) -> bool {
+    let mut magic = [0; 8];
+    file.read_exact_at(&mut magic, layout::at::MAGIC as u64)
+        .is_ok()
+        && u64::from_le_bytes(magic) == layout::MAGIC
+}
+
+/// Removes all files of a name, the lock file only if no live writer holds it.
 pub(crate) fn unlink(paths: &Paths) -> Result<()> {
-    let fail = |e| Error::from_io(&e, format_args!("cannot remove {}", paths.shown()));
-    let lock = match sys::open(&paths.lock, true).map(LockFile::new) {
-        Ok(lock) if sys::try_lock(lock.file(), Lock::Exclusive, 0).unwrap_or(false) => Some(lock),
-        _ => None,
-    };
-    let mut found = false;
-    for path in [&paths.control, &paths.data] {
-        found |= sys::remove(path).map_err(fail)?;
+    let _no = NoCancel::new();
+    let shown = paths.shown();
+    let failed = |e| Error::from_io(&e, format_args!("cannot remove {shown}"));
+    let dir = &paths.dir;
+    let data = dir.stat(&paths.data).map_err(failed)?;
+    let me = sys::effective_uid();
+    match data {
+        // In a directory without the sticky bit anybody could, and tear a queue apart that its
+        // owner is just opening.
+        Some(stat) if stat.owner != me && me != 0 => {
+            return Err(Error::PermissionDenied(
+                format!(
+                "{shown}: it belongs to another user (uid {}; this process is uid {me}), and only \
+                     its owner may remove it",
+                stat.owner
+            )
+                .into(),
+            ))
+        }
+        _ => {}
     }
-    // While a writer lives it keeps its lock file, or a second one could come beside it; it
-    // removes the file when it ends (`remove_orphaned_lock`).
-    if lock.is_some_and(|lock| sys::still_named(lock.file(), &paths.lock)) {
-        for path in [&paths.new_data, &paths.new_control, &paths.lock] {
-            found |= sys::remove(path).map_err(fail)?;
+    let mut leftovers = false;
+    for name in [
+        &paths.control,
+        &paths.new_control,
+        &paths.new_data,
+        &paths.lock,
+    ] {
+        leftovers |= dir.stat(name).map_err(failed)?.is_some();
+    }
+    if data.is_none() && !leftovers {
+        return Err(Error::NotFound(
+            format!("{shown}: there is no such queue or shared memory").into(),
+        ));
+    }
+    let names = NamesLock::take(paths, true, data.map(|stat| stat.owner))?;
+    let names = names.ok_or_else(|| Error::Internal("no lock file".into()))?;
+    // First the name by which it is found, so that nobody finds a queue without its control file.
+    let mut found = dir.remove(&paths.data).map_err(failed)?;
+    for name in [&paths.control, &paths.new_control, &paths.new_data] {
+        match dir.remove(name) {
+            Ok(removed) => found |= removed,
+            // Something that another user has put there.
+            Err(_) if found => {}
+            Err(e) => return Err(failed(e)),
         }
     }
-    if found {
-        return Ok(());
+    // A live writer keeps its lock file, or a second writer could come beside it. It removes the
+    // file when it ends (`Writer::end`).
+    let held = sys::is_locked(names.lock.file(), Lock::Exclusive, lock_byte::PRODUCER);
+    if !held.unwrap_or(true) {
+        let removed = dir.remove(&paths.lock).map_err(failed)?;
+        found |= removed && !names.made;
     }
-    Err(Error::NotFound(
-        format!("{}: there is no such file", paths.shown()).into(),
-    ))
+    match found {
+        true => Ok(()),
+        false => Err(Error::NotFound(
+            format!("{shown}: there is no such queue or shared memory").into(),
+        )),
+    }
 }

@@ -4,104 +4,192 @@
 
 use crate::error::{Error, Result};
 use crate::steps::step;
-use std::ffi::CString;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata};
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsRawFd, FromRawFd, RawFd};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::time::Duration;
 
-/// Opens a file that exists, for reading or for both.
-pub(crate) fn open(path: &Path, write: bool) -> io::Result<File> {
-    // O_NONBLOCK: a FIFO in the way must not hang the open; regular files ignore it.
-    OpenOptions::new()
-        .read(true)
-        .write(write)
-        .custom_flags(libc::O_CLOEXEC | libc::O_NOCTTY | libc::O_NONBLOCK)
-        .open(path)
+/// Keeps the thread from being cancelled (`pthread_cancel`) until it is dropped.
+///
+/// A cancelled thread is unwound out of the system call that it is in, which ends the process if
+/// the frames above are Rust's. So every function of this crate that may come to such a system
+/// call holds one of these. What is pending then acts at the next cancellation point of the
+/// program.
+pub(crate) struct NoCancel {
+    before: libc::c_int,
+    /// It belongs to the thread that made it.
+    _thread: std::marker::PhantomData<*const ()>,
 }
 
-/// Opens a lock file, which is made, empty and for its owner alone, where there is none.
-pub(crate) fn open_or_create(path: &Path, mode: u32) -> io::Result<File> {
-    step();
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(mode)
-        .custom_flags(libc::O_CLOEXEC | libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(path)
+extern "C" {
+    fn pthread_setcancelstate(state: libc::c_int, before: *mut libc::c_int) -> libc::c_int;
 }
 
-/// Makes a new file of `size` bytes whose space is reserved, so that no later store can meet a
-/// full file system (which would be a SIGBUS). `mode` is set exactly, whatever the umask.
-pub(crate) fn create_reserved(path: &Path, size: u64, mode: u32) -> Result<File> {
-    let shown = path.display();
-    let limit = file_size_limit();
-    if size > limit {
-        // Asking anyway would raise SIGXFSZ, which kills by default.
-        return Err(Error::NoSpace(
-            format!("{shown}: {size} bytes are needed, the process may write files of {limit} (ulimit -f)").into(),
-        ));
-    }
-    step();
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .mode(mode & 0o600)
-        .custom_flags(libc::O_CLOEXEC)
-        .open(path)
-        .map_err(|e| Error::from_io(&e, format_args!("cannot create {shown}")))?;
-    let finish = || {
-        reserve(&file, path, size)?;
-        step();
-        file.set_permissions(std::fs::Permissions::from_mode(mode & 0o7777))
-            .map_err(|e| Error::from_io(&e, format_args!("cannot set the mode of {shown}")))
-    };
-    match finish() {
-        Ok(()) => Ok(file),
-        Err(e) => {
-            let _ = std::fs::remove_file(path);
-            Err(e)
+/// The same number in glibc and musl.
+const PTHREAD_CANCEL_DISABLE: libc::c_int = 1;
+
+impl NoCancel {
+    #[inline(never)]
+    pub(crate) fn new() -> NoCancel {
+        let mut before = 0;
+        // SAFETY: the place for the answer is valid. It cannot fail for this state.
+        unsafe { pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &mut before) };
+        NoCancel {
+            before,
+            _thread: std::marker::PhantomData,
         }
     }
 }
 
+impl Drop for NoCancel {
+    fn drop(&mut self) {
+        let mut now = 0;
+        // SAFETY: as above; the state is one that was given by the same function.
+        unsafe { pthread_setcancelstate(self.before, &mut now) };
+    }
+}
+
+/// A descriptor that is known again: a program may close all of its descriptors (daemons do), and
+/// open others, which then have the same numbers. What is not this file any more is neither used
+/// nor closed.
+#[derive(Debug)]
+pub(crate) struct OpenFile {
+    file: ManuallyDrop<File>,
+    identity: Identity,
+}
+
+impl OpenFile {
+    pub(crate) fn new(file: File) -> OpenFile {
+        // It cannot fail for an open file. (If it did, the file would be taken for a stranger's.)
+        let identity = file.metadata().map_or(NOTHING, |meta| identity(&meta));
+        OpenFile {
+            file: ManuallyDrop::new(file),
+            identity,
+        }
+    }
+
+    /// The file; `EBADF` if something else has closed its descriptor.
+    pub(crate) fn get(&self) -> io::Result<&File> {
+        match self.file.metadata() {
+            Ok(meta) if identity(&meta) == self.identity => Ok(&self.file),
+            Ok(_) => Err(io::Error::from_raw_os_error(libc::EBADF)),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Another opening of the same file, to write, for locks of its own. It works for a file that
+    /// has lost its name, too.
+    pub(crate) fn reopen(&self) -> io::Result<File> {
+        let fd = self.get()?.as_raw_fd();
+        let file = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(format!("/proc/self/fd/{fd}"))?;
+        match identity(&file.metadata()?) == self.identity {
+            true => Ok(file),
+            false => Err(io::Error::from_raw_os_error(libc::EBADF)),
+        }
+    }
+
+    pub(crate) fn identity(&self) -> Identity {
+        self.identity
+    }
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        if self.get().is_ok() {
+            // SAFETY: dropped here and nowhere else.
+            unsafe { ManuallyDrop::drop(&mut self.file) };
+        }
+    }
+}
+
+/// Gives a new, empty file its size, with the space reserved, so that no later store can meet a
+/// full file system (which would be a SIGBUS); and exactly this mode, whatever the umask.
+pub(crate) fn fill_new(
+    file: &File,
+    shown: &impl std::fmt::Display,
+    size: u64,
+    mode: u32,
+) -> Result<()> {
+    reserve(file, shown, size)?;
+    step();
+    set_mode(file, mode)
+        .map_err(|e| Error::from_io(&e, format_args!("cannot set the mode of {shown}")))
+}
+
+/// Sets the mode bits of an open file.
+pub(crate) fn set_mode(file: &File, mode: u32) -> io::Result<()> {
+    file.set_permissions(std::fs::Permissions::from_mode(mode & 0o7777))
+}
+
 /// Reserves what a file that exists has no space for: it may be a copy, with holes.
-pub(crate) fn fill_holes(file: &File, path: &Path) -> Result<()> {
+pub(crate) fn fill_holes(file: &File, shown: &impl std::fmt::Display) -> Result<()> {
     let meta = file
         .metadata()
-        .map_err(|e| Error::from_io(&e, format_args!("cannot stat {}", path.display())))?;
+        .map_err(|e| Error::from_io(&e, format_args!("cannot stat {shown}")))?;
     // In units of 512 bytes, whatever the file system.
     if meta.blocks() >= meta.len().div_ceil(512) {
         return Ok(());
     }
-    reserve(file, path, meta.len())
+    reserve(file, shown, meta.len())
 }
 
+/// How much is reserved at once. A signal makes the kernel give up what it was about to reserve,
+/// so a process with a timer would never get all of a large file in one call.
+const RESERVED_AT_ONCE: u64 = 64 << 20;
+/// After an interruption it tries less, down to this.
+const RESERVED_AT_LEAST: u64 = 64 << 10;
+/// How many interruptions in a row it bears at that size.
+const INTERRUPTIONS: u32 = 100;
+
 /// Reserves the space of a file's first bytes; what is in them stays.
-fn reserve(file: &File, path: &Path, size: u64) -> Result<()> {
-    let shown = path.display();
-    let length = libc::off_t::try_from(size).map_err(|_| {
-        Error::Invalid(format!("{shown}: {size} bytes are more than a file can have").into())
-    })?;
+fn reserve(file: &File, shown: &impl std::fmt::Display, size: u64) -> Result<()> {
+    let limit = file_size_limit();
+    if size > limit {
+        // To ask for it would raise SIGXFSZ, which kills by default.
+        return Err(Error::NoSpace(
+            format!(
+                "{shown}: {size} bytes are needed, but this process may only write files of up \
+                 to {limit} bytes (ulimit -f)"
+            )
+            .into(),
+        ));
+    }
+    if libc::off_t::try_from(size).is_err() {
+        return Err(Error::Invalid(
+            format!("{shown}: a file cannot have {size} bytes").into(),
+        ));
+    }
     step();
-    loop {
-        // SAFETY: the descriptor is open; the call takes no pointers.
-        match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, length) } {
-            0 => return Ok(()),
-            libc::EINTR => continue,
+    let (mut done, mut most, mut interrupted) = (0, RESERVED_AT_ONCE, 0);
+    while done < size {
+        let length = (size - done).min(most);
+        // SAFETY: the descriptor is open; the call takes no pointers. Both numbers fit, as does
+        // their sum, `size`.
+        let rc = unsafe {
+            libc::posix_fallocate(file.as_raw_fd(), done as libc::off_t, length as libc::off_t)
+        };
+        match rc {
+            0 => {
+                done += length;
+                interrupted = 0;
+            }
+            libc::EINTR if interrupted < INTERRUPTIONS => match most > RESERVED_AT_LEAST {
+                true => most /= 2,
+                false => interrupted += 1,
+            },
             libc::ENOSPC | libc::EFBIG | libc::EDQUOT => {
                 return Err(Error::NoSpace(
                     format!(
-                        "{shown}: the file system has no room for {size} bytes: \
-                         take a smaller capacity or another directory (IPCQ_DIR)"
+                        "{shown}: the file system has no room for {size} bytes: choose a smaller \
+                         capacity or another directory (IPCQ_DIR)"
                     )
                     .into(),
                 ))
@@ -115,6 +203,7 @@ fn reserve(file: &File, path: &Path, size: u64) -> Result<()> {
             }
         }
     }
+    Ok(())
 }
 
 fn file_size_limit() -> u64 {
@@ -129,41 +218,55 @@ fn file_size_limit() -> u64 {
     }
 }
 
-/// What is worth knowing of an open file or a path.
-#[derive(Clone, Copy, PartialEq, Eq)]
+// From linux/magic.h.
+const HUGETLBFS: libc::c_long = 0x958458f6;
+/// File systems on which a mapping keeps the opening that it was made of: tmpfs, ramfs, ext2 to
+/// ext4, XFS, Btrfs, F2FS. On one that is stacked on another (overlayfs) it keeps an opening of the
+/// file underneath.
+const KEEPS_OPENING: [libc::c_long; 6] = [
+    0x01021994, 0x858458f6, 0xef53, 0x58465342, 0x9123683e, 0xf2f52010,
+];
+
+/// Refuses file systems on which a queue does not work.
+pub(crate) fn check_file_system(file: &File, shown: &impl std::fmt::Display) -> Result<()> {
+    match file_system(file) {
+        // It rounds the length of each mapping to its own pages, and reserves by other rules.
+        Some(HUGETLBFS) => Err(Error::Invalid(
+            format!("{shown}: it is on hugetlbfs, which ipcq does not support: use a tmpfs").into(),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The kind of file system that a file is on.
+#[allow(clippy::unnecessary_cast)] // not on every C library
+fn file_system(file: &File) -> Option<libc::c_long> {
+    // SAFETY: zero is valid for each of its fields.
+    let mut s: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: an open descriptor, and a place for the answer.
+    match unsafe { libc::fstatfs(file.as_raw_fd(), &mut s) } {
+        0 => Some(s.f_type as libc::c_long),
+        _ => None,
+    }
+}
+
+/// What tells one file from all others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub device: u64,
     pub inode: u64,
 }
 
-pub(crate) fn identity(meta: &std::fs::Metadata) -> Identity {
+/// That of no file.
+const NOTHING: Identity = Identity {
+    device: u64::MAX,
+    inode: u64::MAX,
+};
+
+pub(crate) fn identity(meta: &Metadata) -> Identity {
     Identity {
         device: meta.dev(),
         inode: meta.ino(),
-    }
-}
-
-/// Whether `path` still names the open `file`.
-pub(crate) fn still_named(file: &File, path: &Path) -> bool {
-    match (file.metadata(), std::fs::symlink_metadata(path)) {
-        (Ok(a), Ok(b)) => identity(&a) == identity(&b),
-        _ => false,
-    }
-}
-
-/// Whether both are openings of one file.
-pub(crate) fn same_file(a: &File, b: &File) -> bool {
-    match (a.metadata(), b.metadata()) {
-        (Ok(a), Ok(b)) => identity(&a) == identity(&b),
-        _ => false,
-    }
-}
-
-/// Whether both belong to one user.
-pub(crate) fn same_owner(a: &File, b: &File) -> bool {
-    match (a.metadata(), b.metadata()) {
-        (Ok(a), Ok(b)) => a.uid() == b.uid(),
-        _ => false,
     }
 }
 
@@ -196,20 +299,31 @@ fn lock_kind(kind: Lock) -> libc::c_int {
     }
 }
 
-/// Tries for an open-file-description lock on one byte: `false` if another holder is in the way.
-///
-/// The kernel drops such a lock when the last descriptor of this opening is closed, so on any
-/// death of the process; and only then, unlike POSIX locks.
-pub(crate) fn try_lock(file: &File, kind: Lock, byte: u64) -> io::Result<bool> {
-    step();
-    let l = flock(lock_kind(kind), byte);
+fn lock_call(file: &File, command: libc::c_int, l: &mut libc::flock) -> io::Result<()> {
     // SAFETY: `l` is a valid flock for the length of the call.
-    match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &l) } {
-        0 => Ok(true),
+    match unsafe { libc::fcntl(file.as_raw_fd(), command, l) } {
+        0 => Ok(()),
         _ => match io::Error::last_os_error() {
-            e if matches!(e.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
+            // The kernel does not know the command, or a sandbox forbids it.
+            e if e.raw_os_error() == Some(libc::EINVAL) => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "this kernel or sandbox has no open file description locks (Linux 3.15)",
+            )),
             e => Err(e),
         },
+    }
+}
+
+/// Tries for an open-file-description lock on one byte: `false` if another holder is in the way.
+///
+/// The kernel drops such a lock when the last reference to this opening ends, so on any death of
+/// the process; and only then, unlike POSIX locks.
+pub(crate) fn try_lock(file: &File, kind: Lock, byte: u64) -> io::Result<bool> {
+    step();
+    match lock_call(file, libc::F_OFD_SETLK, &mut flock(lock_kind(kind), byte)) {
+        Ok(()) => Ok(true),
+        Err(e) if matches!(e.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
+        Err(e) => Err(e),
     }
 }
 
@@ -218,39 +332,23 @@ fn unlock_all(file: &File) {
     step();
     let mut l = flock(libc::F_UNLCK, 0);
     l.l_len = 0; // to the end, wherever that is
-                 // SAFETY: `l` is a valid flock for the length of the call. It cannot fail for an open file.
-    unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &l) };
+                 // It cannot fail for an open file.
+    let _ = lock_call(file, libc::F_OFD_SETLK, &mut l);
 }
 
-/// Whether anybody else holds an exclusive lock on the byte. Needs no write permission; to hold one
-/// needs it, so that no reader can make it seem so.
-pub(crate) fn is_locked(file: &File, byte: u64) -> bool {
+/// Whether anybody else holds a lock of this kind on the byte, or a stronger one. Needs no write
+/// permission. To hold an exclusive one needs it, so that no reader can make it seem so.
+pub(crate) fn is_locked(file: &File, kind: Lock, byte: u64) -> io::Result<bool> {
     // An exclusive lock is all that is in the way of a shared one.
-    let mut l = flock(lock_kind(Lock::Shared), byte);
-    // SAFETY: `l` is a valid flock for the length of the call.
-    let rc = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &mut l) };
-    rc == 0 && l.l_type != libc::F_UNLCK as libc::c_short
-}
-
-/// Makes `from` appear as `to`, in one step, in place of what was there.
-pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    step();
-    std::fs::rename(from, to)
-}
-
-/// Removes a name; that there was none is fine. Whether there was one.
-pub(crate) fn remove(path: &Path) -> io::Result<bool> {
-    step();
-    match std::fs::remove_file(path) {
-        Ok(()) => Ok(true),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(e) => Err(e),
-    }
-}
-
-/// Whether a path can be passed to the kernel at all (it has no NUL in it).
-pub(crate) fn is_representable(path: &Path) -> bool {
-    CString::new(path.as_os_str().as_bytes()).is_ok()
+    let mut l = flock(
+        lock_kind(match kind {
+            Lock::Exclusive => Lock::Shared,
+            Lock::Shared => Lock::Exclusive,
+        }),
+        byte,
+    );
+    lock_call(file, libc::F_OFD_GETLK, &mut l)?;
+    Ok(l.l_type != libc::F_UNLCK as libc::c_short)
 }
 
 /// A number that no two calls on this host are likely to give alike.
@@ -268,12 +366,74 @@ pub(crate) fn unique_id() -> u64 {
 
 /// Sleeps; `false` if a signal ended it early.
 pub(crate) fn nap(time: Duration) -> bool {
-    let t = libc::timespec {
-        tv_sec: time.as_secs().min(i32::MAX as u64) as libc::time_t,
-        tv_nsec: time.subsec_nanos().into(),
-    };
-    // SAFETY: `t` is valid, and no remainder is asked for.
-    unsafe { libc::nanosleep(&t, std::ptr::null_mut()) == 0 }
+    let t = timespec(time);
+    // SAFETY: `t` is valid, there are no descriptors, and the signal mask stays what it is.
+    unsafe { libc::ppoll(std::ptr::null_mut(), 0, &t, std::ptr::null()) == 0 }
+}
+
+/// For waits that nobody wakes: holds signals back while the thread is awake, so that each of them
+/// arrives during a sleep and ends it. A signal that arrived between two sleeps would otherwise run
+/// its handler and change nothing.
+///
+/// It is for the thread that makes it.
+pub(crate) struct SignalGate {
+    before: libc::sigset_t,
+}
+
+impl SignalGate {
+    pub(crate) fn new() -> SignalGate {
+        // SAFETY: zero is a valid set; each set is a valid place for the length of a call.
+        unsafe {
+            let mut held: libc::sigset_t = std::mem::zeroed();
+            let mut before: libc::sigset_t = std::mem::zeroed();
+            libc::sigfillset(&mut held);
+            // What the thread causes itself cannot wait.
+            for own in [
+                libc::SIGSEGV,
+                libc::SIGBUS,
+                libc::SIGFPE,
+                libc::SIGILL,
+                libc::SIGTRAP,
+                libc::SIGSYS,
+                libc::SIGABRT,
+            ] {
+                libc::sigdelset(&mut held, own);
+            }
+            libc::pthread_sigmask(libc::SIG_BLOCK, &held, &mut before);
+            SignalGate { before }
+        }
+    }
+
+    /// Sleeps with the signals let in; `false` if one ended it, or had arrived before.
+    pub(crate) fn nap(&self, time: Duration) -> bool {
+        let t = timespec(time);
+        // SAFETY: both are valid, and there are no descriptors. The kernel lets the signals in and
+        // begins to sleep in one step.
+        unsafe { libc::ppoll(std::ptr::null_mut(), 0, &t, &self.before) == 0 }
+    }
+}
+
+impl Drop for SignalGate {
+    fn drop(&mut self) {
+        // SAFETY: a set that was given by the same function.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.before, std::ptr::null_mut()) };
+    }
+}
+
+/// Whether the program handles a signal and has asked for system calls to be restarted after it.
+///
+/// [`futex_wait_any`] is such a call, so a signal would not end it.
+pub(crate) fn restarts_after_signals() -> bool {
+    (1..=64).any(|signal| {
+        // SAFETY: zero is valid for each of its fields; the place for the answer is valid.
+        unsafe {
+            let mut now: libc::sigaction = std::mem::zeroed();
+            libc::sigaction(signal, std::ptr::null(), &mut now) == 0
+                && now.sa_sigaction != libc::SIG_DFL
+                && now.sa_sigaction != libc::SIG_IGN
+                && now.sa_flags & libc::SA_RESTART != 0
+        }
+    })
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -348,7 +508,8 @@ pub(crate) fn futex_wait(word: &AtomicU32, seen: u32, until: Duration) -> Woken 
 /// The most words that [`futex_wait_any`] takes.
 pub(crate) const FUTEX_WAITV_MAX: usize = 128;
 
-/// As [`futex_wait`], on any of several words; `None` where the kernel cannot do that (before
+/// As [`futex_wait`], on any of several words, but that the kernel begins it again after a handler
+/// with `SA_RESTART` ([`restarts_after_signals`]); `None` where the kernel cannot do that (before
 /// Linux 5.16) or a sandbox forbids it.
 pub(crate) fn futex_wait_any(words: &[(&AtomicU32, u32)], until: Duration) -> Option<Woken> {
     /// The kernel's `struct futex_waitv`.
@@ -416,40 +577,63 @@ fn membarrier(command: libc::c_int) -> bool {
     unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) == 0 }
 }
 
-/// A descriptor that is readable from [`signal`] to [`drain`].
-pub(crate) fn event() -> io::Result<OwnedFd> {
-    // SAFETY: takes no pointers.
-    match unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) } {
-        -1 => Err(io::Error::last_os_error()),
-        // SAFETY: a new descriptor that nobody else owns.
-        fd => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+/// A descriptor that is readable from [`Event::signal`] to [`Event::drain`].
+pub(crate) struct Event(OpenFile);
+
+impl Event {
+    pub(crate) fn new() -> io::Result<Event> {
+        // SAFETY: takes no pointers.
+        match unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) } {
+            -1 => Err(io::Error::last_os_error()),
+            // SAFETY: a new descriptor that nobody else owns.
+            fd => Ok(Event(OpenFile::new(unsafe { File::from_raw_fd(fd) }))),
+        }
+    }
+
+    pub(crate) fn fd(&self) -> RawFd {
+        self.0.file.as_raw_fd()
+    }
+
+    pub(crate) fn identity(&self) -> Identity {
+        self.0.identity
+    }
+
+    /// Makes it readable.
+    pub(crate) fn signal(&self) {
+        let one = 1u64;
+        // A descriptor that is a stranger's by now is left alone.
+        if let Ok(file) = self.0.get() {
+            // SAFETY: eight bytes are readable. It only fails if it is readable already.
+            unsafe { libc::write(file.as_raw_fd(), (&raw const one).cast(), 8) };
+        }
+    }
+
+    /// Makes it unreadable.
+    pub(crate) fn drain(&self) {
+        let mut count = 0u64;
+        if let Ok(file) = self.0.get() {
+            // SAFETY: eight bytes are writable. It only fails if it is not readable.
+            unsafe { libc::read(file.as_raw_fd(), (&raw mut count).cast(), 8) };
+        }
     }
 }
 
-/// Makes an [`event`] readable.
-pub(crate) fn signal(event: &OwnedFd) {
-    let one = 1u64;
-    // SAFETY: eight bytes are readable. It only fails where it is readable beyond all measure.
-    unsafe { libc::write(event.as_raw_fd(), (&raw const one).cast(), 8) };
+/// In a forked child: closes the descriptor of an [`Event`] of the parent, which is out of reach.
+pub(crate) fn close_inherited(fd: RawFd, identity: Identity) {
+    // SAFETY: the number of a descriptor that this child uses nowhere. If it is none any more, the
+    // file is forgotten below.
+    let file = ManuallyDrop::new(unsafe { File::from_raw_fd(fd) });
+    if file
+        .metadata()
+        .is_ok_and(|meta| self::identity(&meta) == identity)
+    {
+        drop(ManuallyDrop::into_inner(file));
+    }
 }
 
-/// Makes an [`event`] not readable.
-pub(crate) fn drain(event: &OwnedFd) {
-    let mut count = 0u64;
-    // SAFETY: eight bytes are writable. It only fails where it is not readable.
-    unsafe { libc::read(event.as_raw_fd(), (&raw mut count).cast(), 8) };
-}
-
-/// Closes a descriptor by its number, which stands for nothing else.
-///
-/// # Safety
-/// Nobody uses or closes it any more.
-pub(crate) unsafe fn close(fd: RawFd) {
-    // SAFETY: the caller's promise.
-    unsafe { libc::close(fd) };
-}
-
-/// Runs `life` in a thread of its own that gets none of the process's signals.
+/// Runs `life` in a thread of its own that gets none of the process's signals, and has neither the
+/// priority nor the processors of the thread that makes it: one that spins on a processor of its
+/// own must not keep this one from running.
 pub(crate) fn spawn(name: &str, life: impl FnOnce() + Send + 'static) -> io::Result<()> {
     // SAFETY: both sets are valid places; a thread begins with the mask of the one that makes it.
     unsafe {
@@ -457,14 +641,73 @@ pub(crate) fn spawn(name: &str, life: impl FnOnce() + Send + 'static) -> io::Res
         let mut before: libc::sigset_t = std::mem::zeroed();
         libc::sigfillset(&mut all);
         libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
-        let spawned = std::thread::Builder::new()
-            .name(name.into())
-            .stack_size(256 << 10)
-            .spawn(life);
+        let spawned = spawn_plain(name, Box::new(life));
         libc::pthread_sigmask(libc::SIG_SETMASK, &before, std::ptr::null_mut());
-        spawned.map(drop)
+        spawned
     }
 }
+
+/// What a thread does.
+type Life = Box<dyn FnOnce() + Send>;
+
+/// By the C library, because the standard library cannot set what the thread begins with.
+#[cfg(target_env = "gnu")]
+fn spawn_plain(name: &str, life: Life) -> io::Result<()> {
+    extern "C" fn begin(life: *mut libc::c_void) -> *mut libc::c_void {
+        // SAFETY: made by `Box::into_raw` below, for this call.
+        let life = unsafe { Box::from_raw(life.cast::<Life>()) };
+        // No panic may leave this function. There is nobody to tell.
+        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(life));
+        std::ptr::null_mut()
+    }
+    let result = |rc| match rc {
+        0 => Ok(()),
+        errno => Err(io::Error::from_raw_os_error(errno)),
+    };
+    let life = Box::into_raw(Box::new(life));
+    // SAFETY: the attributes are initialised before they are used and destroyed once; the sets and
+    // parameters are valid; the thread owns `life` if it was made.
+    let made = unsafe {
+        let mut attributes: libc::pthread_attr_t = std::mem::zeroed();
+        result(libc::pthread_attr_init(&mut attributes)).and_then(|()| {
+            let mut all: libc::cpu_set_t = std::mem::zeroed();
+            (0..libc::CPU_SETSIZE as usize).for_each(|cpu| libc::CPU_SET(cpu, &mut all));
+            let normal: libc::sched_param = std::mem::zeroed();
+            let at = &mut attributes;
+            libc::pthread_attr_setstacksize(at, STACK);
+            libc::pthread_attr_setdetachstate(at, libc::PTHREAD_CREATE_DETACHED);
+            libc::pthread_attr_setinheritsched(at, libc::PTHREAD_EXPLICIT_SCHED);
+            libc::pthread_attr_setschedpolicy(at, libc::SCHED_OTHER);
+            libc::pthread_attr_setschedparam(at, &normal);
+            libc::pthread_attr_setaffinity_np(at, size_of::<libc::cpu_set_t>(), &all);
+            let mut thread: libc::pthread_t = 0;
+            let made = result(libc::pthread_create(&mut thread, at, begin, life.cast()));
+            libc::pthread_attr_destroy(at);
+            if made.is_ok() {
+                if let Ok(name) = std::ffi::CString::new(name) {
+                    libc::pthread_setname_np(thread, name.as_ptr());
+                }
+            }
+            made
+        })
+    };
+    if made.is_err() {
+        // SAFETY: no thread was made, so it is still this function's.
+        drop(unsafe { Box::from_raw(life) });
+    }
+    made
+}
+
+#[cfg(not(target_env = "gnu"))]
+fn spawn_plain(name: &str, life: Life) -> io::Result<()> {
+    let builder = std::thread::Builder::new()
+        .name(name.into())
+        .stack_size(STACK);
+    builder.spawn(life).map(drop)
+}
+
+/// The stack of a thread of the library.
+const STACK: usize = 256 << 10;
 
 // ---------------------------------------------------------------------------------------------
 // fork
@@ -472,9 +715,19 @@ pub(crate) fn spawn(name: &str, life: impl FnOnce() + Send + 'static) -> io::Res
 /// How often this process is a forked copy of another, counted from the first handle.
 static FORKS: AtomicU32 = AtomicU32::new(0);
 
-/// Descriptors whose locks stand for *this* process. A forked child shares the open file
-/// description, so it would keep the lock of a parent that was killed: it closes them at once.
-static OWN_LOCKS: Mutex<Vec<RawFd>> = Mutex::new(Vec::new());
+/// What a forked child has to do something about at its birth.
+struct Own {
+    /// Descriptors whose locks stand for *this* process. A forked child shares the open file
+    /// description, so it would keep the lock of a parent that was killed: it closes them at once.
+    locks: Vec<RawFd>,
+    /// Files that a child needs openings of its own of.
+    spares: Vec<Arc<SpareFile>>,
+}
+
+static OWN: Mutex<Own> = Mutex::new(Own {
+    locks: Vec::new(),
+    spares: Vec::new(),
+});
 
 /// How many forks lie between the first call of [`watch_forks`] and this process. A handle
 /// remembers the value it was opened under, and so knows whether it was inherited.
@@ -484,18 +737,18 @@ pub fn fork_generation() -> u32 {
     FORKS.load(Ordering::Relaxed)
 }
 
-fn own_locks() -> MutexGuard<'static, Vec<RawFd>> {
-    OWN_LOCKS.lock().unwrap_or_else(PoisonError::into_inner)
+fn own() -> MutexGuard<'static, Own> {
+    OWN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 thread_local! {
     /// Held from before a fork until after it, so that the child finds the list whole.
-    static ACROSS_FORK: std::cell::RefCell<Option<MutexGuard<'static, Vec<RawFd>>>> =
+    static ACROSS_FORK: std::cell::RefCell<Option<MutexGuard<'static, Own>>> =
         const { std::cell::RefCell::new(None) };
 }
 
 extern "C" fn before_fork() {
-    let _ = ACROSS_FORK.try_with(|held| *held.borrow_mut() = Some(own_locks()));
+    let _ = ACROSS_FORK.try_with(|held| *held.borrow_mut() = Some(own()));
 }
 
 extern "C" fn after_fork_in_parent() {
@@ -505,12 +758,13 @@ extern "C" fn after_fork_in_parent() {
 extern "C" fn after_fork_in_child() {
     FORKS.fetch_add(1, Ordering::Relaxed);
     let _ = ACROSS_FORK.try_with(|held| {
-        if let Some(mut fds) = held.borrow_mut().take() {
-            for fd in fds.drain(..) {
+        if let Some(mut own) = held.borrow_mut().take() {
+            for fd in own.locks.drain(..) {
                 // SAFETY: the list names descriptors that `LockFile` owns. In this child each
                 // `LockFile` sees that it was inherited and leaves its descriptor alone.
                 unsafe { libc::close(fd) };
             }
+            own.spares.iter().for_each(|spare| spare.renew());
         }
     });
 }
@@ -533,26 +787,36 @@ pub fn watch_forks() {
 
 /// An open file that exists for the locks on it, which stand for this process alone: a forked
 /// child gives it up at its birth.
+#[derive(Debug)]
 pub(crate) struct LockFile {
-    file: std::mem::ManuallyDrop<File>,
+    file: ManuallyDrop<OpenFile>,
     generation: u32,
 }
 
 impl LockFile {
-    pub(crate) fn new(file: File) -> Self {
+    /// Opens the file by `open`, and anything that comes with it. No fork can come between the
+    /// opening and the listing of the descriptor: a child would keep the locks.
+    pub(crate) fn open<T, E>(
+        open: impl FnOnce() -> std::result::Result<(File, T), E>,
+    ) -> std::result::Result<(LockFile, T), E> {
         watch_forks();
-        // The descriptor is listed and the generation read under one lock, so that no fork can
-        // come between the two.
-        let mut fds = own_locks();
-        fds.push(file.as_raw_fd());
+        let mut own = own();
+        let (file, more) = open()?;
+        Ok((LockFile::list(file, &mut own), more))
+    }
+
+    fn list(file: File, own: &mut Own) -> LockFile {
+        own.locks.push(file.as_raw_fd());
         LockFile {
-            file: std::mem::ManuallyDrop::new(file),
+            file: ManuallyDrop::new(OpenFile::new(file)),
             generation: fork_generation(),
         }
     }
 
+    /// The file. It is only used during the call that opened it, and nothing closes a descriptor
+    /// behind the back of a call.
     pub(crate) fn file(&self) -> &File {
-        &self.file
+        &self.file.file
     }
 
     /// Whether the lock is this process's, and not that of the one it was forked from.
@@ -561,18 +825,187 @@ impl LockFile {
     }
 }
 
+/// Maps a page of a file that nobody can access, for the reference to the opening that comes with it.
+/// No child inherits the mapping. `None` where that does not keep the opening.
+fn pin(file: &File) -> Option<NonNull<libc::c_void>> {
+    if !KEEPS_OPENING.contains(&file_system(file)?) {
+        return None;
+    }
+    // SAFETY: a new mapping, of memory that is never accessed.
+    let at = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            PIN,
+            libc::PROT_NONE,
+            libc::MAP_SHARED,
+            file.as_raw_fd(),
+            0,
+        )
+    };
+    if at == libc::MAP_FAILED {
+        return None;
+    }
+    // SAFETY: the mapping that was just made.
+    if unsafe { libc::madvise(at, PIN, libc::MADV_DONTFORK) } != 0 {
+        // SAFETY: as above, and nothing uses it.
+        unsafe { libc::munmap(at, PIN) };
+        return None;
+    }
+    NonNull::new(at)
+}
+
+/// Bytes of a mapping that pins an opening. The kernel makes whole pages of it.
+const PIN: usize = 4096;
+
 impl Drop for LockFile {
     fn drop(&mut self) {
-        let mut fds = own_locks();
-        if self.is_own() {
-            fds.retain(|&fd| fd != self.file.as_raw_fd());
-            // A process that another thread is just starting shares the opening until its `exec`,
-            // and `posix_spawn` calls no handler: closing alone would leave the locks to it.
-            unlock_all(&self.file);
-            // SAFETY: dropped here and nowhere else; the child's handler has not closed it, for
-            // this is not a child.
-            unsafe { std::mem::ManuallyDrop::drop(&mut self.file) };
+        let mut own = own();
+        if !self.is_own() {
+            return;
         }
+        let fd = self.file().as_raw_fd();
+        own.locks.retain(|&listed| listed != fd);
+        // A process that another thread is just starting shares the opening until its `exec`, and
+        // `posix_spawn` calls no handler: closing alone would leave the locks to it.
+        if let Ok(file) = self.file.get() {
+            unlock_all(file);
+        }
+        // SAFETY: dropped here and nowhere else; the child's handler has not closed it, for this is
+        // not a child.
+        unsafe { ManuallyDrop::drop(&mut self.file) };
+    }
+}
+
+/// Locks that stand for this process, for as long as a handle lives.
+///
+/// They are kept without a descriptor if possible. A program that closes all of its descriptors
+/// would drop them otherwise, and a child that was made without the fork handlers (by a bare
+/// `clone`) would keep them.
+#[derive(Debug)]
+pub(crate) struct HeldLock {
+    way: Way,
+    generation: u32,
+}
+
+#[derive(Debug)]
+enum Way {
+    /// A mapping that keeps the opening.
+    Mapping(NonNull<libc::c_void>),
+    Descriptor(#[allow(dead_code)] LockFile), // for its drop
+}
+
+// SAFETY: the pointer leads to a mapping that is never accessed.
+unsafe impl Send for HeldLock {}
+// SAFETY: as above.
+unsafe impl Sync for HeldLock {}
+
+impl HeldLock {
+    /// Opens a file by `open`, with anything that comes with it, and takes its locks by `lock`, which
+    /// says whether it could. `None` if it could not.
+    ///
+    /// No fork comes in between, so no child ever has a descriptor of this opening, which would keep
+    /// the locks until the child has closed it. Neither function may take or drop a lock of this kind.
+    pub(crate) fn take<T, E>(
+        open: impl FnOnce() -> std::result::Result<(File, T), E>,
+        lock: impl FnOnce(&File, &T) -> std::result::Result<bool, E>,
+    ) -> std::result::Result<Option<(HeldLock, T)>, E> {
+        watch_forks();
+        let mut own = own();
+        let (file, more) = open()?;
+        if !lock(&file, &more)? {
+            return Ok(None);
+        }
+        let generation = fork_generation();
+        let way = match pin(&file) {
+            // The descriptor is closed.
+            Some(mapping) => Way::Mapping(mapping),
+            None => Way::Descriptor(LockFile::list(file, &mut own)),
+        };
+        Ok(Some((HeldLock { way, generation }, more)))
+    }
+
+    /// Whether the lock is this process's, and not that of the one it was forked from.
+    #[inline(always)]
+    pub(crate) fn is_own(&self) -> bool {
+        self.generation == fork_generation()
+    }
+}
+
+impl Drop for HeldLock {
+    fn drop(&mut self) {
+        if let (Way::Mapping(at), true) = (&self.way, self.is_own()) {
+            step();
+            // SAFETY: the mapping that was made for this, in this process, and that nothing uses.
+            unsafe { libc::munmap(at.as_ptr(), PIN) };
+        }
+    }
+}
+
+/// A file of which each forked child needs an opening of its own. It is made at the birth of the
+/// child, before that changes its user or its root.
+#[derive(Debug)]
+pub(crate) struct SpareFile {
+    fd: RawFd,
+    identity: Identity,
+    /// The opening, or -1.
+    opened: AtomicI32,
+}
+
+impl SpareFile {
+    pub(crate) fn new(file: &OpenFile) -> Arc<SpareFile> {
+        watch_forks();
+        let spare = Arc::new(SpareFile {
+            fd: file.file.as_raw_fd(),
+            identity: file.identity,
+            opened: AtomicI32::new(-1),
+        });
+        own().spares.push(spare.clone());
+        spare
+    }
+
+    /// In a child: replaces the opening. It does only what is allowed in a child of a threaded
+    /// process.
+    fn renew(&self) {
+        let mut path = *b"/proc/self/fd/\0\0\0\0\0\0\0\0\0\0\0\0";
+        let (mut rest, mut digits) = (self.fd.unsigned_abs(), 0);
+        loop {
+            digits += 1;
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        rest = self.fd.unsigned_abs();
+        for digit in path[14..14 + digits].iter_mut().rev() {
+            *digit = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        // SAFETY: a string; what was opened before is a descriptor that is used nowhere else.
+        unsafe {
+            let fd = libc::open(path.as_ptr().cast(), libc::O_RDWR | libc::O_CLOEXEC);
+            let old = self.opened.swap(fd, Ordering::Relaxed);
+            if old >= 0 {
+                libc::close(old);
+            }
+        }
+    }
+
+    /// The opening of this process, if it could be made and was not taken yet.
+    pub(crate) fn take(&self) -> Option<File> {
+        let fd = self.opened.swap(-1, Ordering::Relaxed);
+        if fd < 0 {
+            return None;
+        }
+        // SAFETY: opened by `renew`, and used nowhere else.
+        let file = unsafe { File::from_raw_fd(fd) };
+        let meta = file.metadata().ok()?;
+        (identity(&meta) == self.identity).then_some(file)
+    }
+
+    /// The file is not needed any more.
+    pub(crate) fn end(self: &Arc<Self>) {
+        own().spares.retain(|spare| !Arc::ptr_eq(spare, self));
+        drop(self.take());
     }
 }
 

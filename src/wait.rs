@@ -25,8 +25,7 @@
 //!
 //! Who the two sides are is not known here.
 
-use crate::error::{Error, Result};
-use crate::sys::{self, Woken};
+use crate::sys::{self, SignalGate, Woken};
 use std::ptr::NonNull;
 use std::sync::atomic::{fence, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -262,11 +261,6 @@ impl Deadline {
         self.0.is_some_and(|end| sys::now() >= end)
     }
 
-    /// This one, or so long from now if that is sooner.
-    pub(crate) fn sooner(self, most: Duration) -> Deadline {
-        Deadline(Some(self.within(most)))
-    }
-
     /// The end, at most so long from now.
     pub(crate) fn within(self, most: Duration) -> Duration {
         let end = sys::now() + most;
@@ -274,13 +268,25 @@ impl Deadline {
     }
 }
 
-/// How long the next sleep of one lasts who is not woken: longer and longer.
-#[derive(Debug)]
-pub struct Pace(Duration);
+/// How long the next sleep of a waiter lasts that nobody wakes: longer and longer.
+pub struct Pace {
+    next: Duration,
+    /// Once it has slept so: no signal arrives between two sleeps.
+    gate: Option<SignalGate>,
+}
+
+impl std::fmt::Debug for Pace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Pace").field(&self.next).finish()
+    }
+}
 
 impl Default for Pace {
     fn default() -> Self {
-        Pace(DOZE.0)
+        Pace {
+            next: DOZE.0,
+            gate: None,
+        }
     }
 }
 
@@ -290,25 +296,25 @@ impl Pace {
         if heard {
             return SLICE;
         }
-        let now = self.0;
-        self.0 = (now * 2).min(DOZE.1);
+        let now = self.next;
+        self.next = (now * 2).min(DOZE.1);
         now
+    }
+
+    /// Sleeps for that long at most, without being woken.
+    pub(crate) fn doze(&mut self, deadline: Deadline) -> Woken {
+        let until = deadline.within(self.next(false));
+        let gate = self.gate.get_or_insert_with(SignalGate::new);
+        match gate.nap(until.saturating_sub(sys::now())) {
+            true => Woken::Late,
+            false => Woken::Signal,
+        }
     }
 }
 
-/// Sleeps until it is worth looking again, or the time is over.
-///
-/// # Errors
-/// [`Error::Interrupted`] only.
-pub(crate) fn sleep(
-    word: &AtomicU32,
-    armed: Armed,
-    pace: &mut Pace,
-    deadline: Deadline,
-) -> Result<()> {
-    let until = deadline.within(pace.next(armed.heard));
-    match sys::futex_wait(word, armed.seen, until) {
-        Woken::Signal => Err(Error::Interrupted),
-        Woken::Perhaps | Woken::Late => Ok(()),
-    }
+/// A little less than this time, and never the same. A signal that arrives in the microseconds in
+/// which a sleep ends is not noticed, so no timer is to go off with the sleeps again and again.
+pub(crate) fn uneven(time: Duration) -> Duration {
+    let noise = sys::now().subsec_nanos().wrapping_mul(0x9e37_79b1) >> 24;
+    time - time * noise / 1024
 }

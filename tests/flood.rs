@@ -94,7 +94,7 @@ fn drink(mut q: Consumer, how: &str) -> Account {
             Ok(Found::Overwritten) => a.stale += 1,
             // There are more consumers than cores: one that has nothing to do makes room.
             Ok(Found::Nothing) => std::thread::yield_now(),
-            Err(Error::Closed) => break,
+            Err(Error::Closed(_)) => break,
             Err(e) => panic!("{e}"),
         }
         if turn % 1024 == 0 {

@@ -240,8 +240,8 @@ fn consume(name: &Path, how: &str) {
             Ok(Found::Messages) => {}
             Ok(Found::Overwritten) => stale += 1,
             // A producer that closes is one that opens again.
-            Ok(Found::Nothing) | Err(Error::Closed) if last => break,
-            Ok(Found::Nothing) | Err(Error::Closed) => std::thread::yield_now(),
+            Ok(Found::Nothing) | Err(Error::Closed(_)) if last => break,
+            Ok(Found::Nothing) | Err(Error::Closed(_)) => std::thread::yield_now(),
             Err(e) => panic!("{e}"),
         }
         if turn % 256 == 0 {
@@ -432,8 +432,8 @@ fn follow(name: &Path) {
                 messages += 1;
             }
             Ok(None) => std::thread::yield_now(),
-            Err(Error::Closed) if q.geometry().message_size == 40 => break,
-            Err(Error::Closed) => std::thread::yield_now(),
+            Err(Error::Closed(_)) if q.geometry().message_size == 40 => break,
+            Err(Error::Closed(_)) => std::thread::yield_now(),
             Err(Error::Stale(_)) => {
                 stale += 1;
                 q = open();

@@ -480,7 +480,7 @@ fn a_run_ends_at_the_end_of_the_ring() {
     }
     assert!(q.peek_many(100).unwrap().is_none());
     drop(out);
-    assert!(matches!(q.peek_many(100), Err(Error::Closed)));
+    assert!(matches!(q.peek_many(100), Err(Error::Closed(_))));
     assert_eq!(check_accounts(&q, 0).received, 11);
 }
 
@@ -757,7 +757,7 @@ fn two_names_for_one_ring() {
     assert!(q.stats().unwrap().producer_alive);
     child.tell("end");
     child.done();
-    assert_eq!(pop_next(&mut q), Err(Error::Closed));
+    assert!(matches!(pop_next(&mut q), Err(Error::Closed(_))));
 }
 
 /// A consumer that is slower than the producer loses messages, but gets long runs between the
@@ -859,9 +859,12 @@ fn closed_drained_and_opened_again() {
                 assert_eq!((m.sequence, m.lost), (sequence, 0));
             }
             for _ in 0..2 {
-                assert_eq!(pop_next(q), Err(Error::Closed));
-                assert!(matches!(q.peek(), Err(Error::Closed)));
-                assert_eq!(q.pop_many(&mut [0; 1000], 100), Err(Error::Closed));
+                assert!(matches!(pop_next(q), Err(Error::Closed(_))));
+                assert!(matches!(q.peek(), Err(Error::Closed(_))));
+                assert!(matches!(
+                    q.pop_many(&mut [0; 1000], 100),
+                    Err(Error::Closed(_))
+                ));
             }
             let s = check_accounts(q, 0);
             assert!(s.closed && !s.producer_alive);
@@ -872,7 +875,7 @@ fn closed_drained_and_opened_again() {
                 pop_next(&mut late).unwrap().unwrap().sequence,
                 epoch * 7 + 6
             );
-            assert_eq!(pop_next(&mut late), Err(Error::Closed));
+            assert!(matches!(pop_next(&mut late), Err(Error::Closed(_))));
         }
     }
 }
@@ -917,7 +920,7 @@ fn replaced_by_another() {
         matches!(pop_next(&mut old), Err(Error::Stale(_))),
         "the old stays superseded"
     );
-    assert_eq!(pop_next(&mut new), Err(Error::Closed));
+    assert!(matches!(pop_next(&mut new), Err(Error::Closed(_))));
     assert_eq!(dir.files(), ["q", "q.ctl", "q.lock"]);
 }
 
@@ -1121,7 +1124,7 @@ fn wrap_around(kind: Kind, capacity: u64, first: u64) {
         }
         if n % 301 == 0 {
             drop(out);
-            assert_eq!(pop_next(&mut fast), Err(Error::Closed));
+            assert!(matches!(pop_next(&mut fast), Err(Error::Closed(_))));
             out = options.open(&name).unwrap();
         }
     }
@@ -1162,14 +1165,14 @@ fn unlinking() {
         [""; 0],
         "the last one out takes its lock file along"
     );
-    assert_eq!(pop_next(&mut q), Err(Error::Closed));
+    assert!(matches!(pop_next(&mut q), Err(Error::Closed(_))));
     check_accounts(&q, 0);
 
     // The name is free for another queue.
     let mut out = Kind::Variable.options(1024).open(&name).unwrap();
     push_next(&mut out);
     assert_eq!(drain(&mut consumer(&name, Start::Oldest)), [0]);
-    assert_eq!(pop_next(&mut q), Err(Error::Closed));
+    assert!(matches!(pop_next(&mut q), Err(Error::Closed(_))));
 }
 
 /// In a process of its own: forks with an open producer and looks at it from both sides.
@@ -1212,7 +1215,7 @@ fn fork_with_a_producer() {
     push_next(&mut out);
     assert_eq!(drain(&mut q), [0, 1]);
     drop(out);
-    assert_eq!(pop_next(&mut q), Err(Error::Closed));
+    assert!(matches!(pop_next(&mut q), Err(Error::Closed(_))));
     assert!(!q.stats().unwrap().producer_alive);
 }
 

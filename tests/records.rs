@@ -92,7 +92,7 @@ fn a_consumer_of_other_records_is_told_both() {
     let words: Vec<_> = text.split_whitespace().collect();
     let words = words.join(" ");
     for part in [
-        "the queue has other records: the queue has asked for was 24 bytes 24 bytes",
+        "the queue has other records: the queue has requested was 24 bytes 24 bytes",
         "time_ns <u8 at 0 time_ns <u8 at 0",
         "! price <f8 at 8 price <f4 at 8",
         "! - quantity <u4 at 12",

@@ -319,7 +319,7 @@ impl Watcher {
         let end = loop {
             match self.take(|s, producer| assert_eq!(producer, history.author(id, first, s))) {
                 Ok(true) => {}
-                Ok(false) | Err(Error::Closed) => break End::Drained,
+                Ok(false) | Err(Error::Closed(_)) => break End::Drained,
                 Err(Error::Stale(_)) => break End::Replaced,
                 Err(e) => panic!("{e}"),
             }
@@ -350,8 +350,8 @@ fn watch(name: &Path) {
         let last = TOLD.load(Ordering::SeqCst);
         match w.take(|_, _| {}) {
             Ok(true) => {}
-            Ok(false) | Err(Error::Closed) if last => break,
-            Ok(false) | Err(Error::Closed) => std::thread::yield_now(),
+            Ok(false) | Err(Error::Closed(_)) if last => break,
+            Ok(false) | Err(Error::Closed(_)) => std::thread::yield_now(),
             Err(Error::Stale(_)) => {
                 check_accounts(&w.q, w.start);
                 (received, lost) = (received + w.received, lost + w.lost);

@@ -78,7 +78,7 @@ fn drink(name: &Path) {
                 largest = largest.max(m.lost);
             }
             Ok(None) => std::thread::yield_now(),
-            Err(Error::Closed) => break,
+            Err(Error::Closed(_)) => break,
             Err(e) => panic!("{e}"),
         }
     }

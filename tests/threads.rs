@@ -76,12 +76,12 @@ fn consume(name: &Path, how: &str, ended: &AtomicBool, received: &AtomicU64) -> 
         let found = pop_by(how, &mut q, &mut buffer, take);
         match found {
             Ok(Found::Messages | Found::Overwritten) => {}
-            Ok(Found::Nothing) | Err(Error::Closed) if last => break,
+            Ok(Found::Nothing) | Err(Error::Closed(_)) if last => break,
             Ok(Found::Nothing) if how == "pop" => match q.wait(Duration::from_millis(10)) {
-                Ok(()) | Err(Error::TimedOut | Error::Closed) => {}
+                Ok(()) | Err(Error::TimedOut(_) | Error::Closed(_)) => {}
                 Err(e) => panic!("{e}"),
             },
-            Ok(Found::Nothing) | Err(Error::Closed) => std::thread::yield_now(),
+            Ok(Found::Nothing) | Err(Error::Closed(_)) => std::thread::yield_now(),
             Err(e) => panic!("{e}"),
         }
     }

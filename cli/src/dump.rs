@@ -103,7 +103,7 @@ pub fn dump(name: &OsStr, o: &Options) -> Result<(), Failure> {
                 std::thread::sleep(pause);
                 pause = (pause * 2).min(Duration::from_millis(20));
             }
-            Ok(None) | Err(Error::Closed) => break,
+            Ok(None) | Err(Error::Closed(_)) => break,
             Err(Error::MessageSize(_)) => {
                 let more = (buffer.len() * 2).min(q.max_message());
                 buffer.resize(more, 0);

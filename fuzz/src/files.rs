@@ -107,7 +107,7 @@ impl Kind {
     /// way.
     pub fn push(&self, out: &mut Producer) -> bool {
         match out.push(&self.message(out.next_sequence())) {
-            Err(Error::Full) if self.lossless => false,
+            Err(Error::Full(_)) if self.lossless => false,
             pushed => {
                 pushed.unwrap();
                 true

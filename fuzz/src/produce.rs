@@ -96,7 +96,7 @@ fn push(u: &mut Input, out: &mut Producer, kind: &Kind) -> Result<()> {
         }),
     };
     let pushed = match pushed {
-        Err(Error::Full | Error::TimedOut) if kind.lossless => 0,
+        Err(Error::Full(_) | Error::TimedOut(_)) if kind.lossless => 0,
         pushed => pushed.unwrap() as u64,
     };
     assert_eq!(out.next_sequence(), next.wrapping_add(pushed));

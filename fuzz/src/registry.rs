@@ -52,7 +52,7 @@ fn try_registry(u: &mut Input) -> Result<()> {
                 assert!(out.stats().unwrap().consumers == attached && attached <= 4);
                 match out.wait_for_room(kind.longest(), Duration::ZERO) {
                     Ok(()) => out.push(&kind.message(out.next_sequence())).unwrap(),
-                    Err(e) => assert!(matches!(e, Error::TimedOut) && kind.lossless, "{e:?}"),
+                    Err(e) => assert!(matches!(e, Error::TimedOut(_)) && kind.lossless, "{e:?}"),
                 }
             }
             7 => {
@@ -103,7 +103,7 @@ fn receive(q: &mut Checked, kind: &Kind, count: u8) {
         match q.pop(&mut buffer) {
             Ok(Some(m)) => assert_eq!(buffer[..m.length as usize], kind.message(m.sequence)),
             // One that was dropped takes a place again, if there is one.
-            Ok(None) | Err(Error::Closed | Error::RegistryFull(_)) => break,
+            Ok(None) | Err(Error::Closed(_) | Error::RegistryFull(_)) => break,
             Err(e) => panic!("{e:?}"),
         }
     }

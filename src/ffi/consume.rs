@@ -1,6 +1,6 @@
 //! The consumer's functions.
 
-use super::support::{bytes, consumer, consumer_if, empty, fail, guard, out};
+use super::support::{bytes, consumer, consumer_if, empty, guard, out};
 use super::types::{ipcq_info, ipcq_queue, ipcq_view};
 use crate::error::Error;
 use crate::{Consumer, Message, Pop};
@@ -88,7 +88,7 @@ unsafe extern "C" fn pop(
                 unsafe { tell(info, message) };
                 Ok(message.length.into())
             }
-            Pop::Empty => Ok(empty().into()),
+            Pop::Empty => Ok(empty(q).into()),
             // SAFETY: as above.
             pop => Err(unsafe { none(q, pop, size, info) }),
         }
@@ -121,7 +121,7 @@ pub unsafe extern "C" fn ipcq_pop_many(
                 unsafe { tell(info, first) };
                 Ok(many as i64)
             }
-            Pop::Empty => Ok(fail(&Error::Empty).into()),
+            Pop::Empty => Ok(empty(q).into()),
             // SAFETY: as above.
             pop => Err(unsafe { none(q, pop, stride, info) }),
         }
@@ -150,7 +150,7 @@ pub unsafe extern "C" fn ipcq_peek(q: *mut ipcq_queue, view: *mut ipcq_view) -> 
                 };
                 Ok(0)
             }
-            (Pop::Empty, _) => Ok(fail(&Error::Empty)),
+            (Pop::Empty, _) => Ok(empty(q)),
             (pop, _) => Err(q.not_popped(pop, 0)),
         }
     })

@@ -20,16 +20,17 @@ pub(super) enum Role {
 const TEXT: usize = 4096;
 
 /// The text of a thread's last error. It is always in one place, so that the pointer to it stays
-/// good however the caller orders his calls.
+/// good whichever of two calls in one expression the compiler makes first.
 struct LastError {
     text: UnsafeCell<[u8; TEXT]>,
-    /// The constant that is in `text`, if it is one: an ordinary outcome on a hot path costs no copy.
-    constant: Cell<Option<&'static str>>,
+    /// The number of the text, if it is one that says that a queue is empty, or 0: a program that
+    /// spins on an empty queue gets the same text again and again, and it costs no copy.
+    number: Cell<u64>,
 }
 
 thread_local! {
     static LAST_ERROR: LastError = const {
-        LastError { text: UnsafeCell::new([0; TEXT]), constant: Cell::new(None) }
+        LastError { text: UnsafeCell::new([0; TEXT]), number: Cell::new(0) }
     };
 }
 
@@ -41,46 +42,27 @@ pub(super) fn last_message() -> *const c_char {
         .unwrap_or(c"".as_ptr())
 }
 
-/// What is said of an empty queue: in one place, so that it is known again by its address.
-static EMPTY: &str = "the queue has no new message";
-
-/// As [`fail`] of [`Error::Empty`], which those that spin do most of the time.
-#[inline(always)]
-pub(super) fn empty() -> i32 {
-    let known = LAST_ERROR.try_with(|last| {
-        let constant = last.constant.get();
-        constant.is_some_and(|text| std::ptr::eq(text, EMPTY))
-    });
-    match known {
-        Ok(true) => -libc::EAGAIN,
-        _ => fail(&Error::Empty),
-    }
-}
-
 /// Keeps the error's text and gives its code.
 pub(super) fn fail(error: &Error) -> i32 {
-    let constant = match error {
-        Error::Empty => Some(EMPTY),
-        Error::Full => Some("the queue is full: an attached consumer has not caught up"),
-        Error::TimedOut => Some("the time to wait is over"),
-        Error::Closed => Some("the producer has closed the queue, and it is drained"),
-        _ => None,
-    };
-    let _ = LAST_ERROR.try_with(|last| match constant {
-        Some(text)
-            if last
-                .constant
-                .get()
-                .is_some_and(|last| std::ptr::eq(last, text)) => {}
-        Some(text) => last.set(text, constant),
-        None => last.set(&error.to_string(), None),
-    });
+    let _ = LAST_ERROR.try_with(|last| last.set(error.text(), 0));
     error.code()
+}
+
+/// As [`fail`] of the error for an empty queue.
+#[inline(always)]
+pub(super) fn empty(q: &Consumer) -> i32 {
+    let number = q.empty_number();
+    let _ = LAST_ERROR.try_with(|last| {
+        if last.number.get() != number {
+            last.set(q.empty_text(), number);
+        }
+    });
+    -libc::EAGAIN
 }
 
 impl LastError {
     #[cold]
-    fn set(&self, text: &str, constant: Option<&'static str>) {
+    fn set(&self, text: &str, number: u64) {
         let mut end = text.len().min(TEXT - 1);
         while !text.is_char_boundary(end) {
             end -= 1;
@@ -89,7 +71,7 @@ impl LastError {
         let place = unsafe { &mut *self.text.get() };
         place[..end].copy_from_slice(&text.as_bytes()[..end]);
         place[end] = 0;
-        self.constant.set(constant);
+        self.number.set(number);
     }
 }
 

@@ -1,28 +1,37 @@
-//! Who holds a lossless producer up, and when he is dropped.
+//! Which consumers hold a lossless producer back, and when they are dropped.
 
 use crate::control::Control;
+use crate::error::{Error, Text};
 use crate::log::{self, Level};
 use crate::name::Paths;
 use crate::ring::{distance, gate::Front};
+use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 /// How often a producer that stays blocked looks for the dead: a system call for each consumer.
 const PROBE: Duration = Duration::from_millis(10);
 
-/// A seat that stands in the way, and since when it is known to.
+/// No more texts wait to be logged than this.
+const MOST_TEXTS: usize = 64;
+
+/// A slot that stands in the way, and for how long it is known to.
 #[derive(Debug)]
 struct Slow {
     token: u64,
     cursor: u64,
-    since: Instant,
+    waited: Duration,
 }
 
-/// What a producer knows of those who hold it up.
+/// What a producer knows of the consumers that hold it back.
 #[derive(Debug)]
 pub(super) struct Backpressure {
     evict_after: Option<Duration>,
     probed: Option<Instant>,
     slow: Vec<Slow>,
+    /// What to say of a queue that is full.
+    full: Option<Text>,
+    /// What is to be logged, but not in the middle of a push.
+    texts: RefCell<Vec<String>>,
 }
 
 impl Backpressure {
@@ -31,54 +40,112 @@ impl Backpressure {
             evict_after,
             probed: None,
             slow: Vec::new(),
+            full: None,
+            texts: RefCell::default(),
         }
     }
 
-    /// Drops the dead, and those who have been too slow for too long. Whether there were any. Does
-    /// nothing if it was called a moment ago.
+    /// Drops consumers that have died, and those that have been too slow for too long. Whether there
+    /// were any. Does nothing if it was called a moment ago. `next` is the sequence
+    /// pushed next.
     pub(super) fn relieve(
         &mut self,
         paths: &Paths,
         control: &Control,
         capacity: u64,
         front: Front,
+        next: u64,
     ) -> bool {
         let now = Instant::now();
-        if self.probed.is_some_and(|at| now - at < PROBE) {
+        let since = self.probed.map_or(Duration::ZERO, |at| now - at);
+        if self.probed.is_some() && since < PROBE {
             return false;
         }
         self.probed = Some(now);
-        let mut slow = Vec::new();
+        // The time that this producer was stopped does not count, for its consumers may have been
+        // stopped with it. So nobody is evicted before the producer has looked a few times.
+        let most = self
+            .evict_after
+            .map_or(since, |limit| (limit / 4).max(2 * PROBE));
+        let step = since.min(most);
+        let (mut slow, mut slowest) = (Vec::new(), None);
         let dropped = control.drop_seats(|index, token, cursor| {
             let why = if !control.is_alive(index) {
                 "died"
             } else if distance(front.end, cursor.wrapping_add(capacity)) > 0 {
                 // It can have been in the way before, at the same cursor, only without a break.
                 let known = |s: &&Slow| s.token == token && s.cursor == cursor;
-                let since = self.slow.iter().find(known).map_or(now, |s| s.since);
-                if self.evict_after.is_none_or(|limit| now - since < limit) {
+                let before = self.slow.iter().find(known);
+                let waited = before.map_or(Duration::ZERO, |s| s.waited + step);
+                if self.evict_after.is_none_or(|limit| waited < limit) {
                     slow.push(Slow {
                         token,
                         cursor,
-                        since,
+                        waited,
                     });
+                    if slowest.is_none_or(|(_, least)| distance(cursor, least) < 0) {
+                        slowest = Some((index, cursor));
+                    }
                     return false;
                 }
-                "was too slow"
+                "made no progress for evict_after"
             } else {
                 return false;
             };
-            log::say(Level::Warning, || {
+            let texts = self.texts.get_mut();
+            if texts.len() < MOST_TEXTS {
                 let slot = control.slot(index);
-                let (name, pid) = (slot.name(), slot.pid());
-                format!(
-                    "{}: consumer {name:?} (process {pid}) {why} and was dropped",
-                    paths.shown()
-                )
-            });
+                texts.push(format!(
+                    "{}: consumer {:?} (process {}) {why} and was evicted",
+                    paths.shown(),
+                    slot.name(),
+                    slot.pid()
+                ));
+            }
             true
         });
+        let waits_for = match slowest {
+            Some((index, _)) => {
+                let slot = control.slot(index);
+                let sequence = slot.sequence();
+                let others = match slow.len() {
+                    1 => String::new(),
+                    count => format!(", the slowest of {count} in the way"),
+                };
+                format!(
+                    "consumer {:?} (process {}), which is {} messages behind{others}",
+                    slot.name(),
+                    slot.pid(),
+                    next.wrapping_sub(sequence)
+                )
+            }
+            // Nobody is in the way, and still it may not go on.
+            None if !dropped => "consumers that have to attach first (min_consumers)".to_owned(),
+            None => "consumers".to_owned(),
+        };
+        self.full = Some(
+            format!(
+                "{}: the queue is full: it waits for {waits_for}",
+                paths.shown()
+            )
+            .into(),
+        );
         self.slow = slow;
         dropped
+    }
+
+    /// The error for a full queue, as of the last look at the consumers.
+    pub(super) fn full(&mut self, paths: &Paths) -> Error {
+        let unknown = || format!("{}: the queue is full", paths.shown()).into();
+        Error::Full(self.full.get_or_insert_with(unknown).clone())
+    }
+
+    /// Logs what has happened during pushes.
+    pub(super) fn log(&self) {
+        // The function that gets them may call the library again.
+        let texts = self.texts.take();
+        for text in texts {
+            log::say(Level::Warning, || text);
+        }
     }
 }

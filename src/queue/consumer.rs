@@ -1,4 +1,4 @@
-//! One of those who pop.
+//! The consuming handle.
 
 use super::files::{self, Observed};
 use super::options::ConsumerOptions;
@@ -6,8 +6,8 @@ use super::sleep::{self, Sleeper, Ticket};
 use super::watch::{Look, Watch};
 use super::{Message, Stats};
 use crate::control::Control;
-use crate::error::{Error, Result};
-use crate::layout::{lock_byte, state, Framing, Geometry};
+use crate::error::{Error, Result, Text};
+use crate::layout::{state, Framing, Geometry};
 use crate::memory::{Field, Mapped, Memory, Site};
 use crate::name::Paths;
 use crate::registry::{ConsumerInfo, Seat};
@@ -15,11 +15,12 @@ use crate::ring::gate::{self, Seat as _};
 use crate::ring::{Damage, FixedReader, Frames, Place, Pop, Reader, Shape, Start, VariableReader};
 use crate::schema::Schema;
 use crate::shm::Region;
-use crate::sys;
+use crate::sys::{self, NoCancel};
 use crate::wait::{self, Bell as _, SharedBell};
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::ffi::OsStr;
 use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +48,16 @@ macro_rules! either {
     };
 }
 
+/// What it means that no message was found. (Small, so that a pop keeps its result in registers.)
+enum Nothing {
+    /// There is none yet.
+    Yet,
+    /// The producer has closed the queue.
+    Closed,
+    /// Nobody can push into this queue any more.
+    Ever,
+}
+
 /// What was told if nothing was. (Or it was that sequence: then it is told once less.)
 const NOTHING: u64 = u64::MAX;
 
@@ -58,7 +69,7 @@ pub struct Consumer {
     ring: Ring,
     geometry: Geometry,
     schema: Option<Box<Schema>>,
-    paths: Paths,
+    paths: Arc<Paths>,
     sleeper: Sleeper,
     /// The descriptor to poll, if it was asked for.
     watch: Option<Watch>,
@@ -72,6 +83,8 @@ pub struct Consumer {
     quick: usize,
     /// Where all bits of it are zero in the sequence wanted next, this consumer shows how far it is.
     tell_mask: u64,
+    /// The same after a pop that was more than a copy. In a lossless queue that is always.
+    slow_tell_mask: u64,
     /// The fork generation this handle last did all that a pop may have to do in.
     generation: Cell<u32>,
     /// Whether the seat holds the producer back.
@@ -79,12 +92,25 @@ pub struct Consumer {
     /// Lossless: wakes a producer that waits for room.
     room: Option<SharedBell>,
     name: String,
+    /// Nobody will push into this queue again: its file has lost its name, and it has no producer.
+    gone: bool,
+    /// When that was last looked for.
+    sought: Duration,
+    /// Whether finding nothing is more than that: there is a descriptor, or the queue is gone.
+    heeds_empty: bool,
+    /// What is said of an empty queue, once it was.
+    empty: OnceCell<Text>,
+    /// Tells this consumer from all others of this process.
+    number: u64,
 }
+
+/// Consumers that were opened in this process.
+static OPENED: AtomicU64 = AtomicU64::new(0);
 
 impl std::fmt::Debug for Consumer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Consumer")
-            .field("file", &self.paths.data)
+            .field("file", &self.paths.path)
             .field("queue", &self.geometry.describe())
             .field("next", &self.next_sequence())
             .finish()
@@ -98,7 +124,8 @@ impl Consumer {
     }
 
     pub(super) fn open_with(name: &OsStr, options: &ConsumerOptions) -> Result<Consumer> {
-        let paths = Paths::of(name)?;
+        let _no = NoCancel::new();
+        let (paths, observed) = files::observe(name, options)?;
         let Observed {
             region,
             geometry,
@@ -106,7 +133,7 @@ impl Consumer {
             epoch,
             control,
             seat,
-        } = files::observe(&paths, options)?;
+        } = observed;
         let (memory, mut shape) = (files::mapped(&region, &geometry), Shape::of(&geometry));
         if options.observer {
             shape = shape.observed();
@@ -123,7 +150,7 @@ impl Consumer {
             quick: geometry.short_message().unwrap_or(usize::MAX),
             geometry,
             schema: schema.map(Box::new),
-            paths,
+            paths: Arc::new(paths),
             sleeper,
             watch: None,
             region,
@@ -134,10 +161,17 @@ impl Consumer {
                 true => TELL.min(shape.block) - 1,
                 false => TELL - 1,
             },
+            slow_tell_mask: if shape.lossless { 0 } else { TELL - 1 },
             generation: Cell::new(sys::fork_generation()),
             lossless: shape.lossless,
             room,
             name: options.name.clone(),
+            gone: false,
+            sought: Duration::ZERO,
+            heeds_empty: false,
+            empty: OnceCell::new(),
+            // Relaxed: only that they differ counts.
+            number: OPENED.fetch_add(1, Ordering::Relaxed) + 1,
         };
         consumer.begin(options.start)?;
         Ok(consumer)
@@ -255,8 +289,9 @@ impl Consumer {
         // SAFETY: the caller's promise.
         let pop = unsafe { self.take(to, size) }?;
         match pop {
+            // After a loss the sequence may never be one of those again.
             Pop::Message(m)
-                if !self.lossless && m.sequence.wrapping_add(1) & self.tell_mask != 0 => {}
+                if m.sequence.wrapping_add(1) & self.slow_tell_mask != 0 && m.lost == 0 => {}
             _ => self.tell(),
         }
         Ok(pop)
@@ -271,13 +306,85 @@ impl Consumer {
         self.keep_seat()?;
         // SAFETY: writable, says the caller.
         match unsafe { either!(&mut self.ring, r => r.pop(to, size)) } {
-            Ok(pop) => {
-                if pop == Pop::Empty && self.watch.is_some() {
-                    self.watch_on();
-                }
-                Ok(pop)
-            }
+            Ok(pop) if !self.heeds(&pop) => Ok(pop),
+            Ok(pop) => Ok(match self.found_nothing(pop == Pop::Superseded) {
+                Nothing::Yet => Pop::Empty,
+                Nothing::Closed => Pop::Closed,
+                Nothing::Ever => Pop::Superseded,
+            }),
             Err(damage) => Err(super::damaged(&self.paths, damage)),
+        }
+    }
+
+    /// Whether it has to be found out what it means that no message was found.
+    #[inline(always)]
+    fn heeds(&self, found: &Pop) -> bool {
+        match found {
+            Pop::Message(_) | Pop::TooSmall(_) | Pop::Closed => false,
+            Pop::Empty => self.heeds_empty,
+            Pop::Superseded => true,
+        }
+    }
+
+    /// What it means that no message was found.
+    #[cold]
+    #[inline(never)]
+    fn found_nothing(&mut self, superseded: bool) -> Nothing {
+        let _no = NoCancel::new();
+        if superseded && self.has_lost_name() {
+            return Nothing::Ever;
+        }
+        if superseded && self.was_closed() {
+            return Nothing::Closed;
+        }
+        if self.watch.is_some() {
+            // A descriptor that became readable for this, perhaps.
+            self.seek_end(SEEK_END_EVERY);
+            if !self.gone {
+                self.watch_on();
+            }
+        }
+        match self.gone {
+            true => Nothing::Ever,
+            false => Nothing::Yet,
+        }
+    }
+
+    /// A producer is about to give the name of this queue to another, but has not done so yet:
+    /// whether the queue was closed before.
+    fn was_closed(&self) -> bool {
+        let memory = either!(&self.ring, r => r.frames().memory());
+        memory.load(Field::State) == state::SUPERSEDED_CLOSED
+    }
+
+    /// Whether the name of the queue leads elsewhere by now. If that cannot be found out, it does.
+    fn has_lost_name(&mut self) -> bool {
+        if !self.gone
+            && self
+                .region
+                .is_named(&self.paths, &self.paths.data)
+                .unwrap_or(false)
+        {
+            return false;
+        }
+        self.is_gone();
+        true
+    }
+
+    fn is_gone(&mut self) {
+        self.gone = true;
+        self.heeds_empty = true;
+    }
+
+    /// Looks whether anybody can still push into this queue, if it has not looked for so long.
+    fn seek_end(&mut self, every: Duration) {
+        let now = sys::now();
+        if self.gone || now < self.sought + every {
+            return;
+        }
+        self.sought = now;
+        if is_at_its_end(&self.region, &self.paths) {
+            self.is_gone();
         }
     }
 
@@ -314,9 +421,7 @@ impl Consumer {
             Pop::Empty => Ok(None),
             other => Ok(Some(other)),
         };
-        let done = sleep::until(self, timeout, look, |c| [c.ask()]);
-        self.awake();
-        done
+        sleep::until(self, timeout, look)
     }
 
     /// Waits until there is a message, at most for `timeout`; `Duration::MAX` is for ever.
@@ -335,9 +440,7 @@ impl Consumer {
             (Pop::Empty, _) => Ok(None),
             (other, _) => Err(c.not_popped(other, 0)),
         };
-        let done = sleep::until(self, timeout, look, |c| [c.ask()]);
-        self.awake();
-        done
+        sleep::until(self, timeout, look)
     }
 
     /// A descriptor for `poll`, `epoll` and the like: it becomes readable when there is a message,
@@ -352,9 +455,11 @@ impl Consumer {
     /// # Errors
     /// [`Error::Os`] if there are too many descriptors or threads.
     pub fn fd(&mut self) -> Result<RawFd> {
+        let _no = NoCancel::new();
         if !self.watch.as_ref().is_some_and(Watch::is_own) {
             self.watch = None;
             self.watch = Some(Watch::new()?);
+            self.heeds_empty = true;
             // Where nothing is there it is not readable.
             self.is_ready();
         }
@@ -376,11 +481,12 @@ impl Consumer {
             Ticket::confirm(&mut ticket);
             let [ticket] = ticket;
             // The copy keeps the mapping, in which it only looks.
-            let (mut ring, region) = (ring.clone(), self.region.clone());
-            let look: Look = Box::new(move || {
-                let _ = &region;
-                let found = either!(&mut ring, r => r.peek());
-                !matches!(found, Ok((Pop::Empty, _)))
+            let mut ring = ring.clone();
+            let (region, paths) = (self.region.clone(), self.paths.clone());
+            let look: Look = Box::new(move |idle| match either!(&mut ring, r => r.peek()) {
+                Ok((Pop::Empty, _)) => idle && is_at_its_end(&region, &paths),
+                Ok((Pop::Superseded, _)) => !region.is_named(&paths, &paths.data).unwrap_or(false),
+                _ => true,
             });
             (ticket, look)
         });
@@ -397,6 +503,8 @@ impl Consumer {
     pub fn ask(&mut self) -> Ticket {
         self.tell();
         self.set_asleep(true);
+        // A caller that waits in its own way asks before each sleep, and has found nothing.
+        self.seek_end(SEEK_END_EVERY);
         let memory = *either!(&self.ring, r => r.frames().memory());
         self.sleeper.ask(
             &self.region,
@@ -551,12 +659,16 @@ impl Consumer {
     ) -> Result<(Pop, *const u8)> {
         self.keep_seat()?;
         match peek(self) {
-            Ok((pop, place)) => {
+            Ok((mut pop, place)) => {
                 if pop == Pop::Empty {
                     self.tell();
-                    if self.watch.is_some() {
-                        self.watch_on();
-                    }
+                }
+                if self.heeds(&pop) {
+                    pop = match self.found_nothing(pop == Pop::Superseded) {
+                        Nothing::Yet => Pop::Empty,
+                        Nothing::Closed => Pop::Closed,
+                        Nothing::Ever => Pop::Superseded,
+                    };
                 }
                 Ok((pop, self.address(place)))
             }
@@ -615,6 +727,7 @@ impl Consumer {
     pub fn seek(&mut self, sequence: u64) -> Result<()> {
         let begun = self.begin(Start::At(sequence));
         if let Some(watch) = &self.watch {
+            let _no = NoCancel::new();
             watch.disarm();
         }
         begun
@@ -632,7 +745,7 @@ impl Consumer {
 
     /// The data file, as an absolute path that was resolved when the queue was opened.
     pub fn path(&self) -> &std::path::Path {
-        &self.paths.data
+        &self.paths.path
     }
 
     /// What the queue is.
@@ -655,6 +768,7 @@ impl Consumer {
 
     /// As [`Consumer::stats`], where the consumers are known already.
     pub(crate) fn stats_with(&self, consumers: &[ConsumerInfo]) -> Result<Stats> {
+        let _no = NoCancel::new();
         let figures = either!(&self.ring, r => {
             r.frames().frontier().and_then(|f| Ok((f, r.frames().oldest()?)))
         });
@@ -673,10 +787,16 @@ impl Consumer {
             delivery: self.geometry.delivery,
             epoch: memory.load(Field::Epoch) as u32,
             consumers: consumers.len() as u32,
-            producer_alive: sys::is_locked(self.region.file(), lock_byte::PRODUCER_ALIVE),
-            closed: memory.load(Field::State) == state::CLOSED,
+            producer_alive: files::is_alive(&self.region),
+            closed: matches!(
+                memory.load(Field::State),
+                state::CLOSED | state::SUPERSEDED_CLOSED
+            ),
             id: self.geometry.id,
-            unlinked: !sys::still_named(self.region.file(), &self.paths.data),
+            unlinked: !self
+                .region
+                .is_named(&self.paths, &self.paths.data)
+                .unwrap_or(true),
         })
     }
 
@@ -758,12 +878,13 @@ impl Consumer {
     /// Takes the seat back, or another where this is a forked child, and goes on from here.
     #[cold]
     fn rejoin(&mut self) -> Result<()> {
+        let _no = NoCancel::new();
         if !self.seat.as_ref().is_some_and(Seat::is_own) {
             let control = self.control.clone();
             let control = control.ok_or_else(|| Error::Internal("no control file".into()))?;
             // A process of its own rings for itself.
             self.room = Some(room(&control));
-            self.seat = Seat::lock(control, &self.paths.control, &self.name)?;
+            self.seat = Seat::lock(control, &self.paths, &self.name, self.seat.as_ref())?;
         }
         if self.seat.is_none() {
             return Err(files::registry_full(&self.paths, &self.geometry));
@@ -782,19 +903,41 @@ impl Consumer {
         joined.map_err(|d| super::damaged(&self.paths, d))
     }
 
-    /// The error for a pop or peek that came to neither a message nor nothing.
+    /// What is said of an empty queue. It is made once, because it is no more than an answer.
+    pub(crate) fn empty_text(&self) -> &Text {
+        let text = || format!("{}: the queue has no new message", self.paths.shown()).into();
+        self.empty.get_or_init(text)
+    }
+
+    /// A number of that text, which no other consumer of this process has.
+    #[inline(always)]
+    pub(crate) fn empty_number(&self) -> u64 {
+        self.number
+    }
+
+    /// The error for a pop or peek that found no message.
     #[cold]
     pub(crate) fn not_popped(&self, pop: Pop, size: usize) -> Error {
         let shown = self.paths.shown();
         match pop {
-            Pop::Message(_) | Pop::Empty => Error::Empty,
-            Pop::Closed => Error::Closed,
+            Pop::Message(_) | Pop::Empty => Error::Empty(self.empty_text().clone()),
+            Pop::Closed => Error::Closed(
+                format!(
+                    "{shown}: the producer has closed the queue, and this consumer has consumed \
+                     everything in it"
+                )
+                .into(),
+            ),
             Pop::Superseded => Error::Stale(
-                format!("{shown}: the queue was replaced by another: open it again").into(),
+                format!(
+                    "{shown}: the queue was replaced or removed, and this consumer has consumed \
+                     everything in it: open it again"
+                )
+                .into(),
             ),
             Pop::TooSmall(message) => Error::MessageSize(
                 format!(
-                    "{shown}: the next message has {} bytes, the buffer {size}",
+                    "{shown}: the next message has {} bytes, but the buffer has {size}",
                     message.length
                 )
                 .into(),
@@ -835,8 +978,43 @@ fn room(control: &Control) -> SharedBell {
     unsafe { SharedBell::to_ring(control.blocked(), control.room()) }
 }
 
+impl sleep::Waits for Consumer {
+    fn ask(&mut self, tickets: &mut Vec<Ticket>) {
+        tickets.push(Consumer::ask(self));
+    }
+
+    fn late(&mut self) {
+        self.seek_end(Duration::ZERO);
+    }
+
+    fn awake(&mut self) {
+        Consumer::awake(self);
+    }
+
+    fn shown(&self) -> String {
+        self.paths.shown().to_string()
+    }
+
+    fn timed_out(&mut self, timeout: Duration) -> Error {
+        Error::TimedOut(match timeout.is_zero() {
+            true => self.empty_text().clone(),
+            false => format!("{}: no message came within {timeout:?}", self.paths.shown()).into(),
+        })
+    }
+}
+
+/// How often a descriptor that is readable for nothing makes a consumer look for the end.
+const SEEK_END_EVERY: Duration = Duration::from_millis(500);
+
+/// Whether nobody can push into a queue any more: a producer finds it by its name, which leads
+/// elsewhere, and it has none.
+fn is_at_its_end(region: &Region, paths: &Paths) -> bool {
+    matches!(region.is_named(paths, &paths.data), Ok(false)) && !files::is_alive(region)
+}
+
 impl Drop for Consumer {
     fn drop(&mut self) {
+        let _no = NoCancel::new();
         // First the seat, then the call to those who wait for it.
         self.seat = None;
         if let Some(room) = &self.room {

@@ -3,6 +3,7 @@
 use super::options::{ConsumerOptions, ProducerOptions};
 use super::sleep::wake_word;
 use crate::control::Control;
+use crate::dir::check_ours;
 use crate::error::{Error, Result};
 use crate::layout::{
     at, lock_byte, state, Delivery, Framing, Geometry, Request, HEADER_BYTES, MAGIC,
@@ -13,10 +14,12 @@ use crate::name::Paths;
 use crate::registry::Seat;
 use crate::ring::{self, FixedWriter, Shape, VariableWriter};
 use crate::schema::Schema;
-use crate::shm::{self, Region};
-use crate::sys::{self, Lock, LockFile};
+use crate::shm::{NamesLock, NewFile, NewName, Region, Writer};
+use crate::sys::{self, HeldLock, Lock};
 use crate::wait;
-use std::path::Path;
+use std::ffi::CStr;
+use std::fs::File;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,9 +31,9 @@ pub(super) struct Attached {
     pub schema: Option<Schema>,
     pub control: Control,
     /// Shows consumers that there is a producer.
-    pub alive: LockFile,
+    pub alive: HeldLock,
     /// Makes this the one producer.
-    pub lock: LockFile,
+    pub writer: Writer,
 }
 
 /// A word of the header, which need not be one of a queue.
@@ -42,8 +45,13 @@ fn header_word(region: &Region, at: usize) -> &AtomicU64 {
 
 fn geometry_of(region: &Region, paths: &Paths) -> Result<Geometry> {
     let word = |at| header_word(region, at).load(Ordering::Relaxed);
+    named(Geometry::read(region.len() as u64, word), paths)
+}
+
+/// Puts the name of the queue before the text of an error.
+pub(super) fn named<T>(result: Result<T>, paths: &Paths) -> Result<T> {
     let with_name = |text| format!("{}: {text}", paths.shown()).into();
-    Geometry::read(region.len() as u64, word).map_err(|e| match e {
+    result.map_err(|e| match e {
         Error::Damaged(text) => Error::Damaged(with_name(text)),
         Error::Version(text) => Error::Version(with_name(text)),
         e => e,
@@ -53,9 +61,6 @@ fn geometry_of(region: &Region, paths: &Paths) -> Result<Geometry> {
 /// The records of a queue whose geometry was read. They are copied before they are looked at, so
 /// what becomes of the file later changes nothing.
 fn schema_of(region: &Region, g: &Geometry, paths: &Paths) -> Result<Option<Schema>> {
-    if g.schema_length == 0 {
-        return Ok(None);
-    }
     let mut bytes = vec![0; g.schema_length as usize];
     // SAFETY: `Geometry::read` has checked that the schema lies before the ring, and so in the
     // mapping.
@@ -63,14 +68,22 @@ fn schema_of(region: &Region, g: &Geometry, paths: &Paths) -> Result<Option<Sche
         let from = region.base().add(g.schema_offset as usize);
         memory::copy_from_shared(bytes.as_mut_ptr(), from, bytes.len());
     }
+    schema_from(&bytes, g, paths)
+}
+
+/// The records that these bytes of a header stand for, if there are any.
+pub(super) fn schema_from(bytes: &[u8], g: &Geometry, paths: &Paths) -> Result<Option<Schema>> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
     let damaged = |why: &dyn std::fmt::Display| {
         Error::Damaged(format!("{}: damaged record schema: {why}", paths.shown()).into())
     };
-    let text = std::str::from_utf8(&bytes).map_err(|e| damaged(&e))?;
+    let text = std::str::from_utf8(bytes).map_err(|e| damaged(&e))?;
     let schema = Schema::from_json(text).map_err(|e| damaged(&e))?;
     if schema.itemsize() != g.message_size {
         return Err(damaged(&format_args!(
-            "records of {} bytes, and messages of {}",
+            "it is of records of {} bytes, but the messages have {}",
             schema.itemsize(),
             g.message_size
         )));
@@ -90,11 +103,11 @@ fn check_schema(
     let shown = paths.shown();
     let text = match have {
         None => format!(
-            "{shown}: the queue has no record schema ({}), asked for was one{advice}:\n{}",
+            "{shown}: the queue has no record schema ({}), but one was requested{advice}:\n{}",
             g.describe(),
             want.brief()
         ),
-        Some(have) => match have.difference(want, "the queue has", "asked for was") {
+        Some(have) => match have.difference(want, "the queue has", "requested was") {
             None => return Ok(()),
             Some(text) => format!("{shown}: the queue has other records{advice}:\n{text}"),
         },
@@ -124,46 +137,59 @@ pub(super) fn mapped(region: &Region, g: &Geometry) -> Mapped {
     unsafe { Mapped::new(region.base(), g) }
 }
 
-/// Whether the file is one: for lists, so any doubt is a no.
-pub(super) fn is_queue(path: &Path) -> bool {
-    match Region::open(path, false) {
-        Ok(region) if region.len() as u64 >= HEADER_BYTES => {
-            header_word(&region, at::MAGIC).load(Ordering::Relaxed) == MAGIC
-        }
-        _ => false,
-    }
-}
-
 /// Opens the queue as its one producer; makes or replaces it where that is asked for.
 pub(super) fn attach(paths: &Paths, o: &ProducerOptions) -> Result<Attached> {
-    if o.exclusive && paths.data.exists() {
-        return Err(already_there(paths));
-    }
-    let lock = shm::lock_writer(
-        paths,
-        lock_byte::PRODUCER,
-        "another live producer holds the queue: close it first, or take another name",
-    )?;
-    // Files in the making are the lock holder's: these were left by one that was killed.
-    for left in [&paths.new_data, &paths.new_control] {
-        sys::remove(left)
-            .map_err(|e| Error::from_io(&e, format_args!("cannot remove {}", left.display())))?;
-    }
-    match attach_locked(paths, o) {
-        Ok((region, geometry, schema, control, alive)) => Ok(Attached {
-            region: Arc::new(region),
-            geometry,
-            schema,
-            control,
-            alive,
-            lock,
-        }),
-        Err(e) => {
-            // A queue that could not be made leaves nothing behind.
-            shm::remove_orphaned_lock(&lock, paths);
-            Err(e)
+    for (option, mode) in [
+        ("permissions", o.permissions),
+        ("control_permissions", o.control_permissions),
+    ] {
+        if mode != 0 && (mode & 0o600 != 0o600 || mode > 0o777) {
+            return Err(Error::Invalid(
+                format!(
+                    "{}: {option} {mode:#o}: use mode bits up to 0777 that include 0600 for the \
+                     producer",
+                    paths.shown()
+                )
+                .into(),
+            ));
         }
     }
+    let exists = |found: Option<crate::dir::Stat>| found.is_some();
+    let stat = |e| Error::from_io(&e, format_args!("cannot look at {}", paths.shown()));
+    if o.exclusive && exists(paths.dir.stat(&paths.data).map_err(stat)?) {
+        return Err(already_there(paths));
+    }
+    let names = NamesLock::take(paths, true, None)?;
+    let names = names.ok_or_else(|| Error::Internal("no lock file".into()))?;
+    let attached = names
+        .writer(paths, || busy(paths))
+        .and_then(|writer| attach_locked(paths, o, writer));
+    // What could not be opened is left as it was.
+    attached.inspect_err(|_| names.undo(paths))
+}
+
+/// What to say of a queue that another producer holds.
+fn busy(paths: &Paths) -> String {
+    let holder = match holder(paths) {
+        Some(pid) if pid == std::process::id() => ": it is this process",
+        Some(pid) => &format!(": process {pid}"),
+        None => "",
+    };
+    format!("another live producer holds the queue{holder}: close it first, or take another name")
+}
+
+/// The process that has opened a queue as its producer, for information.
+fn holder(paths: &Paths) -> Option<u32> {
+    let (file, _) = paths.dir.open_file(&paths.data, false).ok()?;
+    let mut word = [0; 8];
+    file.read_exact_at(&mut word, at::MAGIC as u64).ok()?;
+    if u64::from_le_bytes(word) != MAGIC {
+        return None;
+    }
+    file.read_exact_at(&mut word, at::PID as u64).ok()?;
+    u32::try_from(u64::from_le_bytes(word))
+        .ok()
+        .filter(|pid| *pid != 0)
 }
 
 /// The size of all messages, if it was asked for: with a schema, that of its records.
@@ -183,22 +209,8 @@ fn message_size(paths: &Paths, o: &ProducerOptions) -> Result<Option<u32>> {
     }
 }
 
-/// The part of `attach` that is done under the lock.
-fn attach_locked(
-    paths: &Paths,
-    o: &ProducerOptions,
-) -> Result<(Region, Geometry, Option<Schema>, Control, LockFile)> {
-    for mode in [o.permissions, o.control_permissions] {
-        if mode != 0 && (mode & 0o600 != 0o600 || mode > 0o777) {
-            return Err(Error::Invalid(
-                format!(
-                    "{}: permissions {mode:#o}: mode bits up to 0777, with 0600 for the producer",
-                    paths.shown()
-                )
-                .into(),
-            ));
-        }
-    }
+/// The part of `attach` that is done under the locks.
+fn attach_locked(paths: &Paths, o: &ProducerOptions, writer: Writer) -> Result<Attached> {
     let message_size = message_size(paths, o)?;
     let request = Request {
         capacity: o.capacity,
@@ -207,41 +219,51 @@ fn attach_locked(
         max_consumers: o.max_consumers,
         min_consumers: o.min_consumers,
         schema_length: o.schema.as_ref().map_or(0, |s| s.to_json().len() as u32),
+        alignment: o.schema.as_ref().map_or(1, Schema::alignment),
         first_sequence: o.first_sequence,
         id: sys::unique_id(),
     };
-    let found = match Region::open(&paths.data, true) {
+    let shown = paths.shown();
+    let old = match paths.dir.open_file(&paths.data, true) {
         Ok(_) if o.exclusive => return Err(already_there(paths)),
-        Ok(region) => {
-            shm::check_owner(&region, paths)?;
-            check_no_other(&region, paths)?;
-            let geometry = geometry_of(&region, paths);
-            Some((region, geometry))
+        Ok((file, meta)) => {
+            check_ours(&meta, &shown)?;
+            Some((file, meta.len()))
         }
         Err(Error::NotFound(_)) => None,
-        // An empty file cannot be mapped, so there is nobody to be told.
-        Err(Error::Damaged(_)) if o.replace && paths.data.is_file() => None,
         Err(e) => return Err(e),
     };
-    let (region, geometry, schema, control, alive) = match found {
+    let Opened {
+        region,
+        geometry,
+        schema,
+        control,
+        alive,
+    } = match old {
         None => create(paths, o, &request, None)?,
-        Some((region, geometry)) => {
-            let fitting = geometry.and_then(|g| {
-                let schema = schema_of(&region, &g, paths)?;
-                let advice = ": open it as it is, or with REPLACE";
-                check_schema(paths, &g, schema.as_ref(), o.schema.as_ref(), advice)?;
-                check_fit(paths, &g, o, message_size, &request)?;
-                check_ring(&region, &g).map_err(|d| super::damaged(paths, d))?;
-                Ok((g, schema))
-            });
-            match fitting {
-                Ok((g, schema)) => {
-                    let alive = show_alive(&paths.data)?;
-                    let control = Control::attach_or_create(paths, &g, control_mode(o))?;
-                    sys::fill_holes(region.file(), &paths.data)?;
+        // It cannot be mapped.
+        Some((_, 0)) if o.replace => create(paths, o, &request, None)?,
+        Some((_, 0)) => {
+            return Err(Error::Damaged(
+                format!("{shown}: not a queue: the file is empty").into(),
+            ))
+        }
+        Some((file, length)) => {
+            sys::check_file_system(&file, &shown)?;
+            let region = Region::map(file, &shown, length, true)?;
+            check_no_other(&region, paths)?;
+            match continued(paths, o, &request, message_size, &region) {
+                Ok((geometry, schema, control)) => {
+                    let alive = show_alive(paths, &paths.data, &region)?;
+                    sys::fill_holes(open_file(&region, paths)?, &shown)?;
                     region.fetch_page_tables();
-                    sys::fill_holes(control.region().file(), &paths.control)?;
-                    (region, g, schema, control, alive)
+                    Opened {
+                        region,
+                        geometry,
+                        schema,
+                        control,
+                        alive,
+                    }
                 }
                 Err(
                     Error::Geometry(_)
@@ -251,7 +273,7 @@ fn attach_locked(
                 ) if o.replace => {
                     let new = create(paths, o, &request, Some(&region))?;
                     log::say(Level::Warning, || {
-                        format!("{}: did not fit, and was replaced", paths.shown())
+                        format!("{shown}: the old queue did not fit, and was replaced")
                     });
                     new
                 }
@@ -259,12 +281,13 @@ fn attach_locked(
             }
         }
     };
-    shm::check_owner(control.region(), paths)?;
+    remove_leftovers(paths);
     let memory = mapped(&region, &geometry);
     let epoch = memory.load(Field::Epoch).wrapping_add(1);
     memory.publish(Site::State, Field::Epoch, epoch & u64::from(u32::MAX));
+    header_word(&region, at::PID).store(std::process::id().into(), Ordering::Relaxed);
     // Still live means that the last producer did not close: it was killed.
-    let crashed = epoch > 1 && memory.load(Field::State) == state::LIVE;
+    let crashed = epoch > 1 && matches!(memory.load(Field::State), state::LIVE | state::SUPERSEDED);
     ring::set_state(&memory, state::LIVE);
     log::say(if crashed { Level::Warning } else { Level::Info }, || {
         let how = match (epoch, crashed) {
@@ -272,37 +295,164 @@ fn attach_locked(
             (_, false) => "continued",
             (_, true) => "continued after its producer died",
         };
-        format!("{}: {how}: {}", paths.shown(), geometry.describe())
+        format!("{shown}: {how}: {}", geometry.describe())
     });
-    Ok((region, geometry, schema, control, alive))
+    Ok(Attached {
+        region: Arc::new(region),
+        geometry,
+        schema,
+        control,
+        alive,
+        writer,
+    })
 }
 
-/// Shows the consumers of a data file that it has a producer.
-fn show_alive(path: &Path) -> Result<LockFile> {
-    let shown = path.display();
-    let alive = sys::open(path, true)
-        .map(LockFile::new)
-        .map_err(|e| Error::from_io(&e, format_args!("cannot open {shown}")))?;
-    let locked = sys::try_lock(alive.file(), Lock::Exclusive, lock_byte::PRODUCER_ALIVE)
-        .map_err(|e| Error::from_io(&e, format_args!("cannot lock {shown}")))?;
-    if !locked {
+/// A queue that a producer has made or found.
+struct Opened {
+    region: Region,
+    geometry: Geometry,
+    schema: Option<Schema>,
+    control: Control,
+    alive: HeldLock,
+}
+
+/// Whether the queue that exists is what was asked for, and its control file.
+fn continued(
+    paths: &Paths,
+    o: &ProducerOptions,
+    request: &Request,
+    message_size: Option<u32>,
+    region: &Region,
+) -> Result<(Geometry, Option<Schema>, Control)> {
+    let g = geometry_of(region, paths)?;
+    let schema = schema_of(region, &g, paths)?;
+    let advice = ": open it as it is, or with REPLACE";
+    check_schema(paths, &g, schema.as_ref(), o.schema.as_ref(), advice)?;
+    check_fit(paths, &g, o, message_size, request)?;
+    check_ring(region, &g).map_err(|d| super::damaged(paths, d))?;
+    let control = match Control::find(paths, &g, true) {
+        Ok((control, name)) => {
+            let file = open_file(control.region(), paths)?;
+            let meta = file.metadata().map_err(|e| cannot_stat(paths, &e))?;
+            let shown = paths.dir.shown(name);
+            check_ours(&meta, &shown)?;
+            sys::fill_holes(file, &shown)?;
+            if name != paths.control.as_c_str() {
+                // The producer that made the queue was killed before it could do this.
+                let renamed = paths.dir.rename(name, &paths.control);
+                renamed.map_err(|e| Error::from_io(&e, format_args!("cannot rename {shown}")))?;
+            }
+            control
+        }
+        Err(Error::NotFound(_) | Error::Damaged(_) | Error::Version(_))
+            if g.delivery == Delivery::Lossy =>
+        {
+            let (control, mut name) = Control::make(paths, &g, control_mode(o))?;
+            name.publish(control.region(), &paths.control)?;
+            control
+        }
+        // Attached consumers have their positions in a file that has no name any more. They would
+        // lose without knowing why.
+        Err(Error::NotFound(_)) => {
+            return Err(Error::Damaged(
+                format!(
+                    "{}: {} was removed, and with it the positions of the consumers of this \
+                     lossless queue: unlink the queue, or open it with REPLACE",
+                    paths.shown(),
+                    paths.dir.shown(&paths.control)
+                )
+                .into(),
+            ))
+        }
+        Err(e) => return Err(e),
+    };
+    Ok((g, schema, control))
+}
+
+/// Files in the making are the lock holder's, so these were left by one that was killed. Another
+/// user may have put something there that cannot be removed: it is in nobody's way.
+fn remove_leftovers(paths: &Paths) {
+    for name in [&paths.new_data, &paths.new_control] {
+        if matches!(paths.dir.stat(name), Ok(Some(_))) {
+            let _ = paths.dir.remove(name);
+        }
+    }
+}
+
+fn cannot_stat(paths: &Paths, e: &std::io::Error) -> Error {
+    Error::from_io(e, format_args!("cannot stat {}", paths.shown()))
+}
+
+/// The file of a mapping that was made in this call.
+fn open_file<'a>(region: &'a Region, paths: &Paths) -> Result<&'a File> {
+    region.file().get().map_err(|e| cannot_stat(paths, &e))
+}
+
+/// Shows the consumers of a data file that it has a producer. `name` is what it is called now.
+fn show_alive(paths: &Paths, name: &CStr, region: &Region) -> Result<HeldLock> {
+    let shown = paths.dir.shown(name);
+    let failed = |e: std::io::Error| Error::from_io(&e, format_args!("cannot lock {shown}"));
+    let mut weak = false;
+    let alive = HeldLock::take(
+        || paths.dir.open_file(name, true),
+        |file, meta| {
+            if sys::identity(meta) != region.file().identity() {
+                return Err(Error::Stale(
+                    format!("{shown}: another process has replaced the file").into(),
+                ));
+            }
+            let byte = lock_byte::PRODUCER_ALIVE;
+            weak = !sys::try_lock(file, Lock::Exclusive, byte).map_err(failed)?;
+            if weak {
+                let byte = lock_byte::PRODUCER_PERHAPS_ALIVE;
+                sys::try_lock(file, Lock::Shared, byte).map_err(failed)?;
+            }
+            Ok(true)
+        },
+    )?;
+    header_word(region, at::WEAK_ALIVE).store(weak.into(), Ordering::Relaxed);
+    if weak {
+        // Any reader of the file can do that, and is not to decide whether a producer lives.
         log::say(Level::Warning, || {
-            format!("{shown}: a reader has locked it, so its producer will be taken for dead")
+            format!("{shown}: a process that may only read the queue has locked it")
         });
     }
-    Ok(alive)
+    match alive {
+        Some((alive, _)) => Ok(alive),
+        None => Err(Error::Internal("the lock was not tried".into())),
+    }
+}
+
+/// Whether a data file has a producer. If that cannot be found out, it has. `weak` is the word of the
+/// header.
+pub(super) fn has_producer(file: &File, weak: u64) -> bool {
+    let locked = |kind, byte| sys::is_locked(file, kind, byte).unwrap_or(true);
+    locked(Lock::Exclusive, lock_byte::PRODUCER_ALIVE)
+        || weak != 0 && locked(Lock::Shared, lock_byte::PRODUCER_PERHAPS_ALIVE)
+}
+
+/// As [`has_producer`], of a queue that is mapped.
+pub(super) fn is_alive(region: &Region) -> bool {
+    let weak = header_word(region, at::WEAK_ALIVE).load(Ordering::Relaxed);
+    region
+        .file()
+        .get()
+        .map_or(true, |file| has_producer(file, weak))
 }
 
 /// How long a dying producer may take to drop one lock after the other.
-const LAST_BREATH: Duration = Duration::from_secs(1);
+const EXIT_GRACE: Duration = Duration::from_secs(1);
 
 /// Refuses a ring that has a producer, though its lock file was free: somebody must have removed
 /// that by hand, and two producers would tear each other's messages.
 fn check_no_other(region: &Region, paths: &Paths) -> Result<()> {
     let since = Instant::now();
-    while sys::is_locked(region.file(), lock_byte::PRODUCER_ALIVE) {
+    let file = open_file(region, paths)?;
+    // Of the two locks that show a producer, this is the one that no reader can hold.
+    let alive = || sys::is_locked(file, Lock::Exclusive, lock_byte::PRODUCER_ALIVE);
+    while alive().map_err(|e| Error::from_io(&e, format_args!("cannot lock {}", paths.shown())))? {
         // The kernel drops the locks of the dead one by one.
-        if since.elapsed() > LAST_BREATH {
+        if since.elapsed() > EXIT_GRACE {
             return Err(Error::ProducerExists(
                 format!(
                     "{}: another live producer holds the queue, whose lock file was removed",
@@ -317,78 +467,125 @@ fn check_no_other(region: &Region, paths: &Paths) -> Result<()> {
 }
 
 fn already_there(paths: &Paths) -> Error {
-    Error::Exists(format!("{}: the queue exists, and was to be created", paths.shown()).into())
+    Error::Exists(
+        format!(
+            "{}: the queue exists already, but exclusive creation was requested",
+            paths.shown()
+        )
+        .into(),
+    )
 }
 
+/// Mode bits of the control file. Those who may not write it may not read it either: a process that
+/// can open a file to read can lock it, and so keep others from locking theirs.
 fn control_mode(o: &ProducerOptions) -> u32 {
-    match (o.control_permissions, o.permissions) {
+    let mode = match (o.control_permissions, o.permissions) {
         (0, 0) => 0o600,
         (0, data) => data,
         (control, _) => control,
-    }
+    };
+    [0o60, 0o6]
+        .iter()
+        .fold(mode, |mode, both| match mode & both & 0o222 {
+            0 => mode & !both,
+            _ => mode,
+        })
 }
 
-/// Makes both files whole, and only then visible, the data file last and in the place of `old`.
+/// Makes both files whole, and only then visible, in the place of `old`. The data file gets its name
+/// first: that is the one step from the old queue to the new one, for [`Control::find`] knows the
+/// control file by either name.
 fn create(
     paths: &Paths,
     o: &ProducerOptions,
     request: &Request,
     old: Option<&Region>,
-) -> Result<(Region, Geometry, Option<Schema>, Control, LockFile)> {
+) -> Result<Opened> {
     let geometry = Geometry::new(request).map_err(|e| match e {
         Error::Invalid(text) => Error::Invalid(format!("{}: {text}", paths.shown()).into()),
         e => e,
     })?;
-    let fail = |e| Error::from_io(&e, format_args!("cannot create {}", paths.shown()));
     let mode = if o.permissions == 0 {
         0o600
     } else {
         o.permissions
     };
-    let region = Region::create(&paths.new_data, geometry.file_bytes(), mode)?;
-    let finish = || {
-        for (at, word) in geometry.words() {
-            header_word(&region, at).store(word, Ordering::Relaxed);
+    let (control, mut control_name) = Control::make(paths, &geometry, control_mode(o))?;
+    let mut new = NewFile::create(paths, &paths.new_data, geometry.file_bytes(), mode)?;
+    format(&new.region, &geometry, o.schema.as_ref());
+    // Nothing can fail any more once the file has its name.
+    let alive = show_alive(paths, new.name.as_c_str(), &new.region)?;
+    if control_name.as_c_str() != paths.new_control.as_c_str() {
+        // Nobody would find it there.
+        control_name.publish(control.region(), &paths.control)?;
+    }
+    let old = old.filter(|old| is_queue(old));
+    let before = old.map(|old| header_word(old, at::STATE).load(Ordering::Relaxed));
+    // First, so that a consumer that finds it looks whether the file has its name still, also if this
+    // producer is killed between the two.
+    old.inspect(|old| {
+        let superseded = match before {
+            Some(state::CLOSED | state::SUPERSEDED_CLOSED) => state::SUPERSEDED_CLOSED,
+            _ => state::SUPERSEDED,
+        };
+        set_old_state(old, superseded);
+    });
+    if let Err(e) = new.publish(&paths.data) {
+        if let (Some(old), Some(before)) = (old, before) {
+            set_old_state(old, before);
         }
-        if let Some(schema) = &o.schema {
-            let json = schema.to_json();
-            // SAFETY: the geometry has room for it there; nobody else has the file yet.
-            unsafe {
-                let to = region.base().add(geometry.schema_offset as usize);
-                memory::copy_to_shared(to, json.as_ptr(), json.len());
-            }
-        }
-        let memory = mapped(&region, &geometry);
-        let shape = Shape::of(&geometry);
-        match geometry.framing {
-            Framing::Fixed => FixedWriter::format(&memory, &shape),
-            Framing::Variable => VariableWriter::format(&memory, &shape),
-        }
-        ring::set_state(&memory, state::LIVE);
-        header_word(&region, at::MAGIC).store(MAGIC, Ordering::Release);
-        // Nothing can fail any more once the file has its name.
-        let alive = show_alive(&paths.new_data)?;
-        let control = Control::attach_or_create(paths, &geometry, control_mode(o))?;
-        // Told before it is done: a producer killed between the two leaves consumers that open
-        // the old file again, and not such as wait on it for ever.
-        old.inspect(|old| set_old_state(old, state::SUPERSEDED));
-        if let Err(e) = sys::rename(&paths.new_data, &paths.data) {
-            old.inspect(|old| set_old_state(old, state::CLOSED));
-            return Err(fail(e));
-        }
-        Ok((control, alive))
-    };
-    match finish() {
-        Ok((control, alive)) => Ok((region, geometry, o.schema.clone(), control, alive)),
-        Err(e) => {
-            let _ = sys::remove(&paths.new_data);
-            if old.is_none() {
-                // No queue, so nothing of one stays.
-                let _ = sys::remove(&paths.control);
-            }
-            Err(e)
+        return Err(e);
+    }
+    // Once more, for those that found that it had.
+    old.inspect(|old| wake(old));
+    name_control(paths, &control, &mut control_name);
+    Ok(Opened {
+        region: new.region,
+        geometry,
+        schema: o.schema.clone(),
+        control,
+        alive,
+    })
+}
+
+/// Gives the control file of a queue that has its name already its own.
+fn name_control(paths: &Paths, control: &Control, name: &mut NewName) {
+    if name.as_c_str() == paths.new_control.as_c_str() {
+        if let Err(e) = name.publish(control.region(), &paths.control) {
+            // It is found there, too.
+            name.keep();
+            log::say(Level::Warning, || e.to_string());
         }
     }
+}
+
+/// Writes what a new data file begins with.
+fn format(region: &Region, geometry: &Geometry, schema: Option<&Schema>) {
+    for (at, word) in geometry.words() {
+        header_word(region, at).store(word, Ordering::Relaxed);
+    }
+    if let Some(schema) = schema {
+        let json = schema.to_json();
+        // SAFETY: the geometry has room for it there; nobody else has the file yet.
+        unsafe {
+            let to = region.base().add(geometry.schema_offset as usize);
+            memory::copy_to_shared(to, json.as_ptr(), json.len());
+        }
+    }
+    let memory = mapped(region, geometry);
+    let shape = Shape::of(geometry);
+    match geometry.framing {
+        Framing::Fixed => FixedWriter::format(&memory, &shape),
+        Framing::Variable => VariableWriter::format(&memory, &shape),
+    }
+    ring::set_state(&memory, state::LIVE);
+    header_word(region, at::MAGIC).store(MAGIC, Ordering::Release);
+}
+
+/// Whether a mapped file says that it is a queue. No other is written.
+fn is_queue(region: &Region) -> bool {
+    region.len() as u64 >= HEADER_BYTES
+        && header_word(region, at::MAGIC).load(Ordering::Relaxed) == MAGIC
 }
 
 /// Opens the control file to write, and takes a slot in it if there is one left. An observer takes
@@ -399,12 +596,16 @@ fn take_seat(
     g: &Geometry,
     o: &ConsumerOptions,
 ) -> Result<(Arc<Control>, Option<Seat>)> {
-    let control = Control::open(&paths.control, g, true)?;
-    if !sys::same_owner(control.region().file(), data.file()) {
+    let (control, name) = Control::find(paths, g, true)?;
+    let owner = |region: &Region| -> Result<u32> {
+        let meta = open_file(region, paths)?.metadata();
+        Ok(meta.map_err(|e| cannot_stat(paths, &e))?.uid())
+    };
+    if owner(control.region())? != owner(data)? {
         return Err(Error::Damaged(
             format!(
                 "{}: it belongs to another user than the queue",
-                paths.control.display()
+                paths.dir.shown(name)
             )
             .into(),
         ));
@@ -412,7 +613,7 @@ fn take_seat(
     let control = Arc::new(control);
     let seat = match o.observer {
         true => None,
-        false => Seat::lock(control.clone(), &paths.control, &o.name)?,
+        false => Seat::lock(control.clone(), paths, &o.name, None)?,
     };
     Ok((control, seat))
 }
@@ -420,7 +621,7 @@ fn take_seat(
 pub(super) fn registry_full(paths: &Paths, g: &Geometry) -> Error {
     Error::RegistryFull(
         format!(
-            "{}: {} consumers are attached, as many as it was made for (max_consumers)",
+            "{}: {} consumers are attached, as many as the queue was made for (max_consumers)",
             paths.shown(),
             g.max_consumers
         )
@@ -430,23 +631,39 @@ pub(super) fn registry_full(paths: &Paths, g: &Geometry) -> Error {
 
 /// Why a lossless queue cannot be consumed.
 fn no_seat(paths: &Paths, e: Error) -> Error {
-    let text = format!(
-        "{}: a consumer of a lossless queue has to write its control file (control_permissions), \
-         or be an observer: {e}",
-        paths.shown()
-    );
-    Error::from_code(e.code(), text)
+    match e {
+        Error::PermissionDenied(text) => Error::PermissionDenied(
+            format!(
+                "{}: a consumer of a lossless queue needs to write its control file: give it that \
+                 right (control_permissions), or open the queue as an observer: {text}",
+                paths.shown()
+            )
+            .into(),
+        ),
+        Error::NotFound(text) => Error::Damaged(
+            format!(
+                "{}: the control file of the queue was removed: its producer has to make the queue \
+                 anew: {text}",
+                paths.shown()
+            )
+            .into(),
+        ),
+        e => e,
+    }
 }
 
-/// Tells the consumers of a file whose name is taken.
+/// Sets the state of a queue whose name is taken, and wakes its consumers.
 fn set_old_state(region: &Region, value: u64) {
-    if region.len() as u64 >= HEADER_BYTES {
-        crate::steps::step();
-        // Partner: `SeeState`, as in `ring::set_state`; this file may have no valid geometry.
-        header_word(region, at::STATE).store(value, Ordering::Release);
-        // SAFETY: the header is mapped, to write.
-        wait::ring(unsafe { wake_word(region).as_ref() });
-    }
+    crate::steps::step();
+    // Partner: `SeeState`, as in `ring::set_state`; this file may have no valid geometry.
+    header_word(region, at::STATE).store(value, Ordering::Release);
+    wake(region);
+}
+
+/// Wakes the consumers of a queue whose name is taken.
+fn wake(region: &Region) {
+    // SAFETY: the header is mapped, to write.
+    wait::ring(unsafe { wake_word(region).as_ref() });
 }
 
 /// Whether what exists is what was asked for; the error names both.
@@ -470,10 +687,11 @@ fn check_fit(
         } else {
             o.max_consumers
         },
-        min_consumers: if o.min_consumers == 0 {
-            have.min_consumers
-        } else {
-            o.min_consumers
+        // A lossy queue has none.
+        min_consumers: match (o.min_consumers, o.delivery) {
+            (0, Some(delivery)) if delivery != have.delivery => 0,
+            (0, _) => have.min_consumers,
+            (count, _) => count,
         },
         ..*r
     };
@@ -497,7 +715,7 @@ fn check_fit(
     };
     Err(Error::Geometry(
         format!(
-            "{}: the queue has {}{}, asked for were {}{}: open it as it is, or with REPLACE",
+            "{}: the queue has {}{}, but {}{} was requested: open it as it is, or with REPLACE",
             paths.shown(),
             have.describe(),
             consumers(have),
@@ -531,71 +749,90 @@ pub(super) struct Observed {
 }
 
 /// Opens the queue as a consumer, after waiting for it if that is asked for.
-pub(super) fn observe(paths: &Paths, o: &ConsumerOptions) -> Result<Observed> {
+pub(super) fn observe(name: &std::ffi::OsStr, o: &ConsumerOptions) -> Result<(Paths, Observed)> {
     let since = Instant::now();
     let mut pause = Duration::from_millis(1);
+    let mut gate = None;
     loop {
-        match Region::open(&paths.data, false) {
-            Ok(region) => {
-                let geometry = geometry_of(&region, paths)?;
-                let schema = schema_of(&region, &geometry, paths)?;
-                check_schema(paths, &geometry, schema.as_ref(), o.schema.as_ref(), "")?;
-                check_size(paths, &geometry, o)?;
-                let region = Arc::new(region);
-                let epoch = mapped(&region, &geometry).load(Field::Epoch);
-                let sits = geometry.delivery == Delivery::Lossless && !o.observer;
-                match take_seat(paths, &region, &geometry, o) {
-                    Ok((control, seat)) => {
-                        if sits && seat.is_none() {
-                            return Err(registry_full(paths, &geometry));
-                        }
-                        return Ok(Observed {
-                            region,
-                            geometry,
-                            schema,
-                            epoch,
-                            control: Some(control),
-                            seat,
-                        });
-                    }
-                    // The queue was replaced between the opening of the one file and the other.
-                    Err(_) if !sys::still_named(region.file(), &paths.data) => continue,
-                    Err(e) if sits => return Err(no_seat(paths, e)),
-                    // A lossy queue can be consumed without.
-                    Err(_) => {
-                        return Ok(Observed {
-                            control: Control::open(&paths.control, &geometry, false)
-                                .ok()
-                                .map(Arc::new),
-                            region,
-                            geometry,
-                            schema,
-                            epoch,
-                            seat: None,
-                        })
-                    }
-                }
-            }
-            Err(Error::NotFound(_)) => {}
+        let missing = match observe_once(name, o) {
+            Ok(Some(observed)) => return Ok(observed),
+            // Its files changed while they were being opened.
+            Ok(None) => None,
+            Err(Error::NotFound(text)) => Some(text),
             Err(e) => return Err(e),
-        }
+        };
         let left = o.open_timeout.saturating_sub(since.elapsed());
-        if left.is_zero() {
-            return Err(Error::NotFound(
+        // It changes for a moment only, unless somebody does nothing else.
+        let again = missing.is_none() && since.elapsed() < EXIT_GRACE;
+        if left.is_zero() && !again {
+            let shown = Paths::shown_of(name);
+            return Err(Error::NotFound(match (missing, o.open_timeout) {
+                (None, _) => format!("{shown}: the queue is being replaced again and again").into(),
+                (Some(text), Duration::ZERO) => format!(
+                    "{shown}: there is no such queue: a producer has to open it first, or wait for \
+                     it with open_timeout ({text})"
+                )
+                .into(),
+                (Some(text), time) => format!(
+                    "{shown}: there is no such queue, and none appeared within {time:?}: a producer \
+                     has to open it first ({text})"
+                )
+                .into(),
+            }));
+        }
+        let gate = gate.get_or_insert_with(sys::SignalGate::new);
+        let longest = if again {
+            Duration::from_millis(1)
+        } else {
+            left
+        };
+        if !gate.nap(pause.min(longest)) {
+            return Err(Error::Interrupted(
                 format!(
-                    "{}: there is no such queue{}: a producer has to open it first",
-                    paths.shown(),
-                    match o.open_timeout {
-                        Duration::ZERO => String::new(),
-                        t => format!(" and none appeared within {t:?}"),
-                    }
+                    "{}: a signal arrived while this call waited for the queue",
+                    Paths::shown_of(name)
                 )
                 .into(),
             ));
         }
-        if !sys::nap(pause.min(left)) {
-            return Err(Error::Interrupted);
-        }
         pause = (pause * 2).min(Duration::from_millis(20));
     }
+}
+
+/// One try. `None` if the queue was replaced or removed meanwhile.
+fn observe_once(name: &std::ffi::OsStr, o: &ConsumerOptions) -> Result<Option<(Paths, Observed)>> {
+    let paths = Paths::of(name)?;
+    let region = Region::open(&paths, &paths.data, false)?;
+    let geometry = geometry_of(&region, &paths)?;
+    let schema = schema_of(&region, &geometry, &paths)?;
+    check_schema(&paths, &geometry, schema.as_ref(), o.schema.as_ref(), "")?;
+    check_size(&paths, &geometry, o)?;
+    let region = Arc::new(region);
+    let epoch = mapped(&region, &geometry).load(Field::Epoch);
+    let sits = geometry.delivery == Delivery::Lossless && !o.observer;
+    let (control, seat) = match take_seat(&paths, &region, &geometry, o) {
+        Ok((_, None)) if sits => return Err(registry_full(&paths, &geometry)),
+        Ok((control, seat)) => (Some(control), seat),
+        Err(e) => match region.is_named(&paths, &paths.data) {
+            Ok(false) => return Ok(None),
+            _ if sits => return Err(no_seat(&paths, e)),
+            // A lossy queue can be consumed without, by a process that may not write the file, or if
+            // it was removed. Any other error would come back as a consumer that is late and unlisted.
+            _ => match e {
+                Error::PermissionDenied(_) | Error::NotFound(_) => (None, None),
+                e => return Err(e),
+            },
+        },
+    };
+    Ok(Some((
+        paths,
+        Observed {
+            region,
+            geometry,
+            schema,
+            epoch,
+            control,
+            seat,
+        },
+    )))
 }

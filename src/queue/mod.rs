@@ -3,6 +3,7 @@
 mod backpressure;
 mod consumer;
 mod files;
+mod inspect;
 mod options;
 mod producer;
 mod sleep;
@@ -11,6 +12,7 @@ mod typed;
 mod watch;
 
 pub use consumer::{Consumer, Run, View};
+pub use inspect::{inspect, list, listing, Inspection, Listing};
 pub use options::{ConsumerOptions, ProducerOptions};
 pub use producer::{Claim, Producer};
 #[cfg(feature = "capi")]
@@ -21,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::layout::{Delivery, Framing, Geometry};
 use crate::name::Paths;
 use crate::ring::Damage;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 
 pub use crate::ring::Info as Message;
 
@@ -65,33 +67,14 @@ pub struct Stats {
     pub unlinked: bool,
 }
 
-/// Removes a queue: its data, control and lock file. Handles go on with the memory until they are
-/// dropped; the lock file of a live producer stays until that ends.
+/// Removes a queue: its data, control and lock file. Handles that are open keep the memory until they
+/// are dropped. The lock file of a live producer stays until that producer closes.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::PermissionDenied`].
+/// [`Error::NotFound`]; [`Error::PermissionDenied`], also if the queue belongs to another user;
+/// [`Error::ProducerExists`] if another process has been opening or removing the queue for a second.
 pub fn unlink(name: impl AsRef<OsStr>) -> Result<()> {
     crate::shm::unlink(&Paths::of(name.as_ref())?)
-}
-
-/// The names of all queues in the directory of bare names, sorted.
-///
-/// # Errors
-/// [`Error::NotFound`] or [`Error::PermissionDenied`] if the directory cannot be read.
-pub fn list() -> Result<Vec<OsString>> {
-    let directory = crate::name::directory();
-    let fail = |e| Error::from_io(&e, format_args!("cannot list {}", directory.display()));
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(&directory).map_err(fail)? {
-        let path = entry.map_err(fail)?.path();
-        if let Some(name) = crate::name::bare_name(&path) {
-            if files::is_queue(&path) {
-                names.push(name);
-            }
-        }
-    }
-    names.sort();
-    Ok(names)
 }
 
 #[cold]

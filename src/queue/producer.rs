@@ -1,4 +1,4 @@
-//! The one who pushes.
+//! The producing handle.
 
 use super::backpressure::Backpressure;
 use super::files::{self, Attached};
@@ -15,8 +15,8 @@ use crate::registry::ConsumerInfo;
 use crate::ring::gate::Front;
 use crate::ring::{self, FixedReader, FixedWriter, Frames, Shape, VariableReader, VariableWriter};
 use crate::schema::Schema;
-use crate::shm::{self, Region};
-use crate::sys::{self, LockFile};
+use crate::shm::{Region, Writer as WriterLock};
+use crate::sys::{HeldLock, NoCancel};
 use crate::wait::{self, Armed, Bell as _, SharedBell};
 use std::ffi::OsStr;
 use std::sync::Arc;
@@ -67,17 +67,17 @@ pub struct Producer {
     schema: Option<Box<Schema>>,
     paths: Paths,
     // Below: kept for as long as the writer.
-    // Dropped before the lock: who has that finds this free.
-    _alive: LockFile,
-    lock: LockFile,
+    /// `None` once it has ended.
+    alive: Option<HeldLock>,
+    lock: WriterLock,
     control: Control,
-    _region: Arc<Region>,
+    region: Arc<Region>,
 }
 
 impl std::fmt::Debug for Producer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Producer")
-            .field("file", &self.paths.data)
+            .field("file", &self.paths.path)
             .field("queue", &self.geometry.describe())
             .field("next", &self.next_sequence())
             .finish()
@@ -91,13 +91,14 @@ impl Producer {
     }
 
     pub(super) fn open_with(name: &OsStr, options: &ProducerOptions) -> Result<Producer> {
+        let _no = NoCancel::new();
         let paths = Paths::of(name)?;
         let Attached {
             region,
             geometry,
             schema,
             control,
-            lock,
+            writer: lock,
             alive,
         } = files::attach(&paths, options)?;
         let (memory, shape) = (files::mapped(&region, &geometry), Shape::of(&geometry));
@@ -121,10 +122,10 @@ impl Producer {
             schema: schema.map(Box::new),
             paths,
             lock,
-            _alive: alive,
+            alive: Some(alive),
             control,
             backpressure: Backpressure::new(options.evict_after),
-            _region: region,
+            region,
         };
         Ok(producer)
     }
@@ -177,7 +178,7 @@ impl Producer {
         self.check_push(length)?;
         // SAFETY: readable, says the caller; the length was checked.
         if !unsafe { self.write(from, length) } {
-            return Err(Error::Full);
+            return Err(self.full());
         }
         self.pushed();
         Ok(())
@@ -274,7 +275,7 @@ impl Producer {
     ) -> Result<()> {
         // SAFETY: the caller's promise.
         match unsafe { self.push_raw(from, length) } {
-            Err(Error::Full) => {}
+            Err(Error::Full(_)) => {}
             done => return done,
         }
         self.wait_for_room(length, timeout)?;
@@ -291,12 +292,13 @@ impl Producer {
     /// [`Error::TimedOut`]; [`Error::Interrupted`] if a signal arrived; as [`Producer::push`].
     pub fn wait_for_room(&mut self, length: usize, timeout: Duration) -> Result<()> {
         self.check_push(length)?;
-        sleep::until(
-            self,
-            timeout,
-            |p| Ok(p.has_room(length).then_some(())),
-            |p| [p.ask()],
-        )
+        sleep::until(self, timeout, |p| Ok(p.has_room(length).then_some(())))
+    }
+
+    /// The error for a full queue.
+    #[cold]
+    fn full(&mut self) -> Error {
+        self.backpressure.full(&self.paths)
     }
 
     fn has_room(&mut self, length: usize) -> bool {
@@ -376,7 +378,7 @@ impl Producer {
             if !unsafe { self.write(at, length) } {
                 self.pushed();
                 return if done == 0 {
-                    Err(Error::Full)
+                    Err(self.full())
                 } else {
                     Ok(done)
                 };
@@ -413,8 +415,13 @@ impl Producer {
         self.check_push(length)?;
         let offset = match self.reserve(length) {
             Some(offset) => offset,
-            None if self.make_room(length) => self.reserve(length).ok_or(Error::Full)?,
-            None => return Err(Error::Full),
+            None => {
+                let room = self.make_room(length);
+                match self.reserve(length).filter(|_| room) {
+                    Some(offset) => offset,
+                    None => return Err(self.full()),
+                }
+            }
         };
         self.set_claimed(Some(length));
         // SAFETY: the reserved payload lies in the ring.
@@ -478,7 +485,7 @@ impl Producer {
 
     /// The data file, as an absolute path that was resolved when the queue was opened.
     pub fn path(&self) -> &std::path::Path {
-        &self.paths.data
+        &self.paths.path
     }
 
     /// What the queue is.
@@ -522,13 +529,18 @@ impl Producer {
             producer_alive: true,
             closed: false,
             id: self.geometry.id,
-            unlinked: !sys::still_named(self._region.file(), &self.paths.data),
+            unlinked: !self
+                .region
+                .is_named(&self.paths, &self.paths.data)
+                .unwrap_or(true),
         })
     }
 
     /// The consumers attached and known, the slowest first: all of a lossless queue, of a lossy
     /// one those that may write its control file; but no observers. Costs a system call each.
     pub fn consumers(&self) -> Vec<ConsumerInfo> {
+        let _no = NoCancel::new();
+        self.backpressure.log();
         self.control.consumers(self.next_sequence())
     }
 
@@ -643,9 +655,11 @@ impl Producer {
     }
 
     fn relieve(&mut self, length: usize) -> bool {
+        let _no = NoCancel::new();
         let (front, capacity) = (self.front(length), self.geometry.capacity);
+        let next = self.next_sequence();
         self.backpressure
-            .relieve(&self.paths, &self.control, capacity, front)
+            .relieve(&self.paths, &self.control, capacity, front, next)
     }
 
     #[inline(always)]
@@ -707,11 +721,31 @@ impl Producer {
     }
 }
 
+impl sleep::Waits for Producer {
+    fn ask(&mut self, tickets: &mut Vec<Ticket>) {
+        tickets.push(Producer::ask(self));
+    }
+
+    fn shown(&self) -> String {
+        self.paths.shown().to_string()
+    }
+
+    fn timed_out(&mut self, timeout: Duration) -> Error {
+        let text = match self.full() {
+            Error::Full(text) if timeout.is_zero() => text,
+            full => format!("{full}; there was no room within {timeout:?}").into(),
+        };
+        Error::TimedOut(text)
+    }
+}
+
 impl Drop for Producer {
     fn drop(&mut self) {
         if !self.lock.is_own() {
             return;
         }
+        let _no = NoCancel::new();
+        self.backpressure.log();
         match &mut self.writer {
             Writer::Fixed(writer) => writer.settle(),
             Writer::Variable(writer) => writer.settle(),
@@ -721,9 +755,12 @@ impl Drop for Producer {
             ring::set_state(self.memory(), state::CLOSED);
         }
         self.bell.ring();
-        shm::remove_orphaned_lock(&self.lock, &self.paths);
+        // Before the lock: a producer that gets that is to find this one free.
+        self.alive = None;
+        self.lock.end(&self.paths, &self.region);
         log::say(Level::Info, || {
-            format!("{}: closed by its producer", self.paths.shown())
+            let how = if self.detached { "detached" } else { "closed" };
+            format!("{}: {how} by its producer", self.paths.shown())
         });
     }
 }

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::layout::{at, Geometry};
 use crate::name::Paths;
 use crate::shm::Region;
-use crate::sys::{self, Woken};
+use crate::sys::{self, NoCancel, Woken};
 use crate::wait::{self, Armed, Deadline, Pace, SharedBell, LOOKS, SLICE};
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU32;
@@ -47,8 +47,8 @@ impl Sleeper {
         let now = epoch();
         if now != self.epoch {
             self.epoch = now;
-            match Control::open(&paths.control, geometry, true) {
-                Ok(control) => self.control = Some(Arc::new(control)),
+            match Control::find(paths, geometry, true) {
+                Ok((control, _)) => self.control = Some(Arc::new(control)),
                 // Unlinked: the producer that lives has the one that this has.
                 Err(Error::NotFound(_)) => {}
                 Err(_) => self.control = None,
@@ -109,28 +109,15 @@ impl Ticket {
         unsafe { self.word.as_ref() }
     }
 
-    /// Sleeps until it is worth looking again, or the time is over.
-    ///
-    /// # Errors
-    /// [`Error::Interrupted`] only.
-    pub fn sleep(&self, pace: &mut Pace, deadline: Deadline) -> Result<()> {
-        wait::sleep(self.word(), self.armed, pace, deadline.sooner(self.slice))
-    }
-
     /// Whether the producer has woken those who asked when this one did.
     pub fn is_rung(&self) -> bool {
         wait::count(self.word()) != self.armed.seen
     }
 
-    /// Sleeps until it is worth looking again at one of several, or the time is over.
-    ///
-    /// # Errors
-    /// [`Error::Interrupted`] only.
-    pub fn sleep_any(tickets: &[Ticket], pace: &mut Pace, deadline: Deadline) -> Result<()> {
-        match tickets {
-            [one] => one.sleep(pace, deadline),
-            _ => Ticket::sleep_any_or(tickets, None, pace, deadline),
-        }
+    /// Sleeps until it is worth looking again at one of several, or the time is over. `false` if a
+    /// signal ended it.
+    pub fn sleep_any(tickets: &[Ticket], pace: &mut Pace, deadline: Deadline) -> bool {
+        Ticket::sleep_any_or(tickets, None, pace, deadline) != Woken::Signal
     }
 
     /// As `sleep_any`, or until a word of the caller's own is not what it was.
@@ -139,25 +126,28 @@ impl Ticket {
         own: Option<(&AtomicU32, u32)>,
         pace: &mut Pace,
         deadline: Deadline,
-    ) -> Result<()> {
+    ) -> Woken {
         let theirs = tickets.iter().map(|t| (t.word(), t.armed.seen));
-        let words: Vec<_> = own.into_iter().chain(theirs).collect();
-        let Some(&(first, seen)) = words.first() else {
-            return Ok(());
-        };
+        let slice = tickets.iter().map(|t| t.slice).min().unwrap_or(SLICE);
         let heard = tickets.iter().all(|t| t.armed.heard);
-        let woken = match words.len() {
-            1 => None,
-            _ => sys::futex_wait_any(&words, deadline.within(pace.next(heard))),
-        };
-        // Only one word, or a kernel that cannot sleep on several: doze on the first.
-        let woken = woken.unwrap_or_else(|| {
-            let heard = tickets.is_empty();
-            sys::futex_wait(first, seen, deadline.within(pace.next(heard)))
-        });
-        match woken {
-            Woken::Signal => Err(Error::Interrupted),
-            Woken::Perhaps | Woken::Late => Ok(()),
+        let until =
+            |pace: &mut Pace, heard| deadline.within(pace.next(heard).min(wait::uneven(slice)));
+        match (own, tickets) {
+            (None, []) => Woken::Perhaps,
+            (None, [one]) if heard => {
+                sys::futex_wait(one.word(), one.armed.seen, until(pace, true))
+            }
+            (Some((word, seen)), []) => sys::futex_wait(word, seen, until(pace, true)),
+            // A signal may not end a sleep on several words.
+            (None, _) if !heard || sys::restarts_after_signals() => pace.doze(deadline),
+            _ => {
+                let words: Vec<_> = own.into_iter().chain(theirs).collect();
+                sys::futex_wait_any(&words, until(pace, heard)).unwrap_or_else(|| match own {
+                    // A kernel that cannot sleep on several. It looks at the others now and then.
+                    Some((word, seen)) => sys::futex_wait(word, seen, until(pace, false)),
+                    None => pace.doze(deadline),
+                })
+            }
         }
     }
 
@@ -188,50 +178,89 @@ pub fn wait_any(consumers: &mut [&mut Consumer], timeout: Duration) -> Result<us
 pub(crate) fn wait_any_of(
     count: usize,
     timeout: Duration,
-    mut with: impl FnMut(usize, &mut dyn FnMut(&mut Consumer)),
+    with: impl FnMut(usize, &mut dyn FnMut(&mut Consumer)),
 ) -> Result<usize> {
     if count == 0 || count > WAIT_ANY_MAX {
         return Err(Error::Invalid(
             format!("{count} queues to wait for: from 1 to {WAIT_ANY_MAX}").into(),
         ));
     }
-    let with = &mut with;
-    let found = until(
-        with,
-        timeout,
-        |with| {
-            Ok((0..count).find(|&i| {
-                let mut ready = false;
-                with(i, &mut |c| ready = c.is_ready());
-                ready
-            }))
-        },
-        |with| {
-            let mut tickets = Vec::with_capacity(count);
-            for i in 0..count {
-                with(i, &mut |c| tickets.push(c.ask()));
-            }
-            tickets
-        },
-    );
-    for i in 0..count {
-        with(i, &mut |c| c.awake());
+    until(&mut Several { count, with }, timeout, |several| {
+        Ok((0..count).find(|&i| {
+            let mut ready = false;
+            (several.with)(i, &mut |c| ready = c.is_ready());
+            ready
+        }))
+    })
+}
+
+/// Several consumers that are waited for.
+struct Several<W> {
+    count: usize,
+    with: W,
+}
+
+impl<W: FnMut(usize, &mut dyn FnMut(&mut Consumer))> Several<W> {
+    fn each(&mut self, mut act: impl FnMut(&mut Consumer)) {
+        for i in 0..self.count {
+            (self.with)(i, &mut act);
+        }
     }
-    found
+}
+
+impl<W: FnMut(usize, &mut dyn FnMut(&mut Consumer))> Waits for Several<W> {
+    fn ask(&mut self, tickets: &mut Vec<Ticket>) {
+        self.each(|c| Waits::ask(c, tickets));
+    }
+
+    fn late(&mut self) {
+        self.each(|c| c.late());
+    }
+
+    fn awake(&mut self) {
+        self.each(Waits::awake);
+    }
+
+    fn shown(&self) -> String {
+        format!("{} queues", self.count)
+    }
+
+    fn timed_out(&mut self, timeout: Duration) -> Error {
+        Error::TimedOut(
+            format!(
+                "{} queues: none had a message within {timeout:?}",
+                self.count
+            )
+            .into(),
+        )
+    }
+}
+
+/// What can be waited for.
+pub(super) trait Waits {
+    /// Asks to be woken, for as many tickets as there are words to sleep on.
+    fn ask(&mut self, tickets: &mut Vec<Ticket>);
+    /// A sleep has ended because it took long enough: to see to what nobody wakes for.
+    fn late(&mut self) {}
+    /// The wait is over.
+    fn awake(&mut self) {}
+    /// What is waited for, for messages.
+    fn shown(&self) -> String;
+    /// The error if the time is over.
+    fn timed_out(&mut self, timeout: Duration) -> Error;
 }
 
 /// Looks until there is something, asleep in between. This is where all waiting calls wait.
-pub(super) fn until<S, T, K: AsMut<[Ticket]>>(
+pub(super) fn until<S: Waits, T>(
     state: &mut S,
     timeout: Duration,
     mut look: impl FnMut(&mut S) -> Result<Option<T>>,
-    ask: impl Fn(&mut S) -> K,
 ) -> Result<T> {
     if let Some(found) = look(state)? {
         return Ok(found);
     }
     if timeout.is_zero() {
-        return Err(Error::TimedOut);
+        return Err(state.timed_out(timeout));
     }
     let deadline = Deadline::after(timeout);
     for _ in 0..LOOKS {
@@ -240,20 +269,54 @@ pub(super) fn until<S, T, K: AsMut<[Ticket]>>(
             return Ok(found);
         }
     }
+    let _no = NoCancel::new();
+    let found = sleep_until(state, deadline, look);
+    state.awake();
+    match found? {
+        Ok(found) => Ok(found),
+        Err(Woken::Signal) => Err(Error::Interrupted(
+            format!("{}: a signal arrived while this call waited", state.shown()).into(),
+        )),
+        Err(_) => Err(state.timed_out(timeout)),
+    }
+}
+
+/// The part of `until` that sleeps. An inner error says what ended the wait.
+fn sleep_until<S: Waits, T>(
+    state: &mut S,
+    deadline: Deadline,
+    mut look: impl FnMut(&mut S) -> Result<Option<T>>,
+) -> Result<std::result::Result<T, Woken>> {
     let mut pace = Pace::default();
+    let mut tickets = Vec::new();
     loop {
-        let mut tickets = ask(state);
-        Ticket::confirm(tickets.as_mut());
+        tickets.clear();
+        state.ask(&mut tickets);
+        Ticket::confirm(&mut tickets);
         if let Some(found) = look(state)? {
-            return Ok(found);
+            return Ok(Ok(found));
         }
-        if deadline.is_over() {
-            return Err(Error::TimedOut);
-        }
-        Ticket::sleep_any(tickets.as_mut(), &mut pace, deadline)?;
-        // Asking is not free, and most likely it is not needed any more.
-        if let Some(found) = look(state)? {
-            return Ok(found);
+        let heard = tickets.iter().all(|t| t.armed.heard);
+        loop {
+            if deadline.is_over() {
+                return Ok(Err(Woken::Late));
+            }
+            let woken = Ticket::sleep_any_or(&tickets, None, &mut pace, deadline);
+            if woken == Woken::Signal {
+                return Ok(Err(Woken::Signal));
+            }
+            if woken == Woken::Late {
+                state.late();
+            }
+            // To ask is not free, and most likely it is not needed any more.
+            if let Some(found) = look(state)? {
+                return Ok(Ok(found));
+            }
+            // What was asked stands until somebody answers. So the thread goes back to sleep at
+            // once, and hardly a signal arrives while it is awake.
+            if woken == Woken::Perhaps && heard {
+                break;
+            }
         }
     }
 }

@@ -11,21 +11,23 @@
 
 use super::sleep::Ticket;
 use crate::error::{Error, Result};
-use crate::sys::{self, FUTEX_WAITV_MAX};
+use crate::sys::{self, Event, Identity, Woken, FUTEX_WAITV_MAX};
 use crate::wait::{Deadline, Pace};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Tells whether a consumer would find something, from a copy of its position.
-pub(super) type Look = Box<dyn FnMut() -> bool + Send>;
+/// Tells whether a consumer would find something, from a copy of its position; if it is told that
+/// nothing came for a while, also whether the queue is at its end.
+pub(super) type Look = Box<dyn FnMut(bool) -> bool + Send>;
 
 /// One consumer's descriptor.
 pub(super) struct Watch {
     shared: Arc<Shared>,
     watcher: Arc<Watcher>,
     fd: RawFd,
+    identity: Identity,
     generation: u32,
 }
 
@@ -37,7 +39,7 @@ struct Shared {
 
 struct State {
     /// `None` once the consumer is gone.
-    event: Option<OwnedFd>,
+    event: Option<Event>,
     /// `None` while the descriptor is readable.
     armed: Option<(Ticket, Look)>,
 }
@@ -51,9 +53,9 @@ impl Watch {
     pub(super) fn new() -> Result<Watch> {
         sys::watch_forks();
         let fail = |e| Error::from_io(&e, "cannot make a descriptor to poll");
-        let event = sys::event().map_err(fail)?;
-        sys::signal(&event);
-        let fd = event.as_raw_fd();
+        let event = Event::new().map_err(fail)?;
+        event.signal();
+        let (fd, identity) = (event.fd(), event.identity());
         let shared = Arc::new(Shared {
             armed: AtomicBool::new(false),
             state: Mutex::new(State {
@@ -66,6 +68,7 @@ impl Watch {
             shared,
             watcher,
             fd,
+            identity,
             generation: sys::fork_generation(),
         })
     }
@@ -90,10 +93,10 @@ impl Watch {
     pub(super) fn arm(&self, ask: impl FnOnce() -> (Ticket, Look)) {
         let mut state = lock(&self.shared.state);
         let Some(event) = &state.event else { return };
-        sys::drain(event);
+        event.drain();
         let (ticket, mut look) = ask();
-        if look() {
-            sys::signal(event);
+        if look(false) {
+            event.signal();
             return;
         }
         state.armed = Some((ticket, look));
@@ -113,10 +116,9 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         if !self.is_own() {
-            // The lock may be held by a thread that this child does not have, and the descriptor
-            // is shared with the parent, so only this process's number for it goes.
-            // SAFETY: the child's copy is used by nobody else.
-            unsafe { sys::close(self.fd) };
+            // The lock may be held by a thread that this child does not have, so what is behind it
+            // stays.
+            sys::close_inherited(self.fd, self.identity);
             std::mem::forget(self.shared.clone());
             return;
         }
@@ -134,7 +136,7 @@ impl Shared {
         if state.armed.take().is_some() {
             self.armed.store(false, Ordering::Relaxed);
             if let Some(event) = &state.event {
-                sys::signal(event);
+                event.signal();
             }
         }
     }
@@ -228,6 +230,7 @@ impl Watcher {
     fn live(&self) {
         let mut pace = Pace::default();
         let mut kicked = 0;
+        let mut idle = false;
         loop {
             // Partner: `kick`. What was changed before is seen below, or the sleep ends at once.
             let kicks = self.kicks.load(Ordering::Acquire);
@@ -248,7 +251,7 @@ impl Watcher {
             for shared in list {
                 let mut state = lock(&shared.state);
                 let rung = match &mut state.armed {
-                    Some((ticket, look)) => ticket.is_rung() || look(),
+                    Some((ticket, look)) => ticket.is_rung() || look(idle),
                     None => continue,
                 };
                 if rung {
@@ -259,7 +262,9 @@ impl Watcher {
             }
             let forever = Deadline::after(Duration::MAX);
             // It gets no signals, so no sleep is interrupted.
-            let _ = Ticket::sleep_any_or(&tickets, Some((&self.kicks, kicks)), &mut pace, forever);
+            let woken =
+                Ticket::sleep_any_or(&tickets, Some((&self.kicks, kicks)), &mut pace, forever);
+            idle = woken == Woken::Late;
         }
     }
 }

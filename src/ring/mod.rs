@@ -224,7 +224,7 @@ pub enum Pop {
     Empty,
     /// There is none, and the producer has closed.
     Closed,
-    /// There is none, and another file has taken this one's name.
+    /// There is none, and another file has taken this one's name, or is about to.
     Superseded,
 }
 
@@ -256,6 +256,37 @@ const PATIENCE: usize = 16;
 /// meanwhile. Each try takes well under a microsecond, and a second one is rare.
 const JOIN_TRIES: u64 = 10_000;
 
+/// Whether a look at the ring that failed is worth another: only a running producer can have spoilt
+/// it. A file that nobody writes is damaged, and must not keep its reader busy.
+struct Rivals {
+    claimed: u64,
+    same: u32,
+}
+
+impl Rivals {
+    fn new(memory: &impl Memory) -> Self {
+        Rivals {
+            claimed: memory.load(Field::Claimed),
+            same: 0,
+        }
+    }
+
+    /// To be asked after each look that failed.
+    fn may_have_spoilt(&mut self, memory: &impl Memory) -> bool {
+        let claimed = memory.load(Field::Claimed);
+        self.same = if claimed == self.claimed {
+            self.same + 1
+        } else {
+            0
+        };
+        self.claimed = claimed;
+        self.same < SAME
+    }
+}
+
+/// So many looks fail while nothing is announced, and it is no producer that spoils them.
+const SAME: u32 = 10;
+
 /// A consumer: a position in the ring and the account of what happened to it.
 ///
 /// `next == start + received + lost`, always.
@@ -286,7 +317,7 @@ impl<F: Frames> Reader<F> {
     /// sequence was not pushed yet.
     pub fn begin(&mut self, start: Start) -> Result<bool, Damage> {
         self.peek = None;
-        let mut before = (self.frames.memory().load(Field::Claimed), 0);
+        let mut rivals = Rivals::new(self.frames.memory());
         for tries in 0..JOIN_TRIES {
             let wanted = match start {
                 Start::Oldest => self.frames.oldest()?,
@@ -317,13 +348,7 @@ impl<F: Frames> Reader<F> {
                 // What was looked up was pushed; the second look was at an older state.
                 Seek::Beyond | Seek::Again => {}
             }
-            // Only a running producer can have spoilt it.
-            let claimed = self.frames.memory().load(Field::Claimed);
-            before = match before {
-                (same, times) if same == claimed => (same, times + 1),
-                _ => (claimed, 0),
-            };
-            if before.1 > PATIENCE {
+            if !rivals.may_have_spoilt(self.frames.memory()) {
                 break;
             }
         }
@@ -528,7 +553,7 @@ impl<F: Frames> Reader<F> {
             return Ok(Pop::Message(Info::default()));
         }
         Ok(match ended {
-            state::SUPERSEDED => Pop::Superseded,
+            state::SUPERSEDED | state::SUPERSEDED_CLOSED => Pop::Superseded,
             state::CLOSED => Pop::Closed,
             _ => return Err(Damage("state")),
         })

@@ -13,7 +13,8 @@
 
 use super::gate::{self, Front, Seats};
 use super::{
-    distance, earlier, later, Damage, Frames, Place, Poll, Seek, Shape, JOIN_TRIES, PATIENCE,
+    distance, earlier, later, Damage, Frames, Place, Poll, Rivals, Seek, Shape, JOIN_TRIES,
+    PATIENCE,
 };
 use crate::layout::{FLAG_PADDING, FRAME_HEADER};
 use crate::memory::{Field, Memory, Site};
@@ -356,7 +357,10 @@ impl<M: Memory> VariableReader<M> {
         // The front lies before what is announced, so no more frames than fit in between; what the
         // producer adds meanwhile need not be seen.
         let announced = self.memory.load(Field::Claimed).wrapping_sub(self.position);
-        for _ in 0..=announced.min(self.shape.capacity) / FRAME_HEADER as u64 {
+        if announced > self.longest_walk() {
+            return Ok(None);
+        }
+        for _ in 0..=announced / FRAME_HEADER as u64 {
             match self.poll()? {
                 Poll::Ready(place) if self.intact() => self.advance(place),
                 Poll::Empty => break,
@@ -364,6 +368,17 @@ impl<M: Memory> VariableReader<M> {
             }
         }
         Ok(Some((self.position, self.next)))
+    }
+
+    /// The most bytes from the start of a block to where a walk from there may have to go: the front
+    /// lies before what is announced, and that is at most a block or the longest message, whichever is
+    /// more, beyond what was published; and published is in that block, or in the next.
+    fn longest_walk(&self) -> u64 {
+        2 * self.shape.block
+            + self
+                .shape
+                .block
+                .max(self.shape.capacity / 8 + 2 * FRAME_HEADER as u64)
     }
 
     /// How far behind the oldest to look, after so many tries that a running producer spoilt: the
@@ -384,7 +399,10 @@ impl<M: Memory> VariableReader<M> {
         self.memory.fence(Site::FindFront);
         if let Some(begin) = self.block(self.block_of(earlier(from, published)))? {
             let mut probe = self.at(begin.0, begin.1);
-            for _ in 0..=self.shape.capacity / FRAME_HEADER as u64 {
+            if from.wrapping_sub(begin.0) as i64 > self.longest_walk() as i64 {
+                return Ok(None);
+            }
+            for _ in 0..=self.longest_walk() / FRAME_HEADER as u64 {
                 // Looked first, for padding may be all that lies before `from`.
                 let found = probe.poll()?;
                 if distance(probe.position, from) >= 0 {
@@ -524,12 +542,16 @@ impl<M: Memory> Frames for VariableReader<M> {
     }
 
     fn oldest(&self) -> Result<u64, Damage> {
+        let mut rivals = Rivals::new(&self.memory);
         for tries in 0..JOIN_TRIES {
             let from = self.retained(self.margin(tries));
             // Partner: `Publish`. The index entries below `claimed`.
             self.memory.fence(Site::FindOldest);
             if let Some((_, sequence)) = self.landing(from)? {
                 return Ok(sequence);
+            }
+            if !rivals.may_have_spoilt(&self.memory) {
+                break;
             }
         }
         Err(Damage("no block start stays what it is"))
@@ -577,7 +599,7 @@ impl<M: Memory> Frames for VariableReader<M> {
             }
         }
         let mut probe = self.at(begin.0, begin.1);
-        for _ in 0..=self.shape.capacity / FRAME_HEADER as u64 {
+        for _ in 0..=self.longest_walk() / FRAME_HEADER as u64 {
             if probe.next == sequence {
                 (self.position, self.next) = (probe.position, probe.next);
                 return Ok(Seek::Done { lost: 0 });

@@ -169,6 +169,22 @@ impl Format {
     }
 }
 
+impl Format {
+    /// What C aligns it to: 16 bytes at most.
+    fn alignment(&self) -> u32 {
+        match self {
+            Format::Record(schema) => schema.alignment(),
+            Format::Scalar(scalar) => match scalar.kind() {
+                'S' | 'V' | 'b' => 1,
+                'U' => 4,
+                // Two numbers.
+                'c' => scalar.size / 2,
+                _ => scalar.size,
+            },
+        }
+    }
+}
+
 impl Field {
     /// A field that begins so many bytes into the record. Whether it has room there is for
     /// [`Schema::new`] to say.
@@ -266,6 +282,15 @@ impl Schema {
     /// Bytes of the record, with the padding at its end.
     pub fn itemsize(&self) -> u32 {
         self.itemsize
+    }
+
+    /// What C aligns the record to, if it is not packed: at most 16 bytes.
+    pub(crate) fn alignment(&self) -> u32 {
+        let fields = self.fields.iter();
+        fields
+            .map(|field| field.format.alignment())
+            .max()
+            .unwrap_or(1)
     }
 
     fn depth(&self) -> usize {

@@ -24,7 +24,7 @@ fn tick() -> Schema {
 
 fn text_of(result: Result<Schema>) -> String {
     match result {
-        Err(Error::Invalid(text)) => text.into(),
+        Err(Error::Invalid(text)) => text.to_string(),
         other => panic!("{other:?}"),
     }
 }

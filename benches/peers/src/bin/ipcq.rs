@@ -58,7 +58,7 @@ impl<const N: usize> Sender<N> for Out {
     fn one(&mut self, message: &Message<N>) -> bool {
         match self.0.push(&message.0) {
             Ok(()) => true,
-            Err(Error::Full) => false,
+            Err(Error::Full(_)) => false,
             Err(e) => fail(e),
         }
     }
@@ -67,7 +67,7 @@ impl<const N: usize> Sender<N> for Out {
     fn many(&mut self, messages: &[Message<N>]) -> usize {
         match self.0.push_many(bytes(messages), N) {
             Ok(n) => n,
-            Err(Error::Full) => 0,
+            Err(Error::Full(_)) => 0,
             Err(e) => fail(e),
         }
     }

@@ -1,0 +1,272 @@
+//! Queues seen from outside: which there are, and the figures of one.
+//!
+//! Nothing is mapped here. The owner of a file may truncate it at any moment, and a mapping of it
+//! would then be a SIGBUS. So this reads by system calls, and a list of a directory in which everybody
+//! may make files is safe.
+
+use super::{files, Stats};
+use crate::error::{Error, Result};
+use crate::layout::{at, state, Framing, Geometry, HEADER_BYTES};
+use crate::memory::{Field, Memory, Site};
+use crate::name::{self, Paths};
+use crate::registry::{self, ConsumerInfo};
+use crate::ring::{Damage, FixedReader, Frames, Shape, VariableReader};
+use crate::schema::Schema;
+use crate::shm;
+use crate::sys::NoCancel;
+use std::cell::RefCell;
+use std::ffi::{CString, OsStr, OsString};
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+
+/// The queues of a directory.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Listing {
+    /// The names of those that may be read, sorted.
+    pub queues: Vec<OsString>,
+    /// The names of those that may not be read, sorted. They need not be queues.
+    pub unreadable: Vec<OsString>,
+}
+
+/// The names of all queues in the directory of bare names, sorted. What this process may not read is
+/// left out; see [`listing`].
+///
+/// # Errors
+/// As [`listing`].
+pub fn list() -> Result<Vec<OsString>> {
+    Ok(listing()?.queues)
+}
+
+/// The queues in the directory of bare names, and the names that this process may not read. It maps no
+/// file.
+///
+/// # Errors
+/// [`Error::NotFound`] or [`Error::PermissionDenied`] if the directory cannot be read; [`Error::Os`]
+/// if a limit of the process is reached.
+pub fn listing() -> Result<Listing> {
+    let _no = NoCancel::new();
+    let directory = name::directory();
+    let shown = name::Shown::of(&directory);
+    let failed = |e| Error::from_io(&e, format_args!("cannot list {shown}"));
+    let path = std::path::absolute(&directory).map_err(failed)?;
+    let dir = crate::dir::Dir::open(&path).map_err(failed)?;
+    let mut listing = Listing::default();
+    for entry in std::fs::read_dir(&path).map_err(failed)? {
+        let file = entry.map_err(failed)?.file_name();
+        let Some(bare) = name::bare_name(&file) else {
+            continue;
+        };
+        let Ok(file) = CString::new(file.as_bytes()) else {
+            continue;
+        };
+        match dir.open_file(&file, false) {
+            Ok((file, _)) => {
+                if shm::is_queue(&file) {
+                    listing.queues.push(bare);
+                }
+            }
+            // Gone by now, or no regular file.
+            Err(Error::NotFound(_) | Error::Damaged(_)) => {}
+            Err(Error::PermissionDenied(_)) => listing.unreadable.push(bare),
+            // A directory that cannot be looked at is not an empty one.
+            Err(e) => return Err(e),
+        }
+    }
+    listing.queues.sort();
+    listing.unreadable.sort();
+    Ok(listing)
+}
+
+/// A queue seen from outside.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Inspection {
+    /// Its figures. Those of a consumer are zero.
+    pub stats: Stats,
+    /// What it is.
+    pub geometry: Geometry,
+    /// What records its messages are, if the queue says so.
+    pub schema: Option<Schema>,
+    /// The process that opened it last as its producer, for information: pids are used again. 0 if that
+    /// is not known.
+    pub producer_pid: u32,
+    /// The consumers attached and known, the slowest first; `None` if this process may not read the
+    /// control file.
+    pub consumers: Option<Vec<ConsumerInfo>>,
+}
+
+/// Looks at a queue without opening it. It maps no file, holds nobody back and needs read permission
+/// only.
+///
+/// # Errors
+/// [`Error::NotFound`], [`Error::PermissionDenied`], [`Error::Damaged`], [`Error::Version`].
+pub fn inspect(name: impl AsRef<OsStr>) -> Result<Inspection> {
+    let _no = NoCancel::new();
+    let paths = Paths::of(name.as_ref())?;
+    let (file, meta) = paths.dir.open_file(&paths.data, false)?;
+    let mut header = [0; HEADER_BYTES as usize];
+    // A file that is shorter has zeroes there, which are no queue.
+    let _ = file.read_at(&mut header, 0);
+    let word = |at: usize| match header.get(at..at + 8) {
+        Some(bytes) => u64::from_le_bytes(bytes.try_into().unwrap_or_default()),
+        None => 0,
+    };
+    let geometry = files::named(Geometry::read(meta.len(), word), &paths)?;
+    let mut json = vec![0; geometry.schema_length as usize];
+    let schema = match file.read_exact_at(&mut json, geometry.schema_offset.into()) {
+        Ok(()) => files::schema_from(&json, &geometry, &paths)?,
+        Err(e) => {
+            let shown = paths.shown();
+            return Err(Error::from_io(&e, format_args!("cannot read {shown}")));
+        }
+    };
+    let memory = FileMemory::new(&file, &geometry);
+    let shape = Shape::of(&geometry).observed();
+    let figures = match geometry.framing {
+        Framing::Fixed => figures(&FixedReader::new(memory.clone(), shape)),
+        Framing::Variable => figures(&VariableReader::new(memory.clone(), shape)),
+    };
+    let (pushed, oldest) = figures.map_err(|d| super::damaged(&paths, d))?;
+    let consumers = consumers(&paths, &geometry, pushed)?;
+    let stats = Stats {
+        pushed,
+        received: 0,
+        lost: 0,
+        lag: 0,
+        oldest,
+        capacity: geometry.capacity,
+        message_size: geometry.message_size,
+        max_message: geometry.max_message(),
+        delivery: geometry.delivery,
+        epoch: memory.load(Field::Epoch) as u32,
+        consumers: consumers.as_ref().map_or(0, |list| list.len() as u32),
+        producer_alive: files::has_producer(&file, word(at::WEAK_ALIVE)),
+        closed: matches!(
+            memory.load(Field::State),
+            state::CLOSED | state::SUPERSEDED_CLOSED
+        ),
+        id: geometry.id,
+        unlinked: false,
+    };
+    Ok(Inspection {
+        stats,
+        schema,
+        producer_pid: u32::try_from(word(at::PID)).unwrap_or(0),
+        consumers,
+        geometry,
+    })
+}
+
+/// How many messages were pushed, and the oldest that is retained.
+fn figures(frames: &impl Frames) -> std::result::Result<(u64, u64), Damage> {
+    Ok((frames.frontier()?, frames.oldest()?))
+}
+
+/// The consumers by the control file, if this process may read it.
+fn consumers(paths: &Paths, g: &Geometry, pushed: u64) -> Result<Option<Vec<ConsumerInfo>>> {
+    for name in [&paths.control, &paths.new_control] {
+        match paths.dir.open_file(name, false) {
+            Ok((file, _)) => {
+                if let Some(list) = registry::read_consumers(&file, g, pushed) {
+                    return Ok(Some(list));
+                }
+            }
+            Err(Error::NotFound(_) | Error::Damaged(_)) => {}
+            Err(Error::PermissionDenied(_)) => return Ok(None),
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(Some(Vec::new()))
+}
+
+/// A data file as the protocol sees it, read by system calls. What is read may be of different
+/// moments, as for any reader, and the protocol finds out; what cannot be read is zero.
+#[derive(Clone)]
+struct FileMemory<'a> {
+    file: &'a File,
+    ring: u64,
+    index: u64,
+    /// A piece of the ring, because most words that are read lie beside the last: where it begins in
+    /// the file, and its bytes.
+    piece: RefCell<(u64, Vec<u8>)>,
+}
+
+/// Bytes that are read at once.
+const PIECE: usize = 4096;
+
+impl<'a> FileMemory<'a> {
+    /// `geometry` is that of the file.
+    fn new(file: &'a File, geometry: &Geometry) -> Self {
+        FileMemory {
+            file,
+            ring: geometry.ring_offset,
+            index: geometry.index_offset,
+            piece: RefCell::new((0, Vec::new())),
+        }
+    }
+
+    fn at(&self, at: u64) -> u64 {
+        let mut bytes = [0; 8];
+        match self.file.read_exact_at(&mut bytes, at) {
+            Ok(()) => u64::from_le_bytes(bytes),
+            Err(_) => 0,
+        }
+    }
+}
+
+// SAFETY: every access is a system call, which fails out of bounds. Nothing is ever written.
+unsafe impl Memory for FileMemory<'_> {
+    fn load(&self, field: Field) -> u64 {
+        self.at(field.offset() as u64)
+    }
+
+    fn publish(&self, _: Site, _: Field, _: u64) {}
+
+    unsafe fn word(&self, offset: usize) -> u64 {
+        let at = self.ring + offset as u64;
+        let (start, bytes) = &mut *self.piece.borrow_mut();
+        let behind = at.wrapping_sub(*start);
+        if behind.saturating_add(8) > bytes.len() as u64 {
+            bytes.resize(PIECE, 0);
+            let read = self.file.read_at(bytes, at).unwrap_or(0);
+            bytes.truncate(read);
+            *start = at;
+        }
+        let from = at.wrapping_sub(*start) as usize;
+        match bytes.get(from..from.saturating_add(8)) {
+            Some(word) => u64::from_le_bytes(word.try_into().unwrap_or_default()),
+            None => 0,
+        }
+    }
+
+    unsafe fn set_word(&self, _: usize, _: u64) {}
+
+    unsafe fn publish_word(&self, _: Site, _: usize, _: u64) {}
+
+    unsafe fn index_word(&self, word: usize) -> u64 {
+        self.at(self.index + word as u64 * 8)
+    }
+
+    unsafe fn set_index_word(&self, _: usize, _: u64) {}
+
+    unsafe fn read(&self, offset: usize, to: *mut u8, length: usize) {
+        // SAFETY: writable for so many bytes, as the caller promises.
+        let to = unsafe {
+            to.write_bytes(0, length);
+            std::slice::from_raw_parts_mut(to, length)
+        };
+        let _ = self.file.read_exact_at(to, self.ring + offset as u64);
+    }
+
+    unsafe fn write(&self, _: usize, _: *const u8, _: usize) {}
+
+    fn fence(&self, site: Site) {
+        // What is looked up from here on is to be newer than what the last look was at.
+        if matches!(site, Site::FindFront | Site::FindOldest) {
+            self.piece.borrow_mut().1.clear();
+        }
+        std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+    }
+}
