@@ -97,29 +97,7 @@ impl Producer {
         };
         let result = caught(|| act(queue));
         drop(inner);
-        result.map_err(|e| self.failed(py, e))
-    }
-
-    #[cold]
-    fn failed(&self, py: Python<'_>, error: ipcq::Error) -> PyErr {
-        match error {
-            ipcq::Error::Full => self.is_full(py),
-            error => errors::raise(py, error),
-        }
-    }
-
-    /// The exception for a full queue, with the consumer that holds it up.
-    #[cold]
-    fn is_full(&self, py: Python<'_>) -> PyErr {
-        let slowest = self.with(py, |q| Ok(q.consumers().into_iter().next()));
-        let why = match slowest {
-            Ok(Some(c)) if c.lag > 0 => format!(
-                "the queue is full: consumer '{}' (process {}) has yet to read {} messages",
-                c.name, c.pid, c.lag
-            ),
-            _ => ipcq::Error::Full.to_string(),
-        };
-        errors::full(py, format!("{}: {why}", self.name.display()))
+        result.map_err(|e| errors::raise(py, e))
     }
 
     pub fn panic(&self, py: Python<'_>) -> PyResult<()> {
@@ -161,30 +139,12 @@ impl Producer {
         // SAFETY: as above.
         let pushed = caught(|| unsafe { queue.push_raw(from, length) });
         drop(inner);
-        pushed.map_err(|e| self.failed(py, e))
+        pushed.map_err(|e| errors::raise(py, e))
     }
 
-    /// `false` if the queue is full.
-    fn try_push(&self, py: Python<'_>, from: *const u8, length: usize) -> PyResult<bool> {
-        let from = from as usize;
-        self.with(py, |q| {
-            // SAFETY: readable: it is a buffer that the caller holds.
-            let mut push = || unsafe { q.push_raw(from as *const u8, length) };
-            let pushed = match length >= LARGE {
-                true => py.detach(push),
-                false => push(),
-            };
-            match pushed {
-                Ok(()) => Ok(true),
-                Err(ipcq::Error::Full) => Ok(false),
-                Err(e) => Err(e),
-            }
-        })
-    }
-
-    /// Pushes until all `count` are pushed or the time is over. `push` is given how many are pushed,
-    /// and returns how many more it has pushed; it runs with the interpreter released if there are
-    /// many `bytes`.
+    /// Pushes until all `count` are pushed or the time is over, and returns how many are. `push` is
+    /// given how many are pushed, and returns how many more it has pushed; it runs with the interpreter
+    /// released if there are many `bytes`.
     fn push_all(
         &self,
         py: Python<'_>,
@@ -192,7 +152,7 @@ impl Producer {
         (count, bytes): (usize, usize),
         push: impl Fn(&mut ipcq::Producer, usize) -> ipcq::Result<usize> + Sync,
     ) -> PyResult<usize> {
-        let mut done = 0;
+        let (mut done, mut full) = (0, None);
         handle::wait_for(py, timeout, self, || {
             done += self.with(py, |q| {
                 let pushed = match bytes >= LARGE {
@@ -200,15 +160,18 @@ impl Producer {
                     false => push(q, done),
                 };
                 match pushed {
-                    Err(ipcq::Error::Full) => Ok(0),
+                    Err(e @ ipcq::Error::Full(_)) => {
+                        full = Some(e);
+                        Ok(0)
+                    }
                     other => other,
                 }
             })?;
             Ok((done == count).then_some(()))
         })?;
-        match done {
-            0 if count > 0 => Err(self.is_full(py)),
-            done => Ok(done),
+        match full {
+            Some(e) if done == 0 => Err(errors::raise(py, e)),
+            _ => Ok(done),
         }
     }
 
@@ -249,7 +212,7 @@ impl Producer {
                 // SAFETY: the buffers are held until the end of the call.
                 match unsafe { q.push_raw(from as *const u8, length) } {
                     Ok(()) => {}
-                    Err(ipcq::Error::Full) if i > 0 => return Ok(i),
+                    Err(ipcq::Error::Full(_)) if i > 0 => return Ok(i),
                     Err(e) => return Err(e),
                 }
             }
@@ -471,7 +434,7 @@ impl Producer {
             }
             Err(e) => {
                 drop(inner);
-                Err(this.failed(py, e))
+                Err(errors::raise(py, e))
             }
         }
     }
@@ -492,14 +455,12 @@ impl Producer {
         };
         let py = item.py();
         let data = Buffer::of(&self.records.message(item)?)?;
-        let push = || {
-            let pushed = self.try_push(py, data.as_ptr(), data.len())?;
-            Ok(pushed.then_some(()))
-        };
-        match handle::wait_for(py, timeout, self, push)? {
-            Some(()) => Ok(()),
-            None => Err(self.is_full(py)),
-        }
+        let (from, length) = (data.as_ptr() as usize, data.len());
+        self.push_all(py, timeout, (1, length), |q, _| {
+            // SAFETY: readable: the buffer is held.
+            unsafe { q.push_raw(from as *const u8, length) }.map(|()| 1)
+        })?;
+        Ok(())
     }
 
     /// As queue.Queue.put_nowait: the same as push().

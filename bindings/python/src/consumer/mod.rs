@@ -105,7 +105,10 @@ impl Consumer {
 
     #[cold]
     fn is_empty(&self, py: Python<'_>) -> PyErr {
-        errors::empty(py, format!("{}: {}", self.name.display(), Error::Empty))
+        errors::empty(
+            py,
+            format!("{}: the queue has no new message", self.name.display()),
+        )
     }
 
     /// No message: `None` if there is none yet, or an exception.
@@ -115,12 +118,17 @@ impl Consumer {
             Pop::Message(_) | Pop::Empty => Ok(()),
             Pop::Closed => Err(errors::closed(
                 py,
-                format!("{}: {}", self.name.display(), Error::Closed),
+                format!(
+                    "{}: the producer has closed the queue, and this consumer has consumed \
+                     everything in it",
+                    self.name.display()
+                ),
             )),
             Pop::Superseded => Err(errors::closed(
                 py,
                 format!(
-                    "{}: the queue was replaced by another: open it again",
+                    "{}: the queue was replaced or removed, and this consumer has consumed \
+                     everything in it: open it again",
                     self.name.display()
                 ),
             )),
@@ -309,7 +317,8 @@ fn open(
     match (opened, missing) {
         (Some(queue), _) => Ok(queue),
         (None, Some(e)) => Err(errors::raise(py, e)),
-        (None, None) => Err(errors::raise(py, Error::TimedOut)),
+        // The first attempt is made in any case.
+        (None, None) => Err(errors::error(py, "the queue was not opened")),
     }
 }
 
