@@ -322,11 +322,11 @@ fn open(
     }
 }
 
-/// Where the records that are asked for are not those of the queue. If the queue says nothing of its
+/// Where the requested records are not those of the queue. If the queue says nothing of its
 /// records, then the caller is believed as long as their size is right.
 fn difference(queue: &ipcq::Consumer, asked: &Dtype) -> Option<String> {
     if let Some(have) = queue.schema() {
-        let differ = have.difference(&asked.schema, "the queue has", "asked for was")?;
+        let differ = have.difference(&asked.schema, "the queue has", "requested was")?;
         return Some(format!("the queue has other records:\n{differ}"));
     }
     let have = match queue.geometry().message_size as usize {
@@ -335,7 +335,7 @@ fn difference(queue: &ipcq::Consumer, asked: &Dtype) -> Option<String> {
         size => format!("messages of {size} bytes"),
     };
     Some(format!(
-        "the dtype asked for has {} bytes, but the queue has {have}",
+        "the requested dtype has {} bytes, but the queue has {have}",
         asked.size
     ))
 }
