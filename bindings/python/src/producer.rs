@@ -16,7 +16,8 @@ use std::time::Duration;
 /// The one who pushes messages into a queue, and creates it where there is none.
 ///
 /// Args:
-///     name: A name without a slash is a file in /dev/shm (or $IPCQ_DIR), any other is a path.
+///     name: A str without a slash is a file in /dev/shm (or $IPCQ_DIR), any other is a path. So is
+///         a pathlib.Path in any case.
 ///     capacity: Messages (message_size or dtype given) or bytes (neither given) that the ring
 ///         holds, rounded up to a power of two. 0: a ring of about 4 MiB.
 ///     message_size: Bytes of every message, 1 to 1 GiB. None: every message has its own length, at
@@ -44,8 +45,9 @@ use std::time::Duration;
 /// Closing it (close(), the end of a with block, or being collected) marks the queue closed.
 ///
 /// It can be pickled, for multiprocessing: what comes out opens the queue anew and goes on with its
-/// sequence. A queue has one producer, so that works where this one is closed by then, and raises
-/// ProducerExists otherwise.
+/// sequence. A queue has one producer, so this one is to be detached before (detach()), or closed;
+/// otherwise ProducerExists is raised there. A producer that is open at the normal end of a child of
+/// multiprocessing is closed then.
 ///
 /// Raises ProducerExists (another live producer has the queue), Incompatible (it exists with
 /// another geometry or layout version, or is damaged), SchemaMismatch (it exists with other records),

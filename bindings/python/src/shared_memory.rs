@@ -15,7 +15,8 @@ use std::ptr::null_mut;
 /// Memory that processes of one host share: the one that creates it writes, any others read.
 ///
 /// Args:
-///     name: A name without a slash is a file in /dev/shm (or $IPCQ_DIR), any other is a path.
+///     name: A str without a slash is a file in /dev/shm (or $IPCQ_DIR), any other is a path. So is
+///         a pathlib.Path in any case.
 ///     create: True: the writer, who creates it with its space reserved; where it exists, size must
 ///         fit, and it is continued. False: a reader, who maps it read-only.
 ///     size: Bytes, for the writer.

@@ -310,7 +310,22 @@ def test_a_table_of_narrow_and_wide_fields():
     got = next(q.batches()).records
     for name, column in columns.items():
         assert got[name].tolist() == np.array(column, dtype[name].base).tolist()
-    for name, wrong in (("n", [1, 256]), ("n", [1, -1]), ("s", [b"ab", b"abcd"]), ("ok", [1, 2])):
+    out.push_many(
+        pandas.DataFrame({**columns, "s": ["é", "ab"], "at": np.array(["NaT", 3], "M8[us]")})
+    )
+    got = next(q.batches()).records
+    assert got["s"].tolist() == ["é".encode(), b"ab"]
+    assert got["at"].astype("i8").tolist() == [-(2**63), 3000]
+    for name, wrong in (
+        ("n", [1, 256]),
+        ("n", [1, -1]),
+        ("s", [b"ab", b"abcd"]),
+        ("s", ["ab", "éé"]),
+        ("ok", [1, 2]),
+        ("v", [[1, 2], [3, 1e300]]),
+        ("v", [[1, 2], [3, 2**24 + 1]]),
+        ("v", [[1, 2, 3], [3, 4, 5]]),
+    ):
         with pytest.raises(ipcq.SchemaMismatch, match=name):
             out.push_many(pandas.DataFrame({**columns, name: wrong}))
 

@@ -255,17 +255,24 @@ def fits(column: Any, field: Any) -> bool:
 
     if column.shape != field.shape:
         return False
+    if column.dtype.kind + field.dtype.kind == "US":
+        column = np.char.encode(column, "utf-8")
     kinds = column.dtype.kind + field.dtype.kind
     if column.dtype.names is not None or field.dtype.names is not None:
         if column.dtype != field.dtype:
             return False
-    elif kinds[0] != kinds[1] and kinds not in WIDER:
-        return False
-    field[...] = column.astype(field.dtype)
-    if kinds in ("ff", "fc", "cc") or column.dtype.names is not None:
-        # Rounded to the precision of the field.
+        field[...] = column
         return True
-    return bool(np.array_equal(field, column))
+    if kinds[0] != kinds[1] and kinds not in WIDER:
+        return False
+    with np.errstate(over="ignore"):
+        field[...] = column.astype(field.dtype)
+    if kinds in ("ff", "fc", "cc"):
+        # They may be rounded to the precision of the field.
+        return bool((np.isfinite(field) == np.isfinite(column)).all())
+    nothing = {"equal_nan": True} if kinds[1] in "Mm" else {}
+    back = field.astype(column.dtype)
+    return np.array_equal(field, column, **nothing) and np.array_equal(back, column, **nothing)
 
 
 def in_order(item: Any, dtype: Any) -> Any:

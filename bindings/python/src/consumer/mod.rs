@@ -32,7 +32,8 @@ use waiting::Lingering;
 /// position; it maps the data read-only.
 ///
 /// Args:
-///     name: A name without a slash is a file in /dev/shm (or $IPCQ_DIR), any other is a path.
+///     name: A str without a slash is a file in /dev/shm (or $IPCQ_DIR), any other is a path. So is
+///         a pathlib.Path in any case.
 ///     start: Where to begin: "oldest" retained message, "newest" (the last one pushed), "next"
 ///         (only what comes), or a sequence; if that is not retained any more, what is missing is
 ///         lost.
@@ -46,7 +47,7 @@ use waiting::Lingering;
 ///
 /// Several threads may share a consumer: each message goes to one of them. It can be pickled, for
 /// multiprocessing, and copied: what comes out is another consumer that goes on at the same sequence,
-/// with counts of its own.
+/// with counts of its own. If the queue was made anew by then, Incompatible is raised.
 ///
 /// Raises FileNotFoundError, PermissionError, Incompatible (not a queue, damaged, or of another
 /// layout version), SchemaMismatch (dtype), ValueError (a start beyond what was pushed).
@@ -262,27 +263,19 @@ impl Consumer {
             drop(inner);
             return Err(self.is_closed(py));
         };
-        let first = match caught(|| queue.peek_many_raw(max)) {
-            Ok((Pop::Message(first), _, count)) => Ok((first, count)),
-            Ok((pop, ..)) => Err(pop),
-            Err(e) => {
-                drop(inner);
-                return Err(errors::raise(py, e));
-            }
-        };
-        let (first, side_by_side) = match first {
-            Ok(found) => found,
-            Err(pop) => {
-                drop(inner);
-                return self.none_because(py, pop, 0).map(|()| None);
-            }
-        };
+        let found = caught(|| queue.peek_many_raw(max));
         drop(inner);
-        // At the end of the ring, more may be at its beginning.
-        let end = first.sequence.wrapping_add(side_by_side as u64);
-        let count = match end % self.capacity {
-            0 => max.min(self.capacity as usize),
-            _ => side_by_side,
+        let count = match found {
+            Ok((Pop::Message(first), _, side_by_side)) => {
+                let end = first.sequence.wrapping_add(side_by_side as u64);
+                match end % self.capacity {
+                    // At the end of the ring, more may be at its beginning.
+                    0 => max.min(self.capacity as usize),
+                    _ => side_by_side,
+                }
+            }
+            Ok((pop, ..)) => return self.none_because(py, pop, 0).map(|()| None),
+            Err(e) => return Err(errors::raise(py, e)),
         };
         let bytes = count.saturating_mul(size);
         let (buffer, to) = take::new_bytearray(py, bytes)?;
