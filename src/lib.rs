@@ -1,7 +1,7 @@
 //! A queue between processes on one host, through shared memory.
 //!
-//! One process produces, any number of processes consume, through one memory-mapped file and
-//! without a kernel call on the hot path. Every consumer sees every message and keeps its own
+//! One process produces and any number of processes consume, through one memory-mapped file. A push
+//! or pop makes no system call unless the other side is asleep. Every consumer sees every message and keeps its own
 //! position. A consumer maps the data read-only, so that it can neither corrupt nor delay the
 //! producer; one that is too slow loses the oldest messages, and is told exactly how many.
 //!

@@ -166,6 +166,38 @@ impl Drop for Seat {
     }
 }
 
+/// What the locks of the slots are asked by.
+pub(crate) enum Probe<'a> {
+    Own(&'a File),
+    Opened(File),
+    None,
+}
+
+impl Probe<'_> {
+    /// Whether somebody holds the lock of a slot. If that cannot be found out, nobody is declared
+    /// dead.
+    pub(crate) fn is_alive(&self, index: usize) -> bool {
+        let file = match self {
+            Probe::Own(file) => file,
+            Probe::Opened(file) => file,
+            Probe::None => return true,
+        };
+        sys::is_locked(file, Lock::Exclusive, index as u64).unwrap_or(true)
+    }
+}
+
+/// Another opening of a control file, by the path of the queue.
+fn opening_by_path(control: &Control, paths: &Paths) -> Option<File> {
+    let again = Paths::of(paths.path.as_os_str()).ok()?;
+    let names = [&again.control, &again.new_control];
+    let mut files = names
+        .into_iter()
+        .filter_map(|name| again.dir.open_file(name, false).ok());
+    let (file, _) =
+        files.find(|(_, meta)| sys::identity(meta) == control.region().file().identity())?;
+    Some(file)
+}
+
 /// Another opening of a control file, to write.
 fn opening(control: &Control, paths: &Paths) -> Result<File> {
     let region = control.region();
@@ -203,12 +235,13 @@ impl gate::Seats for Control {
 }
 
 impl Control {
-    /// Whether somebody holds the lock of a slot. If that cannot be found out, nobody is declared
-    /// dead.
-    pub(crate) fn is_alive(&self, index: usize) -> bool {
-        let file = self.region().file().get();
-        file.and_then(|file| sys::is_locked(file, Lock::Exclusive, index as u64))
-            .unwrap_or(true)
+    /// A file to ask which slots are locked. A program that has closed all of its descriptors opens
+    /// it by its path.
+    pub(crate) fn probe(&self, paths: &Paths) -> Probe<'_> {
+        match self.region().file().get() {
+            Ok(file) => Probe::Own(file),
+            Err(_) => opening_by_path(self, paths).map_or(Probe::None, Probe::Opened),
+        }
     }
 
     /// Frees the slots that `ends` says are to end, given index, token and cursor. Whether there
@@ -230,10 +263,11 @@ impl Control {
     }
 
     /// The consumers attached, the slowest first. Costs a system call each.
-    pub(crate) fn consumers(&self, pushed: u64) -> Vec<ConsumerInfo> {
+    pub(crate) fn consumers(&self, paths: &Paths, pushed: u64) -> Vec<ConsumerInfo> {
+        let probe = self.probe(paths);
         let attached = (0..self.used())
             .filter(|&index| self.slot(index).position().token.load(Ordering::Acquire) != 0)
-            .filter(|&index| self.is_alive(index));
+            .filter(|&index| probe.is_alive(index));
         let info = attached.map(|index| {
             let slot = self.slot(index);
             let position = slot.position();

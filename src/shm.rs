@@ -190,6 +190,12 @@ impl Region {
         }
     }
 
+    /// To whom the file belongs, if that can be found out.
+    pub(crate) fn owner(&self) -> Option<u32> {
+        let meta = self.file.get().and_then(File::metadata);
+        meta.ok().map(|meta| meta.uid())
+    }
+
     pub(crate) fn is_writable(&self) -> bool {
         self.writable
     }

@@ -1,4 +1,5 @@
-//! Every call into the operating system, and nothing else: files, locks, clocks, sleeping, fork.
+//! Calls into the operating system: locks, clocks, sleeping, threads, fork, open files (what has a
+//! name is in [`crate::dir`]). And the copies that the compiler cannot see into.
 //!
 //! Nothing here knows what a queue is.
 

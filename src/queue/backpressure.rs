@@ -69,8 +69,9 @@ impl Backpressure {
             .map_or(since, |limit| (limit / 4).max(2 * PROBE));
         let step = since.min(most);
         let (mut slow, mut slowest) = (Vec::new(), None);
+        let probe = control.probe(paths);
         let dropped = control.drop_seats(|index, token, cursor| {
-            let why = if !control.is_alive(index) {
+            let why = if !probe.is_alive(index) {
                 "died"
             } else if distance(front.end, cursor.wrapping_add(capacity)) > 0 {
                 // It can have been in the way before, at the same cursor, only without a break.

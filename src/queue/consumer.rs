@@ -177,8 +177,10 @@ impl Consumer {
         Ok(consumer)
     }
 
-    /// Copies the next message into `buffer` and consumes it; `None` if there is none yet. Makes
-    /// no system call.
+    /// Copies the next message into `buffer` and consumes it; `None` if there is none yet. Makes no
+    /// system call, unless a producer of a lossless queue is asleep until there is room, the consumer
+    /// has a descriptor ([`Consumer::fd`]) and finds nothing, or this is the first call in a forked
+    /// child.
     ///
     /// In a lossy queue, [`Message::lost`] says how many messages were overwritten between the
     /// last one this consumer consumed and this one.
@@ -810,7 +812,7 @@ impl Consumer {
         let pushed = pushed.map_err(|d| super::damaged(&self.paths, d))?;
         self.tell();
         Ok(match &self.control {
-            Some(control) => control.consumers(pushed),
+            Some(control) => control.consumers(&self.paths, pushed),
             None => Vec::new(),
         })
     }
@@ -991,7 +993,7 @@ impl sleep::Waits for Consumer {
         Consumer::awake(self);
     }
 
-    fn shown(&self) -> String {
+    fn shown(&mut self) -> String {
         self.paths.shown().to_string()
     }
 

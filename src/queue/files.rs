@@ -19,7 +19,7 @@ use crate::sys::{self, HeldLock, Lock};
 use crate::wait;
 use std::ffi::CStr;
 use std::fs::File;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -281,7 +281,7 @@ fn attach_locked(paths: &Paths, o: &ProducerOptions, writer: Writer) -> Result<A
             }
         }
     };
-    remove_leftovers(paths);
+    remove_leftovers(paths, &control);
     let memory = mapped(&region, &geometry);
     let epoch = memory.load(Field::Epoch).wrapping_add(1);
     memory.publish(Site::State, Field::Epoch, epoch & u64::from(u32::MAX));
@@ -330,7 +330,7 @@ fn continued(
     check_schema(paths, &g, schema.as_ref(), o.schema.as_ref(), advice)?;
     check_fit(paths, &g, o, message_size, request)?;
     check_ring(region, &g).map_err(|d| super::damaged(paths, d))?;
-    let control = match Control::find(paths, &g, true) {
+    let control = match Control::find(paths, &g, sys::effective_uid(), true) {
         Ok((control, name)) => {
             let file = open_file(control.region(), paths)?;
             let meta = file.metadata().map_err(|e| cannot_stat(paths, &e))?;
@@ -338,9 +338,9 @@ fn continued(
             check_ours(&meta, &shown)?;
             sys::fill_holes(file, &shown)?;
             if name != paths.control.as_c_str() {
-                // The producer that made the queue was killed before it could do this.
-                let renamed = paths.dir.rename(name, &paths.control);
-                renamed.map_err(|e| Error::from_io(&e, format_args!("cannot rename {shown}")))?;
+                // The producer that made the queue was killed before it could do this. If it cannot
+                // be done, because another user has taken the name, it is found there, too.
+                let _ = paths.dir.rename(name, &paths.control);
             }
             control
         }
@@ -371,9 +371,13 @@ fn continued(
 
 /// Files in the making are the lock holder's, so these were left by one that was killed. Another
 /// user may have put something there that cannot be removed: it is in nobody's way.
-fn remove_leftovers(paths: &Paths) {
-    for name in [&paths.new_data, &paths.new_control] {
-        if matches!(paths.dir.stat(name), Ok(Some(_))) {
+fn remove_leftovers(paths: &Paths, control: &Control) {
+    let in_use = !control
+        .region()
+        .is_named(paths, &paths.control)
+        .unwrap_or(false);
+    for (name, kept) in [(&paths.new_data, false), (&paths.new_control, in_use)] {
+        if !kept && matches!(paths.dir.stat(name), Ok(Some(_))) {
             let _ = paths.dir.remove(name);
         }
     }
@@ -596,20 +600,11 @@ fn take_seat(
     g: &Geometry,
     o: &ConsumerOptions,
 ) -> Result<(Arc<Control>, Option<Seat>)> {
-    let (control, name) = Control::find(paths, g, true)?;
-    let owner = |region: &Region| -> Result<u32> {
-        let meta = open_file(region, paths)?.metadata();
-        Ok(meta.map_err(|e| cannot_stat(paths, &e))?.uid())
-    };
-    if owner(control.region())? != owner(data)? {
-        return Err(Error::Damaged(
-            format!(
-                "{}: it belongs to another user than the queue",
-                paths.dir.shown(name)
-            )
-            .into(),
-        ));
-    }
+    let owner = data.owner().ok_or_else(|| {
+        let error = std::io::Error::from_raw_os_error(libc::EBADF);
+        cannot_stat(paths, &error)
+    })?;
+    let (control, _) = Control::find(paths, g, owner, true)?;
     let control = Arc::new(control);
     let seat = match o.observer {
         true => None,

@@ -80,11 +80,10 @@ impl ProducerOptions {
     /// that an attached consumer has not consumed, and pushing fails with
     /// [`Error::Full`](crate::Error::Full) or waits.
     ///
-    /// A consumer of a lossless queue shows how far it is when it finds the queue empty or waits, once
-    /// a block (1/64 of the capacity, at most 64 messages), and with each message where the ring is
-    /// nearly full. One that stops popping in between keeps less than a block of what it has
-    /// consumed from the producer: the queue may be full although so much less than the capacity is
-    /// unread.
+    /// A consumer of a lossless queue publishes its position when it finds the queue empty or waits, at
+    /// least once every 64 messages (or 1/64 of the capacity, if that is less), and with each message
+    /// if the ring is nearly full. So a push may report a full queue although fewer messages than that
+    /// have been read already.
     pub fn delivery(mut self, delivery: Delivery) -> Self {
         self.delivery = Some(delivery);
         self

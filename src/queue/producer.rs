@@ -131,9 +131,10 @@ impl Producer {
     }
 
     /// Pushes one message: of exactly the message size in a fixed queue, of at most
-    /// [`Producer::max_message`] bytes in a variable one. Never sleeps, and makes no system call but
-    /// to wake consumers that are asleep (and, in a full lossless queue, to look for dead ones). Where
-    /// that is full it leaves the consumers a microsecond before it says so.
+    /// [`Producer::max_message`] bytes in a variable one. Never sleeps. Makes no system call, unless
+    /// consumers are asleep, or a lossless queue is full and it looks for consumers that have died (at
+    /// most every 10 ms). If a lossless queue is full, the call spins for about 1 µs before it
+    /// returns.
     ///
     /// # Errors
     /// [`Error::Full`] in a lossless queue with a consumer that has not caught up (or not shown it
@@ -541,7 +542,7 @@ impl Producer {
     pub fn consumers(&self) -> Vec<ConsumerInfo> {
         let _no = NoCancel::new();
         self.backpressure.log();
-        self.control.consumers(self.next_sequence())
+        self.control.consumers(&self.paths, self.next_sequence())
     }
 
     /// Closes the queue, as dropping the handle does.
@@ -726,7 +727,7 @@ impl sleep::Waits for Producer {
         tickets.push(Producer::ask(self));
     }
 
-    fn shown(&self) -> String {
+    fn shown(&mut self) -> String {
         self.paths.shown().to_string()
     }
 

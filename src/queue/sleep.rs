@@ -47,7 +47,8 @@ impl Sleeper {
         let now = epoch();
         if now != self.epoch {
             self.epoch = now;
-            match Control::find(paths, geometry, true) {
+            let owner = region.owner().unwrap_or(u32::MAX);
+            match Control::find(paths, geometry, owner, true) {
                 Ok((control, _)) => self.control = Some(Arc::new(control)),
                 // Unlinked: the producer that lives has the one that this has.
                 Err(Error::NotFound(_)) => {}
@@ -194,6 +195,9 @@ pub(crate) fn wait_any_of(
     })
 }
 
+/// So many of several queues are named in an error.
+const SHOWN: usize = 4;
+
 /// Several consumers that are waited for.
 struct Several<W> {
     count: usize,
@@ -221,18 +225,20 @@ impl<W: FnMut(usize, &mut dyn FnMut(&mut Consumer))> Waits for Several<W> {
         self.each(Waits::awake);
     }
 
-    fn shown(&self) -> String {
-        format!("{} queues", self.count)
+    fn shown(&mut self) -> String {
+        let mut shown = Vec::new();
+        self.each(|c| shown.push(c.shown()));
+        let more = shown.len().saturating_sub(SHOWN);
+        shown.truncate(SHOWN);
+        match more {
+            0 => shown.join(", "),
+            more => format!("{} and {more} more", shown.join(", ")),
+        }
     }
 
     fn timed_out(&mut self, timeout: Duration) -> Error {
-        Error::TimedOut(
-            format!(
-                "{} queues: none had a message within {timeout:?}",
-                self.count
-            )
-            .into(),
-        )
+        let shown = self.shown();
+        Error::TimedOut(format!("{shown}: no message came within {timeout:?}").into())
     }
 }
 
@@ -245,7 +251,7 @@ pub(super) trait Waits {
     /// The wait is over.
     fn awake(&mut self) {}
     /// What is waited for, for messages.
-    fn shown(&self) -> String;
+    fn shown(&mut self) -> String;
     /// The error if the time is over.
     fn timed_out(&mut self, timeout: Duration) -> Error;
 }
