@@ -154,9 +154,14 @@ def test_a_queue_that_was_made_anew(pair):
     assert out.stats.id == id
     assert pickle.loads(text).stats.id == id
     out.close()
+    q.pop_many()
     assert not q.stats.unlinked
+    with pytest.raises(ipcq.Closed, match=r"everything in it$"):
+        q.pop()
     ipcq.unlink("pair")
     assert q.stats.unlinked
+    with pytest.raises(ipcq.Closed, match="removed: open the name again"):
+        q.pop()
     with ipcq.Producer("pair", capacity=64, message_size=8) as out:
         out.push_many(word(n) for n in range(20))
         assert not out.stats.unlinked

@@ -117,14 +117,21 @@ impl Consumer {
     fn none_because(&self, py: Python<'_>, pop: Pop, size: usize) -> PyResult<()> {
         match pop {
             Pop::Message(_) | Pop::Empty => Ok(()),
-            Pop::Closed => Err(errors::closed(
-                py,
-                format!(
-                    "{}: the producer has closed the queue, and this consumer has consumed \
-                     everything in it",
-                    self.name.display()
-                ),
-            )),
+            Pop::Closed => {
+                let stats = self.with(py, |i| i.queue.as_ref().map(|q| q.stats()));
+                let removed = match stats {
+                    Ok(stats) if stats.unlinked => "; it was removed: open the name again",
+                    _ => "",
+                };
+                Err(errors::closed(
+                    py,
+                    format!(
+                        "{}: the producer has closed the queue, and this consumer has consumed \
+                         everything in it{removed}",
+                        self.name.display()
+                    ),
+                ))
+            }
             Pop::Superseded => Err(errors::closed(
                 py,
                 format!(
