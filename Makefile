@@ -141,9 +141,10 @@ target/pairs/%: tests/c/%.c include/ipcq.h $(SO)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(WARNINGS) $< -o $@ $(LINK)
 
-# Into an empty environment without a compiler, and from the sources alone (a minute).
+# Into an empty environment without a compiler, and in every CPython that is installed.
 test-wheel: target/module/.built sdist
 	scripts/test-wheel.sh $(VENV)/bin/python target/module/*.whl
+	scripts/test-versions.sh target/module/*.whl
 
 test-sdist: sdist
 	scripts/test-wheel.sh $(VENV)/bin/python target/wheels/*.tar.gz

@@ -34,13 +34,13 @@ def latency(groups, folder):
     if not wanted:
         return
     figure, axes = plt.subplots(1, len(wanted), figsize=(6 * len(wanted), 5), squeeze=False)
-    for axis, (_, group) in zip(axes[0], wanted):
+    for axis, (_, group) in zip(axes[0], wanted, strict=True):
         for f in group["figures"]:
             runs = sorted(f["runs"], key=lambda run: run["p50"])
             points = [p for p in runs[len(runs) // 2]["percentiles"] if 0 < p[0] < 100]
             # 90, 99, 99.9 ... at equal steps.
             x = [-1 if p < 50 else 100 / (100 - p) for p, _ in points]
-            kept = [(a, ns) for a, (_, ns) in zip(x, points) if a > 0]
+            kept = [(a, ns) for a, (_, ns) in zip(x, points, strict=True) if a > 0]
             key = f["key"]
             axis.plot([a for a, _ in kept], [ns for _, ns in kept], label=key, **style(key))
         axis.set(xscale="log", yscale="log", title=group["title"].replace(", p50", ""))
@@ -67,7 +67,7 @@ def throughput(groups, folder):
         return
     figure, axes = plt.subplots(1, 2, figsize=(12, 5))
     for key, points in lines.items():
-        for axis, column in zip(axes, (1, 2)):
+        for axis, column in zip(axes, (1, 2), strict=True):
             x, y = [p[0] for p in points], [p[column] for p in points]
             axis.plot(x, y, marker="o", label=key, **style(key))
     axes[0].set(ylabel="million messages a second")

@@ -18,7 +18,7 @@ def blocks(language):
     """The sender and the receiver."""
     parser = CodeBlockParser(language, evaluator=lambda example: None)
     found = [example.parsed for example in Sybil([parser]).parse(ROOT / "README.md").examples()]
-    return dict(zip(["send", "receive"], found))
+    return dict(zip(["send", "receive"], found, strict=False))
 
 
 def python(folder):

@@ -43,7 +43,7 @@ pub fn is_closed(py: Python<'_>, error: &PyErr) -> bool {
 /// The exception for an error of the crate.
 #[cold]
 pub fn raise(py: Python<'_>, error: Error) -> PyErr {
-    let (errno, text) = (-error.code(), error.to_string());
+    let (errno, text) = (-error.code(), in_python(&error.to_string()));
     match error {
         Error::NotFound(_) => PyFileNotFoundError::new_err((errno, text)),
         Error::Exists(_) => PyFileExistsError::new_err((errno, text)),
@@ -53,11 +53,16 @@ pub fn raise(py: Python<'_>, error: Error) -> PyErr {
         Error::Geometry(_) | Error::Version(_) | Error::Damaged(_) => incompatible(py, text),
         Error::MessageSize(_) => too_large(py, text),
         Error::Invalid(_) | Error::TooBig(_) | Error::OutOfRange(_) => usage(py, text),
-        Error::Empty | Error::TimedOut => empty(py, text),
-        Error::Full => full(py, text),
-        Error::Closed => closed(py, text),
+        Error::Empty(_) | Error::TimedOut(_) => empty(py, text),
+        Error::Full(_) => full(py, text),
+        Error::Closed(_) => closed(py, text),
         Error::Stale(_) => overrun(py, text),
         Error::SchemaMismatch(_) => schema_mismatch(py, text),
         _ => self::error(py, text),
     }
+}
+
+/// An error text of the crate in the words of Python.
+fn in_python(text: &str) -> String {
+    text.replace("with REPLACE", "with replace=True")
 }

@@ -3,8 +3,11 @@
 use crate::errors;
 use ipcq::{Deadline, Pace, Schema, Ticket};
 use pyo3::exceptions::PyValueError;
+use pyo3::ffi;
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple, PyType};
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyByteArray, PyBytes, PyDict, PyString, PyType};
 use pyo3::IntoPyObjectExt;
 use std::any::Any;
 use std::cell::UnsafeCell;
@@ -89,6 +92,11 @@ impl<T> Guarded<T> {
                      open the queue again in the child",
                 ));
             }
+            // SAFETY: always safe to call.
+            if unsafe { ffi::Py_IsInitialized() } == 0 {
+                // The thread that has it never runs again.
+                return Err(errors::error(py, "the interpreter is ending"));
+            }
             py.detach(|| std::thread::sleep(nap));
             py.check_signals()?;
             nap = (nap * 2).min(Duration::from_millis(1));
@@ -125,6 +133,14 @@ impl<T> Drop for Guard<'_, T> {
         // Partner: `take`.
         self.guarded.holder.store(FREE, Ordering::Release);
     }
+}
+
+/// Drops what may take long to drop, such as the mapping of a large ring, with the interpreter
+/// released. For the drop of a handle that nobody has closed, which runs with it attached.
+pub fn drop_detached<T: Send>(value: T) {
+    let mut value = Some(value);
+    // Where it cannot be attached to, it need not be released.
+    Python::try_attach(|py| py.detach(|| drop(value.take())));
 }
 
 /// Calls into the crate. A panic, which would be a mistake in there, becomes an error like any other:
@@ -268,22 +284,51 @@ fn sleep_for<T>(
     }
 }
 
+/// The name of a queue as an argument. A `str` without a slash is a bare name. What has
+/// `__fspath__` is a path in any case: `Path("./q")` and `Path("q")` are equal, and both mean the
+/// file in the current directory.
+pub struct Name(pub PathBuf);
+
+impl<'py> FromPyObject<'_, 'py> for Name {
+    type Error = PyErr;
+
+    fn extract(given: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        let name: PathBuf = given.extract()?;
+        let is_bare = !name.as_os_str().as_bytes().contains(&b'/');
+        Ok(Name(match is_bare && !given.is_instance_of::<PyString>() {
+            true => Path::new(".").join(name),
+            false => name,
+        }))
+    }
+}
+
+impl std::ops::Deref for Name {
+    type Target = Path;
+    fn deref(&self) -> &Path {
+        &self.0
+    }
+}
+
+/// A flag as an argument: any object, and whether it is true, as in Python's own functions.
+pub fn truth(given: &Bound<'_, PyAny>) -> PyResult<bool> {
+    given.is_truthy()
+}
+
 /// A numpy dtype that was given for the messages. numpy is imported for it and not before.
 pub struct Dtype {
     pub dtype: Py<PyAny>,
     /// Bytes of a message.
     pub size: usize,
-    /// What it says of its fields, if it has any.
-    pub schema: Option<Schema>,
+    /// How the queue keeps it.
+    pub schema: Schema,
 }
 
 impl Dtype {
     pub fn of(given: &Bound<'_, PyAny>) -> PyResult<Self> {
         let py = given.py();
         let checked = part!(py, "ipcq._records", "check")?.call1((given,))?;
-        let (dtype, size, schema): (Py<PyAny>, usize, Option<String>) = checked.extract()?;
-        let schema = schema.map(|text| Schema::from_json(&text)).transpose();
-        let schema = schema.map_err(|e| errors::raise(py, e))?;
+        let (dtype, size, schema): (Py<PyAny>, usize, String) = checked.extract()?;
+        let schema = Schema::from_json(&schema).map_err(|e| errors::raise(py, e))?;
         Ok(Dtype {
             dtype,
             size,
@@ -292,42 +337,115 @@ impl Dtype {
     }
 }
 
-/// The `Layout` of a handle: of the dtype that was given, or else of what the queue says.
-pub fn layout(
-    py: Python<'_>,
-    given: Option<Dtype>,
-    schema: Option<&Schema>,
-) -> PyResult<Py<PyAny>> {
-    let given = given.map(|g| g.dtype);
-    let layout = part!(py, "ipcq._records", "Layout")?;
-    Ok(layout.call1((given, schema.map(Schema::to_json)))?.unbind())
+/// What the messages of a handle are: the dtype that was given, or else that of the queue.
+pub struct Records {
+    /// A `Layout` of `_records.py`.
+    pub layout: Py<PyAny>,
+    /// Whether there is a dtype.
+    known: bool,
+    /// The dtype object of the first array that was found to be right. Most arrays share it.
+    right: PyOnceLock<Py<PyAny>>,
 }
 
-/// A name as it was given, in a form that is right in another process, too: wherever that was
-/// started, and whatever its IPCQ_DIR is. (A fork server keeps the one it was started with.)
-fn lasting(name: &Path) -> PathBuf {
-    let path = match std::env::var_os("IPCQ_DIR").filter(|d| !d.is_empty()) {
-        _ if name.as_os_str().as_bytes().contains(&b'/') => name.into(),
-        None => return name.into(),
-        Some(directory) => {
-            let mut file = std::ffi::OsString::from("ipcq.");
-            file.push(name);
-            Path::new(&directory).join(file)
+impl Records {
+    pub fn new(
+        py: Python<'_>,
+        name: &Path,
+        given: Option<Dtype>,
+        schema: Option<&Schema>,
+    ) -> PyResult<Self> {
+        let known = given.is_some() || schema.is_some();
+        let schema = schema
+            .or(given.as_ref().map(|g| &g.schema))
+            .map(Schema::to_json);
+        let given = given.map(|g| g.dtype);
+        let layout = part!(py, "ipcq._records", "Layout")?;
+        let layout = layout.call1((name.as_os_str(), given, schema))?;
+        Ok(Records {
+            layout: layout.unbind(),
+            known,
+            right: PyOnceLock::new(),
+        })
+    }
+
+    /// Whether an object is certainly bytes of no dtype, or an array of the right one, or there is
+    /// no dtype to compare with.
+    fn is_plain(&self, data: &Bound<'_, PyAny>) -> PyResult<bool> {
+        if !self.known
+            || data.is_exact_instance_of::<PyBytes>()
+            || data.is_exact_instance_of::<PyByteArray>()
+        {
+            return Ok(true);
         }
-    };
-    std::path::absolute(&path).unwrap_or(path)
+        Ok(match self.right.get(data.py()) {
+            Some(right) => data
+                .getattr_opt(intern!(data.py(), "dtype"))?
+                .is_some_and(|dtype| dtype.is(right)),
+            None => false,
+        })
+    }
+
+    fn ask<'py>(
+        &self,
+        method: &Bound<'py, PyString>,
+        data: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.layout.bind(data.py()).call_method1(method, (data,))
+    }
+
+    /// Raises SchemaMismatch if an object with a buffer has another dtype than the messages.
+    pub fn check(&self, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        if !self.is_plain(data)? {
+            let py = data.py();
+            let dtype = self.ask(intern!(py, "check"), data)?;
+            if !dtype.is_none() {
+                let _ = self.right.set(py, dtype.unbind());
+            }
+        }
+        Ok(())
+    }
+
+    /// The object with the bytes of a message that is to be pushed.
+    pub fn message<'py>(&self, data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        if self.is_plain(data)? {
+            return Ok(data.clone());
+        }
+        if crate::buffer::Buffer::is_in(data) {
+            self.check(data)?;
+            return Ok(data.clone());
+        }
+        self.ask(intern!(data.py(), "message"), data)
+    }
+
+    /// The object with the bytes of many, or an iterable of messages.
+    pub fn messages<'py>(&self, data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        if self.is_plain(data)? {
+            return Ok(data.clone());
+        }
+        self.ask(intern!(data.py(), "messages"), data)
+    }
+
+    pub fn dtype<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.layout.bind(py).getattr(intern!(py, "dtype"))
+    }
+
+    /// The dtype that was given when the handle was opened, or None.
+    pub fn given<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.layout.bind(py).getattr(intern!(py, "given"))
+    }
 }
 
-/// How a handle is pickled: as a call that opens another one.
+/// How a handle is pickled: as a call that opens another one of the same file. `path` is absolute,
+/// so that it is right wherever the other process runs and whatever its IPCQ_DIR is.
 pub fn reopened<'py>(
     class: &Bound<'py, PyType>,
-    name: &Path,
+    path: &Path,
     options: &Bound<'py, PyDict>,
+    id: Option<u64>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = class.py();
-    let open = part!(py, "functools", "partial")?;
-    let open = open.call((class, lasting(name).into_os_string()), Some(options))?;
-    (open, PyTuple::empty(py)).into_bound_py_any(py)
+    let open = part!(py, "ipcq._again", "open_again")?;
+    (open, (class, path.as_os_str(), options, id)).into_bound_py_any(py)
 }
 
 /// The error for a handle that was closed.

@@ -3,6 +3,7 @@
 //! It is a layer over the Rust crate: handles behind a lock, buffers in and out, errors turned
 //! into the exceptions of `ipcq._errors`. Nothing of the protocol is here.
 
+mod arrow;
 mod buffer;
 mod consumer;
 mod errors;
@@ -13,7 +14,7 @@ mod shared_memory;
 mod stats;
 
 use consumer::{wait_any, Consumer, Message, View, Window};
-use handle::caught;
+use handle::{caught, Name};
 use producer::{Claim, Producer};
 use pyo3::exceptions::PyImportError;
 use pyo3::ffi;
@@ -21,7 +22,6 @@ use pyo3::prelude::*;
 use shared_memory::SharedMemory;
 use stats::{ConsumerInfo, Stats};
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 /// Removes a queue: its data file and the files beside it.
@@ -30,14 +30,16 @@ use std::sync::atomic::{AtomicI64, Ordering};
 ///
 /// Raises FileNotFoundError if there is no such queue, PermissionError.
 #[pyfunction]
-fn unlink(py: Python<'_>, name: PathBuf) -> PyResult<()> {
-    caught(|| ipcq::unlink(name)).map_err(|e| errors::raise(py, e))
+fn unlink(py: Python<'_>, name: Name) -> PyResult<()> {
+    py.detach(|| caught(|| ipcq::unlink(&*name)))
+        .map_err(|e| errors::raise(py, e))
 }
 
 /// The names of all queues in the directory of bare names (/dev/shm, or $IPCQ_DIR), sorted.
 #[pyfunction]
 fn queues(py: Python<'_>) -> PyResult<Vec<OsString>> {
-    caught(ipcq::list).map_err(|e| errors::raise(py, e))
+    py.detach(|| caught(ipcq::list))
+        .map_err(|e| errors::raise(py, e))
 }
 
 /// For the tests: a call that panics while it has the lock of this handle.
@@ -76,14 +78,14 @@ fn _ipcq(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<ConsumerInfo>()?;
     module.add_class::<Message>()?;
     module.add_class::<Producer>()?;
+    module.add_class::<SharedMemory>()?;
     module.add_class::<Stats>()?;
     module.add_class::<View>()?;
-    // Those that show memory, which PyO3 makes without that.
-    module.add("Window", export::class::<Window>(py)?)?;
-    module.add("SharedMemory", export::class::<SharedMemory>(py)?)?;
+    module.add_class::<Window>()?;
     module.add_function(wrap_pyfunction!(queues, module)?)?;
     module.add_function(wrap_pyfunction!(unlink, module)?)?;
     module.add_function(wrap_pyfunction!(wait_any, module)?)?;
+    module.add_function(wrap_pyfunction!(arrow::_arrow_stream, module)?)?;
     module.add_function(wrap_pyfunction!(_panic, module)?)?;
     module.add("__version__", ipcq::VERSION)
 }

@@ -2,20 +2,22 @@
 
 use crate::buffer::Buffer;
 use crate::errors;
-use crate::handle::{self, caught, part, Dtype, Guard, Guarded, Timeout, Waiting, LARGE};
+use crate::handle::{
+    self, caught, part, truth, Dtype, Guard, Guarded, Name, Records, Timeout, Waiting, LARGE,
+};
 use crate::stats::{delivery, ConsumerInfo, Stats};
 use ipcq::Ticket;
 use pyo3::exceptions::{PyTypeError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict};
+use pyo3::types::{PyByteArray, PyBytes, PyDict};
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// The one who pushes messages into a queue, and creates it where there is none.
 ///
 /// Args:
-///     name: A name without a slash is a file in /dev/shm (or $IPCQ_DIR), any other is a path.
+///     name: A str without a slash is a file in /dev/shm (or $IPCQ_DIR), any other is a path. So is
+///         a pathlib.Path in any case.
 ///     capacity: Messages (message_size or dtype given) or bytes (neither given) that the ring
 ///         holds, rounded up to a power of two. 0: a ring of about 4 MiB.
 ///     message_size: Bytes of every message, 1 to 1 GiB. None: every message has its own length, at
@@ -43,23 +45,26 @@ use std::time::Duration;
 /// Closing it (close(), the end of a with block, or being collected) marks the queue closed.
 ///
 /// It can be pickled, for multiprocessing: what comes out opens the queue anew and goes on with its
-/// sequence. A queue has one producer, so that works where this one is closed by then, and raises
-/// ProducerExists otherwise.
+/// sequence. A queue has one producer, so this one is to be detached before (detach()), or closed;
+/// otherwise ProducerExists is raised there. A producer that is open at the normal end of a child of
+/// multiprocessing is closed then.
 ///
 /// Raises ProducerExists (another live producer has the queue), Incompatible (it exists with
 /// another geometry or layout version, or is damaged), SchemaMismatch (it exists with other records),
 /// FileExistsError (exclusive),
 /// PermissionError, OSError with ENOSPC, ValueError.
-#[pyclass(frozen, module = "ipcq")]
+#[pyclass(frozen, weakref, module = "ipcq")]
 pub struct Producer {
     inner: Guarded<Inner>,
     name: PathBuf,
+    /// The file, resolved when it was opened.
+    path: PathBuf,
     /// 0 if they vary.
     message_size: usize,
     max_message: usize,
     capacity: u64,
     delivery: &'static str,
-    layout: Py<PyAny>,
+    records: Records,
     /// What else it was opened with, and is to be if it is pickled.
     given: Py<PyDict>,
 }
@@ -69,6 +74,14 @@ struct Inner {
     /// Counts claims, so that one that has ended is told from the one that stands.
     claims: u64,
     claimed: bool,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(queue) = self.queue.take() {
+            handle::drop_detached(queue);
+        }
+    }
 }
 
 impl Producer {
@@ -91,6 +104,13 @@ impl Producer {
 
     pub fn panic(&self, py: Python<'_>) -> PyResult<()> {
         self.with(py, |_| panic!("asked for"))
+    }
+
+    /// Takes the queue out of the handle, which is closed then.
+    fn take(&self, py: Python<'_>) -> PyResult<Option<ipcq::Producer>> {
+        let mut inner = self.inner.lock(py)?;
+        inner.claimed = false;
+        Ok(inner.queue.take())
     }
 
     #[cold]
@@ -124,41 +144,36 @@ impl Producer {
         pushed.map_err(|e| errors::raise(py, e))
     }
 
-    /// `false` if the queue is full.
-    fn try_push(&self, data: &Bound<'_, PyAny>) -> PyResult<bool> {
-        let py = data.py();
-        let data = Buffer::of(data)?;
-        let (from, length) = (data.as_ptr() as usize, data.len());
-        self.with(py, |q| {
-            // SAFETY: the buffer is held.
-            match py.detach(|| unsafe { q.push_raw(from as *const u8, length) }) {
-                Ok(()) => Ok(true),
-                Err(ipcq::Error::Full) => Ok(false),
-                Err(e) => Err(e),
-            }
-        })
-    }
-
-    /// Pushes until all `count` are pushed or the time is over. `push` is told how many are, and
-    /// says how many more.
+    /// Pushes until all `count` are pushed or the time is over, and returns how many are. `push` is
+    /// given how many are pushed, and returns how many more it has pushed; it runs with the interpreter
+    /// released if there are many `bytes`.
     fn push_all(
         &self,
         py: Python<'_>,
         timeout: Timeout,
-        count: usize,
-        push: impl Fn(&mut ipcq::Producer, usize) -> ipcq::Result<usize>,
+        (count, bytes): (usize, usize),
+        push: impl Fn(&mut ipcq::Producer, usize) -> ipcq::Result<usize> + Sync,
     ) -> PyResult<usize> {
-        let mut done = 0;
+        let (mut done, mut full) = (0, None);
         handle::wait_for(py, timeout, self, || {
-            done += self.with(py, |q| match push(q, done) {
-                Err(ipcq::Error::Full) => Ok(0),
-                other => other,
+            done += self.with(py, |q| {
+                let pushed = match bytes >= LARGE {
+                    true => py.detach(|| push(q, done)),
+                    false => push(q, done),
+                };
+                match pushed {
+                    Err(e @ ipcq::Error::Full(_)) => {
+                        full = Some(e);
+                        Ok(0)
+                    }
+                    other => other,
+                }
             })?;
             Ok((done == count).then_some(()))
         })?;
-        match done {
-            0 if count > 0 => Err(errors::raise(py, ipcq::Error::Full)),
-            done => Ok(done),
+        match full {
+            Some(e) if done == 0 => Err(errors::raise(py, e)),
+            _ => Ok(done),
         }
     }
 
@@ -167,7 +182,7 @@ impl Producer {
         let py = items.py();
         let mut messages = Vec::new();
         for item in items.try_iter()? {
-            let message = Buffer::of(&item?)?;
+            let message = Buffer::of(&self.records.message(&item?)?)?;
             let length = message.len();
             let fits = match self.message_size {
                 0 => length <= self.max_message,
@@ -189,16 +204,21 @@ impl Producer {
             }
             messages.push(message);
         }
-        self.push_all(py, timeout, messages.len(), |q, done| {
-            for (i, message) in messages[done..].iter().enumerate() {
-                // SAFETY: the buffer is held.
-                match unsafe { q.push_raw(message.as_ptr(), message.len()) } {
+        let places: Vec<_> = messages
+            .iter()
+            .map(|message| (message.as_ptr() as usize, message.len()))
+            .collect();
+        let bytes = places.iter().map(|(_, length)| length).sum();
+        self.push_all(py, timeout, (places.len(), bytes), |q, done| {
+            for (i, &(from, length)) in places[done..].iter().enumerate() {
+                // SAFETY: the buffers are held until the end of the call.
+                match unsafe { q.push_raw(from as *const u8, length) } {
                     Ok(()) => {}
-                    Err(ipcq::Error::Full) if i > 0 => return Ok(i),
+                    Err(ipcq::Error::Full(_)) if i > 0 => return Ok(i),
                     Err(e) => return Err(e),
                 }
             }
-            Ok(messages.len() - done)
+            Ok(places.len() - done)
         })
     }
 }
@@ -218,21 +238,21 @@ impl Producer {
                         control_permissions=0, delivery=None, max_consumers=0, min_consumers=0,
                         evict_after=None, exclusive=false, replace=false))]
     #[allow(clippy::too_many_arguments)]
-    fn new(
-        py: Python<'_>,
-        name: PathBuf,
+    fn new<'py>(
+        py: Python<'py>,
+        name: Name,
         capacity: u64,
         message_size: Option<u32>,
-        dtype: Option<Bound<'_, PyAny>>,
+        dtype: Option<Bound<'py, PyAny>>,
         permissions: u32,
         control_permissions: u32,
         delivery: Option<&str>,
         max_consumers: u32,
         min_consumers: u32,
         evict_after: Option<f64>,
-        exclusive: bool,
-        replace: bool,
-    ) -> PyResult<Self> {
+        #[pyo3(from_py_with = truth)] exclusive: bool,
+        #[pyo3(from_py_with = truth)] replace: bool,
+    ) -> PyResult<Bound<'py, Self>> {
         let mut options = ipcq::Producer::options()
             .capacity(capacity)
             .permissions(permissions)
@@ -264,9 +284,7 @@ impl Producer {
                 Some(u32::try_from(*size).map_err(|_| {
                     errors::too_large(py, format!("dtype: records of {size} bytes"))
                 })?);
-            if let Some(schema) = schema {
-                options = options.schema(schema.clone());
-            }
+            options = options.schema(schema.clone());
         }
         if let Some(bytes) = message_size {
             options = options.message_size(bytes);
@@ -277,31 +295,38 @@ impl Producer {
             Some("lossless") => options.delivery(ipcq::Delivery::Lossless),
             Some(_) => return Err(PyValueError::new_err("delivery: 'lossy' or 'lossless'")),
         };
-        let queue = caught(|| options.open(&name)).map_err(|e| errors::raise(py, e))?;
+        let queue = py.detach(|| caught(|| options.open(&*name)));
+        let queue = queue.map_err(|e| errors::raise(py, e))?;
         let geometry = queue.geometry();
-        let layout = handle::layout(py, dtype, queue.schema())?;
-        Ok(Producer {
-            name,
+        let producer = Producer {
+            records: Records::new(py, &name, dtype, queue.schema())?,
+            name: name.0,
+            path: queue.path().to_owned(),
             message_size: geometry.message_size as usize,
             max_message: queue.max_message(),
             capacity: geometry.capacity,
             delivery: self::delivery(geometry.delivery),
-            layout,
             given: given.unbind(),
             inner: Guarded::new(Inner {
                 queue: Some(queue),
                 claims: 0,
                 claimed: false,
             }),
-        })
+        };
+        let producer = Bound::new(py, producer)?;
+        part!(py, "ipcq._again", "close_at_exit")?.call1((&producer,))?;
+        Ok(producer)
     }
 
     /// Pushes one message: any object with a contiguous buffer (bytes, bytearray, memoryview, an
-    /// array). Never waits: put() does.
+    /// array), or, if the queue has a dtype, what numpy takes for one record of it (a tuple, a dict, a
+    /// number). Never waits: put() does.
     ///
-    /// Raises Full (in a lossless queue, if a consumer has not caught up), TooLarge if it has not the size of this queue's messages (or, where they vary, is
-    /// longer than max_message), ValueError while a message is claimed or if the producer is
-    /// closed, Error in a forked child. Nothing is pushed then.
+    /// Raises Full (in a lossless queue, if a consumer has not caught up), SchemaMismatch if it is an
+    /// array, or has a format, of another dtype than that of the queue, TooLarge if it has not the size
+    /// of this queue's messages (or, where they vary, is longer than max_message), ValueError while a
+    /// message is claimed or if the producer is closed, Error in a forked child. Nothing is pushed
+    /// then.
     #[pyo3(signature = (data, /))]
     fn push(&self, data: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = data.py();
@@ -309,7 +334,7 @@ impl Producer {
             let bytes = bytes.as_bytes();
             return self.push_from(py, bytes.as_ptr(), bytes.len());
         }
-        let data = Buffer::of(data)?;
+        let data = Buffer::of(&self.records.message(data)?)?;
         self.push_from(py, data.as_ptr(), data.len())
     }
 
@@ -317,8 +342,9 @@ impl Producer {
     /// full for timeout seconds (0: does not wait, None: waits for ever).
     ///
     /// In a queue of fixed size, data is an array or any buffer of a whole number of messages. In
-    /// one of varying lengths, and in any, it may be an iterable of objects with buffers, which
-    /// are collected and checked before the first is pushed.
+    /// any queue it may be an iterable of what push() takes, which is collected and checked before
+    /// the first is pushed. In a queue with a dtype it may be a table: a pandas, polars or pyarrow one
+    /// with a column for each field, whose values must fit the field.
     ///
     /// Raises as push(), but Full only if nothing was pushed.
     ///
@@ -332,8 +358,9 @@ impl Producer {
     #[pyo3(signature = (data, /, timeout=0.0))]
     fn push_many(&self, data: &Bound<'_, PyAny>, timeout: Option<f64>) -> PyResult<usize> {
         let timeout = Timeout::seconds(timeout)?;
+        let data = &self.records.messages(data)?;
         if self.message_size == 0 || !Buffer::is_in(data) {
-            if data.is_instance_of::<PyBytes>() {
+            if data.is_instance_of::<PyBytes>() || data.is_instance_of::<PyByteArray>() {
                 return Err(PyTypeError::new_err(
                     "push_many: the messages of this queue vary in length: an iterable of them",
                 ));
@@ -357,15 +384,9 @@ impl Producer {
             return Ok(0);
         }
         let from = data.as_ptr() as usize;
-        self.push_all(py, timeout, count, |q, done| {
+        self.push_all(py, timeout, (count, data.len()), |q, done| {
             // SAFETY: the buffer is held, and holds so many messages.
-            let push = |q: &mut ipcq::Producer| unsafe {
-                q.push_many_raw((from + done * size) as *const u8, size, count - done)
-            };
-            match data.len() >= LARGE {
-                true => py.detach(|| push(q)),
-                false => push(q),
-            }
+            unsafe { q.push_many_raw((from + done * size) as *const u8, size, count - done) }
         })
     }
 
@@ -423,17 +444,25 @@ impl Producer {
     /// As queue.Queue.put: waits for room, asleep, and raises Full if there is none in time. A lossy
     /// queue is never full.
     #[pyo3(signature = (item, block=true, timeout=None))]
-    fn put(&self, item: &Bound<'_, PyAny>, block: bool, timeout: Option<f64>) -> PyResult<()> {
+    fn put(
+        &self,
+        item: &Bound<'_, PyAny>,
+        #[pyo3(from_py_with = truth)] block: bool,
+        timeout: Option<f64>,
+    ) -> PyResult<()> {
         let timeout = if block {
             Timeout::seconds(timeout)?
         } else {
             Timeout::NONE
         };
         let py = item.py();
-        match handle::wait_for(py, timeout, self, || Ok(self.try_push(item)?.then_some(())))? {
-            Some(()) => Ok(()),
-            None => Err(errors::raise(py, ipcq::Error::Full)),
-        }
+        let data = Buffer::of(&self.records.message(item)?)?;
+        let (from, length) = (data.as_ptr() as usize, data.len());
+        self.push_all(py, timeout, (1, length), |q, _| {
+            // SAFETY: readable: the buffer is held.
+            unsafe { q.push_raw(from as *const u8, length) }.map(|()| 1)
+        })?;
+        Ok(())
     }
 
     /// As queue.Queue.put_nowait: the same as push().
@@ -442,7 +471,8 @@ impl Producer {
     }
 
     /// As asyncio.Queue.put: a coroutine that pushes a message, and waits for room in the running loop
-    /// where a lossless queue is full: it looks again after 0.1 ms, then 0.2, up to every 4 ms.
+    /// where a lossless queue is full: it looks again after 0.1 ms, then 0.2, up to every 4 ms. Tasks
+    /// of one loop are served in the order in which they came.
     ///
     /// Raises as push(), but for Full. If it is cancelled, nothing was pushed.
     fn aput<'py>(slf: &Bound<'py, Self>, item: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
@@ -503,7 +533,7 @@ impl Producer {
     /// there is neither.
     #[getter]
     fn dtype<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.layout.bind(py).getattr(intern!(py, "dtype"))
+        self.records.dtype(py)
     }
 
     /// Whether this handle was closed.
@@ -515,11 +545,19 @@ impl Producer {
     /// Closes the queue: consumers drain it and then learn that it is closed. A message that is
     /// claimed is given up. Closing twice is fine.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        let mut inner = self.inner.lock(py)?;
-        inner.claimed = false;
-        let queue = inner.queue.take();
-        drop(inner);
+        let queue = self.take(py)?;
         py.detach(|| drop(queue));
+        Ok(())
+    }
+
+    /// Closes this handle, and leaves the queue open: consumers wait on, and another process can open
+    /// it as its producer and continue the sequence. A message that is claimed is given up. Does
+    /// nothing if this handle is closed.
+    ///
+    /// So a producer is handed over: detach it, then pickle it (give it to multiprocessing).
+    fn detach(&self, py: Python<'_>) -> PyResult<()> {
+        let queue = self.take(py)?;
+        py.detach(|| queue.map(ipcq::Producer::detach));
         Ok(())
     }
 
@@ -537,13 +575,13 @@ impl Producer {
         // The queue as it is, also if it has to be made again.
         options.set_item("capacity", self.capacity)?;
         options.set_item("delivery", self.delivery)?;
-        let dtype = self.layout.bind(py).getattr(intern!(py, "given"))?;
+        let dtype = self.records.given(py)?;
         match (dtype.is_none(), self.message_size) {
             (false, _) => options.set_item("dtype", dtype)?,
             (true, 0) => {}
             (true, size) => options.set_item("message_size", size)?,
         }
-        handle::reopened(&py.get_type::<Producer>(), &self.name, &options)
+        handle::reopened(&py.get_type::<Producer>(), &self.path, &options, None)
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
@@ -563,7 +601,7 @@ impl Producer {
 }
 
 /// Room for one message, claimed and not yet pushed; see Producer.claim().
-#[pyclass(frozen, module = "ipcq")]
+#[pyclass(frozen, weakref, module = "ipcq")]
 pub struct Claim {
     producer: Py<Producer>,
     at: usize,
@@ -600,20 +638,27 @@ impl Claim {
 #[pymethods]
 impl Claim {
     /// Copies data (any object with a contiguous buffer) into the message, offset bytes from its
-    /// start. Raises ValueError beyond what was claimed, or if the claim has ended.
+    /// start. Raises ValueError beyond what was claimed, or if the claim has ended, SchemaMismatch if
+    /// data is an array of another dtype than that of the queue (data.tobytes() are bytes).
     #[pyo3(signature = (offset, data, /))]
     fn write(&self, offset: usize, data: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = data.py();
+        self.producer.get().records.check(data)?;
         let data = Buffer::of(data)?;
         let Some(inner) = self.lock(py)? else {
             return Err(self.has_ended(py));
         };
         match offset.checked_add(data.len()) {
             Some(end) if end <= self.length => {
+                let (to, from, size) = (self.at + offset, data.as_ptr() as usize, data.len());
                 // SAFETY: inside what was claimed; the claim stands, so the queue is mapped.
-                unsafe {
-                    ipcq::copy_to_shared((self.at + offset) as *mut u8, data.as_ptr(), data.len())
+                let copy = || unsafe {
+                    ipcq::copy_to_shared(to as *mut u8, from as *const u8, size);
                 };
+                match size >= LARGE {
+                    true => py.detach(copy),
+                    false => copy(),
+                }
                 Ok(())
             }
             _ => {
@@ -685,7 +730,7 @@ impl Claim {
 impl Drop for Claim {
     fn drop(&mut self) {
         // A claim that nobody can end any more would keep the producer from pushing.
-        Python::attach(|py| {
+        Python::try_attach(|py| {
             if let Err(e) = self.abandon(py) {
                 e.write_unraisable(py, None);
             }

@@ -2,20 +2,21 @@
 
 use crate::buffer::Buffer;
 use crate::errors;
-use crate::export::{self, Shown, Shows};
-use crate::handle::{self, caught, Guarded, LARGE};
-use pyo3::exceptions::{PyBufferError, PyValueError};
+use crate::export::{self, Mapping, Shown};
+use crate::handle::{self, caught, truth, Guarded, Name, LARGE};
+use pyo3::exceptions::PyValueError;
+use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyDict, PyType};
-use std::ffi::CStr;
+use pyo3::types::{PyBytes, PyDict, PyTuple};
+use std::ffi::c_int;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::ptr::null_mut;
 
 /// Memory that processes of one host share: the one that creates it writes, any others read.
 ///
 /// Args:
-///     name: A name without a slash is a file in /dev/shm (or $IPCQ_DIR), any other is a path.
+///     name: A str without a slash is a file in /dev/shm (or $IPCQ_DIR), any other is a path. So is
+///         a pathlib.Path in any case.
 ///     create: True: the writer, who creates it with its space reserved; where it exists, size must
 ///         fit, and it is continued. False: a reader, who maps it read-only.
 ///     size: Bytes, for the writer.
@@ -30,15 +31,27 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 ///
 /// It has the buffer protocol: memoryview(memory) and numpy.frombuffer(memory, …) are the memory
 /// itself, without a copy, writable through the writer only.
-#[pyclass(frozen, subclass, name = "_SharedMemory", module = "ipcq")]
+#[pyclass(frozen, weakref, module = "ipcq")]
 pub struct SharedMemory {
-    memory: Guarded<Option<ipcq::SharedMem>>,
-    /// How many buffers show it.
-    shown: AtomicUsize,
+    inner: Guarded<Inner>,
     name: PathBuf,
+    /// The file, resolved when it was opened.
+    path: PathBuf,
     size: usize,
     writable: bool,
     permissions: u32,
+}
+
+struct Inner {
+    memory: Option<ipcq::SharedMem>,
+    /// What buffers show. It lives as long as the Python object, also if that is closed.
+    shown: Option<Mapping>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        handle::drop_detached((self.memory.take(), self.shown.take()));
+    }
 }
 
 impl SharedMemory {
@@ -47,9 +60,9 @@ impl SharedMemory {
         py: Python<'_>,
         act: impl FnOnce(&mut ipcq::SharedMem) -> ipcq::Result<T>,
     ) -> PyResult<T> {
-        let mut memory = self.memory.lock(py)?;
-        let result = memory.as_mut().map(|memory| caught(|| act(memory)));
-        drop(memory);
+        let mut inner = self.inner.lock(py)?;
+        let result = inner.memory.as_mut().map(|memory| caught(|| act(memory)));
+        drop(inner);
         match result {
             Some(result) => result.map_err(|e| errors::raise(py, e)),
             None => Err(handle::closed(py, &self.name, "shared memory")),
@@ -85,33 +98,29 @@ impl SharedMemory {
     }
 }
 
-impl Shows for SharedMemory {
-    const SHOWN_AS: &'static CStr = c"ipcq.SharedMemory";
-
-    fn class() -> &'static PyOnceLock<Py<PyType>> {
-        static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-        &CLASS
-    }
-
+impl SharedMemory {
     fn show(&self, py: Python<'_>) -> PyResult<Shown> {
-        let mut memory = self.memory.lock(py)?;
-        let Some(mapped) = memory.as_mut() else {
-            drop(memory);
+        let mut inner = self.inner.lock(py)?;
+        let Some(memory) = &inner.memory else {
+            drop(inner);
             return Err(handle::closed(py, &self.name, "shared memory"));
         };
-        let (reader, writer) = (mapped.as_ptr().cast_mut(), mapped.as_mut_ptr());
-        self.shown.fetch_add(1, Ordering::Relaxed);
+        if inner.shown.is_none() {
+            // SAFETY: so many bytes are mapped there, shared.
+            match unsafe { Mapping::of(memory.as_ptr(), self.size) } {
+                Ok(mapping) => inner.shown = Some(mapping),
+                Err(e) => {
+                    drop(inner);
+                    return Err(e.into());
+                }
+            }
+        }
         Ok(Shown {
-            at: writer.unwrap_or(reader),
+            at: inner.shown.as_ref().map_or(null_mut(), Mapping::as_ptr),
             rows: None,
             size: self.size,
-            writable: writer.is_some(),
+            writable: self.writable,
         })
-    }
-
-    fn shown(&self) {
-        // Partner: `close`.
-        self.shown.fetch_sub(1, Ordering::Release);
     }
 }
 
@@ -121,14 +130,16 @@ impl SharedMemory {
     #[pyo3(signature = (name, create=false, size=0, *, permissions=0))]
     fn new(
         py: Python<'_>,
-        name: PathBuf,
-        create: bool,
+        name: Name,
+        #[pyo3(from_py_with = truth)] create: bool,
         size: usize,
         permissions: u32,
     ) -> PyResult<Self> {
-        let memory = caught(|| match create {
-            true => ipcq::SharedMem::create(&name, size, permissions),
-            false => ipcq::SharedMem::open(&name),
+        let memory = py.detach(|| {
+            caught(|| match create {
+                true => ipcq::SharedMem::create(&*name, size, permissions),
+                false => ipcq::SharedMem::open(&*name),
+            })
         });
         let memory = memory.map_err(|e| errors::raise(py, e))?;
         if !create && size > memory.size() {
@@ -140,9 +151,12 @@ impl SharedMemory {
         }
         let (size, writable) = (memory.size(), memory.is_writable());
         Ok(SharedMemory {
-            memory: Guarded::new(Some(memory)),
-            shown: AtomicUsize::new(0),
-            name,
+            name: name.0,
+            path: memory.path().to_owned(),
+            inner: Guarded::new(Inner {
+                memory: Some(memory),
+                shown: None,
+            }),
             size,
             writable,
             permissions,
@@ -220,24 +234,17 @@ impl SharedMemory {
     /// Whether this handle was closed.
     #[getter]
     fn closed(&self, py: Python<'_>) -> PyResult<bool> {
-        Ok(self.memory.lock(py)?.is_none())
+        Ok(self.inner.lock(py)?.memory.is_none())
     }
 
-    /// Lets go of the memory. Closing twice is fine.
+    /// Lets go of the memory, so that another process can write it. Closing twice is fine.
     ///
-    /// Raises BufferError while a memoryview or an array shows the memory.
+    /// Arrays and memoryviews of it can be used after it: what they show stays mapped for as long as
+    /// they exist.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        let mut memory = self.memory.lock(py)?;
-        // Partner: `Shows::shown`. What they did with the memory is done.
-        if self.shown.load(Ordering::Acquire) > 0 {
-            drop(memory);
-            return Err(export::in_use(&self.name));
-        }
-        let memory = {
-            let taken = memory.take();
-            drop(memory);
-            taken
-        };
+        let mut inner = self.inner.lock(py)?;
+        let memory = inner.memory.take();
+        drop(inner);
         py.detach(|| drop(memory));
         Ok(())
     }
@@ -246,26 +253,35 @@ impl SharedMemory {
     ///
     /// Raises FileNotFoundError, PermissionError.
     fn unlink(&self, py: Python<'_>) -> PyResult<()> {
-        caught(|| ipcq::SharedMem::unlink(&self.name)).map_err(|e| errors::raise(py, e))
+        py.detach(|| caught(|| ipcq::SharedMem::unlink(&self.path)))
+            .map_err(|e| errors::raise(py, e))
+    }
+
+    unsafe fn __getbuffer__(
+        slf: Bound<'_, Self>,
+        view: *mut ffi::Py_buffer,
+        flags: c_int,
+    ) -> PyResult<()> {
+        // SAFETY: the interpreter gives room. What is shown stays mapped for as long as this object.
+        unsafe {
+            (*view).obj = null_mut();
+            let shown = slf.get().show(slf.py())?;
+            export::fill(slf.into_any(), &shown, view, flags)
+        }
+    }
+
+    unsafe fn __releasebuffer__(&self, view: *mut ffi::Py_buffer) {
+        // SAFETY: filled by `__getbuffer__`.
+        unsafe { export::release(view) }
     }
 
     fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
         slf
     }
 
-    #[pyo3(signature = (kind, _value, _traceback))]
-    fn __exit__(
-        &self,
-        py: Python<'_>,
-        kind: &Bound<'_, PyAny>,
-        _value: &Bound<'_, PyAny>,
-        _traceback: &Bound<'_, PyAny>,
-    ) -> PyResult<()> {
-        match self.close(py) {
-            // The exception that ends the block is what is to be told.
-            Err(e) if !kind.is_none() && e.is_instance_of::<PyBufferError>(py) => Ok(()),
-            closed => closed,
-        }
+    #[pyo3(signature = (*_args))]
+    fn __exit__(&self, py: Python<'_>, _args: &Bound<'_, PyTuple>) -> PyResult<()> {
+        self.close(py)
     }
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
@@ -275,7 +291,7 @@ impl SharedMemory {
             options.set_item("size", self.size)?;
             options.set_item("permissions", self.permissions)?;
         }
-        handle::reopened(export::class::<SharedMemory>(py)?, &self.name, &options)
+        handle::reopened(&py.get_type::<SharedMemory>(), &self.path, &options, None)
     }
 
     fn __repr__(&self) -> String {

@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 /// Figures of a queue and of the handle that was asked, as of that moment.
 ///
 /// For a consumer, received + lost + lag == pushed - (its start sequence), always.
-#[pyclass(frozen, eq, get_all, module = "ipcq")]
+#[pyclass(frozen, eq, get_all, weakref, module = "ipcq")]
 #[derive(PartialEq)]
 pub struct Stats {
     /// Messages ever pushed, which is the sequence of the next one.
@@ -34,6 +34,12 @@ pub struct Stats {
     producer_alive: bool,
     /// Whether the producer has closed the queue, and none has opened it since.
     closed: bool,
+    /// Identifies the queue. Another number under the same name means that the queue was made anew:
+    /// a sequence that was saved before is of other messages.
+    id: u64,
+    /// Whether the file of the queue has lost its name: it was unlinked or replaced. Nobody can open
+    /// this queue any more; open the name again for the one that has it now.
+    unlinked: bool,
 }
 
 impl From<ipcq::Stats> for Stats {
@@ -52,12 +58,14 @@ impl From<ipcq::Stats> for Stats {
             consumers: s.consumers,
             producer_alive: s.producer_alive,
             closed: s.closed,
+            id: s.id,
+            unlinked: s.unlinked,
         }
     }
 }
 
 /// One attached consumer, as of that moment.
-#[pyclass(frozen, eq, get_all, module = "ipcq")]
+#[pyclass(frozen, eq, get_all, weakref, module = "ipcq")]
 #[derive(PartialEq)]
 pub struct ConsumerInfo {
     /// Its consumer_name, at most 63 bytes of it.
@@ -117,7 +125,7 @@ impl Stats {
         format!(
             "Stats(pushed={}, received={}, lost={}, lag={}, oldest={}, capacity={}, \
              message_size={}, max_message={}, delivery='{}', epoch={}, consumers={}, \
-             producer_alive={}, closed={})",
+             producer_alive={}, closed={}, id={}, unlinked={})",
             self.pushed,
             self.received,
             self.lost,
@@ -131,6 +139,8 @@ impl Stats {
             self.consumers,
             truth(self.producer_alive),
             truth(self.closed),
+            self.id,
+            truth(self.unlinked),
         )
     }
 }

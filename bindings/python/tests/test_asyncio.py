@@ -405,3 +405,80 @@ def test_outside_of_a_loop(pair):
     coroutine = q.aget()
     with pytest.raises(RuntimeError, match="loop"):
         coroutine.send(None)
+
+
+def test_waiting_puts_are_served_in_order(run):
+    """Whoever waits for room longest is next, and one that is cancelled is passed over."""
+    with ipcq.Producer("l", capacity=4, message_size=8, delivery="lossless") as out:
+        q = ipcq.Consumer("l")
+
+        async def main():
+            out.push_many([word(n) for n in range(4)])
+            tasks = []
+            for n in range(4, 40):
+                tasks.append(asyncio.ensure_future(out.aput(word(n))))
+                # The first naps longer and longer; whoever comes now must not pass it.
+                await asyncio.sleep(0.001 if n < 8 else 0)
+            for n in (4, 9, 39):
+                tasks[n - 4].cancel()
+            await asyncio.sleep(0)
+            late = asyncio.ensure_future(out.aput(word(40)))
+            got = [number(await q.aget()) for _ in range(38)]
+            await asyncio.gather(late, *tasks, return_exceptions=True)
+            return got
+
+        assert run(main()) == [n for n in range(41) if n not in (4, 9, 39)]
+
+
+def test_puts_in_several_loops():
+    """Each loop has its own line, and a loop that is over leaves nothing behind."""
+    with ipcq.Producer("l", capacity=2, message_size=8, delivery="lossless") as out:
+        q = ipcq.Consumer("l")
+
+        def work(first):
+            async def main():
+                await asyncio.gather(*(out.aput(word(n)) for n in range(first, first + 50)))
+
+            asyncio.run(main())
+
+        for _ in range(3):
+            threads = [threading.Thread(target=work, args=(100 * i,)) for i in range(3)]
+            for t in threads:
+                t.start()
+            got = [number(q.pop(60)) for _ in range(150)]
+            for t in threads:
+                t.join()
+            for i in range(3):
+                assert [n for n in got if n // 100 == i] == list(range(100 * i, 100 * i + 50))
+        from ipcq._aio import turns
+
+        assert len(turns[out]) <= 3
+
+
+def test_exceptions_of_asyncio_queues(pair):
+    with pytest.raises(asyncio.QueueEmpty):
+        pair[1].get_nowait()
+    with ipcq.Producer("l", capacity=2, message_size=8, delivery="lossless") as out:
+        _ = ipcq.Consumer("l")
+        out.push_many(bytes(16))
+        with pytest.raises(asyncio.QueueFull):
+            out.put_nowait(bytes(8))
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda out, q: q.aget(),
+        lambda out, q: q.aget_message(),
+        lambda out, q: q.__aiter__().__anext__(),
+        lambda out, q: q.batches().__anext__(),
+        lambda out, q: q.batches(linger=1).__anext__(),
+        lambda out, q: out.aput(bytes(8)),
+    ],
+)
+def test_without_asyncio(pair, wait):
+    """Under trio, for one: the error says what to do there."""
+    with pytest.raises(RuntimeError, match=r"asyncio loop.*fileno.*try_pop") as caught:
+        wait(*pair).send(None)
+    assert caught.value.__suppress_context__
+    assert pair[0].next_sequence == 0

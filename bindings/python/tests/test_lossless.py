@@ -41,6 +41,16 @@ def test_full(out):
             out.push_many([word(8)])
         with pytest.raises(ipcq.Full):
             out.claim()
+        for call in (
+            out.push,
+            out.put_nowait,
+            lambda m: out.put(m, timeout=0),
+            lambda _: out.claim(),
+        ):
+            with pytest.raises(ipcq.Full) as caught:
+                call(word(8))
+            assert "q: the queue is full: it waits for consumer" in str(caught.value)
+            assert f"(process {os.getpid()}), which is 8 messages behind" in str(caught.value)
         assert [fast.get() for _ in range(8)] == [word(n) for n in range(8)]
         assert fill(out) == 0
         assert [(c.name, c.sequence, c.lag, c.lost) for c in out.consumers()] == [

@@ -4,6 +4,9 @@ import copy
 import multiprocessing
 import os
 import pickle
+import sys
+import threading
+from pathlib import Path
 
 import pytest
 from helpers import word
@@ -109,9 +112,141 @@ def test_the_name(pair, monkeypatch, tmp_path):
     monkeypatch.setenv("IPCQ_DIR", "/nowhere")
     assert pickle.loads(text).name == str(tmp_path / "ipcq.pair")
     monkeypatch.delenv("IPCQ_DIR")
-    assert b"pair" in pickle.dumps(pair[1])
-    with pytest.raises(FileNotFoundError, match=r"/dev/shm/ipcq[.]pair"):
-        pickle.loads(pickle.dumps(pair[1]))
+    assert pickle.loads(pickle.dumps(pair[1])).name == str(tmp_path / "ipcq.pair")
+
+
+def test_a_handle_keeps_its_file(tmp_path, monkeypatch):
+    """Wherever the process goes, and whatever queue has the same name there."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here, there):
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        monkeypatch.setenv("IPCQ_DIR", str(folder))
+        for name in ("./q", "bare"):
+            with ipcq.Producer(name, capacity=64, message_size=8) as out:
+                out.push(folder.name.encode().ljust(8))
+        ipcq.SharedMemory("./m", create=True, size=8).close()
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("IPCQ_DIR", str(here))
+    out = ipcq.Producer("./q")
+    consumers = [ipcq.Consumer("./q"), ipcq.Consumer("bare"), ipcq.Consumer(Path("q"))]
+    memory = ipcq.SharedMemory("./m")
+    monkeypatch.chdir(there)
+    monkeypatch.setenv("IPCQ_DIR", str(there))
+    for q in consumers:
+        assert pickle.loads(pickle.dumps(q)).pop(0) == b"here    "
+    out.close()
+    with pickle.loads(pickle.dumps(out)) as again:
+        assert again.next_sequence == 1
+        again.push(b"again   ")
+    assert consumers[0].pop_many() == [b"here    ", b"again   "]
+    memory.unlink()
+    assert not (here / "m").exists()
+    assert (there / "m").exists()
+
+
+def test_a_queue_that_was_made_anew(pair):
+    """A position is of the messages of one queue."""
+    out, q = pair
+    out.push_many(word(n) for n in range(10))
+    q.pop_many(5)
+    text, id = pickle.dumps(q), q.stats.id
+    assert out.stats.id == id
+    assert pickle.loads(text).stats.id == id
+    out.close()
+    q.pop_many()
+    assert not q.stats.unlinked
+    with pytest.raises(ipcq.Closed, match=r"everything in it$"):
+        q.pop()
+    ipcq.unlink("pair")
+    assert q.stats.unlinked
+    with pytest.raises(ipcq.Closed, match="removed: open the name again"):
+        q.pop()
+    with ipcq.Producer("pair", capacity=64, message_size=8) as out:
+        out.push_many(word(n) for n in range(20))
+        assert not out.stats.unlinked
+        assert out.stats.id != id
+        with pytest.raises(ipcq.Incompatible, match="made anew"):
+            pickle.loads(text)
+
+
+def end_of_child(out, how):
+    out.push(word(0))
+    if how == "exit":
+        sys.exit(0)
+
+
+def open_and_keep(name, how):
+    global kept
+    kept = ipcq.Producer(name, message_size=8)
+    end_of_child(kept, how)
+
+
+@pytest.mark.parametrize("how", ["return", "exit"])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_child_closes_its_producer_at_its_end(method, how, tmp_path):
+    """One that it was given, and one that it has in a global."""
+    context = multiprocessing.get_context(method)
+    for target in (end_of_child, open_and_keep):
+        if target is end_of_child:
+            if method == "fork":
+                continue
+            what = ipcq.Producer("p", message_size=8)
+            what.detach()
+        else:
+            # A fork server has the IPCQ_DIR that it was started with.
+            what = str(tmp_path / "ipcq.p")
+        process = context.Process(target=target, args=(what, how))
+        process.start()
+        end(process)
+        q = ipcq.Consumer("p")
+        assert q.pop(0) == word(0)
+        with pytest.raises(ipcq.Closed):
+            q.pop(0)
+        ipcq.unlink("p")
+
+
+def test_a_child_leaves_the_producers_of_others_open(pair):
+    out, q = pair
+    for method in METHODS:
+        process = multiprocessing.get_context(method).Process(target=int)
+        process.start()
+        end(process)
+    out.push(word(1))
+    assert q.pop() == word(1)
+    assert not q.stats.closed
+
+
+def test_handing_over(pair):
+    """Consumers see no end between one producer and the next."""
+    out, q = pair
+    out.push_many([word(0), word(1)])
+    got = []
+    thread = threading.Thread(target=lambda: got.extend(q))
+    thread.start()
+    out.detach()
+    out.detach()
+    assert out.closed
+    with pytest.raises(ValueError, match="closed"):
+        out.push(word(2))
+    s = ipcq.Consumer("pair", observer=True).stats
+    assert (s.closed, s.producer_alive) == (False, False)
+    process = multiprocessing.get_context("spawn").Process(target=produce, args=(out,))
+    process.start()
+    end(process)
+    thread.join(60)
+    assert got == [word(n) for n in range(4)]
+
+
+def test_detaching_gives_a_claim_up(pair):
+    out, q = pair
+    claim = out.claim()
+    out.detach()
+    with pytest.raises(ValueError, match="ended"):
+        claim.commit()
+    with pickle.loads(pickle.dumps(out)) as again:
+        again.push(word(7))
+        assert q.pop() == word(7)
 
 
 def test_a_producer_is_opened_where_it_is_closed():

@@ -4,6 +4,8 @@ import pickle
 import queue
 import threading
 import time
+import weakref
+from pathlib import Path
 
 import pytest
 from helpers import word
@@ -90,7 +92,7 @@ def test_sizes(size, fixed):
         buffer = bytearray(size)
         assert q.pop_into(buffer) == 1
         assert buffer == messages[5]
-        assert list(zip(range(2), q)) == [(0, messages[6]), (1, messages[7])]
+        assert list(zip(range(2), q, strict=False)) == [(0, messages[6]), (1, messages[7])]
         assert account(q).received == 8
 
 
@@ -480,7 +482,8 @@ def test_properties(pair, words):
     assert s == q.stats
     assert repr(s) == (
         "Stats(pushed=0, received=0, lost=0, lag=0, oldest=0, capacity=64, message_size=8, "
-        "max_message=8, delivery='lossy', epoch=1, consumers=1, producer_alive=True, closed=False)"
+        "max_message=8, delivery='lossy', epoch=1, consumers=1, producer_alive=True, closed=False, "
+        f"id={s.id}, unlinked=False)"
     )
     assert out.stats.pushed == 0
     assert ipcq.queues() == ["pair", "words"]
@@ -506,3 +509,82 @@ def test_a_path_is_a_name_too(tmp_path, monkeypatch):
         assert pickle.loads(there).pop() == word(1)
     ipcq.unlink(tmp_path / "data.bin")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_path_object_is_never_a_bare_name(tmp_path, monkeypatch):
+    """pathlib takes the `./` away: Path("./q") is Path("q"), and both are a file right here."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    with ipcq.Producer(Path("./q"), capacity=64, message_size=8) as out:
+        out.push(word(1))
+        assert out.name == "./q"
+        for name in ("./q", Path("q"), Path("./q"), folder / "q"):
+            assert ipcq.Consumer(name).pop(0) == word(1)
+        with pytest.raises(FileNotFoundError):
+            ipcq.Consumer("q")
+    ipcq.unlink(Path("q"))
+    memory = ipcq.SharedMemory(Path("m"), create=True, size=8)
+    assert ipcq.SharedMemory("./m").size == 8
+    memory.unlink()
+    memory.close()
+    assert list(folder.iterdir()) == []
+    assert ipcq.queues() == []
+
+
+@pytest.mark.parametrize("yes", [1, [0], "yes"])
+@pytest.mark.parametrize("no", [0, [], None, ""])
+def test_flags_are_any_objects(yes, no):
+    """As in queue.Queue."""
+    out = ipcq.Producer("f", capacity=4, message_size=1, delivery="lossless", exclusive=yes)
+    q = ipcq.Consumer("f", observer=no)
+    for _ in range(4):
+        out.put(b"x", yes, 1)
+    with pytest.raises(ipcq.Full):
+        out.put(b"x", block=no)
+    for _ in range(4):
+        assert q.get(yes, timeout=1) == b"x"
+    for block in ({"block": no}, {"block": yes, "timeout": 0}):
+        with pytest.raises(ipcq.Empty):
+            q.get(**block)
+    out.close()
+    ipcq.Producer("f", capacity=8, message_size=1, replace=yes).close()
+    ipcq.SharedMemory("m", create=yes, size=8)
+    assert not ipcq.SharedMemory("m", create=no).writable
+
+
+def test_weak_references(pair, words):
+    out, q = pair
+    out.push_many([word(1), word(2)])
+    batches = q.batches()
+    things = [
+        *pair, q.stats, *out.consumers(), ipcq.SharedMemory("m", create=True, size=8), q.view(),
+        q.peek(), words[0].claim(1), q.pop_message(), batches, next(batches), q.__aiter__(),
+    ]  # fmt: skip
+    for thing in things:
+        assert weakref.ref(thing)() is thing
+    gone = []
+    weakref.finalize(things.pop(2), gone.append, 1)
+    assert gone == [1]
+
+
+@pytest.mark.parametrize("linger", [0, 0.01])
+def test_a_batch_has_all_that_is_there(linger):
+    """Up to max, at once, also across the end of the ring."""
+    out = ipcq.Producer("b", capacity=4096, message_size=8)
+    q = ipcq.Consumer("b")
+    sent = 0
+    for count, max, expected in [
+        (3000, 4096, [3000]),
+        (3000, 1000, [1000] * 3),
+        (4000, 10**6, [4000]),
+        (1, 4096, [1]),
+        (100, 64, [64, 36]),
+    ]:
+        out.push_many(word(n) for n in range(sent, sent + count))
+        batches = q.batches(max, linger)
+        for wanted in expected:
+            batch = next(batches)
+            assert (len(batch), batch.sequence, batch.lost) == (wanted, sent, 0)
+            assert list(batch) == [word(n) for n in range(sent, sent + wanted)]
+            sent += wanted

@@ -70,6 +70,7 @@ def same(a, b):
             )
 
 
+@pytest.mark.filterwarnings("ignore:.*attributes of numpy arrays .flags.")
 @pytest.mark.parametrize("asked", [True, False])
 def test_everything(asked):
     """A consumer that asks for nothing gets what one gets that does."""
@@ -192,7 +193,7 @@ def test_a_mismatch_shows_both_sides():
         with pytest.raises(ipcq.SchemaMismatch):
             ipcq.Consumer("ticks", dtype=np.dtype(wrong, align=True))
     for plain in ("V24", ("u4", (6,))):
-        with pytest.raises(ipcq.SchemaMismatch, match="no fields, but the queue has records"):
+        with pytest.raises(ipcq.SchemaMismatch, match=r"! - +.message. .*4 at 0"):
             ipcq.Consumer("ticks", dtype=plain)
 
 
@@ -237,7 +238,7 @@ def test_what_is_refused(dtype, error, text):
 
 def test_plain_dtypes():
     with ipcq.Producer("p", capacity=8, dtype=("f4", (2, 2))) as out:
-        assert ipcq.Consumer("p").dtype is None
+        assert ipcq.Consumer("p").dtype == np.dtype(("f4", (2, 2)))
         q = ipcq.Consumer("p", dtype=("f4", (2, 2)))
         out.push(np.arange(4, dtype="f4"))
         assert q.pop_record().tolist() == [[0, 1], [2, 3]]
@@ -301,6 +302,7 @@ def test_without_numpy(child):
     assert child(code).end() == "fine\n"
 
 
+@pytest.mark.filterwarnings("ignore:.*attributes of numpy arrays .size.")
 def test_records_are_a_recarray_in_all_but_speed():
     fields = [("a", "u4"), ("n", [("x", "f8"), ("y", "i2")]), ("v", "f4", (3,)), ("size", "u1")]
     array = np.zeros(4, np.dtype(fields))

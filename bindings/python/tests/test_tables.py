@@ -116,3 +116,164 @@ def test_without_the_library(batch, monkeypatch, name):
     with pytest.raises(ImportError, match=f"pip install {name}") as caught:
         convert()
     assert caught.value.name == name
+
+
+EVERY = np.dtype(
+    [
+        *((f"{kind}{size}", f"{kind}{size}") for kind in "ui" for size in (1, 2, 4, 8)),
+        *((f"f{size}", f"f{size}") for size in (2, 4, 8)),
+        ("flag", "?"),
+        ("text", "S5"),
+        ("words", "U3"),
+        ("raw", "V7"),
+        *((f"M{unit}", f"M8[{unit}]") for unit in ("W", "D", "h", "m", "s", "ms", "us", "ns")),
+        *((f"m{unit}", f"m8[{unit}]") for unit in ("D", "h", "m", "s", "ms", "us", "ns", "25us")),
+        ("flags", "?", (2, 5)),
+        ("names", "S4", (2,)),
+        ("matrix", "i2", (2, 3)),
+        ("at", [("x", "f4"), ("deep", [("n", "u2"), ("list", "i8", (2,))], (3,))]),
+    ],
+    align=True,
+)
+
+
+def every(count):
+    rng = np.random.default_rng(count)
+    array = np.zeros(count, EVERY)
+    for name in EVERY.names:
+        kind, shape = EVERY[name].base.kind, array[name].shape
+        if kind in "Mm":
+            array[name] = rng.integers(-1000, 100_000, shape).astype(EVERY[name])
+            array[name][::5] = "NaT"
+        elif kind in "uif":
+            array[name] = rng.integers(0, 100, shape)
+        elif kind == "b":
+            array[name] = rng.integers(0, 2, shape)
+        elif kind == "S":
+            array[name] = b"a\0b"
+            array[name][1::2] = b""
+        elif kind == "U":
+            array[name] = "a\u20ac\U0001f600"
+        elif kind == "V" and EVERY[name].names is None:
+            array[name] = b"\0\1\2\3\4\5\0"
+    array["at"]["x"] = rng.random(count)
+    array["at"]["deep"]["n"] = rng.integers(0, 100, (count, 3))
+    array["at"]["deep"]["list"] = rng.integers(-100, 100, (count, 3, 2))
+    return array
+
+
+@pytest.mark.filterwarnings("ignore:.*attributes of numpy arrays")
+@pytest.mark.parametrize("count", [1, 2, 17])
+def test_every_type_of_arrow(count):
+    arrow = pytest.importorskip("pyarrow")
+    array = every(count)
+    with ipcq.Producer("every", capacity=64, dtype=EVERY) as out:
+        q = ipcq.Consumer("every")
+        out.push_many(array)
+        table = arrow.table(next(q.batches()))
+    table.validate(full=True)
+    assert table.column_names == list(EVERY.names)
+    for name in EVERY.names:
+        column, field = table[name], array[name]
+        if field.dtype.kind in "Mm":
+            unit = "D" if column.type == arrow.date32() else column.type.unit
+            assert column.null_count == len(field[::5])
+            wanted = field.astype(f"{field.dtype.kind}8[{unit}]").astype("i8").tolist()
+            plain = column.cast(arrow.int32() if unit == "D" else arrow.int64())
+            wanted = [None if n % 5 == 0 else value for n, value in enumerate(wanted)]
+            assert plain.to_pylist() == wanted
+        elif name == "at":
+            assert column.to_pylist() == [
+                {
+                    "x": one["x"],
+                    "deep": [{"n": d["n"], "list": d["list"].tolist()} for d in one["deep"]],
+                }
+                for one in field
+            ]
+        elif name == "raw":
+            assert column.to_pylist() == [b"\0\1\2\3\4\5\0"] * count
+        else:
+            assert column.to_pylist() == field.tolist()
+
+
+@pytest.mark.parametrize("dtype", ["c16", np.longdouble, "M8[Y]", "M8[ps]", "M8"])
+def test_types_that_arrow_does_not_have(dtype):
+    pytest.importorskip("pyarrow")
+    with ipcq.Producer("no", capacity=64, dtype=[("a", "u1"), ("b", dtype)]) as out:
+        out.push(bytes(out.message_size))
+        batch = next(ipcq.Consumer("no").batches())
+        with pytest.raises(TypeError, match="b: Arrow has no type for"):
+            batch.to_arrow()
+        assert len(batch.records) == 1
+
+
+def test_a_stream_of_batches():
+    """It is taken as it comes, and ends when the producer closes."""
+    arrow = pytest.importorskip("pyarrow")
+    out = ipcq.Producer("s", capacity=64, dtype=TICK)
+    q = ipcq.Consumer("s")
+    reader = arrow.RecordBatchReader.from_stream(q.batches(4))
+    assert reader.schema.names == list(TICK.names)
+    for _ in range(3):
+        out.push_many(ticks(6))
+        for count, first in ((4, 0), (2, 4)):
+            taken = reader.read_next_batch()
+            assert taken["ts"].to_pylist() == list(range(first, first + count))
+    out.push_many(ticks(10))
+    out.close()
+    assert reader.read_all()["ts"].to_pylist() == list(range(10))
+    assert q.stats.received == 28
+    q.close()
+    reader = arrow.RecordBatchReader.from_stream(q.batches())
+    with pytest.raises(OSError, match="closed"):
+        reader.read_next_batch()
+
+
+def test_polars(batch, words):
+    polars = pytest.importorskip("polars")
+    frame = polars.DataFrame(batch)
+    assert frame.shape == (6, len(TICK.names))
+    assert frame["px"].to_list() == [2, 2.5, 3, 3.5, 4, 4.5]
+    out, q = words
+    out.push_many([b"ab\0\0", b"", b"\1\0\0\0"])
+    frame = polars.DataFrame(next(q.batches()))
+    assert frame.columns == ["message"]
+    assert frame["message"].to_list() == [b"ab\0\0", b"", b"\1\0\0\0"]
+
+
+def test_a_table_outlives_everything(child):
+    """What was given out belongs to nobody else, also at the end of the interpreter."""
+    pytest.importorskip("pyarrow")
+    code = """if 1:
+        import gc, sys
+        import ipcq, pyarrow
+        out = ipcq.Producer("q", capacity=64, dtype=[("n", "u8"), ("s", "S3")])
+        q = ipcq.Consumer("q")
+        out.push_many([(n, b"abc") for n in range(50)])
+        batch = next(q.batches())
+        table, sys.kept = pyarrow.table(batch), batch.__arrow_c_stream__()
+        sys.more = [q.batches().__arrow_c_stream__() for _ in range(3)]
+        del batch
+        q.close(); out.close(); del q, out
+        gc.collect()
+        assert table["n"].to_pylist() == list(range(50))
+        assert table["s"].to_pylist() == [b"abc"] * 50
+        sys.table = table
+        print("right")
+    """
+    assert child(code).end() == "right\n"
+
+
+def test_a_batch_is_used_like_a_sequence(words):
+    out, q = words
+    out.push_many([b"a", b"b", b"a"])
+    batch = next(q.batches())
+    assert (len(batch), batch[0], batch[-1], batch[1:]) == (3, b"a", b"a", [b"b", b"a"])
+    assert (list(reversed(batch)), batch.index(b"b"), batch.count(b"a")) == (
+        [b"a", b"b", b"a"],
+        1,
+        2,
+    )
+    assert (b"b" in batch, b"c" in batch, batch.index(b"a", 1)) == (True, False, 2)
+    with pytest.raises(ValueError, match="not in"):
+        batch.index(b"c")

@@ -1,10 +1,12 @@
 """Consumers that sleep: one, several, by descriptor."""
 
+import _thread
 import asyncio
 import os
 import resource
 import select
 import signal
+import sys
 import threading
 import time
 
@@ -173,3 +175,185 @@ def test_add_reader(pair):
             loop.remove_reader(q)
 
     assert asyncio.run(receive(50)) == [word(n) for n in range(50)]
+
+
+class Stop(Exception):
+    """What the handler of a signal raises."""
+
+
+def full():
+    out = ipcq.Producer("full", capacity=2, message_size=8, delivery="lossless")
+    out.push_many(bytes(16))
+    return out
+
+
+# A call that waits, and what ends the wait. `full` is a producer without room, `last` its consumer.
+WAITS = {
+    "pop": (lambda q, out: q.pop(), "push"),
+    "pop with a time": (lambda q, out: q.pop(timeout=60), "push"),
+    "get": (lambda q, out: q.get(), "push"),
+    "pop_message": (lambda q, out: q.pop_message(), "push"),
+    "pop_record": (lambda q, out: q.pop_record(), "push"),
+    "for": (lambda q, out: next(q), "push"),
+    "records": (lambda q, out: next(q.records()), "push"),
+    "batches": (lambda q, out: next(q.batches()), "push"),
+    "batches with linger": (lambda q, out: next(q.batches(linger=60)), "push"),
+    "wait": (lambda q, out: q.wait(), "push"),
+    "wait for more": (lambda q, out: q.wait(at_least=2), "push"),
+    "wait_any": (lambda q, out: ipcq.wait_any([q, q]), "push"),
+    "peek": (lambda q, out: q.peek(), "push"),
+    "view": (lambda q, out: q.view(), "push"),
+    "put": (lambda q, out: out.put(bytes(8)), "pop"),
+    "push_many": (lambda q, out: out.push_many(bytes(16), timeout=None), "pop"),
+    "push_many of a list": (lambda q, out: out.push_many([bytes(8)] * 2, timeout=60), "pop"),
+    "open": (lambda q, out: ipcq.Consumer("later", open_timeout=None), "open"),
+}
+
+
+@pytest.mark.parametrize("at", ["asleep", "the end of the sleep"])
+@pytest.mark.parametrize("wait", WAITS)
+def test_a_handler_that_raises_ends_the_wait(wait, at, until):
+    """And no message is taken or pushed; also if the sleep has just ended because there was one.
+
+    The signal is pending then, and stays so until the handler has run.
+    """
+    call, ended_by = WAITS[wait]
+    out = ipcq.Producer("waits", capacity=64, dtype="u8")
+    q = ipcq.Consumer("waits")
+    blocked = full()
+    last = ipcq.Consumer("full")
+    main = threading.get_native_id()
+
+    def stop(*_):
+        raise Stop
+
+    def end():
+        until(lambda: is_asleep(f"self/task/{main}"))
+        # Nobody else runs until the signal is pending.
+        sys.setswitchinterval(60)
+        if at != "asleep":
+            if ended_by == "push":
+                out.push(word(7))
+            elif ended_by == "pop":
+                last.pop()
+            else:
+                ipcq.Producer("later").detach()
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+        sys.setswitchinterval(interval)
+
+    interval = sys.getswitchinterval()
+    before = signal.signal(signal.SIGUSR1, stop)
+    thread = threading.Thread(target=end)
+    try:
+        with pytest.raises(Stop):
+            thread.start()
+            call(q, blocked)
+            thread.join()
+    finally:
+        thread.join()
+        signal.signal(signal.SIGUSR1, before)
+    if at != "asleep" and ended_by == "push":
+        assert q.pop_many() == [word(7)]
+    assert q.try_pop() is None
+    assert blocked.next_sequence == 2
+
+
+def released(call, undo):
+    """Whether another thread comes to run while a call is made."""
+    gate, done = _thread.allocate_lock(), _thread.allocate_lock()
+    gate.acquire()
+    done.acquire()
+    ran = []
+
+    def other():
+        while True:
+            gate.acquire()
+            ran.append(True)
+            done.release()
+
+    # It runs only where this thread lets go of the interpreter.
+    interval = sys.getswitchinterval()
+    _thread.start_new_thread(other, ())
+    try:
+        for _ in range(300):
+            sys.setswitchinterval(60)
+            gate.release()
+            result = call()
+            if ran:
+                return True
+            sys.setswitchinterval(interval)
+            done.acquire()
+            ran.clear()
+            undo(result)
+        return False
+    finally:
+        sys.setswitchinterval(interval)
+
+
+BIG = 1 << 20
+
+
+def nothing(_):
+    pass
+
+
+def test_what_takes_long_lets_other_threads_run():
+    options = {"capacity": 16, "message_size": BIG}
+    out, words = ipcq.Producer("big", **options), ipcq.Producer("words", capacity=16 * BIG)
+    q, w = ipcq.Consumer("big"), ipcq.Consumer("words")
+    memory = ipcq.SharedMemory("memory", create=True, size=4 * BIG)
+    data, items, room = bytes(BIG), [bytes(1000)] * 1000, bytearray(BIG)
+    out.push(data)
+
+    def opened():
+        return ipcq.Producer("other", **options)
+
+    def close(handle):
+        handle.close()
+
+    def refill(_):
+        out.push(data)
+        words.push(data)
+        words.push_many(items * 2)
+
+    file = os.path.join(os.environ["IPCQ_DIR"], "ipcq.memory")
+
+    def other_memory():
+        return ipcq.SharedMemory("other memory", create=True, size=BIG)
+
+    refill(None)
+    calls = {
+        "open a producer": (opened, close),
+        "open a consumer": (lambda: ipcq.Consumer("big"), close),
+        "close a producer": (lambda p=[]: opened().close(), nothing),
+        "drop a consumer": (lambda: ipcq.Consumer("big") and None, nothing),
+        "queues": (ipcq.queues, nothing),
+        "push": (lambda: out.push(data), nothing),
+        "put": (lambda: out.put(data), nothing),
+        "push_many": (lambda: out.push_many(data), nothing),
+        "push_many of short items": (lambda: words.push_many(items), nothing),
+        "pop": (lambda: q.seek(out.next_sequence - 1) or q.pop(), nothing),
+        "pop of any length": (lambda: w.pop(), lambda _: words.push(data)),
+        "pop_into": (lambda: q.seek(out.next_sequence - 1) or q.pop_into(room), nothing),
+        "pop_into of any length": (lambda: w.pop_into(room), refill),
+        "pop_many of short items": (lambda: w.pop_many(2000), refill),
+        "batches": (lambda: next(q.batches()), refill),
+        "open memory": (other_memory, close),
+        "write memory": (lambda: memory.write(0, data), nothing),
+        "read memory": (lambda: memory.read(), nothing),
+        "read memory into": (lambda: memory.readinto(0, room), nothing),
+        "unlink": (lambda: ipcq.unlink("other"), lambda _: opened().close()),
+        "unlink memory": (memory.unlink, lambda _: open(file, "w").close()),
+    }
+    opened().close()
+    assert not released(lambda: bytes(BIG), nothing)
+    missing = []
+    for name, (call, undo) in calls.items():
+        if name == "pop of any length":
+            w.seek(words.next_sequence)
+            words.push(data)
+        if not released(call, undo):
+            missing.append(name)
+        if name in ("pop_into of any length", "pop_many of short items", "batches"):
+            refill(None)
+    assert missing == []

@@ -11,7 +11,7 @@ Every consumer sees every message and has its own position. One that falls a who
 loses the oldest messages, and is told how many.
 """
 
-from ._batch import Batch, Batches, Info
+from ._batch import Batch, Batches, Info, RecordIterator
 from ._errors import (
     Closed,
     Empty,
@@ -56,6 +56,7 @@ __all__ = [
     "Overrun",
     "Producer",
     "ProducerExists",
+    "RecordIterator",
     "SchemaMismatch",
     "SharedMemory",
     "Stats",

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import weakref
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ._errors import Closed, Full
 
 if TYPE_CHECKING:
-    from typing_extensions import Buffer
-
     from ._ipcq import Consumer, Message, Producer
 
 T = TypeVar("T")
@@ -24,6 +23,25 @@ ROW = 64
 NAP, LONGEST_NAP = 0.0001, 0.004
 
 
+# By producer and loop, whose turn it is to wait for room.
+turns: weakref.WeakKeyDictionary[Producer, dict[asyncio.AbstractEventLoop, asyncio.Lock]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def running_loop() -> asyncio.AbstractEventLoop:
+    """The loop, or an error that says what to do without one."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise RuntimeError(
+            "this call waits in a running asyncio loop, and there is none. Under another library "
+            "(trio, curio) wait until the descriptor q.fileno() is readable, for example by "
+            "`await trio.lowlevel.wait_readable(q.fileno())`, and then call q.try_pop() until it "
+            "returns None; in place of aput() call push() until it does not raise Full"
+        ) from None
+
+
 class Line:
     """The tasks of one loop that wait for one consumer, first come, first served.
 
@@ -32,7 +50,7 @@ class Line:
     is cancelled, with its turn or without, takes no message with it.
     """
 
-    __slots__ = ("_fd", "_loop", "_row", "_waiting")
+    __slots__ = ("__weakref__", "_fd", "_loop", "_row", "_waiting")
 
     def __init__(self, fd: int, loop: asyncio.AbstractEventLoop) -> None:
         self._fd = fd
@@ -92,7 +110,7 @@ class Line:
 
 def line(q: Consumer) -> Line:
     """Where the tasks of the running loop wait for this consumer."""
-    loop = asyncio.get_running_loop()
+    loop = running_loop()
     lines = q._lines
     found = lines.get(loop)
     if found is None:
@@ -122,21 +140,30 @@ async def get_message(q: Consumer) -> Message:
     return await line(q).take(q.try_pop_message)
 
 
-async def put(out: Producer, item: Buffer) -> None:
+async def put(out: Producer, item: Any) -> None:
     """What Producer.aput() returns."""
-    nap = NAP
-    while True:
-        try:
-            return out.push(item)
-        except Full:
-            await asyncio.sleep(nap)
-            nap = min(nap * 2, LONGEST_NAP)
+    loop = running_loop()
+    locks = turns.setdefault(out, {})
+    turn = locks.get(loop)
+    if turn is None:
+        for other in [other for other in locks if other.is_closed()]:
+            del locks[other]
+        turn = locks[loop] = asyncio.Lock()
+    # First come, first served.
+    async with turn:
+        nap = NAP
+        while True:
+            try:
+                return out.push(item)
+            except Full:
+                await asyncio.sleep(nap)
+                nap = min(nap * 2, LONGEST_NAP)
 
 
 class Messages(AsyncIterator[bytes]):
     """What async for goes through on a consumer."""
 
-    __slots__ = ("_attempt", "_q")
+    __slots__ = ("__weakref__", "_attempt", "_q")
 
     def __init__(self, q: Consumer) -> None:
         self._q = q

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from ._errors import Closed
+from ._tables import library
 
 if TYPE_CHECKING:
     from ._ipcq import Consumer
@@ -23,10 +24,15 @@ class Info(NamedTuple):
     """Its bytes."""
 
 
-class Batch(Sequence[bytes]):
-    """Messages that follow each other without a gap: a sequence of bytes."""
+class Batch(Collection[bytes]):
+    """Messages that follow each other without a gap.
+
+    It is used like a sequence of bytes. It is no collections.abc.Sequence, for which polars and
+    pandas would take it apart byte by byte: they take it as the table that it is.
+    """
 
     __slots__ = {
+        "__weakref__": "",
         "_count": "",
         "_layout": "",
         "_messages": "",
@@ -78,6 +84,41 @@ class Batch(Sequence[bytes]):
         """Whether there is a dtype, so that there are records."""
         return self._layout is not None and self.data is not None and self._layout.has_records
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        """The messages as a numpy array, for numpy.asarray(batch).
+
+        An array of the dtype, if there is one. Otherwise one of raw bytes (V) of the length of
+        the messages, or, where their lengths vary, of bytes objects.
+        """
+        import numpy as np
+
+        if self.data is None:
+            if copy is False:
+                raise ValueError("copy: an array of messages of varying length is always a copy")
+            array = np.empty(self._count, object)
+            array[:] = list(self)
+            copy = False
+        elif self._layout is not None and self._layout.has_records:
+            array = self._layout.array(self.data, self._count)
+        else:
+            array = np.frombuffer(self.data, f"V{self._size}")
+        if dtype is not None and dtype != array.dtype:
+            if copy is False:
+                raise ValueError("copy: the messages are of another dtype")
+            return array.astype(dtype)
+        return array.copy() if copy else array
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """The messages by the C stream interface of Arrow; a copy.
+
+        pyarrow.table(batch), polars.DataFrame(batch) and duckdb use it. The columns are those of
+        to_arrow().
+        """
+        from ._ipcq import _arrow_stream
+
+        schema = None if self._layout is None else self._layout.schema
+        return _arrow_stream(iter([self]), schema, self._size)
+
     def to_pandas(self) -> Any:
         """A pandas.DataFrame with a column for each field of the records; a copy.
 
@@ -96,12 +137,10 @@ class Batch(Sequence[bytes]):
         A field that is an array or a record itself becomes a fixed-size list or a struct; fixed
         strings become binary. Without fields there is one column, message.
 
-        Raises ImportError if pyarrow is not installed, pyarrow.ArrowException for a type that it
-        does not have (complex numbers, long doubles).
+        Raises ImportError if pyarrow is not installed, TypeError for a type that Arrow does not
+        have (complex numbers, long doubles).
         """
-        from ._tables import to_arrow
-
-        return to_arrow(self)
+        return library("pyarrow", "to_arrow()").table(self)
 
     def __len__(self) -> int:
         return self._count
@@ -126,6 +165,20 @@ class Batch(Sequence[bytes]):
             return iter(self._messages)
         return (self[i] for i in range(self._count))
 
+    def __reversed__(self) -> Iterator[bytes]:
+        return (self[i] for i in reversed(range(self._count)))
+
+    def __contains__(self, message: object) -> bool:
+        return any(mine == message for mine in self)
+
+    def index(self, message: bytes, start: int = 0, stop: int | None = None) -> int:
+        """Where a message is first, as list.index(). Raises ValueError if it is not there."""
+        return list(self).index(message, start, self._count if stop is None else stop)
+
+    def count(self, message: bytes) -> int:
+        """How often a message is there."""
+        return list(self).count(message)
+
     def __repr__(self) -> str:
         return f"<ipcq.Batch of {self._count} from sequence {self.sequence}, {self.lost} lost>"
 
@@ -133,7 +186,7 @@ class Batch(Sequence[bytes]):
 class Batches(Iterator[Batch], AsyncIterator[Batch]):
     """The batches of a consumer, for `for` and for `async for`; see Consumer.batches()."""
 
-    __slots__ = ("_enough", "_layout", "_linger", "_max", "_q", "_room", "_size")
+    __slots__ = ("__weakref__", "_enough", "_layout", "_linger", "_max", "_q", "_size")
 
     def __init__(self, q: Consumer, max: int, linger: float) -> None:
         """Made by Consumer.batches()."""
@@ -149,8 +202,6 @@ class Batches(Iterator[Batch], AsyncIterator[Batch]):
         # No more are waited for than half a ring: who waits for all of it loses, or stops the
         # producer.
         self._enough = min(max, q.capacity // 2) if q.message_size else max
-        # As many messages came together as last time, perhaps: no need to make room for all of max.
-        self._room = min(max, 64)
 
     def __iter__(self) -> Batches:
         return self
@@ -169,6 +220,16 @@ class Batches(Iterator[Batch], AsyncIterator[Batch]):
                     return batch
         except Closed:
             raise StopIteration from None
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """The batches by the C stream interface of Arrow, until the producer closes.
+
+        pyarrow.RecordBatchReader.from_stream(batches) takes them as they come; polars and duckdb
+        wait for the end.
+        """
+        from ._ipcq import _arrow_stream
+
+        return _arrow_stream(self, self._layout.schema, self._size)
 
     def __aiter__(self) -> Batches:
         return self
@@ -212,13 +273,42 @@ class Batches(Iterator[Batch], AsyncIterator[Batch]):
                 return None
             first = q.last
             return Batch(messages, None, 0, first.sequence, first.lost)
-        room = self._room
-        taken = q._take(room, wait)
+        taken = q._take(self._max, wait)
         if taken is None:
             return None
-        buffer, count, sequence, lost = taken
-        if count == room:
-            self._room = min(self._max, room * 4)
-        elif count < room // 4:
-            self._room = min(self._max, max(64, count * 2))
+        buffer, _, sequence, lost = taken
         return Batch(None, memoryview(buffer), size, sequence, lost, self._layout)
+
+
+class RecordIterator(Iterator[Any], AsyncIterator[Any]):
+    """The records of a consumer, for `for` and for `async for`; see Consumer.records()."""
+
+    __slots__ = ("__weakref__", "_q", "_record")
+
+    def __init__(self, q: Consumer) -> None:
+        """Made by Consumer.records()."""
+        layout = q._layout
+        # Raises if there is no dtype.
+        _ = layout.form
+        self._q = q
+        self._record = layout.record
+
+    def __iter__(self) -> RecordIterator:
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            return self._record(self._q.pop())
+        except Closed:
+            raise StopIteration from None
+
+    def __aiter__(self) -> RecordIterator:
+        return self
+
+    async def __anext__(self) -> Any:
+        from ._aio import line
+
+        try:
+            return self._record(await line(self._q).take(self._q.try_pop))
+        except Closed:
+            raise StopAsyncIteration from None

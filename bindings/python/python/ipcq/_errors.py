@@ -1,5 +1,6 @@
-"""The exceptions, each with the built-in one that it is a case of."""
+"""The exceptions, each with those of Python that it is a case of."""
 
+import asyncio
 import queue
 
 
@@ -15,13 +16,13 @@ class UsageError(Error, ValueError):
     __module__ = "ipcq"
 
 
-class Empty(Error, queue.Empty):
+class Empty(Error, queue.Empty, asyncio.QueueEmpty):
     """No message came in the time given."""
 
     __module__ = "ipcq"
 
 
-class Full(Error, queue.Full):
+class Full(Error, queue.Full, asyncio.QueueFull):
     """The ring of a lossless queue is full of messages that a consumer has yet to read."""
 
     __module__ = "ipcq"
@@ -40,7 +41,7 @@ class Overrun(Error):
 
 
 class SchemaMismatch(Error, TypeError):
-    """The records of the queue are not those that were asked for."""
+    """The records of the queue are not those that were asked for, or that an array holds."""
 
     __module__ = "ipcq"
 
@@ -58,6 +59,6 @@ class ProducerExists(Error, FileExistsError):
 
 
 class Incompatible(Error, ValueError):
-    """The file has another geometry or layout version, is damaged, or is no queue."""
+    """The file has another geometry or layout version, is damaged, is no queue, or is a new one."""
 
     __module__ = "ipcq"

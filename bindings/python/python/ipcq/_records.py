@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import json
+import sys
+import warnings
 from functools import partial
 from typing import Any
 
-from ._tables import library
+from ._errors import SchemaMismatch, UsageError
+from ._tables import columns_of, library
+
+# A queue keeps the fields of a record. A dtype without fields is kept as the only field of a
+# record, under a name that no field of a struct has.
+WHOLE = "(message)"
+
+# The formats of buffers that are bytes and nothing else: those of bytes, bytearray and mmap.
+BYTES = {"B", "b", "c"}
 
 
 class Layout:
@@ -15,12 +25,13 @@ class Layout:
     numpy is imported when it is asked for, and not before.
     """
 
-    __slots__ = ("_dtype", "_form", "_kind", "_new", "given", "schema")
+    __slots__ = ("__weakref__", "_dtype", "_form", "_kind", "_name", "_new", "given", "schema")
 
     given: Any
     schema: str | None
 
-    def __init__(self, given: Any, schema: str | None) -> None:
+    def __init__(self, name: str, given: Any, schema: str | None) -> None:
+        self._name = name
         self.given = given
         self.schema = schema
         self._dtype = given
@@ -62,6 +73,7 @@ class Layout:
             if base.names is not None:
                 from ._arrays import Records
 
+                warn_of_hidden(base, self._name)
                 base = np.dtype((np.record, base))
                 self._kind = Records
             # Not by the class itself: numpy's own __new__ of a recarray is in Python.
@@ -79,6 +91,13 @@ class Layout:
         base, shape = self._form or self.form
         return self._new((count, *shape), base, data)
 
+    def array(self, data: Any, count: int) -> Any:
+        """The same as a plain array of the dtype."""
+        import numpy as np
+
+        base, shape = self.plain
+        return np.ndarray((count, *shape), base, data)
+
     def record(self, data: bytes) -> Any:
         """One message."""
         base, shape = self.form
@@ -86,6 +105,211 @@ class Layout:
 
         # Of a plain array: numpy takes an element of the other kind apart in Python.
         return np.ndarray((1, *shape), base, data)[0] if not shape else self.of_bytes(data, 1)[0]
+
+    # What is pushed, and what is filled.
+
+    @property
+    def plain(self) -> tuple[Any, tuple[int, ...]]:
+        """As form, of plain arrays."""
+        dtype = self.dtype
+        return dtype.subdtype or (dtype, ())
+
+    def check(self, data: Any) -> Any:
+        """Raises SchemaMismatch if an object with a buffer has another dtype than the messages.
+
+        Returns that dtype, or None for an object that is bytes.
+        """
+        dtype = getattr(data, "dtype", None)
+        if dtype is None or not hasattr(dtype, "base"):
+            with memoryview(data) as view:
+                if view.format.lstrip("@=<>!") in BYTES:
+                    return None
+            try:
+                dtype = dtype_of_buffer(data)
+            except (TypeError, ValueError) as e:
+                raise SchemaMismatch(f"{self._name}: {e}") from None
+        base = self.plain[0]
+        if dtype is base or is_same(dtype, base):
+            return dtype
+        if dtype.itemsize == 1 and dtype.char in "bBSc":
+            return None
+        raise SchemaMismatch(
+            f"{self._name}: the messages are of the dtype {base}, and this is of {dtype}: "
+            "array.astype(q.dtype) converts its values, array.tobytes() takes its bytes as they are"
+        )
+
+    def message(self, item: Any) -> Any:
+        """One message of what numpy takes for one element of the dtype."""
+        np = library("numpy", "dtype")
+        base, shape = self.plain
+        if hasattr(item, "__array__"):
+            array = np.asarray(item)
+            self.check(array)
+            return array
+        if item is None or (isinstance(item, str) and base.kind != "U"):
+            raise TypeError(f"{self._name}: {item!r} is no message of the dtype {base}")
+        item = in_order(item, base)
+        # numpy would give a single number to every field.
+        fills = base.names is not None and not isinstance(item, (tuple, list))
+        array = np.array(item, base)
+        if fills or array.shape != shape:
+            raise TypeError(
+                f"{self._name}: a message is one element of the dtype {self.dtype}: a tuple, a "
+                "dict or an array of it"
+            )
+        return array
+
+    def messages(self, data: Any) -> Any:
+        """Many of them: an object with a buffer, or an iterable of messages."""
+        if type(data) is list:
+            if data and all(type(item) is tuple for item in data):
+                np = library("numpy", "dtype")
+                base, shape = self.plain
+                array = np.array(data, base)
+                if array.shape == (len(data), *shape):
+                    return array
+            return data
+        if isinstance(data, dict):
+            raise TypeError(f"{self._name}: a dict is one message: push() takes it")
+        table = columns_of(data)
+        if table is not None:
+            return self._of_table(table, len(data))
+        if hasattr(data, "__array__"):
+            data = library("numpy", "dtype").asarray(data)
+        elif not has_buffer(data):
+            return data
+        self.check(data)
+        return data
+
+    def _of_table(self, table: dict[str, Any], count: int) -> Any:
+        """The rows of a table that has a column for each field."""
+        import numpy as np
+
+        base, _ = self.plain
+        names = base.names
+        if names is None or set(names) != set(table):
+            raise SchemaMismatch(
+                f"{self._name}: the fields of the messages are {list(names or ())}, the columns of "
+                f"the table {list(table)}"
+            )
+        rows = np.zeros(count, base)
+        for name in names:
+            column, field = np.asarray(table[name]), rows[name]
+            if column.dtype.hasobject:
+                column = np.array(column.tolist())
+            if not fits(column, field):
+                raise SchemaMismatch(
+                    f"{self._name}: the column {name!r} has values of {column.dtype} that the "
+                    f"field, {base[name]}, cannot hold"
+                )
+        return rows
+
+
+def has_buffer(data: Any) -> bool:
+    """Whether an object has bytes of its own."""
+    try:
+        memoryview(data).release()
+    except TypeError:
+        return False
+    return True
+
+
+def dtype_of_buffer(data: Any) -> Any:
+    """The dtype that the format of a buffer means."""
+    np = library("numpy", "dtype")
+    ctypes = sys.modules.get("ctypes")
+    if ctypes is not None and isinstance(data, ctypes._SimpleCData.__base__):
+        # The formats of ctypes do not tell the padding.
+        return np.dtype(type(data)).base
+    return np.asarray(data).dtype
+
+
+def is_same(one: Any, other: Any) -> bool:
+    """Whether two dtypes mean the same bytes.
+
+    An array of characters, which is what ctypes has for `char name[5]`, is a string of that length.
+    """
+    return bool(one.itemsize == other.itemsize and (one == other or plainly(one) == plainly(other)))
+
+
+def plainly(dtype: Any) -> Any:
+    """A dtype with strings in place of arrays of characters, as something that can be compared."""
+    base, shape = dtype.subdtype or (dtype, ())
+    if base.names is not None:
+        fields = [(name, plainly(base[name]), base.fields[name][1]) for name in base.names]
+        return fields, shape, base.itemsize
+    text = base.str
+    if shape and text in ("|S1", "<U1"):
+        *shape, length = shape
+        text = f"{text[:2]}{length}"
+    return text, tuple(shape)
+
+
+# From which kind of dtype to which other one values may be converted, if each is what it was.
+WIDER = {"bu", "bi", "ui", "iu", "uf", "if", "uc", "ic", "fc"}
+
+
+def fits(column: Any, field: Any) -> bool:
+    """Copies a column to a field, and says whether each value is what it was."""
+    import numpy as np
+
+    if column.shape != field.shape:
+        return False
+    if column.dtype.kind + field.dtype.kind == "US":
+        column = np.char.encode(column, "utf-8")
+    kinds = column.dtype.kind + field.dtype.kind
+    if column.dtype.names is not None or field.dtype.names is not None:
+        if column.dtype != field.dtype:
+            return False
+        field[...] = column
+        return True
+    if kinds[0] != kinds[1] and kinds not in WIDER:
+        return False
+    with np.errstate(over="ignore"):
+        field[...] = column.astype(field.dtype)
+    if kinds in ("ff", "fc", "cc"):
+        # They may be rounded to the precision of the field.
+        return bool((np.isfinite(field) == np.isfinite(column)).all())
+    nothing = {"equal_nan": True} if kinds[1] in "Mm" else {}
+    back = field.astype(column.dtype)
+    return np.array_equal(field, column, **nothing) and np.array_equal(back, column, **nothing)
+
+
+def in_order(item: Any, dtype: Any) -> Any:
+    """A dict with a value for each field, as the tuple that numpy takes; others as they are."""
+    names = dtype.names
+    if names is None or not isinstance(item, dict):
+        return item
+    if item.keys() != set(names):
+        raise UsageError(f"the fields of a message are {list(names)}, not {list(item)}")
+    return tuple(in_order(item[name], dtype[name]) for name in names)
+
+
+def warn_of_hidden(dtype: Any, name: str) -> None:
+    """Warns of fields that are not to be had as attributes, because arrays have such attributes."""
+    import numpy as np
+
+    from ._arrays import Records
+
+    hidden: list[str] = []
+
+    def look(dtype: Any) -> None:
+        for field in dtype.names or ():
+            if hasattr(Records, field) or hasattr(np.record, field):
+                hidden.append(field)
+            look(dtype[field].base)
+
+    look(dtype.base)
+    if hidden:
+        # The line of the program that asked for records.
+        frame, level = sys._getframe(), 1
+        while frame.f_back and frame.f_globals.get("__package__") == __package__:
+            frame, level = frame.f_back, level + 1
+        warnings.warn(
+            f"{name}: fields are named as attributes of numpy arrays ({', '.join(hidden)}): "
+            f"records[{hidden[0]!r}] is the field, records.{hidden[0]} is not",
+            stacklevel=level,
+        )
 
 
 def dtype_of(schema: dict[str, Any]) -> Any:
@@ -98,24 +322,26 @@ def dtype_of(schema: dict[str, Any]) -> Any:
         return dtype_of(one) if isinstance(one, dict) else one
 
     np = library("numpy", "dtype")
-    return np.dtype({**schema, "formats": [form(one) for one in schema["formats"]]})
+    formats = [form(one) for one in schema["formats"]]
+    if schema["names"] == [WHOLE]:
+        return np.dtype(formats[0])
+    return np.dtype({**schema, "formats": formats})
 
 
-def check(given: Any) -> tuple[Any, int, str | None]:
-    """A dtype that was given, its size in bytes, and the schema of its fields, if it has any."""
+def check(given: Any) -> tuple[Any, int, str]:
+    """A dtype that was given, its size in bytes, and the schema that says it."""
     np = library("numpy", "dtype")
     dtype = np.dtype(given)
     if dtype.hasobject:
         raise TypeError("dtype: records cannot hold Python objects")
     if not dtype.itemsize:
         raise ValueError("dtype: its records have no bytes")
-    base = dtype.base
-    if base.names is None:
-        scalar(base, "dtype")
-        return dtype, dtype.itemsize, None
-    described = json.dumps(describe(base, ""), ensure_ascii=False)
-    # An array of records: what the queue can say is that of one record.
-    return dtype, dtype.itemsize, described if dtype.subdtype is None else None
+    if dtype.names is not None:
+        schema = describe(dtype, "")
+    else:
+        schema = {"names": [WHOLE], "formats": [form_of(dtype, "", "dtype")], "offsets": [0]}
+        schema["itemsize"] = dtype.itemsize
+    return dtype, dtype.itemsize, json.dumps(schema, ensure_ascii=False)
 
 
 def describe(dtype: Any, path: str) -> dict[str, Any]:
@@ -126,18 +352,23 @@ def describe(dtype: Any, path: str) -> dict[str, Any]:
         where = f"{path}{name}"
         if title:
             raise ValueError(f"dtype: field {where!r} has a title, which a queue cannot keep")
-        base, shape = field.subdtype or (field, ())
-        one: Any = scalar(base, f"field {where!r}")
-        if base.names is not None:
-            one = describe(base, f"{where}.")
-            one = [one, list(shape)] if shape else one
-        elif shape:
-            sizes = ",".join(map(str, shape)) + ("," if len(shape) == 1 else "")
-            one = f"({sizes}){one}"
-        formats.append(one)
+        formats.append(form_of(field, f"{where}.", f"field {where!r}"))
         offsets.append(offset)
     names = list(dtype.names)
     return {"names": names, "formats": formats, "offsets": offsets, "itemsize": dtype.itemsize}
+
+
+def form_of(dtype: Any, path: str, what: str) -> Any:
+    """The format of a field."""
+    base, shape = dtype.subdtype or (dtype, ())
+    if base.names is not None:
+        record = describe(base, path)
+        return [record, list(shape)] if shape else record
+    one = scalar(base, what)
+    if not shape:
+        return one
+    sizes = ",".join(map(str, shape)) + ("," if len(shape) == 1 else "")
+    return f"({sizes}){one}"
 
 
 def scalar(dtype: Any, what: str) -> str:

@@ -50,23 +50,11 @@ def to_pandas(batch: Batch) -> Any:
     return frame
 
 
-def to_arrow(batch: Batch) -> Any:
-    """What Batch.to_arrow() returns."""
-    arrow = library("pyarrow", "to_arrow()")
-
-    def column(array: Any) -> Any:
-        if isinstance(array, list):
-            return arrow.array(array, arrow.binary())
-        if array.ndim > 1:
-            inner = column(array.reshape((-1, *array.shape[2:])))
-            return arrow.FixedSizeListArray.from_arrays(inner, array.shape[1])
-        if array.dtype.names is not None:
-            names = list(array.dtype.names)
-            return arrow.StructArray.from_arrays([column(array[name]) for name in names], names)
-        if array.dtype.kind == "S":
-            return arrow.array(array.tolist(), arrow.binary())
-        if array.dtype.kind == "V":
-            return arrow.array(array.tolist(), arrow.binary(array.dtype.itemsize))
-        return arrow.array(array)
-
-    return arrow.table({name: column(array) for name, array in columns(batch).items()})
+def columns_of(data: Any) -> dict[str, Any] | None:
+    """The columns of a table of pandas, polars or pyarrow; None if it is something else."""
+    names = getattr(data, "column_names", None)
+    if names is None:
+        names = getattr(data, "columns", None)
+    if names is None or isinstance(data, (dict, tuple)):
+        return None
+    return {str(name): data[name] for name in names}

@@ -6,7 +6,7 @@ use pyo3::types::PyBytes;
 /// One message with what is known about it.
 ///
 /// bytes(message) is its data, len(message) how many bytes it has.
-#[pyclass(frozen, get_all, module = "ipcq")]
+#[pyclass(frozen, get_all, weakref, module = "ipcq")]
 pub struct Message {
     /// Its number, from 0, in the order of pushing.
     sequence: u64,

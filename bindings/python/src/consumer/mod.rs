@@ -14,25 +14,26 @@ pub use window::Window;
 
 use crate::buffer::Buffer;
 use crate::errors;
-use crate::export;
-use crate::handle::{self, caught, part, Dtype, Guarded, Naps, Timeout, LARGE};
+use crate::handle::{
+    self, caught, part, truth, Dtype, Guarded, Name, Naps, Records, Timeout, LARGE,
+};
 use crate::stats::{ConsumerInfo, Stats};
 use ipcq::{Error, Pop, Start};
-use pyo3::exceptions::{PyBufferError, PyValueError};
+use pyo3::exceptions::PyValueError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyByteArrayMethods, PyBytes, PyDict, PyList, PyString};
+use pyo3::types::{PyByteArray, PyByteArrayMethods, PyBytes, PyDict, PyList, PyString, PyTuple};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use take::{Inner, Spare, Taken};
+use take::{Inner, Taken};
 use waiting::Lingering;
 
 /// One of those who pop messages from a queue. Every consumer sees every message, and has its own
 /// position; it maps the data read-only.
 ///
 /// Args:
-///     name: A name without a slash is a file in /dev/shm (or $IPCQ_DIR), any other is a path.
+///     name: A str without a slash is a file in /dev/shm (or $IPCQ_DIR), any other is a path. So is
+///         a pathlib.Path in any case.
 ///     start: Where to begin: "oldest" retained message, "newest" (the last one pushed), "next"
 ///         (only what comes), or a sequence; if that is not retained any more, what is missing is
 ///         lost.
@@ -46,28 +47,33 @@ use waiting::Lingering;
 ///
 /// Several threads may share a consumer: each message goes to one of them. It can be pickled, for
 /// multiprocessing, and copied: what comes out is another consumer that goes on at the same sequence,
-/// with counts of its own.
+/// with counts of its own. If the queue was made anew by then, Incompatible is raised.
 ///
 /// Raises FileNotFoundError, PermissionError, Incompatible (not a queue, damaged, or of another
 /// layout version), SchemaMismatch (dtype), ValueError (a start beyond what was pushed).
-#[pyclass(frozen, module = "ipcq")]
+#[pyclass(frozen, weakref, module = "ipcq")]
 pub struct Consumer {
     inner: Guarded<Inner>,
-    /// How many buffers show the ring.
-    shown: AtomicUsize,
     /// Where the tasks of asyncio loops wait, by loop; see `_aio.py`.
     lines: Py<PyDict>,
     name: PathBuf,
+    /// The file, resolved when it was opened, and the id of the queue in it.
+    path: PathBuf,
+    id: u64,
     /// 0 if they vary.
     message_size: usize,
     max_message: usize,
     capacity: u64,
     delivery: &'static str,
-    /// The dtype of the messages; see `_records.py`.
-    layout: Py<PyAny>,
+    records: Records,
     observer: bool,
     consumer_name: Option<String>,
 }
+
+/// How many bytes are popped at most before the other threads of the interpreter have a turn, and
+/// what a short message counts for.
+const TURN: usize = 1 << 20;
+const SMALL: usize = 256;
 
 /// What a batch is made of.
 type Taking<'py> = (Bound<'py, PyByteArray>, usize, u64, u64);
@@ -98,19 +104,39 @@ impl Consumer {
         handle::closed(py, &self.name, "consumer")
     }
 
+    #[cold]
+    fn is_empty(&self, py: Python<'_>) -> PyErr {
+        errors::empty(
+            py,
+            format!("{}: the queue has no new message", self.name.display()),
+        )
+    }
+
     /// No message: `None` if there is none yet, or an exception.
     #[cold]
     fn none_because(&self, py: Python<'_>, pop: Pop, size: usize) -> PyResult<()> {
         match pop {
             Pop::Message(_) | Pop::Empty => Ok(()),
-            Pop::Closed => Err(errors::closed(
-                py,
-                format!("{}: {}", self.name.display(), Error::Closed),
-            )),
+            Pop::Closed => {
+                let stats = self.with(py, |i| i.queue.as_ref().map(|q| q.stats()));
+                let removed = match stats {
+                    Ok(stats) if stats.unlinked => "; it was removed: open the name again",
+                    _ => "",
+                };
+                Err(errors::closed(
+                    py,
+                    format!(
+                        "{}: the producer has closed the queue, and this consumer has consumed \
+                         everything in it{removed}",
+                        self.name.display()
+                    ),
+                ))
+            }
             Pop::Superseded => Err(errors::closed(
                 py,
                 format!(
-                    "{}: the queue was replaced by another: open it again",
+                    "{}: the queue was replaced or removed, and this consumer has consumed \
+                     everything in it: open it again",
                     self.name.display()
                 ),
             )),
@@ -143,7 +169,7 @@ impl Consumer {
     fn pop_within<'py>(&self, py: Python<'py>, timeout: Timeout) -> PyResult<Bound<'py, PyBytes>> {
         match handle::wait_for(py, timeout, self, || self.take(py))? {
             Some((bytes, _)) => Ok(bytes),
-            None => Err(errors::raise(py, Error::Empty)),
+            None => Err(self.is_empty(py)),
         }
     }
 
@@ -185,8 +211,14 @@ impl Consumer {
             return Err(self.is_closed(py));
         };
         let result = if size == 0 {
+            let to = to as usize;
             // SAFETY: the caller's promise.
-            caught(|| unsafe { queue.pop_raw(to, room) }).map(|pop| match pop {
+            let mut pop = || caught(|| unsafe { queue.pop_raw(to as *mut u8, room) });
+            let popped = match room >= LARGE {
+                true => py.detach(pop),
+                false => pop(),
+            };
+            popped.map(|pop| match pop {
                 Pop::Message(message) => Ok((1, message)),
                 other => Err(other),
             })
@@ -229,6 +261,41 @@ impl Consumer {
     }
 }
 
+impl Consumer {
+    /// A batch of at most `max` messages of fixed size; `None` if there is none yet.
+    fn take_batch<'py>(&self, py: Python<'py>, max: usize) -> PyResult<Option<Taking<'py>>> {
+        let size = self.message_size;
+        let mut inner = self.inner.lock(py)?;
+        let Some(queue) = &mut inner.queue else {
+            drop(inner);
+            return Err(self.is_closed(py));
+        };
+        let found = caught(|| queue.peek_many_raw(max));
+        drop(inner);
+        let count = match found {
+            Ok((Pop::Message(first), _, side_by_side)) => {
+                let end = first.sequence.wrapping_add(side_by_side as u64);
+                match end % self.capacity {
+                    // At the end of the ring, more may be at its beginning.
+                    0 => max.min(self.capacity as usize),
+                    _ => side_by_side,
+                }
+            }
+            Ok((pop, ..)) => return self.none_because(py, pop, 0).map(|()| None),
+            Err(e) => return Err(errors::raise(py, e)),
+        };
+        let bytes = count.saturating_mul(size);
+        let (buffer, to) = take::new_bytearray(py, bytes)?;
+        // SAFETY: the buffer has so many bytes, and nobody else has seen it.
+        let Some((count, first)) = (unsafe { self.fill(py, to, bytes) })? else {
+            return Ok(None);
+        };
+        // This gives memory back where less than half is in use.
+        buffer.resize(count * size)?;
+        Ok(Some((buffer, count, first.sequence, first.lost)))
+    }
+}
+
 /// Opens the queue, and waits for it to appear with signal handlers running meanwhile.
 fn open(
     py: Python<'_>,
@@ -238,7 +305,8 @@ fn open(
 ) -> PyResult<ipcq::Consumer> {
     let timeout = Timeout::seconds(open_timeout)?;
     let mut missing = None;
-    let opened = handle::wait_for(py, timeout, &Naps, || match caught(|| options.open(name)) {
+    let open = || py.detach(|| caught(|| options.open(name)));
+    let opened = handle::wait_for(py, timeout, &Naps, || match open() {
         Ok(queue) => Ok(Some(queue)),
         Err(e @ Error::NotFound(_)) => {
             missing = Some(e);
@@ -249,31 +317,26 @@ fn open(
     match (opened, missing) {
         (Some(queue), _) => Ok(queue),
         (None, Some(e)) => Err(errors::raise(py, e)),
-        (None, None) => Err(errors::raise(py, Error::TimedOut)),
+        // The first attempt is made in any case.
+        (None, None) => Err(errors::error(py, "the queue was not opened")),
     }
 }
 
-/// Where the records that are asked for are not those of the queue. One that says nothing of them is
-/// taken at the word of who opens it, if they have its size.
+/// Where the requested records are not those of the queue. If the queue says nothing of its
+/// records, then the caller is believed as long as their size is right.
 fn difference(queue: &ipcq::Consumer, asked: &Dtype) -> Option<String> {
-    if let (Some(have), Some(want)) = (queue.schema(), &asked.schema) {
-        let differ = have.difference(want, "the queue has", "asked for was")?;
+    if let Some(have) = queue.schema() {
+        let differ = have.difference(&asked.schema, "the queue has", "requested was")?;
         return Some(format!("the queue has other records:\n{differ}"));
     }
-    let have = match (queue.schema(), queue.geometry().message_size as usize) {
-        (Some(have), _) => format!("the queue has records of these fields:\n{have}"),
-        (None, size) if size == asked.size => return None,
-        (None, 0) => "the queue has messages of varying length".to_owned(),
-        (None, size) => format!("the queue has messages of {size} bytes"),
+    let have = match queue.geometry().message_size as usize {
+        size if size == asked.size => return None,
+        0 => "messages of varying length".to_owned(),
+        size => format!("messages of {size} bytes"),
     };
-    let size = asked.size;
     Some(format!(
-        "the dtype asked for has {size} bytes{}, but {have}",
-        if asked.schema.is_some() {
-            ""
-        } else {
-            " and no fields"
-        }
+        "the requested dtype has {} bytes, but the queue has {have}",
+        asked.size
     ))
 }
 
@@ -302,11 +365,11 @@ impl Consumer {
                              observer=False, consumer_name=None)")]
     fn new(
         py: Python<'_>,
-        name: PathBuf,
+        name: Name,
         start: Option<Bound<'_, PyAny>>,
         open_timeout: Option<f64>,
         dtype: Option<Bound<'_, PyAny>>,
-        observer: bool,
+        #[pyo3(from_py_with = truth)] observer: bool,
         consumer_name: Option<String>,
     ) -> PyResult<Self> {
         let start = start.map_or(Ok(Start::Oldest), |s| start_of(&s))?;
@@ -325,25 +388,19 @@ impl Consumer {
                 format!("{shown}: {difference}"),
             ));
         }
-        let layout = handle::layout(py, dtype, queue.schema())?;
         Ok(Consumer {
-            name,
+            records: Records::new(py, &name, dtype, queue.schema())?,
+            name: name.0,
+            path: queue.path().to_owned(),
+            id: geometry.id,
             message_size,
             max_message: queue.max_message(),
             capacity: geometry.capacity,
             delivery: crate::stats::delivery(geometry.delivery),
-            layout,
             observer,
             consumer_name,
-            shown: AtomicUsize::new(0),
             lines: PyDict::new(py).unbind(),
-            inner: Guarded::new(Inner {
-                queue: Some(queue),
-                spare: Spare(std::ptr::null_mut()),
-                last: ipcq::Message::default(),
-                looks: 0,
-                looking: false,
-            }),
+            inner: Guarded::new(Inner::new(queue)),
         })
     }
 
@@ -367,7 +424,7 @@ impl Consumer {
     fn pop_message(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Message> {
         match handle::wait_for(py, Timeout::seconds(timeout)?, self, || self.take(py))? {
             Some((data, info)) => Ok(Message::new(data, info)),
-            None => Err(errors::raise(py, Error::Empty)),
+            None => Err(self.is_empty(py)),
         }
     }
 
@@ -386,7 +443,7 @@ impl Consumer {
         py: Python<'py>,
         timeout: Option<f64>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let layout = self.layout.bind(py);
+        let layout = self.records.layout.bind(py);
         // What fails is to fail before the pop.
         layout.getattr(intern!(py, "form"))?;
         let bytes = self.pop_within(py, Timeout::seconds(timeout)?)?;
@@ -405,10 +462,17 @@ impl Consumer {
         let mut messages = Vec::new();
         let mut failed = None;
         let mut first = None;
+        let mut copied = 0;
         let mut inner = self.inner.lock(py)?;
         while messages.len() < max {
             match inner.take_known(py, first.is_some()) {
                 Ok(Ok(Taken::Message(bytes, message))) => {
+                    copied += message.length as usize + SMALL;
+                    if copied >= TURN {
+                        // The other threads have a turn.
+                        py.detach(|| ());
+                        copied = 0;
+                    }
                     messages.push(bytes);
                     first.get_or_insert(message);
                 }
@@ -442,40 +506,27 @@ impl Consumer {
     /// They follow each other without a gap. last tells the sequence of the first, its length,
     /// and what was lost before it.
     ///
-    /// Raises TooLarge if the buffer is too small for one message, and nothing is consumed then;
-    /// Closed as pop().
+    /// Raises TooLarge if the buffer is too small for one message, SchemaMismatch if it is an array of
+    /// another dtype than that of the messages, and nothing is consumed then; Closed as pop().
     #[pyo3(signature = (buffer, /))]
     fn pop_into(&self, buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
         let py = buffer.py();
+        self.records.check(buffer)?;
         let buffer = Buffer::writable(buffer)?;
         // SAFETY: the buffer is held, and writable.
         let filled = unsafe { self.fill(py, buffer.as_ptr(), buffer.len())? };
         Ok(filled.map_or(0, |(count, _)| count))
     }
 
-    /// Up to room messages that are there, of fixed size: a bytearray with the bytes of all of them, how
+    /// Up to max messages that are there, of fixed size: a bytearray with the bytes of all of them, how
     /// many there are, the sequence of the first and what was lost before it. None if there is none yet;
     /// with wait, waits for one. For _batch.py.
-    fn _take<'py>(
-        &self,
-        py: Python<'py>,
-        room: usize,
-        wait: bool,
-    ) -> PyResult<Option<Taking<'py>>> {
-        let bytes = room.saturating_mul(self.message_size);
-        let (buffer, to) = take::new_bytearray(py, bytes)?;
+    fn _take<'py>(&self, py: Python<'py>, max: usize, wait: bool) -> PyResult<Option<Taking<'py>>> {
         let timeout = match wait {
             true => Timeout::FOR_EVER,
             false => Timeout::NONE,
         };
-        // SAFETY: the buffer has so many bytes, and nobody else has seen it.
-        let filled = handle::wait_for(py, timeout, self, || unsafe { self.fill(py, to, bytes) })?;
-        let Some((count, first)) = filled else {
-            return Ok(None);
-        };
-        // This gives memory back where less than half is in use.
-        buffer.resize(count * self.message_size)?;
-        Ok(Some((buffer, count, first.sequence, first.lost)))
+        handle::wait_for(py, timeout, self, || self.take_batch(py, max))
     }
 
     /// The next message in place: a context manager. Nothing is copied before it is asked for,
@@ -501,7 +552,7 @@ impl Consumer {
                 message,
                 ticket,
             }),
-            None => Err(errors::raise(py, Error::Empty)),
+            None => Err(this.is_empty(py)),
         }
     }
 
@@ -534,7 +585,7 @@ impl Consumer {
         max: usize,
         timeout: Option<f64>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        export::class::<Window>(slf.py())?.call1((slf, max, timeout))
+        slf.py().get_type::<Window>().call1((slf, max, timeout))
     }
 
     /// Goes to a sequence, from 0 to that of the message pushed next. If it is not retained any
@@ -576,6 +627,23 @@ impl Consumer {
         part!(slf.py(), "ipcq._batch", "Batches")?.call1((slf, max, linger))
     }
 
+    /// The messages as records of the dtype, one by one, as pop_record() gives them: an iterator for
+    /// `for` and for `async for`. It ends when the producer closes. Each record is consumed when it is
+    /// given, so a loop that is left early loses none. batches() is faster.
+    ///
+    /// Raises TypeError if there is no dtype.
+    ///
+    /// Examples:
+    ///     >>> out = ipcq.Producer("trades", dtype=[("price", "f8"), ("quantity", "u4")])
+    ///     >>> out.push((9.5, 3))
+    ///     >>> out.close()
+    ///     >>> for trade in ipcq.Consumer("trades").records():
+    ///     ...     print(trade.price, trade.quantity)
+    ///     9.5 3
+    fn records<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        part!(slf.py(), "ipcq._batch", "RecordIterator")?.call1((slf,))
+    }
+
     /// Waits for a message, at most timeout seconds (None: for ever), and says whether there is
     /// one. With at_least, waits until there are so many.
     ///
@@ -614,7 +682,7 @@ impl Consumer {
     fn get<'py>(
         &self,
         py: Python<'py>,
-        block: bool,
+        #[pyo3(from_py_with = truth)] block: bool,
         timeout: Option<f64>,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let timeout = if block {
@@ -655,7 +723,7 @@ impl Consumer {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.lines)?;
-        visit.call(&self.layout)
+        visit.call(&self.records.layout)
     }
 
     /// As queue.Queue.qsize: how many messages were pushed and neither received nor known to be
@@ -735,12 +803,12 @@ impl Consumer {
     /// there is neither.
     #[getter]
     fn dtype<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.layout.bind(py).getattr(intern!(py, "dtype"))
+        self.records.dtype(py)
     }
 
     #[getter]
     fn _layout(&self, py: Python<'_>) -> Py<PyAny> {
-        self.layout.clone_ref(py)
+        self.records.layout.clone_ref(py)
     }
 
     /// Whether this handle was closed.
@@ -751,14 +819,11 @@ impl Consumer {
 
     /// Lets go of the queue. Closing twice is fine.
     ///
-    /// Raises BufferError while a memoryview or an array shows the ring; see view().
+    /// Arrays and memoryviews of a view can be used after it: the memory that they show stays mapped
+    /// for as long as they exist. What is in it may be overwritten from then on, also in a lossless
+    /// queue.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let mut inner = self.inner.lock(py)?;
-        // Partner: `Shows::shown` of a window. What was read of the ring was read.
-        if self.shown.load(Ordering::Acquire) > 0 {
-            drop(inner);
-            return Err(export::in_use(&self.name));
-        }
         inner.looking = false;
         let queue = inner.queue.take();
         drop(inner);
@@ -774,19 +839,9 @@ impl Consumer {
         slf
     }
 
-    #[pyo3(signature = (kind, _value, _traceback))]
-    fn __exit__(
-        &self,
-        py: Python<'_>,
-        kind: &Bound<'_, PyAny>,
-        _value: &Bound<'_, PyAny>,
-        _traceback: &Bound<'_, PyAny>,
-    ) -> PyResult<()> {
-        match self.close(py) {
-            // The exception that ends the block is what is to be told.
-            Err(e) if !kind.is_none() && e.is_instance_of::<PyBufferError>(py) => Ok(()),
-            closed => closed,
-        }
+    #[pyo3(signature = (*_args))]
+    fn __exit__(&self, py: Python<'_>, _args: &Bound<'_, PyTuple>) -> PyResult<()> {
+        self.close(py)
     }
 
     fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
@@ -805,10 +860,15 @@ impl Consumer {
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let options = PyDict::new(py);
         options.set_item("start", self.next_sequence(py)?)?;
-        options.set_item("dtype", self.layout.bind(py).getattr(intern!(py, "given"))?)?;
+        options.set_item("dtype", self.records.given(py)?)?;
         options.set_item("observer", self.observer)?;
         options.set_item("consumer_name", self.consumer_name.as_deref())?;
-        handle::reopened(&py.get_type::<Consumer>(), &self.name, &options)
+        handle::reopened(
+            &py.get_type::<Consumer>(),
+            &self.path,
+            &options,
+            Some(self.id),
+        )
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {

@@ -1,7 +1,7 @@
 //! Taking messages out, into bytes objects.
 
-use crate::handle::{caught, LARGE};
-use ipcq::{Error, Pop};
+use crate::handle::{self, caught, LARGE};
+use ipcq::{Error, Pop, Ticket};
 use pyo3::exceptions::PyMemoryError;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -17,7 +17,10 @@ const PATIENCE: usize = 16;
 
 pub(super) struct Inner {
     pub(super) queue: Option<ipcq::Consumer>,
-    pub(super) spare: Spare,
+    /// Once the ring was shown: keeps it mapped for as long as the Python object.
+    pub(super) mapped: Option<Ticket>,
+    /// A bytes object that nobody else has seen.
+    spare: Option<Py<PyBytes>>,
     /// About the last message consumed, or the first of the last batch.
     pub(super) last: ipcq::Message,
     /// Which look at a message stands, if any.
@@ -25,17 +28,11 @@ pub(super) struct Inner {
     pub(super) looking: bool,
 }
 
-/// A bytes object that nobody else has seen.
-pub(super) struct Spare(pub(super) *mut ffi::PyObject);
-
-// SAFETY: it is only used with the interpreter attached, under the lock of the handle.
-unsafe impl Send for Spare {}
-
-impl Drop for Spare {
+impl Drop for Inner {
     fn drop(&mut self) {
-        if !self.0.is_null() {
-            // SAFETY: an owned reference, and the interpreter is attached by `attach`.
-            Python::attach(|_| unsafe { ffi::Py_DECREF(self.0) });
+        let (queue, mapped) = (self.queue.take(), self.mapped.take());
+        if queue.is_some() || mapped.is_some() {
+            handle::drop_detached((queue, mapped));
         }
     }
 }
@@ -72,6 +69,17 @@ pub(super) fn new_bytearray(
 }
 
 impl Inner {
+    pub(super) fn new(queue: ipcq::Consumer) -> Self {
+        Inner {
+            queue: Some(queue),
+            mapped: None,
+            spare: None,
+            last: ipcq::Message::default(),
+            looks: 0,
+            looking: false,
+        }
+    }
+
     pub(super) fn note(&mut self, message: ipcq::Message) {
         self.last = message;
         self.looking = false;
@@ -90,13 +98,13 @@ impl Inner {
         if message_size == 0 || message_size > SPARE_UP_TO {
             return self.take_known(py, false);
         }
-        let object = match std::mem::replace(&mut self.spare.0, std::ptr::null_mut()) {
-            object if object.is_null() => new_bytes(py, message_size)?.0.into_ptr(),
-            object => object,
+        let object = match self.spare.take() {
+            None => new_bytes(py, message_size)?.0,
+            Some(object) => object.into_bound(py),
         };
         // SAFETY: an object of `message_size` bytes that nobody else has seen.
         let popped = unsafe {
-            let to = ffi::PyBytes_AsString(object).cast();
+            let to = ffi::PyBytes_AsString(object.as_ptr()).cast();
             // What takes nothing but a copy cannot panic; to catch that took 6 % of a pop.
             match queue.pop_quickly(to, message_size) {
                 Some((message, crowded)) => {
@@ -109,12 +117,10 @@ impl Inner {
         match popped {
             Ok(Pop::Message(message)) => {
                 self.note(message);
-                // SAFETY: an owned reference to a bytes object.
-                let object = unsafe { Bound::from_owned_ptr(py, object).cast_into_unchecked() };
                 Ok(Ok(Taken::Message(object, message)))
             }
             other => {
-                self.spare.0 = object;
+                self.spare = Some(object.unbind());
                 Ok(other.map(Taken::Nothing))
             }
         }

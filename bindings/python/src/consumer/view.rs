@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 /// A message in place; see Consumer.peek(). bytes(view) copies all of it, len(view) is its length.
-#[pyclass(frozen, module = "ipcq")]
+#[pyclass(frozen, weakref, module = "ipcq")]
 pub struct View {
     pub(super) consumer: Py<Consumer>,
     pub(super) message: ipcq::Message,
@@ -131,11 +131,13 @@ impl View {
 
     /// Copies the message into a writable buffer and returns its length.
     ///
-    /// Raises TooLarge if the buffer is too small, and as read(); the buffer's contents are
+    /// Raises TooLarge if the buffer is too small, SchemaMismatch if it is an array of another dtype
+    /// than that of the messages, and as read(); the buffer's contents are
     /// undefined after an Overrun.
     #[pyo3(signature = (buffer, /))]
     fn readinto(&self, buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
         let py = buffer.py();
+        self.consumer.get().records.check(buffer)?;
         let buffer = Buffer::writable(buffer)?;
         let length = self.message.length as usize;
         if buffer.len() < length {

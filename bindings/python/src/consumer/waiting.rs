@@ -3,7 +3,7 @@
 use super::Consumer;
 use crate::errors;
 use crate::handle::{self, Timeout, Waiting};
-use ipcq::{Error, Pop, Ticket};
+use ipcq::{Pop, Ticket};
 use pyo3::prelude::*;
 
 impl Consumer {
@@ -102,6 +102,9 @@ pub fn wait_any(
     };
     match handle::wait_for(py, timeout, &Several(&consumers), first)? {
         Some(i) => Ok(i),
-        None => Err(errors::raise(py, Error::Empty)),
+        None => Err(errors::empty(
+            py,
+            format!("{} queues: none has a message", consumers.len()),
+        )),
     }
 }

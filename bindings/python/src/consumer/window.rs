@@ -3,15 +3,16 @@
 use super::take::{copy, new_bytes, Inner};
 use super::Consumer;
 use crate::errors;
-use crate::export::{Shown, Shows};
+use crate::export::{self, Shown};
 use crate::handle::{self, caught, part, Guard, Timeout};
 use ipcq::{Error, Pop};
 use pyo3::exceptions::{PyIndexError, PyValueError};
+use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyType};
-use std::ffi::CStr;
+use pyo3::types::PyBytes;
+use std::ffi::c_int;
+use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Messages in place, in the ring itself; see Consumer.view(). A context manager.
@@ -22,7 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 ///
 /// What is read through array, records or a memoryview is not checked while it is read: whether all
 /// of it was whole is known when the block ends.
-#[pyclass(frozen, subclass, name = "_Window", module = "ipcq")]
+#[pyclass(frozen, weakref, module = "ipcq")]
 pub struct Window {
     consumer: Py<Consumer>,
     first: ipcq::Message,
@@ -97,31 +98,25 @@ impl Window {
     }
 }
 
-impl Shows for Window {
-    const SHOWN_AS: &'static CStr = c"ipcq.Window";
-
-    fn class() -> &'static PyOnceLock<Py<PyType>> {
-        static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-        &CLASS
-    }
-
+impl Window {
     fn show(&self, py: Python<'_>) -> PyResult<Shown> {
-        // Who holds the lock sees the queue open, and closing looks at the count under it.
-        let Some(_inner) = self.lock(py)? else {
+        let Some(mut inner) = self.lock(py)? else {
             return Err(self.has_ended(py));
         };
-        self.consumer.get().shown.fetch_add(1, Ordering::Relaxed);
+        if inner.mapped.is_none() {
+            // A ticket holds the mapping. Nobody is to be woken by this one.
+            inner.mapped = inner.queue.as_mut().map(|queue| {
+                let ticket = queue.ask();
+                queue.awake();
+                ticket
+            });
+        }
         Ok(Shown {
             at: self.at as *mut u8,
             rows: Some((self.count, self.stride)),
             size: self.length(),
             writable: false,
         })
-    }
-
-    fn shown(&self) {
-        // Partner: `Consumer::close`.
-        self.consumer.get().shown.fetch_sub(1, Ordering::Release);
     }
 }
 
@@ -138,7 +133,7 @@ impl Window {
         let look = || Window::look(py, consumer, max);
         match handle::wait_for(py, timeout, consumer.get(), look)? {
             Some(window) => Ok(window),
-            None => Err(errors::raise(py, Error::Empty)),
+            None => Err(consumer.get().is_empty(py)),
         }
     }
 
@@ -155,7 +150,8 @@ impl Window {
     }
 
     /// The messages as a numpy array of bytes, a row each, without a copy: read-only, on the ring
-    /// itself. While it lives the consumer cannot be closed.
+    /// itself. It can be used after the block and after the consumer was closed, but what it shows may
+    /// be overwritten from then on.
     ///
     /// Raises ValueError if the view has ended.
     #[getter]
@@ -170,7 +166,7 @@ impl Window {
     /// Raises TypeError if there is no dtype, ValueError if the view has ended.
     #[getter]
     fn records<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        let layout = slf.get().consumer.get().layout.bind(slf.py());
+        let layout = slf.get().consumer.get().records.layout.bind(slf.py());
         // Before there is an array.
         layout.getattr(intern!(slf.py(), "form"))?;
         layout.call_method1(intern!(slf.py(), "of_rows"), (Self::array(slf)?,))
@@ -241,6 +237,25 @@ impl Window {
             Err(Error::Stale(_) | Error::Invalid(_)) => Err(self.overwritten(py)),
             Err(e) => Err(errors::raise(py, e)),
         }
+    }
+
+    unsafe fn __getbuffer__(
+        slf: Bound<'_, Self>,
+        view: *mut ffi::Py_buffer,
+        flags: c_int,
+    ) -> PyResult<()> {
+        // SAFETY: the interpreter gives room. What is shown stays mapped for as long as the consumer,
+        // to which this object holds a reference.
+        unsafe {
+            (*view).obj = null_mut();
+            let shown = slf.get().show(slf.py())?;
+            export::fill(slf.into_any(), &shown, view, flags)
+        }
+    }
+
+    unsafe fn __releasebuffer__(&self, view: *mut ffi::Py_buffer) {
+        // SAFETY: filled by `__getbuffer__`.
+        unsafe { export::release(view) }
     }
 
     fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {

@@ -1,0 +1,69 @@
+"""Handles that go to another process, and how they end there."""
+
+from __future__ import annotations
+
+import os
+import sys
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from ._errors import Incompatible
+
+if TYPE_CHECKING:
+    from ._ipcq import Producer
+
+
+def open_again(kind: Any, path: str, options: dict[str, Any], id: int | None) -> Any:
+    """What pickle calls for a handle. `id` is that of the queue, if it has to be the same one."""
+    handle = kind(path, **options)
+    if id is not None and handle.stats.id != id:
+        handle.close()
+        raise Incompatible(
+            f"{path}: the queue was made anew since this handle was pickled, and its position is "
+            "of other messages"
+        )
+    return handle
+
+
+# The producers of this process, and which process that is.
+producers: weakref.WeakSet[Producer] = weakref.WeakSet()
+process = 0
+
+
+def close_at_exit(producer: Producer) -> None:
+    """Sees to it that a producer is closed when a child of multiprocessing ends normally.
+
+    Such a child may end without destroying its objects.
+    """
+    util = sys.modules.get("multiprocessing.util")
+    if util is None:
+        return
+    if process != os.getpid():
+        begin()
+        # A child does this when it begins, after it was given what it is to work with.
+        util.register_after_fork(producers, arm)
+        if sys.modules["multiprocessing.process"].parent_process() is not None:
+            arm()
+    producers.add(producer)
+
+
+def begin() -> None:
+    global process
+    process = os.getpid()
+    # Those of the parent stay the parent's.
+    producers.clear()
+
+
+def arm(_: object = None) -> None:
+    """In a child of multiprocessing: closes the producers at its end."""
+    from multiprocessing.util import Finalize
+
+    if process != os.getpid():
+        begin()
+    # After the finalizers of others, which may push.
+    Finalize(None, close_all, exitpriority=-1000)
+
+
+def close_all() -> None:
+    for producer in list(producers):
+        producer.close()

@@ -1,0 +1,392 @@
+"""Where data of one dtype meets a queue of another."""
+
+import array
+import asyncio
+import ctypes
+
+import pytest
+
+import ipcq
+
+np = pytest.importorskip("numpy")
+
+RECORD = np.dtype([("a", "f8"), ("b", "i8")])
+
+
+class Pair(ctypes.Structure):
+    _fields_ = (("a", ctypes.c_double), ("b", ctypes.c_int64))
+
+
+class Swapped(ctypes.Structure):
+    _fields_ = (("b", ctypes.c_int64), ("a", ctypes.c_double))
+
+
+class Named(ctypes.Structure):
+    _fields_ = (("name", ctypes.c_char * 5), ("n", ctypes.c_uint16))
+
+
+def one(dtype, value=7):
+    """An array of one element with a value in each field."""
+    filled = np.zeros(1, dtype)
+    for name in filled.dtype.names:
+        filled[name] = value
+    return filled
+
+
+# By the dtype of the queue: what looks like its messages, and is not.
+WRONG = {
+    "f8": [
+        np.arange(1),
+        np.int64(7),
+        np.arange(1, dtype=">f8"),
+        np.zeros(2, "f4"),
+        np.zeros(1, "M8[ns]"),
+        np.zeros(1, "c16"),
+        np.zeros(1, "S8"),
+        np.zeros(1, "V8"),
+        np.zeros(2, "U1"),
+        np.zeros(1, [("x", "f8")]),
+        np.zeros(8, "?"),
+        np.zeros(1, object),
+        array.array("q", [7]),
+        array.array("f", [7, 7]),
+        memoryview(array.array("Q", [7])),
+        memoryview(bytes(8)).cast("l"),
+        memoryview(bytes(8)).cast("?"),
+        ctypes.c_int64(7),
+        (ctypes.c_float * 2)(7, 7),
+        ctypes.c_void_p(7),
+        Pair(),
+    ],
+    "M8[ns]": [
+        np.zeros(1, "M8[us]"),
+        np.datetime64("2026-01-01"),
+        np.zeros(1, "m8[ns]"),
+        np.arange(1),
+        array.array("q", [7]),
+    ],
+    ("f4", (2, 2)): [np.arange(4, dtype="i4"), np.zeros(2), array.array("i", [1, 2, 3, 4])],
+    "u1": [np.zeros(1, "?"), np.zeros(1, "S2"), np.zeros(1, [("x", "u1")])],
+    RECORD: [
+        one([("b", "i8"), ("a", "f8")]),
+        one([("a", "i8"), ("b", "i8")]),
+        one([("a", "f8"), ("c", "i8")]),
+        one([("a", "f8"), ("b", "u8")]),
+        one([("a", ">f8"), ("b", "i8")]),
+        one({"names": ["a", "b"], "formats": ["f8", "i8"], "offsets": [8, 0]}),
+        np.zeros(2),
+        np.zeros(1, "V16"),
+        Swapped(),
+        (Swapped * 1)(),
+        (ctypes.c_double * 2)(),
+    ],
+    np.dtype({"names": ["a"], "formats": ["f8"], "itemsize": 16}): [one([("a", "f8")]).repeat(2)],
+    np.dtype([("at", RECORD, (2,))]): [one(RECORD).repeat(2), one([("at", RECORD)]).repeat(2)],
+}
+
+
+def key(dtype):
+    return str(np.dtype(dtype))
+
+
+def queue(dtype):
+    return ipcq.Producer("q", capacity=64, dtype=dtype), ipcq.Consumer("q")
+
+
+@pytest.mark.parametrize("dtype", WRONG, ids=key)
+def test_another_dtype_is_refused(dtype):
+    """By every call that takes data, and before anything is pushed or consumed."""
+    out, q = queue(dtype)
+    size = out.message_size
+    for wrong in WRONG[dtype]:
+        pushes = [out.push, out.put, out.put_nowait, out.push_many]
+        pushes.append(lambda wrong: out.push_many([wrong]))
+        pushes.append(lambda wrong: out.push_many(iter([bytes(size), wrong])))
+        pushes.append(lambda wrong: asyncio.run(out.aput(wrong)))
+        for push in pushes:
+            with pytest.raises(ipcq.SchemaMismatch, match="dtype"):
+                push(wrong)
+    with out.claim() as claim:
+        for wrong in WRONG[dtype]:
+            with pytest.raises(ipcq.SchemaMismatch):
+                claim.write(0, wrong)
+        claim.write(0, bytes(size))
+    assert out.next_sequence == 1
+    for wrong in WRONG[dtype]:
+        if isinstance(wrong, np.ndarray) and wrong.dtype != object:
+            room = np.zeros(size, wrong.dtype)
+            with pytest.raises(ipcq.SchemaMismatch):
+                q.pop_into(room)
+            with pytest.raises(ipcq.SchemaMismatch), q.peek() as view:
+                view.readinto(room)
+    assert q.stats.received == 0
+    assert q.pop_many() == [bytes(size)]
+
+
+RIGHT = {
+    "f8": [
+        np.array([7.0]),
+        np.array(7.0),
+        np.float64(7),
+        7,
+        7.0,
+        array.array("d", [7]),
+        memoryview(array.array("d", [7])),
+        ctypes.c_double(7),
+        (ctypes.c_double * 1)(7),
+    ],
+    "i2": [np.int16(7), 7, array.array("h", [7]), (ctypes.c_int16 * 1)(7)],
+    "M8[ns]": [
+        np.zeros(1, "M8[ns]"),
+        np.datetime64(0, "ns"),
+        np.datetime64(0, "s").astype("M8[ns]"),
+    ],
+    ("f4", (2, 2)): [
+        np.ones((2, 2), "f4"),
+        np.ones(4, "f4"),
+        [[1, 1], [1, 1]],
+        array.array("f", [1] * 4),
+    ],
+    RECORD: [
+        one(RECORD),
+        one(RECORD)[0],
+        one(RECORD).view(np.recarray),
+        one(RECORD).view(np.recarray)[0],
+        one(np.dtype(RECORD, align=True)),
+        (7, 7),
+        {"b": 7, "a": 7.0},
+        Pair(7, 7),
+        (Pair * 1)(Pair(7, 7)),
+    ],
+    np.dtype([("name", "S5"), ("n", "u2")], align=True): [
+        (b"me", 7),
+        {"name": "me", "n": 7},
+        Named(b"me", 7),
+    ],
+    np.dtype([("at", RECORD), ("w", "u1", (2,))]): [
+        ((7, 7), (1, 2)),
+        {"at": {"a": 7, "b": 7}, "w": [1, 2]},
+    ],
+}
+
+
+@pytest.mark.parametrize("dtype", RIGHT, ids=key)
+def test_the_right_dtype_is_taken(dtype):
+    """And each way gives the same message."""
+    out, q = queue(dtype)
+    for right in RIGHT[dtype]:
+        out.push(right)
+        out.put(right)
+        asyncio.run(out.aput(right))
+        assert out.push_many([right]) == 1
+        assert out.push_many(iter([right])) == 1
+        if hasattr(right, "dtype"):
+            assert out.push_many(right) == 1
+    assert len(set(q.pop_many())) == 1
+
+
+def test_bytes_have_no_dtype():
+    out, q = queue(RECORD)
+    raw = one(RECORD).tobytes()
+    for plain in (
+        raw,
+        bytearray(raw),
+        memoryview(raw),
+        memoryview(raw).cast("b"),
+        memoryview(raw).cast("c"),
+        np.frombuffer(raw, "u1"),
+        np.frombuffer(raw, "i1"),
+        np.frombuffer(raw, "S1"),
+        array.array("B", raw),
+        (ctypes.c_char * 16).from_buffer_copy(raw),
+        (ctypes.c_uint8 * 16).from_buffer_copy(raw),
+    ):
+        out.push(plain)
+        assert out.push_many(plain) == 1
+        with out.claim() as claim:
+            claim.write(0, plain)
+        assert q.pop_many() == [raw] * 3
+    out.push(raw)
+    for room in (bytearray(16), np.zeros(16, "u1"), np.zeros(1, RECORD), (ctypes.c_char * 16)()):
+        q.seek(out.next_sequence - 1)
+        assert q.pop_into(room) == 1
+        assert bytes(room) == raw
+
+
+def test_a_queue_without_a_dtype_takes_any():
+    out = ipcq.Producer("any", capacity=64, message_size=8)
+    for data in (np.arange(1), np.zeros(1), array.array("d", [7]), np.zeros(1, "M8[ns]")):
+        out.push(data)
+        out.push_many(data)
+    with pytest.raises(TypeError):
+        out.push((1, 2))
+    assert out.next_sequence == 8
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    ["f8", "M8[ns]", "m8[D]", "S12", "U3", "V5", "?", ("u2", (3, 2)), (RECORD, (2,)), "c16"],
+)
+def test_the_queue_keeps_a_dtype_without_fields(dtype):
+    dtype = np.dtype(dtype)
+    out = ipcq.Producer("q", capacity=64, dtype=dtype)
+    out.push(np.array("abc", dtype) if dtype.kind == "U" else b"\1" * dtype.itemsize)
+    for q in (ipcq.Consumer("q"), ipcq.Consumer("q", dtype=dtype)):
+        assert q.dtype == dtype
+        batch = next(q.batches())
+        assert np.asarray(batch).dtype == dtype.base
+        assert np.asarray(batch).shape == (1, *dtype.shape)
+    for other in ("i8", [("x", dtype)], ("u1", (dtype.itemsize,))):
+        with pytest.raises(ipcq.SchemaMismatch):
+            ipcq.Consumer("q", dtype=other)
+    out.close()
+    with pytest.raises(ipcq.SchemaMismatch):
+        ipcq.Producer("q", dtype=("u1", (dtype.itemsize,)))
+    with ipcq.Producer("q", dtype=dtype) as again:
+        assert again.dtype == dtype
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [None, "text", 7, (1,), (1, 2, 3), ("x", 2), [1, 2], {"a": 1}, {"a": 1, "c": 3}, {1, 2}],
+)
+def test_no_record(wrong):
+    out, _ = queue(RECORD)
+    for push in (out.push, out.put, lambda wrong: out.push_many([wrong])):
+        with pytest.raises((TypeError, ValueError)):
+            push(wrong)
+    assert out.next_sequence == 0
+
+
+def test_many_records():
+    out, q = queue(RECORD)
+    assert out.push_many([(n, n) for n in range(5)]) == 5
+    assert out.push_many([{"a": 5, "b": 5}, (6, 6), one(RECORD, 7), one(RECORD, 8).tobytes()]) == 4
+    assert out.push_many((n, n) for n in range(9, 12)) == 3
+    assert out.push_many([]) == 0
+    assert out.push_many(np.zeros(0, RECORD)) == 0
+    assert [r.tolist() for r in next(q.batches()).records] == [(n, n) for n in range(12)]
+    with pytest.raises(TypeError, match="dict"):
+        out.push_many({"a": [1], "b": [2]})
+
+
+def table(library, columns):
+    module = pytest.importorskip(library)
+    return (module.table if library == "pyarrow" else module.DataFrame)(columns)
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+def test_tables(library):
+    out, q = queue(RECORD)
+    assert out.push_many(table(library, {"b": [1, 2, 3], "a": [0.5, 1.5, 2.5]})) == 3
+    assert q.pop_record().tolist() == (0.5, 1)
+    assert [r.tolist() for r in next(q.batches()).records] == [(1.5, 2), (2.5, 3)]
+    # Whole numbers fit a float.
+    assert out.push_many(table(library, {"a": [1, 2], "b": [1, 2]})) == 2
+    for wrong in (
+        {"a": [1.0]},
+        {"a": [1.0], "b": [1], "c": [1]},
+        {"a": [1.0], "b": [1.5]},
+        {"a": ["x"], "b": [1]},
+        {"a": [1.0], "b": [None]},
+    ):
+        with pytest.raises(ipcq.SchemaMismatch):
+            out.push_many(table(library, wrong))
+    assert out.next_sequence == 5
+
+
+def test_a_table_of_narrow_and_wide_fields():
+    pandas = pytest.importorskip("pandas")
+    dtype = np.dtype([("n", "u1"), ("s", "S3"), ("v", "f4", (2,)), ("ok", "?"), ("at", "M8[ns]")])
+    out, q = queue(dtype)
+    columns = {
+        "n": [1, 255],
+        "s": [b"ab", b"abc"],
+        "v": [[1, 2], [3, 4]],
+        "ok": [True, False],
+        "at": np.array([1, 2], "M8[ns]"),
+    }
+    assert out.push_many(pandas.DataFrame(columns)) == 2
+    got = next(q.batches()).records
+    for name, column in columns.items():
+        assert got[name].tolist() == np.array(column, dtype[name].base).tolist()
+    out.push_many(
+        pandas.DataFrame({**columns, "s": ["é", "ab"], "at": np.array(["NaT", 3], "M8[us]")})
+    )
+    got = next(q.batches()).records
+    assert got["s"].tolist() == ["é".encode(), b"ab"]
+    assert got["at"].astype("i8").tolist() == [-(2**63), 3000]
+    for name, wrong in (
+        ("n", [1, 256]),
+        ("n", [1, -1]),
+        ("s", [b"ab", b"abcd"]),
+        ("s", ["ab", "éé"]),
+        ("ok", [1, 2]),
+        ("v", [[1, 2], [3, 1e300]]),
+        ("v", [[1, 2], [3, 2**24 + 1]]),
+        ("v", [[1, 2, 3], [3, 4, 5]]),
+    ):
+        with pytest.raises(ipcq.SchemaMismatch, match=name):
+            out.push_many(pandas.DataFrame({**columns, name: wrong}))
+
+
+@pytest.mark.parametrize(
+    ("options", "dtype", "values"),
+    [
+        ({"dtype": RECORD}, RECORD, [(1, 2), (3, 0)]),
+        ({"dtype": "f8"}, "f8", [1.5, 0.0]),
+        ({"message_size": 4}, "V4", [b"ab\0\0", b"\1\0\0\0"]),
+        ({}, object, [b"", b"ab\0"]),
+    ],
+)
+def test_a_batch_as_an_array(options, dtype, values):
+    """No zero is cut off."""
+    out = ipcq.Producer("q", **options)
+    q = ipcq.Consumer("q")
+    out.push_many(values)
+    batch = next(q.batches())
+    plain = np.asarray(batch)
+    assert (type(plain), plain.dtype, plain.tolist()) == (np.ndarray, np.dtype(dtype), values)
+    assert plain.flags.owndata == (dtype is object)
+    assert np.array(batch).flags.owndata
+    assert np.asarray(batch, dtype).tolist() == values
+    if dtype == "f8":
+        assert np.asarray(batch, "i4").tolist() == [1, 0]
+
+
+def test_records_one_by_one():
+    out, q = queue(RECORD)
+    out.push_many([(n, n) for n in range(10)])
+    for record in q.records():
+        if record.b == 3:
+            break
+    # The loop was left, and has lost none.
+    assert (q.stats.received, q.next_sequence) == (4, 4)
+
+    async def rest():
+        return [int(record.b) async for record in q.records()]
+
+    out.close()
+    assert asyncio.run(rest()) == [4, 5, 6, 7, 8, 9]
+    assert list(q.records()) == []
+    with ipcq.Producer("plain", message_size=8), pytest.raises(TypeError, match="dtype"):
+        ipcq.Consumer("plain").records()
+
+
+HIDDEN = np.dtype([("size", "u4"), ("px", "f8"), ("T", "i8"), ("at", [("data", "i2")])])
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_fields_named_as_attributes_of_arrays(given):
+    out = ipcq.Producer("q", capacity=64, dtype=HIDDEN)
+    out.push_many([(1, 2, 3, (4,))] * 5)
+    q = ipcq.Consumer("q", dtype=HIDDEN if given else None)
+    with pytest.warns(UserWarning, match=r"size, T, data.*records\['size'\]") as told:
+        records = next(q.batches(2)).records
+    assert told[0].filename == __file__
+    assert records["size"].tolist() == [1, 1]
+    assert records["at"]["data"].tolist() == [4, 4]
+    assert records.px.tolist() == [2, 2]
+    # Once for each handle.
+    assert q.pop_record()["T"] == 3
+    assert len(next(q.batches()).records) == 2
