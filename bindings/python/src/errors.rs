@@ -43,7 +43,12 @@ pub fn is_closed(py: Python<'_>, error: &PyErr) -> bool {
 /// The exception for an error of the crate.
 #[cold]
 pub fn raise(py: Python<'_>, error: Error) -> PyErr {
-    let (errno, text) = (-error.code(), in_python(&error.to_string()));
+    let text = error.to_string();
+    let errno = match error {
+        // What the system said. The code of the C interface has room for less.
+        Error::Os(errno, _) => errno,
+        _ => -error.code(),
+    };
     match error {
         Error::NotFound(_) => PyFileNotFoundError::new_err((errno, text)),
         Error::Exists(_) => PyFileExistsError::new_err((errno, text)),
@@ -60,9 +65,4 @@ pub fn raise(py: Python<'_>, error: Error) -> PyErr {
         Error::SchemaMismatch(_) => schema_mismatch(py, text),
         _ => self::error(py, text),
     }
-}
-
-/// An error text of the crate in the words of Python.
-fn in_python(text: &str) -> String {
-    text.replace("with REPLACE", "with replace=True")
 }

@@ -150,6 +150,20 @@ pub fn caught<T>(call: impl FnOnce() -> ipcq::Result<T>) -> ipcq::Result<T> {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| Err(internal(&*panic)))
 }
 
+/// Makes a call that may take long: without the interpreter lock, and again if a signal arrived whose
+/// handler has not raised (as PEP 475 has it).
+pub fn slowly<T: Send>(
+    py: Python<'_>,
+    call: impl Fn() -> ipcq::Result<T> + Sync,
+) -> PyResult<ipcq::Result<T>> {
+    loop {
+        match py.detach(|| caught(&call)) {
+            Err(ipcq::Error::Interrupted(_)) => py.check_signals()?,
+            done => return Ok(done),
+        }
+    }
+}
+
 #[cold]
 fn internal(panic: &(dyn Any + Send)) -> ipcq::Error {
     let what = panic

@@ -14,7 +14,7 @@ mod shared_memory;
 mod stats;
 
 use consumer::{wait_any, Consumer, Message, View, Window};
-use handle::{caught, Name};
+use handle::{slowly, Name};
 use producer::{Claim, Producer};
 use pyo3::exceptions::PyImportError;
 use pyo3::ffi;
@@ -31,15 +31,13 @@ use std::sync::atomic::{AtomicI64, Ordering};
 /// Raises FileNotFoundError if there is no such queue, PermissionError.
 #[pyfunction]
 fn unlink(py: Python<'_>, name: Name) -> PyResult<()> {
-    py.detach(|| caught(|| ipcq::unlink(&*name)))
-        .map_err(|e| errors::raise(py, e))
+    slowly(py, || ipcq::unlink(&*name))?.map_err(|e| errors::raise(py, e))
 }
 
 /// The names of all queues in the directory of bare names (/dev/shm, or $IPCQ_DIR), sorted.
 #[pyfunction]
 fn queues(py: Python<'_>) -> PyResult<Vec<OsString>> {
-    py.detach(|| caught(ipcq::list))
-        .map_err(|e| errors::raise(py, e))
+    slowly(py, ipcq::list)?.map_err(|e| errors::raise(py, e))
 }
 
 /// For the tests: a call that panics while it has the lock of this handle.
@@ -73,6 +71,7 @@ fn only_here(py: Python<'_>) -> PyResult<()> {
 fn _ipcq(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     only_here(py)?;
+    ipcq::speak(ipcq::Language::Python);
     module.add_class::<Claim>()?;
     module.add_class::<Consumer>()?;
     module.add_class::<ConsumerInfo>()?;

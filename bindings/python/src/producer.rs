@@ -295,7 +295,7 @@ impl Producer {
             Some("lossless") => options.delivery(ipcq::Delivery::Lossless),
             Some(_) => return Err(PyValueError::new_err("delivery: 'lossy' or 'lossless'")),
         };
-        let queue = py.detach(|| caught(|| options.open(&*name)));
+        let queue = handle::slowly(py, || options.open(&*name))?;
         let queue = queue.map_err(|e| errors::raise(py, e))?;
         let geometry = queue.geometry();
         let producer = Producer {

@@ -135,12 +135,10 @@ impl SharedMemory {
         size: usize,
         permissions: u32,
     ) -> PyResult<Self> {
-        let memory = py.detach(|| {
-            caught(|| match create {
-                true => ipcq::SharedMem::create(&*name, size, permissions),
-                false => ipcq::SharedMem::open(&*name),
-            })
-        });
+        let memory = handle::slowly(py, || match create {
+            true => ipcq::SharedMem::create(&*name, size, permissions),
+            false => ipcq::SharedMem::open(&*name),
+        })?;
         let memory = memory.map_err(|e| errors::raise(py, e))?;
         if !create && size > memory.size() {
             return Err(PyValueError::new_err(format!(
@@ -253,7 +251,7 @@ impl SharedMemory {
     ///
     /// Raises FileNotFoundError, PermissionError.
     fn unlink(&self, py: Python<'_>) -> PyResult<()> {
-        py.detach(|| caught(|| ipcq::SharedMem::unlink(&self.path)))
+        handle::slowly(py, || ipcq::SharedMem::unlink(&self.path))?
             .map_err(|e| errors::raise(py, e))
     }
 

@@ -305,8 +305,8 @@ fn open(
 ) -> PyResult<ipcq::Consumer> {
     let timeout = Timeout::seconds(open_timeout)?;
     let mut missing = None;
-    let open = || py.detach(|| caught(|| options.open(name)));
-    let opened = handle::wait_for(py, timeout, &Naps, || match open() {
+    let open = || handle::slowly(py, || options.open(name));
+    let opened = handle::wait_for(py, timeout, &Naps, || match open()? {
         Ok(queue) => Ok(Some(queue)),
         Err(e @ Error::NotFound(_)) => {
             missing = Some(e);
