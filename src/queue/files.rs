@@ -286,6 +286,7 @@ fn attach_locked(paths: &Paths, o: &ProducerOptions, writer: Writer) -> Result<A
     let epoch = memory.load(Field::Epoch).wrapping_add(1);
     memory.publish(Site::State, Field::Epoch, epoch & u64::from(u32::MAX));
     header_word(&region, at::PID).store(std::process::id().into(), Ordering::Relaxed);
+    show_blocked(&region, 0);
     // Still live means that the last producer did not close: it was killed.
     let crashed = epoch > 1 && matches!(memory.load(Field::State), state::LIVE | state::SUPERSEDED);
     ring::set_state(&memory, state::LIVE);
@@ -429,6 +430,16 @@ pub(super) fn is_alive(region: &Region) -> bool {
         .file()
         .get()
         .map_or(true, |file| has_producer(file, weak))
+}
+
+/// Shows that a push found no room up to `end`, for information. It stays until the next push that finds
+/// none: whoever reads it compares it with how far the producer is, and how far it may go.
+pub(super) fn show_blocked(region: &Region, end: u64) {
+    let word = header_word(region, at::BLOCKED);
+    // A producer that tries again and again leaves the line to the consumers.
+    if word.load(Ordering::Relaxed) != end {
+        word.store(end, Ordering::Relaxed);
+    }
 }
 
 /// How long a dying producer may take to drop one lock after the other.
