@@ -179,7 +179,7 @@ fn busy(paths: &Paths) -> String {
 }
 
 /// The process that has opened a queue as its producer, for information.
-fn holder(paths: &Paths) -> Option<u32> {
+pub(super) fn holder(paths: &Paths) -> Option<u32> {
     let (file, _) = paths.dir.open_file(&paths.data, false).ok()?;
     let mut word = [0; 8];
     file.read_exact_at(&mut word, at::MAGIC as u64).ok()?;
