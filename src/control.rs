@@ -51,6 +51,7 @@ mod slot {
     /// Where its [`Position`](super::Position) is.
     pub const POSITION: usize = 0;
     /// Where some of its words are.
+    pub const CURSOR: usize = std::mem::offset_of!(super::Position, cursor);
     pub const TOKEN: usize = std::mem::offset_of!(super::Position, token);
     pub const SEQUENCE: usize = std::mem::offset_of!(super::Position, sequence);
     pub const LOST: usize = std::mem::offset_of!(super::Position, lost);
@@ -292,6 +293,7 @@ impl<'a> Slot<'a> {
 
 /// What a slot holds, as of one moment.
 pub(crate) struct SlotCopy {
+    pub cursor: u64,
     pub token: u64,
     pub sequence: u64,
     pub lost: u64,
@@ -318,6 +320,7 @@ pub(crate) fn read_slots(file: &File, g: &Geometry) -> Option<Vec<SlotCopy>> {
         let base = HEADER_BYTES + index * SLOT_BYTES;
         let name = base + slot::NAME;
         SlotCopy {
+            cursor: word(base + slot::POSITION + slot::CURSOR),
             token: word(base + slot::POSITION + slot::TOKEN),
             sequence: word(base + slot::POSITION + slot::SEQUENCE),
             lost: word(base + slot::POSITION + slot::LOST),

@@ -3,6 +3,7 @@
 //! ```text
 //!      0  immutable: magic, version, geometry, identity      written once, magic last
 //!    128  state, epoch, pid, weak_alive                      producer, at open and close
+//!    160  blocked                                            producer, when it finds the ring full
 //!    256  claimed, limit                                     producer, once a block
 //!    384  published                                          producer, once a block
 //!    512  wake                                               producer, when somebody sleeps
@@ -55,6 +56,7 @@ pub mod at {
     pub const EPOCH: usize = 136;
     pub const PID: usize = 144; // of the producer, for information; 0 if it has closed or detached
     pub const WEAK_ALIVE: usize = 152; // 1 if it shows itself by a lock that any reader could hold
+    pub const BLOCKED: usize = 160; // lossless: what a push that found no room had to announce
     pub const CLAIMED: usize = 256;
     pub const LIMIT: usize = 264; // lossless: how far claimed may go, so far
     pub const PUBLISHED: usize = 384; // sequence (fixed) or position (variable)

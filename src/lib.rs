@@ -79,8 +79,8 @@ pub use memory::{copy_from_shared, copy_to_shared};
 #[doc(hidden)]
 pub use queue::Ticket;
 pub use queue::{
-    inspect, list, listing, unlink, wait_any, Claim, Consumer, ConsumerOptions, Inspection,
-    Listing, Message, Producer, ProducerOptions, Run, Stats, View, WAIT_ANY_MAX,
+    inspect, list, listing, unlink, unlink_unused, wait_any, Claim, Consumer, ConsumerOptions,
+    Inspection, Listing, Message, Producer, ProducerOptions, Run, Stats, View, WAIT_ANY_MAX,
 };
 pub use registry::ConsumerInfo;
 pub use ring::{Pop, Start};

@@ -285,23 +285,32 @@ impl Control {
     }
 }
 
-/// As [`Control::consumers`], by a file that is not mapped. `None` if it is not that of the queue with
-/// this geometry.
-pub(crate) fn read_consumers(file: &File, g: &Geometry, pushed: u64) -> Option<Vec<ConsumerInfo>> {
+/// As [`Control::consumers`], each with its cursor, by a file that is not mapped. `None` if it is not that
+/// of the queue with this geometry.
+pub(crate) fn read_consumers(
+    file: &File,
+    g: &Geometry,
+    pushed: u64,
+) -> Option<Vec<(u64, ConsumerInfo)>> {
     let slots = control::read_slots(file, g)?.into_iter().enumerate();
     let attached = slots.filter(|(index, slot)| {
         let alive = || sys::is_locked(file, Lock::Exclusive, *index as u64);
         slot.token != 0 && alive().unwrap_or(true)
     });
-    let info = attached.map(|(_, slot)| ConsumerInfo {
-        lag: lag(pushed, slot.sequence),
-        name: slot.name,
-        pid: slot.pid,
-        sequence: slot.sequence,
-        lost: slot.lost,
-        asleep: slot.asleep,
+    let info = attached.map(|(_, slot)| {
+        let info = ConsumerInfo {
+            lag: lag(pushed, slot.sequence),
+            name: slot.name,
+            pid: slot.pid,
+            sequence: slot.sequence,
+            lost: slot.lost,
+            asleep: slot.asleep,
+        };
+        (slot.cursor, info)
     });
-    Some(slowest_first(info.collect()))
+    let mut list: Vec<_> = info.collect();
+    list.sort_by_key(|(_, consumer)| std::cmp::Reverse(consumer.lag));
+    Some(list)
 }
 
 /// Messages that a consumer has yet to consume. It may have gone on since `pushed` was read.

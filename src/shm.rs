@@ -540,7 +540,7 @@ impl SharedMem {
     /// # Errors
     /// [`Error::NotFound`] if there is none, [`Error::PermissionDenied`].
     pub fn unlink(name: impl AsRef<OsStr>) -> Result<()> {
-        unlink(&Paths::of(name.as_ref())?)
+        unlink(&Paths::of(name.as_ref())?, None)
     }
 
     /// Removes the name of this memory, wherever the process has gone since it was opened.
@@ -548,7 +548,7 @@ impl SharedMem {
     /// # Errors
     /// As [`SharedMem::unlink`].
     pub fn unlink_own(&self) -> Result<()> {
-        unlink(&self.paths)
+        unlink(&self.paths, None)
     }
 
     /// The file, as an absolute path that was resolved when it was opened.
@@ -654,8 +654,9 @@ pub(crate) fn is_queue(file: &File) -> bool {
         && u64::from_le_bytes(magic) == layout::MAGIC
 }
 
-/// Removes all files of a name, the lock file only if no live writer holds it.
-pub(crate) fn unlink(paths: &Paths) -> Result<()> {
+/// Removes all files of a name, the lock file only if no live writer holds it. `busy`, if a live writer
+/// is not to lose its name: says what it means that there is one.
+pub(crate) fn unlink(paths: &Paths, busy: Option<&dyn Fn() -> String>) -> Result<()> {
     let _no = NoCancel::new();
     let shown = paths.shown();
     let failed = |e| Error::from_io(&e, format_args!("cannot remove {shown}"));
@@ -693,6 +694,17 @@ pub(crate) fn unlink(paths: &Paths) -> Result<()> {
     }
     let names = NamesLock::take(paths, true, data.map(|stat| stat.owner))?;
     let names = names.ok_or_else(|| Error::Internal("no lock file".into()))?;
+    let held = sys::is_locked(names.lock.file(), Lock::Exclusive, lock_byte::PRODUCER);
+    let held = held.unwrap_or(true);
+    // Its lock file may have been removed by hand.
+    let alive = || match dir.open_file(&paths.data, false) {
+        Ok((file, _)) => sys::is_locked(&file, Lock::Exclusive, lock_byte::PRODUCER_ALIVE),
+        Err(_) => Ok(false),
+    };
+    if let Some(busy) = busy.filter(|_| held || alive().unwrap_or(true)) {
+        names.undo(paths);
+        return Err(Error::ProducerExists(format!("{shown}: {}", busy()).into()));
+    }
     // First the name by which it is found, so that nobody finds a queue without its control file.
     let mut found = dir.remove(&paths.data).map_err(failed)?;
     for name in [&paths.control, &paths.new_control, &paths.new_data] {
@@ -705,8 +717,7 @@ pub(crate) fn unlink(paths: &Paths) -> Result<()> {
     }
     // A live writer keeps its lock file, or a second writer could come beside it. It removes the
     // file when it ends (`Writer::end`).
-    let held = sys::is_locked(names.lock.file(), Lock::Exclusive, lock_byte::PRODUCER);
-    if !held.unwrap_or(true) {
+    if !held {
         let removed = dir.remove(&paths.lock).map_err(failed)?;
         found |= removed && !names.made;
     }

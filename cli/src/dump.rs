@@ -1,6 +1,6 @@
 //! `dump`: the messages of a queue.
 
-use crate::Failure;
+use crate::{has_reader, text, Failure};
 use ipcq::{Consumer, Error, Message, Start};
 use std::ffi::OsStr;
 use std::io::{self, BufWriter, Write};
@@ -51,12 +51,7 @@ pub fn format(text: &str) -> Result<Format, &'static str> {
 fn show(out: &mut impl Write, format: Format, m: &Message, bytes: &[u8]) -> io::Result<()> {
     match format {
         Format::Raw => out.write_all(bytes),
-        Format::Text => {
-            // Control characters could do anything to a terminal.
-            let text = String::from_utf8_lossy(bytes);
-            let safe = text.replace(|c: char| c.is_control() && c != '\t', "\u{fffd}");
-            writeln!(out, "{safe}")
-        }
+        Format::Text => writeln!(out, "{}", text::payload(bytes)),
         Format::Hex => {
             write!(out, "#{} {} bytes", m.sequence, m.length)?;
             match m.lost {
@@ -83,7 +78,7 @@ pub fn dump(name: &OsStr, o: &Options) -> Result<(), Failure> {
         .observer(true)
         .start(o.start)
         .open(name)?;
-    // Without --follow: what is there now, even if the producer runs on.
+    // Without --follow: the messages pushed until now, even if the producer pushes more.
     let end = q.stats()?.pushed;
     let mut out = BufWriter::new(io::stdout().lock());
     let mut buffer = vec![0; 4096];
@@ -93,13 +88,16 @@ pub fn dump(name: &OsStr, o: &Options) -> Result<(), Failure> {
         match q.pop(&mut buffer) {
             Ok(Some(m)) => {
                 if !o.follow && (m.sequence.wrapping_sub(end) as i64) >= 0 {
-                    break; // a jump after a loss led beyond
+                    break; // pushed later: a loss led to it
                 }
                 show(&mut out, o.format, &m, &buffer[..m.length as usize])?;
                 (left, pause) = (left - 1, Duration::from_millis(1));
             }
             Ok(None) if o.follow => {
                 out.flush()?;
+                if !has_reader() {
+                    return Err(Failure::Done);
+                }
                 std::thread::sleep(pause);
                 pause = (pause * 2).min(Duration::from_millis(20));
             }

@@ -1,52 +1,42 @@
-//! `list`, `stat` and `top`: figures of queues.
+//! `list`, `stat` and `schema`: figures of queues. They map no file, because the owner of a file could
+//! end this process by truncating it.
 
-use crate::{say, Failure};
-use ipcq::{Consumer, Delivery, Framing, Start, Stats};
-use std::ffi::{OsStr, OsString};
+use crate::{say, text, Failure};
+use ipcq::{inspect, Delivery, Framing, Inspection};
+use std::ffi::OsStr;
 use std::fmt::Write;
-use std::io::IsTerminal;
-use std::time::{Duration, Instant};
 
-/// The options of these verbs.
-pub struct Options {
-    pub json: bool,
-    pub interval: Duration,
-    pub count: Option<u64>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Options {
-            json: false,
-            interval: Duration::from_secs(1),
-            count: None,
-        }
+/// What a queue does at this moment. `most`: how long the name of a consumer may be.
+pub fn state(q: &Inspection, most: usize) -> String {
+    match word(q) {
+        "blocked" => match (&q.blocked_by, &q.consumers) {
+            (Some(c), _) => {
+                let name = text::clip(&text::clean(&c.name), most);
+                format!("blocked by {name} ({})", c.pid)
+            }
+            (None, Some(_)) => "blocked until more consumers attach".into(),
+            // This user may not read which.
+            (None, None) => "blocked by a consumer".into(),
+        },
+        word => word.into(),
     }
 }
 
-/// Reads a time in seconds.
-pub fn interval(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds")?;
-    match Duration::try_from_secs_f64(seconds) {
-        Ok(time) if time >= Duration::from_millis(10) => Ok(time),
-        _ => Err("less than 0.01 seconds, or too much".into()),
-    }
-}
-
-fn observe(name: &OsStr) -> ipcq::Result<Consumer> {
-    Consumer::options()
-        .observer(true)
-        .start(Start::Next)
-        .open(name)
-}
-
-fn state(s: &Stats) -> &'static str {
-    match (s.closed, s.producer_alive) {
+/// The same in a word.
+fn word(q: &Inspection) -> &'static str {
+    match (q.stats.closed, q.stats.producer_alive) {
         (true, _) => "closed",
-        (false, true) => "live",
-        // It died: it neither lives nor has closed.
+        // Its producer neither lives nor has closed it, so it was killed.
         (false, false) => "orphaned",
+        (false, true) if q.blocked => "blocked",
+        (false, true) => "live",
     }
+}
+
+/// Whether an error says nothing about the queue, because this process can open no more files.
+pub fn is_limit(e: &ipcq::Error) -> bool {
+    let limits = [libc::EMFILE, libc::ENFILE, libc::ENOMEM];
+    matches!(e, ipcq::Error::Os(errno, _) if limits.contains(errno))
 }
 
 fn yes_no(yes: bool) -> &'static str {
@@ -57,28 +47,38 @@ fn yes_no(yes: bool) -> &'static str {
 }
 
 pub fn list() -> Result<(), Failure> {
-    let mut text = String::new();
-    for name in ipcq::list()? {
-        let shown = name.to_string_lossy();
-        let line = observe(&name).and_then(|q| Ok((q.stats()?, q.geometry().describe())));
-        let _ = match line {
-            Ok((s, what)) => writeln!(
-                text,
-                "{shown:<24} {:>16} {:<9} producer {:<4} {what}",
-                s.pushed,
-                state(&s),
-                yes_no(s.producer_alive),
-            ),
+    let listing = ipcq::listing()?;
+    let mut rows = Vec::new();
+    let mut row = |name: &OsStr, pushed: &str, producer: &str, queue: &str, state: &str| {
+        let cells = [&text::name(name), pushed, producer, queue, state];
+        rows.push(cells.map(str::to_owned).to_vec());
+    };
+    row(OsStr::new("NAME"), "PUSHED", "PRODUCER", "QUEUE", "STATE");
+    let unreadable = "unreadable: this user may not read it";
+    for name in &listing.queues {
+        match inspect(name) {
+            Ok(q) => {
+                let producer = match q.stats.producer_alive {
+                    true => q.producer_pid.to_string(),
+                    false => "-".into(),
+                };
+                let (pushed, state) = (q.stats.pushed.to_string(), state(&q, usize::MAX));
+                row(name, &pushed, &producer, &q.geometry.describe(), &state);
+            }
             // Removed since it was listed.
-            Err(ipcq::Error::NotFound(_)) => continue,
-            Err(e) => writeln!(text, "{shown:<24} {e}"),
-        };
+            Err(ipcq::Error::NotFound(_)) => {}
+            Err(ipcq::Error::PermissionDenied(_)) => row(name, "-", "-", "-", unreadable),
+            Err(e) if is_limit(&e) => return Err(e.into()),
+            Err(e) => row(name, "-", "-", "-", &text::clean(&e.to_string())),
+        }
     }
-    if !text.is_empty() {
-        let head = format!("{:<24} {:>16} STATE\n", "NAME", "PUSHED");
-        text.insert_str(0, &head);
+    for name in &listing.unreadable {
+        row(name, "-", "-", "-", unreadable);
     }
-    Ok(say(&text)?)
+    if rows.len() == 1 {
+        return Ok(());
+    }
+    Ok(say(&text::table(&rows, 2))?)
 }
 
 /// A figure, as text for people and as a JSON value.
@@ -86,11 +86,13 @@ enum Figure {
     Number(u64),
     Word(&'static str),
     Truth(bool),
+    /// A name.
+    Name(String),
 }
 
-fn figures(q: &Consumer) -> ipcq::Result<Vec<(&'static str, Figure)>> {
-    use Figure::{Number, Truth, Word};
-    let (s, g) = (q.stats()?, q.geometry());
+fn figures(q: &Inspection) -> Vec<(&'static str, Figure)> {
+    use Figure::{Name, Number, Truth, Word};
+    let (s, g) = (&q.stats, &q.geometry);
     let framing = match g.framing {
         Framing::Fixed => "fixed",
         Framing::Variable => "variable",
@@ -99,14 +101,21 @@ fn figures(q: &Consumer) -> ipcq::Result<Vec<(&'static str, Figure)>> {
         Delivery::Lossy => "lossy",
         Delivery::Lossless => "lossless",
     };
-    Ok(vec![
-        ("state", Word(state(&s))),
+    let by = q.blocked_by.as_ref();
+    vec![
+        ("state", Word(word(q))),
+        ("blocked_by", Name(by.map_or("", |c| &c.name).into())),
+        ("blocked_by_pid", Number(by.map_or(0, |c| c.pid.into()))),
         ("producer_alive", Truth(s.producer_alive)),
+        ("producer_pid", Number(q.producer_pid.into())),
         ("closed", Truth(s.closed)),
+        ("unlinked", Truth(s.unlinked)),
         ("epoch", Number(s.epoch.into())),
+        ("id", Number(s.id)),
         ("pushed", Number(s.pushed)),
         ("oldest", Number(s.oldest)),
         ("retained", Number(s.pushed.wrapping_sub(s.oldest))),
+        ("consumers_known", Truth(q.consumers.is_some())),
         ("consumers", Number(s.consumers.into())),
         ("framing", Word(framing)),
         ("delivery", Word(delivery)),
@@ -121,176 +130,94 @@ fn figures(q: &Consumer) -> ipcq::Result<Vec<(&'static str, Figure)>> {
         ("max_consumers", Number(g.max_consumers.into())),
         ("min_consumers", Number(g.min_consumers.into())),
         ("first_sequence", Number(g.first_sequence)),
-        ("schema", Truth(q.schema().is_some())),
-    ])
+        ("schema", Truth(q.schema.is_some())),
+    ]
 }
 
-/// A JSON string. What is not UTF-8 becomes U+FFFD.
-fn quoted(name: &OsStr) -> String {
-    let mut out = String::from('"');
-    for c in name.to_string_lossy().chars() {
-        let _ = match c {
-            '"' | '\\' => write!(out, "\\{c}"),
-            c if c < ' ' => write!(out, "\\u{:04x}", c as u32),
-            c => write!(out, "{c}"),
+pub fn stat(name: &OsStr, as_json: bool) -> Result<(), Failure> {
+    let q = inspect(name)?;
+    let out = match as_json {
+        true => stat_json(name, &q),
+        false => stat_text(&q),
+    };
+    Ok(say(&out)?)
+}
+
+fn stat_json(name: &OsStr, q: &Inspection) -> String {
+    let mut out = format!("{{\"name\":{}", text::quoted(name));
+    for (key, figure) in figures(q) {
+        let _ = match figure {
+            Figure::Number(n) => write!(out, ",\"{key}\":{n}"),
+            Figure::Word(w) => write!(out, ",\"{key}\":\"{w}\""),
+            Figure::Truth(t) => write!(out, ",\"{key}\":{t}"),
+            Figure::Name(n) => write!(out, ",\"{key}\":{}", text::quoted(OsStr::new(&n))),
         };
     }
-    out.push('"');
+    out.push_str(",\"consumer_list\":[");
+    for (i, c) in q.consumers.iter().flatten().enumerate() {
+        let _ = write!(
+            out,
+            "{}{{\"name\":{},\"pid\":{},\"sequence\":{},\"lag\":{},\"lost\":{},\"asleep\":{}}}",
+            if i == 0 { "" } else { "," },
+            text::quoted(OsStr::new(&c.name)),
+            c.pid,
+            c.sequence,
+            c.lag,
+            c.lost,
+            c.asleep
+        );
+    }
+    out.push_str("]}\n");
     out
 }
 
-pub fn stat(name: &OsStr, o: &Options) -> Result<(), Failure> {
-    let queue = observe(name)?;
-    let (figures, consumers) = (figures(&queue)?, queue.consumers()?);
-    let mut text = String::new();
-    if o.json {
-        let _ = write!(text, "{{\"name\":{}", quoted(name));
-        for (key, figure) in figures {
-            let _ = match figure {
-                Figure::Number(n) => write!(text, ",\"{key}\":{n}"),
-                Figure::Word(w) => write!(text, ",\"{key}\":\"{w}\""),
-                Figure::Truth(t) => write!(text, ",\"{key}\":{t}"),
-            };
-        }
-        text.push_str(",\"consumer_list\":[");
-        for (i, c) in consumers.iter().enumerate() {
-            let _ = write!(
-                text,
-                "{}{{\"name\":{},\"pid\":{},\"sequence\":{},\"lag\":{},\"lost\":{},\"asleep\":{}}}",
-                if i == 0 { "" } else { "," },
-                quoted(OsStr::new(&c.name)),
-                c.pid,
-                c.sequence,
-                c.lag,
-                c.lost,
-                c.asleep
-            );
-        }
-        text.push_str("]}\n");
-    } else {
-        for (key, figure) in figures {
-            let value = match figure {
-                Figure::Number(n) => n.to_string(),
-                Figure::Word(w) => w.into(),
-                Figure::Truth(t) => yes_no(t).into(),
-            };
-            let _ = writeln!(text, "{key:<16} {value}");
-        }
-        if !consumers.is_empty() {
-            let _ = writeln!(
-                text,
-                "\n{:<24} {:>10} {:>16} {:>16} {:>16} ASLEEP",
-                "CONSUMER", "PID", "SEQUENCE", "LAG", "LOST"
-            );
-        }
-        for c in consumers {
-            // A name is whatever its process gave: no control characters reach the terminal.
-            let name = c.name.replace(char::is_control, "?");
-            let _ = writeln!(
-                text,
-                "{name:<24} {:>10} {:>16} {:>16} {:>16} {}",
-                c.pid,
-                c.sequence,
-                c.lag,
-                c.lost,
-                yes_no(c.asleep)
-            );
-        }
+fn stat_text(q: &Inspection) -> String {
+    let mut out = String::new();
+    for (key, figure) in figures(q) {
+        let value = match figure {
+            Figure::Number(n) => n.to_string(),
+            Figure::Word(_) if key == "state" => state(q, usize::MAX),
+            Figure::Word(w) => w.into(),
+            Figure::Truth(t) => yes_no(t).into(),
+            Figure::Name(n) => text::clean(if n.is_empty() { "-" } else { &n }),
+        };
+        let _ = writeln!(out, "{key:<16} {value}");
     }
-    Ok(say(&text)?)
+    let Some(consumers) = &q.consumers else {
+        out.push_str("\nThis user may not read the control file, which lists the consumers.\n");
+        return out;
+    };
+    if !consumers.is_empty() {
+        let head = ["CONSUMER", "PID", "SEQUENCE", "LAG", "LOST", "ASLEEP"];
+        let mut rows = vec![head.map(str::to_owned).to_vec()];
+        rows.extend(consumers.iter().map(|c| {
+            vec![
+                text::clean(&c.name),
+                c.pid.to_string(),
+                c.sequence.to_string(),
+                c.lag.to_string(),
+                c.lost.to_string(),
+                yes_no(c.asleep).into(),
+            ]
+        }));
+        out.push('\n');
+        out.push_str(&text::table(&rows, 1));
+    }
+    out
 }
 
 /// What records the messages are: a field a line, or as the queue holds it.
-pub fn schema(name: &OsStr, o: &Options) -> Result<(), Failure> {
-    let queue = observe(name)?;
-    let Some(schema) = queue.schema() else {
-        let shown = name.to_string_lossy().replace(char::is_control, "?");
+pub fn schema(name: &OsStr, as_json: bool) -> Result<(), Failure> {
+    let Some(schema) = inspect(name)?.schema else {
         return Err(Failure::Error(format!(
-            "{shown}: the queue does not say what records its messages are"
+            "{}: the queue does not say what records its messages are",
+            text::name(name)
         )));
     };
-    let text = match o.json {
-        true => schema.to_json(),
+    let out = match as_json {
+        true => text::json(&schema.to_json()),
+        // Names of fields are escaped there.
         false => schema.to_string(),
     };
-    Ok(say(&format!("{text}\n"))?)
-}
-
-/// One queue that `top` watches.
-struct Watched {
-    name: OsString,
-    queue: Consumer,
-    pushed: u64,
-}
-
-impl Watched {
-    fn new(name: OsString) -> ipcq::Result<Watched> {
-        let queue = observe(&name)?;
-        let pushed = queue.stats()?.pushed;
-        Ok(Watched {
-            name,
-            queue,
-            pushed,
-        })
-    }
-
-    /// One line; counts from the last time.
-    fn line(&mut self, seconds: f64) -> String {
-        let shown = self.name.to_string_lossy();
-        match self.queue.stats() {
-            Ok(s) => {
-                let rate = s.pushed.wrapping_sub(self.pushed) as f64 / seconds;
-                self.pushed = s.pushed;
-                // Of a variable queue only messages are counted.
-                let bytes = match s.message_size {
-                    0 => "-".into(),
-                    size => format!("{:.0}", rate * f64::from(size)),
-                };
-                let state = state(&s);
-                format!(
-                    "{shown:<24} {:>16} {rate:>14.0} {bytes:>16} {state}\n",
-                    s.pushed
-                )
-            }
-            Err(e) => format!("{shown:<24} {e}\n"),
-        }
-    }
-}
-
-pub fn top(names: &[OsString], o: &Options) -> Result<(), Failure> {
-    let mut watched = Vec::new();
-    for name in names {
-        watched.push(Watched::new(name.clone())?);
-    }
-    // A terminal is redrawn, a file gets one table after the other.
-    let clear = match std::io::stdout().is_terminal() {
-        true => "\x1b[H\x1b[2J",
-        false => "",
-    };
-    let mut since = Instant::now();
-    let mut left = o.count.unwrap_or(u64::MAX);
-    while left > 0 {
-        if names.is_empty() {
-            let now = ipcq::list()?;
-            watched.retain(|w| now.contains(&w.name));
-            for name in now {
-                if !watched.iter().any(|w| w.name == name) {
-                    watched.extend(Watched::new(name));
-                }
-            }
-        }
-        std::thread::sleep(o.interval);
-        let seconds = since.elapsed().as_secs_f64();
-        since = Instant::now();
-        let mut text = format!(
-            "{clear}{:<24} {:>16} {:>14} {:>16} STATE\n",
-            "NAME", "PUSHED", "MESSAGES/S", "BYTES/S"
-        );
-        for queue in &mut watched {
-            text.push_str(&queue.line(seconds));
-        }
-        say(&text)?;
-        left -= 1;
-    }
-    Ok(())
+    Ok(say(&format!("{out}\n"))?)
 }

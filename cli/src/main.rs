@@ -1,15 +1,18 @@
 //! The `ipcq` command: look at queues, follow, feed and remove them.
 //!
-//! It looks as an observer: it never holds a producer back and needs read permission only. `push`
-//! alone opens a queue as its producer.
+//! `list`, `stat`, `schema` and `top` map no file. `dump` opens a queue as an observer. All of these never
+//! hold a producer back and need only read permission. `push` opens a queue as its producer.
 
 mod dump;
 mod look;
 mod push;
+mod text;
+mod top;
 
 use lexopt::prelude::*;
 use std::ffi::OsString;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::process::ExitCode;
 
 const HELP: &str = "\
@@ -17,26 +20,33 @@ ipcq - look at queues in shared memory, follow, feed and remove them
 
 usage: ipcq VERB [ARGUMENTS]
 
-  list                     queues in the shared directory: pushed, capacity, state, producer
+  list                     queues in the shared directory: messages pushed, process that
+                           produces, capacity, state; names that this user may not read
   stat NAME [--json]       everything about one queue
   schema NAME [--json]     what records its messages are: a field a line, or the JSON of a
                            numpy dtype
   top [NAME...] [--interval SECONDS] [--count N]
-                           messages and bytes a second; all queues if none is named
+                           messages and bytes a second, consumers, the longest lag, messages
+                           lost, state; without a name all queues, the busiest first
   dump NAME [--start oldest|newest|next|SEQUENCE] [--count N] [--follow]
             [--format hex|raw|text]
-                           show messages; with --follow also those to come, until the
+                           show messages; with --follow also later ones, until the
                            producer closes. raw writes the payloads and nothing else,
                            text a line each, hex (the default) an offset listing
   push NAME [--size N] [--capacity N]
                            push each line of standard input as a message (variable
-                           length), or with --size every N bytes of it
-  unlink NAME              remove a queue's files
+                           length), or with --size every N bytes of it; waits while a
+                           lossless queue is full
+  unlink NAME [--force]    remove a queue's files; --force also while a producer has it open
   help                     this text
   --version                the version
 
+A state is live (a producer has the queue open), idle (the same, but it has pushed nothing since the
+last look of top), blocked by a consumer that a lossless queue waits for, orphaned (its producer was
+killed), closed, or unlinked.
 A NAME without '/' is the file ipcq.NAME in $IPCQ_DIR (default /dev/shm), one with '/' is a path.
-Exit status: 0, 1 for an error, 2 for wrong usage.
+Exit status: 0, also if the reader of the output closes it; 1 for an error; 2 for wrong usage.
+A signal ends the command as it ends any other program.
 ";
 
 /// Why the command ends early.
@@ -45,7 +55,7 @@ pub enum Failure {
     Usage(String),
     /// It could not do what was asked: status 1.
     Error(String),
-    /// Whoever read the output has gone, which is no error.
+    /// Nobody reads the output any more, which is no error.
     Done,
 }
 
@@ -66,7 +76,7 @@ impl From<io::Error> for Failure {
         match e.kind() {
             // Rust programs ignore SIGPIPE, so that `ipcq dump q | head` ends here.
             io::ErrorKind::BrokenPipe => Failure::Done,
-            _ => Failure::Error(e.to_string()),
+            _ => Failure::Error(format!("cannot write standard output: {e}")),
         }
     }
 }
@@ -83,7 +93,8 @@ fn name(names: &mut Vec<OsString>) -> Result<OsString, Failure> {
 fn run() -> Result<(), Failure> {
     let mut parser = lexopt::Parser::from_env();
     let mut words: Vec<OsString> = Vec::new();
-    let mut look = look::Options::default();
+    let (mut json, mut force) = (false, false);
+    let mut top = top::Options::default();
     let mut dump = dump::Options::default();
     let mut push = push::Options::default();
     let mut given: Vec<&'static str> = Vec::new();
@@ -98,11 +109,11 @@ fn run() -> Result<(), Failure> {
                 return Ok(say(&format!("ipcq {}\n", ipcq::VERSION))?);
             }
             Long("json") => {
-                look.json = true;
+                json = true;
                 "--json"
             }
             Long("interval") => {
-                look.interval = parser.value()?.parse_with(look::interval)?;
+                top.interval = parser.value()?.parse_with(top::interval)?;
                 "--interval"
             }
             Long("start") => {
@@ -111,7 +122,7 @@ fn run() -> Result<(), Failure> {
             }
             Long("count") | Short('n') => {
                 let count = parser.value()?.parse()?;
-                (dump.count, look.count) = (Some(count), Some(count));
+                (dump.count, top.count) = (Some(count), Some(count));
                 "--count"
             }
             Long("follow") | Short('f') => {
@@ -130,6 +141,10 @@ fn run() -> Result<(), Failure> {
                 push.capacity = parser.value()?.parse()?;
                 "--capacity"
             }
+            Long("force") => {
+                force = true;
+                "--force"
+            }
             other => return Err(other.unexpected().into()),
         });
     }
@@ -143,6 +158,7 @@ fn run() -> Result<(), Failure> {
         "top" => &["--interval", "--count"],
         "dump" => &["--start", "--count", "--follow", "--format"],
         "push" => &["--size", "--capacity"],
+        "unlink" => &["--force"],
         _ => &[],
     };
     if let Some(option) = given.iter().find(|o| !takes.contains(o)) {
@@ -151,15 +167,28 @@ fn run() -> Result<(), Failure> {
     match &*verb {
         "list" if words.is_empty() => look::list(),
         "list" => Err(Failure::Usage("list takes no name".into())),
-        "stat" => look::stat(&name(&mut words)?, &look),
-        "schema" => look::schema(&name(&mut words)?, &look),
-        "top" => look::top(&words, &look),
+        "stat" => look::stat(&name(&mut words)?, json),
+        "schema" => look::schema(&name(&mut words)?, json),
+        "top" => top::top(&words, &top),
         "dump" => dump::dump(&name(&mut words)?, &dump),
         "push" => push::push(&name(&mut words)?, &push),
-        "unlink" => Ok(ipcq::unlink(name(&mut words)?)?),
+        "unlink" if force => Ok(ipcq::unlink(name(&mut words)?)?),
+        "unlink" => Ok(ipcq::unlink_unused(name(&mut words)?)?),
         "help" => Ok(say(HELP)?),
         _ => Err(Failure::Usage(format!("no such verb: {verb}"))),
     }
+}
+
+/// Whether anybody reads standard output still, as far as that can be known without writing to it.
+pub fn has_reader() -> bool {
+    let mut out = libc::pollfd {
+        fd: io::stdout().as_raw_fd(),
+        events: 0,
+        revents: 0,
+    };
+    // SAFETY: one descriptor to look at, without waiting.
+    unsafe { libc::poll(&mut out, 1, 0) };
+    out.revents & libc::POLLERR == 0
 }
 
 /// Writes to standard output; unlike `print!`, that may fail.
@@ -172,12 +201,12 @@ pub fn say(text: &str) -> io::Result<()> {
 
 fn main() -> ExitCode {
     use std::io::Write;
-    let (status, text) = match run() {
+    let (status, message) = match run() {
         Ok(()) | Err(Failure::Done) => return ExitCode::SUCCESS,
-        Err(Failure::Usage(text)) => (2, format!("{text}: see 'ipcq help'")),
-        Err(Failure::Error(text)) => (1, text),
+        Err(Failure::Usage(message)) => (2, format!("{message}: see 'ipcq help'")),
+        Err(Failure::Error(message)) => (1, message),
     };
-    // That nobody hears it changes nothing.
-    let _ = writeln!(io::stderr(), "ipcq: {text}");
+    // If nobody can read it, the status still says so.
+    let _ = writeln!(io::stderr(), "ipcq: {}", text::clean(&message));
     ExitCode::from(status)
 }

@@ -4,6 +4,7 @@ use crate::Failure;
 use ipcq::Producer;
 use std::ffi::OsStr;
 use std::io::{self, BufRead, Read};
+use std::time::Duration;
 
 /// The options of this verb.
 #[derive(Default)]
@@ -26,12 +27,14 @@ pub fn push(name: &OsStr, o: &Options) -> Result<(), Failure> {
         .message_size(o.size)
         .capacity(o.capacity)
         .open(name)?;
+    let failed = |e| Failure::Error(format!("cannot read standard input: {e}"));
     let mut input = io::stdin().lock();
     let mut message = Vec::new();
     loop {
         message.clear();
         if o.size > 0 {
-            (&mut input).take(o.size.into()).read_to_end(&mut message)?;
+            let mut part = (&mut input).take(o.size.into());
+            part.read_to_end(&mut message).map_err(failed)?;
             match message.len() {
                 0 => return Ok(()),
                 n if n < o.size as usize => {
@@ -41,13 +44,18 @@ pub fn push(name: &OsStr, o: &Options) -> Result<(), Failure> {
                 _ => {}
             }
         } else {
-            if input.read_until(b'\n', &mut message)? == 0 {
+            if input.read_until(b'\n', &mut message).map_err(failed)? == 0 {
                 return Ok(());
             }
             if message.last() == Some(&b'\n') {
                 message.pop();
             }
         }
-        out.push(&message)?;
+        // A lossless queue may be full.
+        while let Err(e) = out.push_wait(&message, Duration::MAX) {
+            if !matches!(e, ipcq::Error::Interrupted(_)) {
+                return Err(e.into());
+            }
+        }
     }
 }

@@ -1,8 +1,13 @@
 //! The command, run as people run it: what it prints, and how it ends.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// A directory of queues of the test's own.
@@ -78,6 +83,12 @@ impl Dir {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
+}
+
+/// Sends a signal to a process that this test has started.
+fn signal(child: &Child, signal: i32) {
+    // SAFETY: a child that was not waited for, whose pid is therefore its own still.
+    assert_eq!(unsafe { libc::kill(child.id() as i32, signal) }, 0);
 }
 
 /// Reads a flat JSON object on a line of its own; a string keeps its quotes, so that it is told
@@ -212,8 +223,11 @@ fn list_and_stat() {
     assert_eq!(lines.len(), 3, "{list}");
     assert!(lines[0].starts_with("NAME") && lines[0].ends_with("STATE"));
     assert!(lines[1].starts_with(odd) && lines[2].starts_with("b "));
-    let words: Vec<&str> = lines[2].split_whitespace().collect();
-    assert_eq!(words[..5], ["b", "2", "closed", "producer", "no"]);
+    let what = "variable length, 4194304 bytes, lossy";
+    assert_eq!(
+        lines[2].split_whitespace().collect::<Vec<_>>().join(" "),
+        format!("b 2 - {what} closed")
+    );
 
     let figures = json(&dir.text(&["stat", odd, "--json"]));
     for (key, value) in [
@@ -253,7 +267,7 @@ fn list_and_stat() {
     let lines: Vec<&str> = top.lines().collect();
     assert_eq!(lines.len(), 4, "{top}");
     let words: Vec<&str> = lines[3].split_whitespace().collect();
-    assert_eq!(words, ["b", "2", "0", "-", "closed"]);
+    assert_eq!(words, ["b", "2", "0", "0", "0", "0", "0", "closed"]);
 }
 
 #[test]
@@ -277,7 +291,7 @@ fn stat_shows_the_consumers() {
     assert_eq!(figures["consumer_list"], expected);
     let text = dir.text(&["stat", name]);
     let line = text.lines().last().unwrap();
-    assert!(line.starts_with("a \"recorder\"? "), "{line}");
+    assert!(line.starts_with("a \"recorder\"\\u{7} "), "{line}");
     let words: Vec<&str> = line.split_whitespace().skip(2).collect();
     assert_eq!(words, [pid.to_string().as_str(), "0", "1", "0", "no"]);
 }
@@ -346,6 +360,7 @@ fn errors_have_a_status_and_a_line() {
         (&["list", "a"], "list takes no name"),
         (&["list", "--json"], "list takes no --json"),
         (&["unlink", "q", "--count", "1"], "unlink takes no --count"),
+        (&["stat", "q", "--force"], "stat takes no --force"),
         (&["dump", "q", "--colour"], "--colour"),
         (
             &["dump", "q", "--format", "xml"],
@@ -454,4 +469,734 @@ fn unlink_leaves_nothing() {
     assert!(left.iter().all(|n| n.starts_with("ipcq.stays")), "{left:?}");
     assert!(left.contains(&"ipcq.stays".to_string()));
     dir.fails(&["unlink", "q"], b"", 1, "ipcq.q");
+}
+
+/// Whether a character must not reach a terminal: one that controls it, hides or reorders text.
+fn acts_on_a_terminal(c: char) -> bool {
+    c.is_control()
+        || "\u{ad}\u{61c}\u{180e}\u{200b}\u{200e}\u{200f}\u{2028}\u{2029}\u{202a}\u{202b}\u{202d}\
+            \u{202e}\u{2060}\u{2066}\u{2067}\u{2068}\u{2069}\u{feff}\u{fff9}\u{e0041}"
+            .contains(c)
+}
+
+#[test]
+fn nothing_that_others_name_acts_on_a_terminal() {
+    let dir = Dir::new();
+    let hostile: String = (0..0x11_0000)
+        .filter_map(char::from_u32)
+        .filter(|c| acts_on_a_terminal(*c) && *c != '\0')
+        .collect();
+    let parts: Vec<String> = hostile
+        .chars()
+        .collect::<Vec<_>>()
+        .chunks(12)
+        .map(|part| format!("a{}\"b", part.iter().collect::<String>()))
+        .collect();
+    let check = |output: Output, what: &str| {
+        for stream in [&output.stdout, &output.stderr] {
+            let text = std::str::from_utf8(stream).unwrap_or_else(|e| panic!("{what}: {e}"));
+            let bad = text.chars().find(|c| acts_on_a_terminal(*c) && *c != '\n');
+            assert_eq!(bad, None, "{what}: {text:?}");
+        }
+        output
+    };
+    for part in &parts {
+        let field = ipcq::Field::new(part.as_str(), 0, ipcq::Scalar::parse("u1").unwrap());
+        let schema = ipcq::Schema::new(1, vec![field]).unwrap();
+        let path = dir.0.path().join(format!("ipcq.{part}"));
+        let mut out = ipcq::Producer::options()
+            .schema(schema)
+            .delivery(ipcq::Delivery::Lossless)
+            .capacity(2)
+            .open(&path)
+            .unwrap();
+        let consumer = ipcq::Consumer::options().name(part.as_str());
+        let _consumer = consumer.open(&path).unwrap();
+        while out.push(b"x").is_ok() {}
+        let text = format!("text-{part}");
+        let mut lines = ipcq::Producer::options()
+            .open(dir.0.path().join(format!("ipcq.{text}")))
+            .unwrap();
+        // A payload keeps its tabs.
+        lines.push(part.replace('\t', "").as_bytes()).unwrap();
+        lines.push(b"\x1b\xff\x9b").unwrap();
+        let missing = format!("no{part}");
+        for arguments in [
+            &["list"][..],
+            &["stat", part],
+            &["stat", part, "--json"],
+            &["schema", part],
+            &["schema", part, "--json"],
+            &["schema", &text],
+            &["top", "--count", "1", "--interval", "0.01"],
+            &["top", part, "--count", "1", "--interval", "0.01"],
+            &["dump", part],
+            &["dump", &text, "--format", "text"],
+            &["unlink", part],
+            &["stat", &missing],
+            &["dump", &missing],
+            &["unlink", &missing],
+            &["push", part, "--size", "7"],
+            &[part],
+            &["list", part],
+            &["dump", &text, "--start", part],
+            &["dump", &text, &format!("--{part}")],
+        ] {
+            check(dir.run(arguments, b""), &format!("{arguments:?}"));
+        }
+        // JSON escapes such characters, so that a program gets the names as they are.
+        let figures = dir.text(&["stat", part, "--json"]);
+        for key in ["\"name\":", "\"blocked_by\":", "{\"name\":"] {
+            let (_, quoted) = figures.split_once(key).unwrap();
+            assert_eq!(unescaped(quoted), *part);
+        }
+        let schema = dir.text(&["schema", part, "--json"]);
+        assert_eq!(
+            unescaped(schema.strip_prefix("{\"names\":[").unwrap()),
+            *part
+        );
+        drop((out, lines));
+        dir.ok(&["unlink", part], b"");
+        dir.ok(&["unlink", &text], b"");
+    }
+    // What is not UTF-8, and a name that would look like two lines.
+    let odd = std::ffi::OsStr::from_bytes(b"ipcq.\xff\nfake 1");
+    drop(ipcq::Producer::options().open(dir.0.path().join(odd)));
+    let list = check(dir.run(&["list"], b""), "list").stdout;
+    assert!(String::from_utf8(list)
+        .unwrap()
+        .contains("\n\\xff\\nfake 1 "));
+}
+
+/// The JSON string that a text begins with, with its escapes undone.
+fn unescaped(text: &str) -> String {
+    let (mut units, mut rest) = (Vec::new(), text.strip_prefix('"').unwrap());
+    loop {
+        let c = rest.chars().next().unwrap();
+        rest = &rest[c.len_utf8()..];
+        if c == '"' {
+            return String::from_utf16(&units).unwrap();
+        } else if c != '\\' {
+            units.extend_from_slice(c.encode_utf16(&mut [0; 2]));
+        } else if let Some(hex) = rest.strip_prefix('u') {
+            units.push(u16::from_str_radix(&hex[..4], 16).unwrap());
+            rest = &hex[4..];
+        } else {
+            let escaped = rest.as_bytes()[0];
+            let mut plain = b"\x08\x0c\n\r\t".iter().zip(b"bfnrt");
+            let plain = plain.find(|(_, letter)| **letter == escaped);
+            units.push(plain.map_or(escaped, |(c, _)| *c).into());
+            rest = &rest[1..];
+        }
+    }
+}
+
+#[test]
+fn text_of_any_script_is_shown_as_it_is() {
+    let dir = Dir::new();
+    let text = "größe gro\u{308}ße हिन्दी می\u{200c}خواهم 全角\u{3000}\tx";
+    dir.ok(&["push", "größe हिन्दी"], text.as_bytes());
+    assert_eq!(
+        dir.text(&["dump", "größe हिन्दी", "--format", "text"]),
+        format!("{text}\n")
+    );
+    assert!(dir.text(&["list"]).contains("\ngröße हिन्दी "));
+}
+
+/// Tells a thread to end, also when the test fails.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_file_that_its_owner_cuts_ends_nobody() {
+    let dir = Dir::new();
+    dir.ok(
+        &["push", "x0", "--size", "8", "--capacity", "4096"],
+        &[7; 8 * 4096],
+    );
+    let whole = std::fs::read(dir.0.path().join("ipcq.x0")).unwrap();
+    let files: Vec<_> = (0..20)
+        .map(|n| std::fs::File::create(dir.0.path().join(format!("ipcq.x{n}"))).unwrap())
+        .collect();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _end = End(&done);
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                for file in &files {
+                    file.write_all_at(&whole, 0).unwrap();
+                }
+                files.iter().for_each(|file| file.set_len(0).unwrap());
+            }
+        });
+        for _ in 0..40 {
+            for arguments in [
+                &["list"][..],
+                &["top", "--count", "1", "--interval", "0.01"],
+                &["stat", "x1"],
+                &["schema", "x1"],
+            ] {
+                let output = dir.run(arguments, b"");
+                assert_eq!(output.status.signal(), None, "{arguments:?}");
+            }
+        }
+    });
+}
+
+/// The command as a user that may not read everything.
+fn as_nobody(dir: &Dir, arguments: &[&str]) -> Output {
+    use std::os::unix::fs::PermissionsExt;
+    const NOBODY: u32 = 65534;
+    let mut command = dir.command(arguments);
+    // SAFETY: only asks.
+    if unsafe { libc::geteuid() } == 0 {
+        // Where that user can reach it.
+        let here = dir.0.path().join("command");
+        std::fs::copy(env!("CARGO_BIN_EXE_ipcq"), &here).unwrap();
+        std::fs::set_permissions(dir.0.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        command = Command::new(here);
+        command.args(arguments).env("IPCQ_DIR", dir.0.path());
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    loop {
+        match command.output() {
+            // A child that another test was starting at that moment has the copy open to write.
+            Err(e) if e.kind() == ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
+            output => return output.unwrap(),
+        }
+    }
+}
+
+#[test]
+fn what_may_not_be_read_is_named() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = Dir::new();
+    let mode = |name: &str, mode| {
+        let path = dir.0.path().join(name);
+        std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    };
+    for name in ["secret", "open"] {
+        dir.ok(&["push", name], b"x\n");
+    }
+    mode("ipcq.secret", 0);
+    mode("ipcq.open", 0o644);
+    mode("ipcq.open.ctl", 0);
+    let list = as_nobody(&dir, &["list"]);
+    assert!(list.status.success() && list.stderr.is_empty());
+    let list = String::from_utf8(list.stdout).unwrap();
+    let lines: Vec<&str> = list.lines().collect();
+    assert_eq!(lines.len(), 3, "{list}");
+    assert!(
+        lines[1].starts_with("open ") && lines[1].ends_with(" closed"),
+        "{list}"
+    );
+    assert!(
+        lines[2].starts_with("secret ") && lines[2].contains("unreadable"),
+        "{list}"
+    );
+    let top = as_nobody(&dir, &["top", "--count", "1", "--interval", "0.01"]);
+    let top = String::from_utf8(top.stdout).unwrap();
+    assert!(
+        top.ends_with("\nand 1 that this user may not read\n"),
+        "{top}"
+    );
+    let secret = as_nobody(&dir, &["stat", "secret"]);
+    assert_eq!(secret.status.code(), Some(1));
+    // Consumers that cannot be seen are not none.
+    let stat = String::from_utf8(as_nobody(&dir, &["stat", "open"]).stdout).unwrap();
+    assert!(stat.contains("\nconsumers_known  no\n"), "{stat}");
+    let words: Vec<&str> = top.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!(words, ["open", "1", "0", "0", "?", "?", "?", "closed"]);
+}
+
+#[test]
+fn a_directory_that_cannot_be_looked_at_is_an_error() {
+    let dir = Dir::new();
+    dir.ok(&["push", "q"], b"x\n");
+    for verb in ["list", "top"] {
+        for name in ["nothing", "ipcq.q"] {
+            let mut command = dir.command(&[verb]);
+            command.env("IPCQ_DIR", dir.0.path().join(name));
+            let output = command.output().unwrap();
+            assert_eq!(output.status.code(), Some(1), "{verb} {name}");
+            let error = String::from_utf8(output.stderr).unwrap();
+            assert!(error.contains(name) && output.stdout.is_empty(), "{error}");
+        }
+        // The fourth descriptor is the directory's.
+        let output = limited(
+            &dir,
+            4,
+            &[verb, "--count", "1"][..if verb == "top" { 3 } else { 1 }],
+        );
+        assert_eq!(output.status.code(), Some(1), "{verb}");
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.contains("Too many open files"), "{error}");
+    }
+}
+
+/// The command with no more than so many descriptors.
+fn limited(dir: &Dir, most: u32, arguments: &[&str]) -> Output {
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", &format!("ulimit -n {most}; exec \"$0\" \"$@\"")])
+        .arg(env!("CARGO_BIN_EXE_ipcq"))
+        .args(arguments)
+        .env("IPCQ_DIR", dir.0.path());
+    command.output().unwrap()
+}
+
+#[test]
+fn a_name_too_long_or_damaged_does_not_hide_the_others() {
+    let dir = Dir::new();
+    dir.ok(
+        &["push", "q", "--size", "8", "--capacity", "16"],
+        b"12345678",
+    );
+    let whole = std::fs::read(dir.0.path().join("ipcq.q")).unwrap();
+    let long = "x".repeat(250);
+    std::fs::write(dir.0.path().join(format!("ipcq.{long}")), &whole).unwrap();
+    std::fs::write(dir.0.path().join("ipcq.cut"), &whole[..64]).unwrap();
+    std::fs::write(dir.0.path().join("ipcq.text"), "not a queue").unwrap();
+    let list = dir.text(&["list"]);
+    let lines: Vec<&str> = list.lines().collect();
+    assert_eq!(lines.len(), 4, "{list}");
+    assert!(
+        lines[1].starts_with("cut ") && lines[1].contains("not a queue"),
+        "{list}"
+    );
+    assert!(
+        lines[2].starts_with("q ") && lines[2].ends_with("closed"),
+        "{list}"
+    );
+    assert!(
+        lines[3].starts_with(&long) && lines[3].contains("too long"),
+        "{list}"
+    );
+    let top = dir.text(&["top", "--count", "1", "--interval", "0.01"]);
+    assert_eq!(top.lines().count(), 4, "{top}");
+}
+
+/// The last words of the line about a queue.
+fn state_in(text: &str, name: &str, column: usize) -> String {
+    let line = text.lines().find(|l| l.split(' ').next() == Some(name));
+    let words = line
+        .unwrap_or_else(|| panic!("no {name}: {text}"))
+        .split_whitespace();
+    words.skip(column).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn a_producer_that_waits_for_a_consumer_is_blocked_by_it() {
+    for size in ["0", "8"] {
+        let dir = Dir::new();
+        let path = dir.0.path().join("ipcq.q");
+        let made = ipcq::Producer::options()
+            .message_size(size.parse().unwrap())
+            .capacity(if size == "8" { 64 } else { 4096 })
+            .delivery(ipcq::Delivery::Lossless)
+            .min_consumers(2);
+        drop(made.open(&path).unwrap());
+        let lines: Vec<String> = (0..1000).map(|n| format!("{n:07}\n")).collect();
+        let arguments = match size {
+            "8" => &["push", "q", "--size", "8"][..],
+            _ => &["push", "q"],
+        };
+        let mut push = dir.start(arguments);
+        let mut input = push.stdin.take().unwrap();
+        let all = lines.concat();
+        let writer = std::thread::spawn(move || input.write_all(all.as_bytes()));
+        let pid = push.id().to_string();
+        let shown = || {
+            let list = dir.text(&["list"]);
+            let stat = dir.text(&["stat", "q"]);
+            let top = dir.text(&["top", "q", "--count", "1", "--interval", "0.01"]);
+            let (_, list) = list.rsplit_once("lossless ").unwrap();
+            let stat = state_in(&stat, "state", 1);
+            assert_eq!(list.trim(), stat);
+            assert_eq!(state_in(&top, "q", 7), stat);
+            stat
+        };
+        dir.until("q", "state", "\"blocked\"");
+        assert_eq!(shown(), "blocked until more consumers attach");
+        assert!(dir.text(&["list"]).contains(&format!(" {pid} ")));
+
+        let open = |name: &str| ipcq::Consumer::options().name(name).open(&path).unwrap();
+        let (mut fast, mut slow) = (open("fast"), open("slow one"));
+        let mut buffer = [0; 8];
+        let mut take = |q: &mut ipcq::Consumer, lines: &[String]| {
+            for line in lines {
+                q.wait(Duration::from_secs(30)).unwrap();
+                let got = q.pop(&mut buffer).unwrap().unwrap();
+                assert_eq!((got.lost, &buffer[..7]), (0, &line.as_bytes()[..7]));
+            }
+        };
+        // Some tens fit into either ring, and all that is there is taken.
+        take(&mut fast, &lines[..30]);
+        dir.until("q", "blocked_by", "\"slow one\"");
+        let me = std::process::id();
+        assert_eq!(shown(), format!("blocked by slow one ({me})"));
+        let figures = json(&dir.text(&["stat", "q", "--json"]));
+        assert_eq!(figures["blocked_by_pid"], me.to_string());
+        assert_eq!(
+            (&figures["producer_pid"], &figures["closed"]),
+            (&pid, &"false".into())
+        );
+        // A producer that is stopped meanwhile loses nothing.
+        signal(&push, libc::SIGSTOP);
+        assert_eq!(shown(), format!("blocked by slow one ({me})"));
+        signal(&push, libc::SIGCONT);
+        let reader = std::thread::spawn({
+            let lines = lines.clone();
+            move || {
+                let mut buffer = [0; 8];
+                for line in &lines[30..] {
+                    fast.wait(Duration::from_secs(30)).unwrap();
+                    fast.pop(&mut buffer).unwrap().unwrap();
+                    assert_eq!(&buffer[..7], &line.as_bytes()[..7]);
+                }
+            }
+        });
+        take(&mut slow, &lines);
+        reader.join().unwrap();
+        writer.join().unwrap().unwrap();
+        assert!(push.wait().unwrap().success());
+        assert_eq!(shown(), "closed");
+    }
+}
+
+#[test]
+fn a_producer_that_is_not_held_back_is_not_blocked() {
+    let dir = Dir::new();
+    for size in [0, 8] {
+        let path = dir.0.path().join(format!("ipcq.q{size}"));
+        let mut out = ipcq::Producer::options()
+            .message_size(size)
+            .capacity(if size == 8 { 64 } else { 4096 })
+            .delivery(ipcq::Delivery::Lossless)
+            .open(&path)
+            .unwrap();
+        let mut q = ipcq::Consumer::options().open(&path).unwrap();
+        let name = path.to_str().unwrap();
+        let state = || json(&dir.text(&["stat", name, "--json"]))["state"].clone();
+        let mut pushed = 0;
+        while out.push(&[1; 8]).is_ok() {
+            assert_eq!(state(), "\"live\"", "{pushed} messages");
+            pushed += 1;
+        }
+        // A push that does not wait is held back, too.
+        assert_eq!(state(), "\"blocked\"");
+        let mut buffer = [0; 8];
+        while q.pop(&mut buffer).unwrap().is_some() {}
+        assert_eq!(state(), "\"live\"");
+        while out.push(&[1; 8]).is_ok() {}
+        assert_eq!(state(), "\"blocked\"");
+        // It would go on at once.
+        drop(q);
+        assert_eq!(state(), "\"live\"");
+        out.push(&[1; 8]).unwrap();
+        let _q = ipcq::Consumer::options().open(&path).unwrap();
+        while out.push(&[1; 8]).is_ok() {}
+        assert_eq!(state(), "\"blocked\"");
+        drop(out);
+        assert_eq!(state(), "\"closed\"");
+        // The next producer has not been held back.
+        let _out = ipcq::Producer::options().open(&path).unwrap();
+        assert_eq!(state(), "\"live\"");
+    }
+}
+
+#[test]
+fn the_producer_of_a_queue_is_shown() {
+    let dir = Dir::new();
+    let mut push = dir.start(&["push", "q"]);
+    push.stdin.as_mut().unwrap().write_all(b"x\n").unwrap();
+    dir.until("q", "pushed", "1");
+    let pid = push.id().to_string();
+    let line = |text: String| -> Vec<String> {
+        let line = text.lines().nth(1).unwrap();
+        line.split_whitespace().map(str::to_owned).collect()
+    };
+    let listed = line(dir.text(&["list"]));
+    assert_eq!((&listed[2], &**listed.last().unwrap()), (&pid, "live"));
+    assert_eq!(
+        json(&dir.text(&["stat", "q", "--json"]))["producer_pid"],
+        pid
+    );
+    let top = dir.text(&["top", "--count", "1", "--interval", "0.01"]);
+    assert_eq!(line(top).last().unwrap(), "idle");
+    push.kill().unwrap();
+    push.wait().unwrap();
+    let listed = line(dir.text(&["list"]));
+    assert_eq!((&*listed[2], &**listed.last().unwrap()), ("-", "orphaned"));
+}
+
+#[test]
+fn a_live_queue_is_unlinked_by_force_only() {
+    let dir = Dir::new();
+    let mut push = dir.start(&["push", "q"]);
+    push.stdin.as_mut().unwrap().write_all(b"x\n").unwrap();
+    dir.until("q", "pushed", "1");
+    let holder = format!("process {} ", push.id());
+    dir.fails(&["unlink", "q"], b"", 1, &holder);
+    dir.fails(&["unlink", "q"], b"", 1, "--force");
+    // Also without the lock file, which somebody may have removed.
+    let lock = dir.0.path().join("ipcq.q.lock");
+    std::fs::rename(&lock, dir.0.path().join("away")).unwrap();
+    dir.fails(&["unlink", "q"], b"", 1, &holder);
+    assert!(!lock.exists());
+    std::fs::rename(dir.0.path().join("away"), &lock).unwrap();
+    assert_eq!(dir.text(&["dump", "q", "--format", "text"]), "x\n");
+
+    let mut top = dir.start(&["top", "q", "--interval", "0.01"]);
+    let mut lines = BufReader::new(top.stdout.take().unwrap()).lines();
+    let mut wait_for = |state: &str| {
+        let mut lines = lines.by_ref().map(Result::unwrap);
+        assert!(lines.any(|line| line.ends_with(state)), "{state}");
+    };
+    wait_for(" idle");
+    dir.ok(&["unlink", "q", "--force"], b"");
+    wait_for(" unlinked");
+    assert_eq!(dir.text(&["list"]), "");
+    drop(push.stdin.take());
+    assert!(push.wait().unwrap().success());
+    assert!(!lock.exists());
+    // A new one of that name is another one.
+    dir.ok(&["push", "q"], b"y\n");
+    wait_for(" closed");
+    top.kill().unwrap();
+    top.wait().unwrap();
+    // One without a producer needs none.
+    dir.ok(&["unlink", "q"], b"");
+    let mut push = dir.start(&["push", "q"]);
+    push.stdin.as_mut().unwrap().write_all(b"x\n").unwrap();
+    dir.until("q", "pushed", "1");
+    push.kill().unwrap();
+    push.wait().unwrap();
+    dir.ok(&["unlink", "q"], b"");
+}
+
+#[test]
+fn what_a_consumer_that_is_lapped_has_lost_is_shown() {
+    let dir = Dir::new();
+    for (capacity, step) in [
+        (1024, 1),
+        (1024, 2),
+        (1024, 4),
+        (1 << 16, 250),
+        (1 << 16, 15),
+    ] {
+        let path = dir.0.path().join("ipcq.q");
+        let options = ipcq::Producer::options().message_size(8).capacity(capacity);
+        let mut out = options.open(&path).unwrap();
+        let mut q = ipcq::Consumer::options().open(&path).unwrap();
+        out.push_many(&vec![0; 16 * capacity as usize], 8).unwrap();
+        let mut buffer = [0; 8];
+        for pop in 1..=3000 {
+            out.push_many(&vec![0; 8 * step], 8).unwrap();
+            q.pop(&mut buffer).unwrap().unwrap();
+            if [1, 100, 1000, 3000].contains(&pop) {
+                let figures = json(&dir.text(&["stat", "q", "--json"]));
+                let list = &figures["consumer_list"];
+                let shown = |key: &str| -> u64 {
+                    let (_, rest) = list.split_once(&format!("\"{key}\":")).unwrap();
+                    rest[..rest.find([',', '}']).unwrap()].parse().unwrap()
+                };
+                // It is shown every 64 messages, and when some are lost.
+                let s = q.stats().unwrap();
+                let (next, lost) = (q.next_sequence(), s.lost);
+                assert!(lost > 0 && next - shown("sequence") <= 64, "{next}: {list}");
+                assert!(lost - shown("lost") <= 64, "{lost}: {list}");
+                assert_eq!(shown("lag"), s.pushed - shown("sequence"));
+            }
+        }
+        drop((out, q));
+        dir.ok(&["unlink", "q"], b"");
+    }
+}
+
+/// A number as `top` shows it.
+fn number(text: &str) -> f64 {
+    let digits = text.trim_end_matches(|c: char| c.is_alphabetic());
+    let unit = "kMGTPE"
+        .find(&text[digits.len()..])
+        .filter(|_| digits != text);
+    digits.parse::<f64>().unwrap() * 1000f64.powi(unit.map_or(0, |n| n as i32 + 1))
+}
+
+#[test]
+fn top_shows_bytes_lag_and_loss() {
+    let dir = Dir::new();
+    let open = |name: &str, size| {
+        let path = dir.0.path().join(format!("ipcq.{name}"));
+        let options = ipcq::Producer::options()
+            .message_size(size)
+            .capacity(1 << 16);
+        let out = options.open(&path).unwrap();
+        (out, ipcq::Consumer::options().open(&path).unwrap())
+    };
+    let (mut fixed, mut slow) = open("fixed", 1024);
+    let (mut variable, _q) = open("variable", 0);
+    let (_idle, _other) = open("idle", 8);
+    let done = AtomicBool::new(false);
+    let text = std::thread::scope(|scope| {
+        let _end = End(&done);
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                fixed.push(&[0; 1024]).unwrap();
+                variable.push(&[0; 1000]).unwrap();
+                std::thread::sleep(Duration::from_micros(100));
+            }
+        });
+        dir.text(&["top", "--interval", "0.3", "--count", "2"])
+    });
+    let lines: Vec<Vec<&str>> = text
+        .lines()
+        .map(|l| l.split_whitespace().collect())
+        .collect();
+    let head = [
+        "NAME", "PUSHED", "MSG/S", "B/S", "CONS", "LAG", "LOST", "STATE",
+    ];
+    assert_eq!((lines.len(), &lines[4][..]), (8, &head[..]), "{text}");
+    // The one that nothing happens in comes last.
+    assert_eq!(lines[7], ["idle", "0", "0", "0", "1", "0", "0", "idle"]);
+    for line in &lines[5..7] {
+        let (rate, bytes) = (number(line[2]), number(line[3]));
+        let size = if line[0] == "fixed" { 1024.0 } else { 1000.0 };
+        // Three digits of each, and the rounding of variable messages to 16 bytes.
+        let ratio = bytes / (rate * size);
+        assert!(rate > 1.0 && (0.98..1.04).contains(&ratio), "{line:?}");
+        assert_eq!((line[4], line[7]), ("1", "live"), "{line:?}");
+        assert!(number(line[5]) > 0.0, "{line:?}");
+    }
+    // Loss is counted when its consumer finds out.
+    for _ in 0..1 << 17 {
+        fixed.push(&[0; 1024]).unwrap();
+    }
+    let mut buffer = [0; 1024];
+    let lost = slow.pop(&mut buffer).unwrap().unwrap().lost as f64;
+    let text = dir.text(&["top", "fixed", "--interval", "0.01", "--count", "1"]);
+    let words: Vec<&str> = text.lines().nth(1).unwrap().split_whitespace().collect();
+    assert!(
+        (number(words[6]) / lost - 1.0).abs() < 0.01,
+        "{lost}: {text}"
+    );
+}
+
+#[test]
+fn top_copes_with_many_queues() {
+    let dir = Dir::new();
+    dir.ok(
+        &["push", "q", "--size", "8", "--capacity", "16"],
+        b"12345678",
+    );
+    let one = dir.0.path().join("ipcq.q");
+    for n in 0..10_000 {
+        std::fs::hard_link(&one, dir.0.path().join(format!("ipcq.q{n}"))).unwrap();
+    }
+    // It keeps none of them open.
+    for (arguments, lines) in [
+        (&["top", "--count", "1", "--interval", "0.01"][..], 10_002),
+        (&["list"], 10_002),
+    ] {
+        let output = limited(&dir, 16, arguments);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && error.is_empty(), "{error}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(text.lines().count(), lines);
+        let short = |l: &str| l.chars().count() <= 80;
+        assert!(text.lines().all(short), "{}", &text[..1000]);
+    }
+}
+
+#[test]
+fn top_fits_a_terminal() {
+    let dir = Dir::new();
+    for n in 0..40 {
+        let name = format!("a name that is longer than there is room for 全角 {n}");
+        dir.ok(&["push", &name], b"x\n");
+    }
+    let path = dir.0.path().join("ipcq.blocked");
+    let mut out = ipcq::Producer::options()
+        .message_size(8)
+        .capacity(16)
+        .delivery(ipcq::Delivery::Lossless)
+        .open(&path)
+        .unwrap();
+    let consumer = ipcq::Consumer::options().name("a consumer with a long name");
+    let _consumer = consumer.open(&path).unwrap();
+    while out.push(&[0; 8]).is_ok() {}
+
+    let size = libc::winsize {
+        ws_row: 24,
+        ws_col: 80,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    let (mut ours, mut theirs) = (0, 0);
+    let nothing = std::ptr::null_mut();
+    // SAFETY: places for two descriptors, and a size.
+    let rc = unsafe { libc::openpty(&mut ours, &mut theirs, nothing, nothing.cast(), &size) };
+    assert_eq!(rc, 0);
+    // SAFETY: two new descriptors that nothing else owns.
+    let (ours, theirs) = unsafe {
+        (
+            std::fs::File::from_raw_fd(ours),
+            OwnedFd::from_raw_fd(theirs),
+        )
+    };
+    let mut command = dir.command(&["top", "--count", "1", "--interval", "0.01"]);
+    let mut top = command.stdout(theirs).spawn().unwrap();
+    drop(command);
+    let mut frame = Vec::new();
+    // The end of a terminal without a program is an error.
+    let _ = BufReader::new(ours).read_to_end(&mut frame);
+    assert!(top.wait().unwrap().success());
+    let frame = String::from_utf8(frame).unwrap();
+    let frame = frame.strip_prefix("\x1b[?7l\x1b[H").unwrap();
+    let frame = frame.strip_suffix("\x1b[J\x1b[?7h").unwrap();
+    let lines: Vec<&str> = frame.split_terminator("\x1b[K\r\n").collect();
+    assert_eq!(lines.len(), 23, "{frame}");
+    let fits = |l: &&str| l.chars().count() <= 80 && !l.contains(char::is_control);
+    assert!(lines.iter().all(fits), "{lines:?}");
+    // What is held back comes first, with whom it waits for.
+    let words: Vec<&str> = lines[1].split_whitespace().collect();
+    let by = format!("blocked by a con… ({})", std::process::id());
+    assert_eq!((words[0], words[7..].join(" ")), ("blocked", by));
+    assert_eq!(lines[22], "and 20 more");
+}
+
+#[test]
+fn a_reader_that_goes_away_while_nothing_comes_is_no_error() {
+    let dir = Dir::new();
+    let mut push = dir.start(&["push", "q"]);
+    push.stdin.as_mut().unwrap().write_all(b"first\n").unwrap();
+    dir.until("q", "pushed", "1");
+    for arguments in [
+        &["dump", "q", "--follow", "--format", "text"][..],
+        &["top", "--interval", "0.01"],
+    ] {
+        let mut child = dir.start(arguments);
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        assert_eq!(output.stderr, b"");
+    }
+    // A reader that cannot take it is one.
+    for arguments in [&["list"][..], &["stat", "q"], &["dump", "q"], &["help"]] {
+        let full = std::fs::File::create("/dev/full").unwrap();
+        let output = dir.command(arguments).stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.contains("standard output"), "{error}");
+    }
+    drop(push.stdin.take());
+    assert!(push.wait().unwrap().success());
 }

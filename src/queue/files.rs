@@ -180,7 +180,7 @@ fn busy(paths: &Paths) -> String {
 }
 
 /// The process that has opened a queue as its producer, for information.
-fn holder(paths: &Paths) -> Option<u32> {
+pub(super) fn holder(paths: &Paths) -> Option<u32> {
     let (file, _) = paths.dir.open_file(&paths.data, false).ok()?;
     let mut word = [0; 8];
     file.read_exact_at(&mut word, at::MAGIC as u64).ok()?;
@@ -286,6 +286,7 @@ fn attach_locked(paths: &Paths, o: &ProducerOptions, writer: Writer) -> Result<A
     let memory = mapped(&region, &geometry);
     let epoch = memory.load(Field::Epoch).wrapping_add(1);
     memory.publish(Site::State, Field::Epoch, epoch & u64::from(u32::MAX));
+    show_blocked(&region, 0);
     // Still live, and of a process: the last producer neither closed nor detached. It was killed.
     let crashed = epoch > 1
         && matches!(memory.load(Field::State), state::LIVE | state::SUPERSEDED)
@@ -446,6 +447,16 @@ pub(super) fn is_alive(region: &Region) -> bool {
         .file()
         .get()
         .map_or(true, |file| has_producer(file, weak))
+}
+
+/// Shows that a push found no room up to `end`, for information. It stays until the next push that finds
+/// none: whoever reads it compares it with how far the producer is, and how far it may go.
+pub(super) fn show_blocked(region: &Region, end: u64) {
+    let word = header_word(region, at::BLOCKED);
+    // A producer that tries again and again leaves the line to the consumers.
+    if word.load(Ordering::Relaxed) != end {
+        word.store(end, Ordering::Relaxed);
+    }
 }
 
 /// How long a dying producer may take to drop one lock after the other.

@@ -10,7 +10,8 @@ use crate::layout::{at, state, Framing, Geometry, HEADER_BYTES};
 use crate::memory::{Field, Memory, Site};
 use crate::name::{self, Paths};
 use crate::registry::{self, ConsumerInfo};
-use crate::ring::{Damage, FixedReader, Frames, Shape, VariableReader};
+use crate::ring::gate::{self, Front, Seats};
+use crate::ring::{distance, FixedReader, Frames, Shape, VariableReader};
 use crate::schema::Schema;
 use crate::shm;
 use crate::sys::NoCancel;
@@ -95,6 +96,14 @@ pub struct Inspection {
     /// The consumers attached and known, the slowest first; `None` if this process may not read the
     /// control file.
     pub consumers: Option<Vec<ConsumerInfo>>,
+    /// How much of the ring was ever written. Fixed: as `pushed`. Variable: bytes, where each message
+    /// has 16 besides its payload, and is rounded up to a multiple of 16.
+    pub position: u64,
+    /// Whether the producer of a lossless queue had no room for a message, and still has none.
+    pub blocked: bool,
+    /// The consumer that the producer is blocked by: the slowest. `None` if the producer waits for
+    /// consumers to attach, or if `consumers` is `None`.
+    pub blocked_by: Option<ConsumerInfo>,
 }
 
 /// Looks at a queue without opening it. It maps no file, holds nobody back and needs read permission
@@ -124,12 +133,34 @@ pub fn inspect(name: impl AsRef<OsStr>) -> Result<Inspection> {
     };
     let memory = FileMemory::new(&file, &geometry);
     let shape = Shape::of(&geometry).observed();
-    let figures = match geometry.framing {
-        Framing::Fixed => figures(&FixedReader::new(memory.clone(), shape)),
-        Framing::Variable => figures(&VariableReader::new(memory.clone(), shape)),
+    let figures = || match geometry.framing {
+        Framing::Fixed => {
+            let reader = FixedReader::new(memory.clone(), shape);
+            let pushed = reader.frontier()?;
+            Ok((pushed, pushed, reader.oldest()?))
+        }
+        Framing::Variable => {
+            let reader = VariableReader::new(memory.clone(), shape);
+            let (position, pushed) = reader.front()?;
+            Ok((position, pushed, reader.oldest()?))
+        }
     };
-    let (pushed, oldest) = figures.map_err(|d| super::damaged(&paths, d))?;
+    let (position, pushed, oldest) = figures().map_err(|d| super::damaged(&paths, d))?;
     let consumers = consumers(&paths, &geometry, pushed)?;
+    let producer_alive = files::has_producer(&file, word(at::WEAK_ALIVE));
+    // Read before the figures: if the producer has had room since, they say so.
+    let wanted = Some(word(at::BLOCKED)).filter(|end| *end != 0 && producer_alive);
+    let blocked = wanted.map(|end| {
+        let front = Front {
+            next: position,
+            claimed: memory.load(Field::Claimed),
+            end,
+            limit: memory.load(Field::Limit),
+        };
+        blocked(&geometry, front, consumers.as_deref())
+    });
+    let (blocked, blocked_by) = blocked.unwrap_or_default();
+    let unlinked = !paths.dir.names(&paths.data, &file).unwrap_or(true);
     let stats = Stats {
         pushed,
         received: 0,
@@ -142,30 +173,54 @@ pub fn inspect(name: impl AsRef<OsStr>) -> Result<Inspection> {
         delivery: geometry.delivery,
         epoch: memory.load(Field::Epoch) as u32,
         consumers: consumers.as_ref().map_or(0, |list| list.len() as u32),
-        producer_alive: files::has_producer(&file, word(at::WEAK_ALIVE)),
+        producer_alive,
         closed: matches!(
             memory.load(Field::State),
             state::CLOSED | state::SUPERSEDED_CLOSED
         ),
         id: geometry.id,
-        unlinked: false,
+        unlinked,
     };
     Ok(Inspection {
         stats,
         schema,
         producer_pid: u32::try_from(word(at::PID)).unwrap_or(0),
-        consumers,
+        consumers: consumers.map(|list| list.into_iter().map(|(_, info)| info).collect()),
+        position,
+        blocked,
+        blocked_by,
         geometry,
     })
 }
 
-/// How many messages were pushed, and the oldest that is retained.
-fn figures(frames: &impl Frames) -> std::result::Result<(u64, u64), Damage> {
-    Ok((frames.frontier()?, frames.oldest()?))
+/// Whether there is no room up to the end of `front`, and which consumer is in the way, if that is known.
+fn blocked(
+    g: &Geometry,
+    front: Front,
+    consumers: Option<&[(u64, ConsumerInfo)]>,
+) -> (bool, Option<ConsumerInfo>) {
+    let behind = |limit: u64| distance(limit, front.end) < 0;
+    let bound = consumers.map(|list| gate::bound(&Shape::of(g), &Cursors(list), front));
+    if !behind(front.next) || !behind(front.limit) || bound.is_some_and(|bound| !behind(bound)) {
+        return (false, None);
+    }
+    let in_the_way = consumers.unwrap_or_default().iter();
+    let in_the_way = in_the_way.filter(|(cursor, _)| behind(cursor.wrapping_add(g.capacity)));
+    let slowest = in_the_way.min_by_key(|(cursor, _)| distance(*cursor, front.next));
+    (true, slowest.map(|(_, info)| info.clone()))
 }
 
-/// The consumers by the control file, if this process may read it.
-fn consumers(paths: &Paths, g: &Geometry, pushed: u64) -> Result<Option<Vec<ConsumerInfo>>> {
+/// The seats of a control file, as of one moment.
+struct Cursors<'a>(&'a [(u64, ConsumerInfo)]);
+
+impl Seats for Cursors<'_> {
+    fn cursors(&self, each: impl FnMut(u64)) {
+        self.0.iter().map(|(cursor, _)| *cursor).for_each(each);
+    }
+}
+
+/// The consumers by the control file, each with its cursor, if this process may read that.
+fn consumers(paths: &Paths, g: &Geometry, pushed: u64) -> Result<Option<Vec<(u64, ConsumerInfo)>>> {
     for name in [&paths.control, &paths.new_control] {
         match paths.dir.open_file(name, false) {
             Ok((file, _)) => {

@@ -75,7 +75,27 @@ pub struct Stats {
 /// [`Error::NotFound`]; [`Error::PermissionDenied`], also if the queue belongs to another user;
 /// [`Error::ProducerExists`] if another process has been opening or removing the queue for a second.
 pub fn unlink(name: impl AsRef<OsStr>) -> Result<()> {
-    crate::shm::unlink(&Paths::of(name.as_ref())?)
+    crate::shm::unlink(&Paths::of(name.as_ref())?, None)
+}
+
+/// As [`unlink`], but only if no process has the queue open as its producer, or writes the shared memory
+/// of that name. No process can become its producer meanwhile.
+///
+/// # Errors
+/// As [`unlink`]; [`Error::ProducerExists`] also if a process has it open, with that process in the text.
+pub fn unlink_unused(name: impl AsRef<OsStr>) -> Result<()> {
+    let paths = Paths::of(name.as_ref())?;
+    let busy = || {
+        let holder = match files::holder(&paths) {
+            Some(pid) => format!("process {pid}"),
+            None => "another process".to_owned(),
+        };
+        format!(
+            "{holder} has it open to write, and nobody could find it any more: end that process \
+             first, or remove it all the same (ipcq unlink --force)"
+        )
+    };
+    crate::shm::unlink(&paths, Some(&busy))
 }
 
 #[cold]

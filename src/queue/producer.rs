@@ -659,6 +659,7 @@ impl Producer {
         let _no = NoCancel::new();
         let (front, capacity) = (self.front(length), self.geometry.capacity);
         let next = self.next_sequence();
+        files::show_blocked(&self.region, front.end);
         self.backpressure
             .relieve(&self.paths, &self.control, capacity, front, next)
     }

@@ -71,7 +71,7 @@ pub fn limit<M: Memory>(memory: &M, shape: &Shape, seats: &impl Seats, front: Fr
 }
 
 /// What the seats allow at this moment.
-fn bound(shape: &Shape, seats: &impl Seats, front: Front) -> u64 {
+pub fn bound(shape: &Shape, seats: &impl Seats, front: Front) -> u64 {
     let (mut attached, mut slowest) = (0, None);
     seats.cursors(|cursor| {
         attached += 1;

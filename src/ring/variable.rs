@@ -381,6 +381,26 @@ impl<M: Memory> VariableReader<M> {
                 .max(self.shape.capacity / 8 + 2 * FRAME_HEADER as u64)
     }
 
+    /// The position and sequence of the frame that is written next.
+    pub fn front(&self) -> Result<(u64, u64), Damage> {
+        let mut probe = self.clone();
+        for _ in 0..PATIENCE {
+            if let Some(front) = probe.walk()? {
+                return Ok(front);
+            }
+        }
+        // The producer laps faster than it can be followed: as of its last block, then.
+        let position = self.memory.load(Field::Published);
+        let sequence = self.memory.load(Field::PublishedSequence);
+        // Partner: `Publish`, for a caller that acts on the answer.
+        self.memory.fence(Site::FindFront);
+        Ok(if distance(sequence, self.next) < 0 {
+            (self.position, self.next)
+        } else {
+            (position, sequence)
+        })
+    }
+
     /// How far behind the oldest to look, after so many tries that a running producer spoilt: the
     /// oldest block itself is spoilt by its next announcement, half a ring is not.
     fn margin(&self, tries: u64) -> u64 {
@@ -524,21 +544,7 @@ impl<M: Memory> Frames for VariableReader<M> {
     }
 
     fn frontier(&self) -> Result<u64, Damage> {
-        let mut probe = self.clone();
-        for _ in 0..PATIENCE {
-            if let Some((_, sequence)) = probe.walk()? {
-                return Ok(sequence);
-            }
-        }
-        // The producer laps faster than it can be followed: as of its last block, then.
-        let sequence = self.memory.load(Field::PublishedSequence);
-        // Partner: `Publish`, for a caller who acts on the answer.
-        self.memory.fence(Site::FindFront);
-        Ok(if distance(sequence, self.next) < 0 {
-            self.next
-        } else {
-            sequence
-        })
+        Ok(self.front()?.1)
     }
 
     fn oldest(&self) -> Result<u64, Damage> {
