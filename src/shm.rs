@@ -702,7 +702,10 @@ pub(crate) fn unlink(paths: &Paths, busy: Option<&dyn Fn() -> String>) -> Result
         Err(_) => Ok(false),
     };
     if let Some(busy) = busy.filter(|_| held || alive().unwrap_or(true)) {
-        names.undo(paths);
+        // Everything is left as it was.
+        if names.made {
+            let _ = dir.remove(&paths.lock);
+        }
         return Err(Error::ProducerExists(format!("{shown}: {}", busy()).into()));
     }
     // First the name by which it is found, so that nobody finds a queue without its control file.

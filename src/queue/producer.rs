@@ -416,13 +416,7 @@ impl Producer {
         self.check_push(length)?;
         let offset = match self.reserve(length) {
             Some(offset) => offset,
-            None => {
-                let room = self.make_room(length);
-                match self.reserve(length).filter(|_| room) {
-                    Some(offset) => offset,
-                    None => return Err(self.full()),
-                }
-            }
+            None => self.reserve_slowly(length)?,
         };
         self.set_claimed(Some(length));
         // SAFETY: the reserved payload lies in the ring.
@@ -610,6 +604,15 @@ impl Producer {
     fn set_claimed(&mut self, claimed: Option<usize>) {
         self.claimed = claimed;
         self.set_quick();
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn reserve_slowly(&mut self, length: usize) -> Result<usize> {
+        match self.make_room(length) {
+            true => self.reserve(length).ok_or_else(|| self.full()),
+            false => Err(self.full()),
+        }
     }
 
     fn reserve(&mut self, length: usize) -> Option<usize> {
