@@ -434,13 +434,7 @@ impl Producer {
             return Err(self.no_claim());
         };
         if length > claimed {
-            return Err(Error::MessageSize(
-                format!(
-                    "{}: {length} bytes to commit, but {claimed} were claimed",
-                    self.paths.shown()
-                )
-                .into(),
-            ));
+            return Err(self.beyond_claim(length, claimed));
         }
         self.check_length(length)?;
         match &mut self.writer {
@@ -699,6 +693,7 @@ impl Producer {
     }
 
     #[cold]
+    #[inline(never)]
     fn inherited(&self) -> Error {
         Error::WrongRole(
             format!(
@@ -710,6 +705,7 @@ impl Producer {
     }
 
     #[cold]
+    #[inline(never)]
     fn in_claim(&self) -> Error {
         Error::Invalid(
             format!(
@@ -721,6 +717,19 @@ impl Producer {
     }
 
     #[cold]
+    #[inline(never)]
+    fn beyond_claim(&self, length: usize, claimed: usize) -> Error {
+        Error::MessageSize(
+            format!(
+                "{}: {length} bytes to commit, but {claimed} were claimed",
+                self.paths.shown()
+            )
+            .into(),
+        )
+    }
+
+    #[cold]
+    #[inline(never)]
     fn no_claim(&self) -> Error {
         Error::Invalid(format!("{}: no message is claimed", self.paths.shown()).into())
     }
