@@ -94,26 +94,24 @@ impl Control {
     /// Opens the control file of the queue with this geometry. It has its own name, or still that of
     /// a file in the making: whoever makes or replaces a queue gives the data file its name first, so
     /// that the one step to the new queue is that of both files. The name comes with it.
+    ///
+    /// `owner` is that of the data file. Another user may have put anything under the first name, so
+    /// whatever is wrong with that, the second is looked at.
     pub(crate) fn find<'a>(
         paths: &'a Paths,
         g: &Geometry,
         write: bool,
+        owner: u32,
     ) -> Result<(Control, &'a CStr)> {
-        let is_other = |e: &Error| {
-            matches!(
-                e,
-                Error::NotFound(_) | Error::Damaged(_) | Error::Version(_)
-            )
-        };
         let own = || {
             Ok((
-                Control::open(paths, &paths.control, g, write)?,
+                Control::open(paths, &paths.control, g, write, owner)?,
                 &*paths.control,
             ))
         };
         match own() {
-            Err(e) if is_other(&e) => {
-                match Control::open(paths, &paths.new_control, g, write) {
+            Err(_) => {
+                match Control::open(paths, &paths.new_control, g, write, owner) {
                     Ok(control) => Ok((control, &paths.new_control)),
                     // It may have got its name between the two looks.
                     Err(_) => own(),
@@ -124,8 +122,8 @@ impl Control {
     }
 
     /// Opens a control file by its name.
-    fn open(paths: &Paths, name: &CStr, g: &Geometry, write: bool) -> Result<Control> {
-        let region = Arc::new(Region::open(paths, name, write)?);
+    fn open(paths: &Paths, name: &CStr, g: &Geometry, write: bool, owner: u32) -> Result<Control> {
+        let region = Arc::new(Region::open_of(paths, name, write, Some(owner))?);
         let shown = paths.dir.shown(name);
         let damaged = |what: &str| Err(Error::Damaged(format!("{shown}: {what}").into()));
         if region.len() < HEADER_BYTES + g.max_consumers as usize * SLOT_BYTES {

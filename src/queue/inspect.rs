@@ -17,7 +17,7 @@ use std::cell::RefCell;
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 
 /// The queues of a directory.
 #[derive(Debug, Clone, Default)]
@@ -68,9 +68,9 @@ pub fn listing() -> Result<Listing> {
             }
             // Gone by now, or no regular file.
             Err(Error::NotFound(_) | Error::Damaged(_)) => {}
-            Err(Error::PermissionDenied(_)) => listing.unreadable.push(bare),
-            // A directory that cannot be looked at is not an empty one.
-            Err(e) => return Err(e),
+            // Without a descriptor for any of them, a directory is not an empty one.
+            Err(e @ Error::Os(libc::EMFILE | libc::ENFILE | libc::ENOMEM, _)) => return Err(e),
+            Err(_) => listing.unreadable.push(bare),
         }
     }
     listing.queues.sort();
@@ -119,6 +119,7 @@ pub fn inspect(name: impl AsRef<OsStr>) -> Result<Inspection> {
         None => 0,
     };
     let geometry = files::named(Geometry::read(meta.len(), word), &paths)?;
+    files::check_home(&paths, &file)?;
     let mut json = vec![0; geometry.schema_length as usize];
     let schema = match file.read_exact_at(&mut json, geometry.schema_offset.into()) {
         Ok(()) => files::schema_from(&json, &geometry, &paths)?,
@@ -134,7 +135,7 @@ pub fn inspect(name: impl AsRef<OsStr>) -> Result<Inspection> {
         Framing::Variable => figures(&VariableReader::new(memory.clone(), shape)),
     };
     let (pushed, oldest) = figures.map_err(|d| super::damaged(&paths, d))?;
-    let consumers = consumers(&paths, &geometry, pushed)?;
+    let consumers = consumers(&paths, &geometry, pushed, meta.uid())?;
     let stats = Stats {
         pushed,
         received: 0,
@@ -147,7 +148,7 @@ pub fn inspect(name: impl AsRef<OsStr>) -> Result<Inspection> {
         delivery: geometry.delivery,
         epoch: memory.load(Field::Epoch) as u32,
         consumers: consumers.as_ref().map_or(0, |list| list.len() as u32),
-        producer_alive: files::has_producer(&file, word(at::WEAK_ALIVE)),
+        producer_alive: files::has_producer(&file, word(at::WEAK_ALIVE), word(at::PID)),
         closed: matches!(
             memory.load(Field::State),
             state::CLOSED | state::SUPERSEDED_CLOSED
@@ -169,21 +170,28 @@ fn figures(frames: &impl Frames) -> std::result::Result<(u64, u64), Damage> {
     Ok((frames.frontier()?, frames.oldest()?))
 }
 
-/// The consumers by the control file, if this process may read it.
-fn consumers(paths: &Paths, g: &Geometry, pushed: u64) -> Result<Option<Vec<ConsumerInfo>>> {
+/// The consumers by the control file, if this process may read it. `owner` is that of the data file:
+/// another user may have put anything under these names.
+fn consumers(
+    paths: &Paths,
+    g: &Geometry,
+    pushed: u64,
+    owner: u32,
+) -> Result<Option<Vec<ConsumerInfo>>> {
+    let mut hidden = false;
     for name in [&paths.control, &paths.new_control] {
         match paths.dir.open_file(name, false) {
-            Ok((file, _)) => {
+            Ok((file, meta)) if meta.uid() == owner => {
                 if let Some(list) = registry::read_consumers(&file, g, pushed) {
                     return Ok(Some(list));
                 }
             }
-            Err(Error::NotFound(_) | Error::Damaged(_)) => {}
-            Err(Error::PermissionDenied(_)) => return Ok(None),
+            Ok(_) | Err(Error::NotFound(_) | Error::Damaged(_)) => {}
+            Err(Error::PermissionDenied(_)) => hidden = true,
             Err(e) => return Err(e),
         }
     }
-    Ok(Some(Vec::new()))
+    Ok((!hidden).then(Vec::new))
 }
 
 /// A data file as the protocol sees it, read by system calls. What is read may be of different

@@ -754,6 +754,7 @@ impl Drop for Producer {
         if !self.detached && self.memory().load(Field::State) == state::LIVE {
             ring::set_state(self.memory(), state::CLOSED);
         }
+        files::end_weak(&self.region);
         self.bell.ring();
         self.lock.clean_up(&self.paths, &self.region);
         log::say(Level::Info, || {

@@ -47,7 +47,9 @@ impl Sleeper {
         let now = epoch();
         if now != self.epoch {
             self.epoch = now;
-            match Control::find(paths, geometry, true) {
+            // Of nobody, if that cannot be found out.
+            let owner = region.owner().unwrap_or(u32::MAX);
+            match Control::find(paths, geometry, true, owner) {
                 Ok((control, _)) => self.control = Some(Arc::new(control)),
                 // Unlinked: the producer that lives has the one that this has.
                 Err(Error::NotFound(_)) => {}
