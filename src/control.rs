@@ -96,42 +96,37 @@ impl Control {
     /// a file in the making: whoever makes or replaces a queue gives the data file its name first, so
     /// that the one step to the new queue is that of both files. The name comes with it.
     ///
-    /// `owner` is that of the data file. Anybody may put another file under either name, so what is
-    /// not this queue's and this owner's is passed over.
+    /// `owner` is that of the data file. Another user may have put anything under the first name, so
+    /// whatever is wrong with that, the second is looked at.
     pub(crate) fn find<'a>(
         paths: &'a Paths,
         g: &Geometry,
-        owner: u32,
         write: bool,
+        owner: u32,
     ) -> Result<(Control, &'a CStr)> {
-        let open = |name| Control::open(paths, name, g, owner, write);
-        let may_be_elsewhere = |e: &Error| {
-            matches!(
-                e,
-                Error::NotFound(_)
-                    | Error::PermissionDenied(_)
-                    | Error::Damaged(_)
-                    | Error::Version(_)
-            )
+        let own = || {
+            Ok((
+                Control::open(paths, &paths.control, g, write, owner)?,
+                &*paths.control,
+            ))
         };
-        match open(&paths.control) {
-            Err(e) if may_be_elsewhere(&e) => match open(&paths.new_control) {
-                Ok(control) => Ok((control, &paths.new_control)),
-                // It may have got its name between the two looks.
-                Err(_) => Ok((open(&paths.control)?, &paths.control)),
-            },
-            found => Ok((found?, &paths.control)),
+        match own() {
+            Err(_) => {
+                match Control::open(paths, &paths.new_control, g, write, owner) {
+                    Ok(control) => Ok((control, &paths.new_control)),
+                    // It may have got its name between the two looks.
+                    Err(_) => own(),
+                }
+            }
+            found => found,
         }
     }
 
     /// Opens a control file by its name.
-    fn open(paths: &Paths, name: &CStr, g: &Geometry, owner: u32, write: bool) -> Result<Control> {
-        let region = Arc::new(Region::open(paths, name, write)?);
+    fn open(paths: &Paths, name: &CStr, g: &Geometry, write: bool, owner: u32) -> Result<Control> {
+        let region = Arc::new(Region::open_of(paths, name, write, Some(owner))?);
         let shown = paths.dir.shown(name);
         let damaged = |what: &str| Err(Error::Damaged(format!("{shown}: {what}").into()));
-        if region.owner() != Some(owner) {
-            return damaged("it belongs to another user than the queue");
-        }
         if region.len() < HEADER_BYTES + g.max_consumers as usize * SLOT_BYTES {
             return damaged("the file is too short");
         }

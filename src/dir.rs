@@ -5,7 +5,9 @@
 //!
 //! Other users may create names in the directory, so nothing that a name leads to is trusted: it is
 //! never followed if it is a link, never waited on if it is a FIFO or a device, and
-//! [`check_ours`] comes before the first write.
+//! [`check_owner`] comes before the first write. A file may have a second name (a hard link): either
+//! the content proves that the name is the right one, or [`Dir::check_one_name`]
+//! refuses the file.
 
 use crate::error::{Error, Result};
 use crate::steps::step;
@@ -97,6 +99,25 @@ impl Dir {
         }
     }
 
+    /// Whether only this user and root can exchange what this user's names in it lead to.
+    pub(crate) fn is_safe(&self) -> bool {
+        let Ok(meta) = self.fd.get().and_then(File::metadata) else {
+            return false;
+        };
+        let alone = meta.mode() & 0o022 == 0 || meta.mode() & libc::S_ISVTX != 0;
+        alone && (meta.uid() == sys::effective_uid() || meta.uid() == 0)
+    }
+
+    /// A number that stands for a name in this directory, to be kept in the file that has the name.
+    pub(crate) fn home(&self, name: &CStr) -> u64 {
+        // FNV-1a: the number has to be the same for every version of this crate.
+        let inode = self.fd.identity().inode.to_le_bytes();
+        let bytes = inode.iter().chain(name.to_bytes());
+        bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
+        })
+    }
+
     /// Whether a name leads to this open file.
     pub(crate) fn names(&self, name: &CStr, file: &File) -> io::Result<bool> {
         let meta = file.metadata()?;
@@ -122,6 +143,16 @@ impl Dir {
         let file = self.open_at(name, access, 0);
         let file = file.map_err(|e| match e.raw_os_error() {
             Some(libc::ELOOP) => refused("a symbolic link, which is never followed"),
+            Some(libc::EISDIR) => refused("a directory"),
+            Some(libc::ENXIO) => refused("a socket or a device"),
+            // Only the owner of a file can take one, and waiting for its end takes 45 seconds.
+            Some(libc::EWOULDBLOCK) => Error::PermissionDenied(
+                format!(
+                    "cannot open {}: another process holds a lease on it",
+                    self.shown(name)
+                )
+                .into(),
+            ),
             _ => failed(e),
         })?;
         let meta = file.metadata().map_err(failed)?;
@@ -165,25 +196,59 @@ impl Dir {
     }
 }
 
-/// Refuses to write a file that is not this user's own, or has a second name: whoever planted that
-/// name chose the file. The owner of a file could also truncate it, which is a SIGBUS here.
-pub(crate) fn check_ours(meta: &Metadata, shown: &impl std::fmt::Display) -> Result<()> {
+/// Refuses to write a file that belongs to another user. Its owner could also truncate it, which is a
+/// SIGBUS here.
+pub(crate) fn check_owner(meta: &Metadata, shown: &impl std::fmt::Display) -> Result<()> {
     let (owner, me) = (meta.uid(), sys::effective_uid());
-    let text = if owner != me {
-        format!(
-            "{shown}: it belongs to another user (uid {owner}; this process is uid {me}), and only \
-             its owner may write it"
-        )
-    } else if meta.nlink() > 1 {
-        format!(
-            "{shown}: the file has {} names (hard links), and a file of a queue has one: remove \
-             the others",
-            meta.nlink()
-        )
-    } else {
-        return Ok(());
-    };
-    Err(Error::PermissionDenied(text.into()))
+    match owner == me {
+        true => Ok(()),
+        false => Err(Error::PermissionDenied(
+            format!(
+                "{shown}: it belongs to another user (uid {owner}; this process is uid {me}), and \
+                 only its owner may write it"
+            )
+            .into(),
+        )),
+    }
+}
+
+impl Dir {
+    /// Refuses a file that has a second name: another user may have planted this one, and so chosen the
+    /// file. In a directory that is not safe, that user could remove the name again before it is
+    /// counted, so it has to be the only one several times over.
+    pub(crate) fn check_one_name(&self, name: &CStr, file: &File) -> Result<()> {
+        let shown = self.shown(name);
+        let failed = |e| Error::from_io(&e, format_args!("cannot stat {shown}"));
+        check_count(&file.metadata().map_err(failed)?, &shown)?;
+        if self.is_safe() {
+            return Ok(());
+        }
+        for _ in 0..LOOKS {
+            if !self.names(name, file).map_err(failed)? {
+                return Err(Error::Stale(
+                    format!("{shown}: another process has replaced or removed the file").into(),
+                ));
+            }
+            check_count(&file.metadata().map_err(failed)?, &shown)?;
+        }
+        Ok(())
+    }
+}
+
+/// How often a name is looked at where another user can change it at any moment.
+const LOOKS: usize = 16;
+
+fn check_count(meta: &Metadata, shown: &crate::name::Shown) -> Result<()> {
+    match meta.nlink() {
+        0 | 1 => Ok(()),
+        names => Err(Error::PermissionDenied(
+            format!(
+                "{shown}: the file has {names} names (hard links), and nothing in it says that this \
+                 is the right one: remove the others"
+            )
+            .into(),
+        )),
+    }
 }
 
 /// # Safety

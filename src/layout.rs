@@ -32,6 +32,10 @@ pub const VERSION: u32 = 1;
 
 /// Bytes of the header, and so the offset of what follows it.
 pub const HEADER_BYTES: u64 = 4096;
+/// The longest block, in slots or bytes. A reader looks through one from frame to frame, and is not to be
+/// kept busy by a file.
+const MAX_BLOCK_FIXED: u64 = 1024;
+const MAX_BLOCK_VARIABLE: u64 = 64 << 10;
 /// The alignment of what follows the header.
 const PAGE: u64 = 4096;
 
@@ -52,10 +56,13 @@ pub mod at {
     pub const MAX_CONSUMERS: usize = 88; // u32, then min_consumers: u32
     pub const FIRST_SEQUENCE: usize = 96;
     pub const ID: usize = 104;
+    pub const HOME: usize = 112; // the directory and name that the file was made for, as a hash
     pub const STATE: usize = 128;
     pub const EPOCH: usize = 136;
     pub const PID: usize = 144; // of the producer, for information; 0 if it has closed or detached
-    pub const WEAK_ALIVE: usize = 152; // 1 if it shows itself by a lock that any reader could hold
+    /// Not 0 if the producer shows itself by a lock that any reader could hold: then what tells its
+    /// process.
+    pub const WEAK_ALIVE: usize = 152;
     pub const BLOCKED: usize = 160; // lossless: what a push that found no room had to announce
     pub const CLAIMED: usize = 256;
     pub const LIMIT: usize = 264; // lossless: how far claimed may go, so far
@@ -65,7 +72,7 @@ pub mod at {
 
     const _: () = {
         // Words are aligned, and the groups that change lie 128 bytes apart.
-        assert!(CAPACITY % 8 == 0 && ID % 8 == 0 && ID + 8 <= STATE);
+        assert!(CAPACITY % 8 == 0 && ID % 8 == 0 && HOME + 8 <= STATE);
         assert!(STATE % 128 == 0 && CLAIMED % 128 == 0 && PUBLISHED % 128 == 0 && WAKE % 128 == 0);
         assert!((WAKE as u64) < super::HEADER_BYTES);
     };
@@ -76,7 +83,8 @@ pub mod lock_byte {
     /// On the data file: held exclusively by a live producer, for consumers to test.
     pub const PRODUCER_ALIVE: u64 = 0;
     /// On the data file: held by a live producer beside others, if a reader of the file has locked
-    /// `PRODUCER_ALIVE`; the header says so. It proves less, because any reader can hold it.
+    /// `PRODUCER_ALIVE`; the header says so. It proves less, because any reader can hold it, so the
+    /// process is looked at, too.
     pub const PRODUCER_PERHAPS_ALIVE: u64 = 1;
     /// On the lock file: held exclusively by the one producer, as long as it lives.
     pub const PRODUCER: u64 = 0;
@@ -279,8 +287,8 @@ impl Geometry {
         // retains. More than 64 KiB (1024 slots) gains nothing: by then the announcement, one
         // line moved to each consumer, costs 0.1 ns a message.
         let block = match framing {
-            Framing::Fixed => (capacity / 64).clamp(1, 1024),
-            Framing::Variable => (capacity / 64).clamp(16, 64 << 10),
+            Framing::Fixed => (capacity / 64).clamp(1, MAX_BLOCK_FIXED),
+            Framing::Variable => (capacity / 64).clamp(16, MAX_BLOCK_VARIABLE),
         };
         let schema_end = HEADER_BYTES + round_up(u64::from(r.schema_length), PAGE);
         let (index_offset, index_entries) = match framing {
@@ -433,6 +441,11 @@ impl Geometry {
             g.block.is_power_of_two() && g.block <= g.capacity / 2,
             "block",
         )?;
+        let longest = match g.framing {
+            Framing::Fixed => MAX_BLOCK_FIXED,
+            Framing::Variable => MAX_BLOCK_VARIABLE,
+        };
+        check(g.block <= longest, "block")?;
         let unit = match g.framing {
             Framing::Fixed => {
                 let least = SLOT_HEADER as u64 + u64::from(g.message_size);

@@ -3,7 +3,7 @@
 //! It knows nothing of queues. Who creates it writes, who opens it reads; a handle does one of the
 //! two for life.
 
-use crate::dir::check_ours;
+use crate::dir::check_owner;
 use crate::error::{Error, Result};
 use crate::layout::{self, lock_byte};
 use crate::memory;
@@ -89,14 +89,21 @@ impl NewName<'_> {
     /// As [`NewFile::publish`].
     pub(crate) fn publish(&mut self, region: &Region, name: &CStr) -> Result<()> {
         let (dir, shown) = (&self.paths.dir, self.paths.dir.shown(name));
-        let failed = |e| Error::from_io(&e, format_args!("cannot create {shown}"));
+        let replaced = || {
+            Error::Stale(
+                format!("{shown}: another process has replaced or removed the file").into(),
+            )
+        };
+        let failed = |e: std::io::Error| match e.raw_os_error() {
+            Some(libc::EISDIR) => Error::Damaged(format!("{shown}: it is a directory").into()),
+            Some(libc::ENOENT | libc::ENOTDIR | libc::ENOTEMPTY | libc::EEXIST) => replaced(),
+            _ => Error::from_io(&e, format_args!("cannot create {shown}")),
+        };
         dir.rename(&self.name, name).map_err(failed)?;
         self.done = true;
         // In a directory that everybody may write, somebody may have moved another file there.
         match region.is_named(self.paths, name) {
-            Ok(false) => Err(Error::Stale(
-                format!("{shown}: another process has replaced the file").into(),
-            )),
+            Ok(false) => Err(replaced()),
             _ => Ok(()),
         }
     }
@@ -118,8 +125,24 @@ impl Drop for NewName<'_> {
 impl Region {
     /// Opens and maps a regular file as long as it is.
     pub(crate) fn open(paths: &Paths, name: &CStr, write: bool) -> Result<Region> {
+        Region::open_of(paths, name, write, None)
+    }
+
+    /// As [`Region::open`], of a file that belongs to this user. No other is mapped: its owner could
+    /// truncate it.
+    pub(crate) fn open_of(
+        paths: &Paths,
+        name: &CStr,
+        write: bool,
+        owner: Option<u32>,
+    ) -> Result<Region> {
         let (file, meta) = paths.dir.open_file(name, write)?;
         let shown = paths.dir.shown(name);
+        if owner.is_some_and(|owner| meta.uid() != owner) {
+            return Err(Error::Damaged(
+                format!("{shown}: it belongs to another user than the queue").into(),
+            ));
+        }
         if meta.len() == 0 {
             return Err(Error::Damaged(format!("{shown}: the file is empty").into()));
         }
@@ -190,14 +213,13 @@ impl Region {
         }
     }
 
-    /// To whom the file belongs, if that can be found out.
-    pub(crate) fn owner(&self) -> Option<u32> {
-        let meta = self.file.get().and_then(File::metadata);
-        meta.ok().map(|meta| meta.uid())
-    }
-
     pub(crate) fn is_writable(&self) -> bool {
         self.writable
+    }
+
+    /// The user that the file belongs to.
+    pub(crate) fn owner(&self) -> std::io::Result<u32> {
+        Ok(self.file.get()?.metadata()?.uid())
     }
 }
 
@@ -221,7 +243,7 @@ impl NamesLock {
     /// is `None`. `owner`: to whom the lock file may belong, beside this user.
     pub(crate) fn take(paths: &Paths, make: bool, owner: Option<u32>) -> Result<Option<NamesLock>> {
         let since = Instant::now();
-        let mut made = false;
+        let (mut made, mut fresh) = (false, None);
         loop {
             let opened = LockFile::open(|| match open_lock_file(paths, make, owner) {
                 Ok(Some(opened)) => Ok(opened),
@@ -242,12 +264,24 @@ impl NamesLock {
                 if locked.map_err(failed)?
                     && paths.dir.names(&paths.lock, lock.file()).map_err(failed)?
                 {
-                    let identity = sys::identity(&lock.file().metadata().map_err(failed)?);
-                    return Ok(Some(NamesLock {
-                        lock,
-                        identity,
-                        made,
-                    }));
+                    let meta = lock.file().metadata().map_err(failed)?;
+                    let identity = sys::identity(&meta);
+                    if fresh == Some(identity) || !is_shared(&lock, &meta) {
+                        return Ok(Some(NamesLock {
+                            lock,
+                            identity,
+                            made,
+                        }));
+                    }
+                    match renew_lock_file(paths) {
+                        Ok(identity) => {
+                            fresh = Some(identity);
+                            continue;
+                        }
+                        // Something else is there by now: it is looked at again.
+                        Err(e) if e.raw_os_error() == Some(libc::EISDIR) => {}
+                        Err(e) => return Err(failed(e)),
+                    }
                 }
             } else if !make {
                 return Ok(None);
@@ -306,6 +340,26 @@ impl NamesLock {
     }
 }
 
+/// Whether a lock file has a second name and can be replaced. Another user may have made a link to it,
+/// which does no harm, or may have planted a link to the lock file of another queue, which would then
+/// exclude this one. A writer that lives needs the file as it is.
+fn is_shared(lock: &LockFile, meta: &std::fs::Metadata) -> bool {
+    let has_writer = || sys::is_locked(lock.file(), Lock::Exclusive, lock_byte::PRODUCER);
+    meta.nlink() > 1 && meta.uid() == sys::effective_uid() && !has_writer().unwrap_or(true)
+}
+
+/// Puts a new lock file in the place of one that this process has locked.
+fn renew_lock_file(paths: &Paths) -> std::io::Result<Identity> {
+    let (dir, name) = (&paths.dir, Paths::unguessable());
+    let file = dir.create_file(&name, 0o600)?;
+    let renewed = sys::set_mode(&file, 0o600).and_then(|()| dir.rename(&name, &paths.lock));
+    if let Err(e) = renewed {
+        let _ = dir.remove(&name);
+        return Err(e);
+    }
+    Ok(sys::identity(&file.metadata()?))
+}
+
 /// Opens the lock file. Whether it was made. `None` if it vanished or appeared meanwhile, or if there
 /// is none and none is to be made.
 fn open_lock_file(paths: &Paths, make: bool, owner: Option<u32>) -> Result<Option<(File, bool)>> {
@@ -320,7 +374,7 @@ fn open_lock_file(paths: &Paths, make: bool, owner: Option<u32>) -> Result<Optio
     match dir.open_file(name, true) {
         Ok((file, meta)) => {
             if Some(meta.uid()) != owner {
-                check_ours(&meta, &shown)?;
+                check_owner(&meta, &shown)?;
             }
             match meta.len() {
                 0 => Ok(Some((file, false))),
@@ -349,10 +403,10 @@ fn open_lock_file(paths: &Paths, make: bool, owner: Option<u32>) -> Result<Optio
             };
             match stat {
                 // Its maker had a strict umask, and was killed before it could set the mode.
-                Some(stat) if unusable(stat) => {
-                    dir.remove(name).map_err(failed)?;
-                    Ok(None)
-                }
+                Some(stat) if unusable(stat) => match dir.remove(name) {
+                    Err(e) if e.raw_os_error() != Some(libc::EISDIR) => Err(failed(e)),
+                    _ => Ok(None),
+                },
                 Some(stat) if stat.owner != sys::effective_uid() => Err(Error::PermissionDenied(
                     format!(
                         "{}: the name is in use by another user (uid {}; this process is uid {}): \
@@ -489,7 +543,8 @@ impl SharedMem {
         let shown = paths.shown();
         match paths.dir.open_file(&paths.data, true) {
             Ok((file, meta)) => {
-                check_ours(&meta, &shown)?;
+                check_owner(&meta, &shown)?;
+                paths.dir.check_one_name(&paths.data, &file)?;
                 if is_queue(&file) {
                     return Err(Error::Geometry(
                         format!("{shown}: it is a queue: take another name").into(),
@@ -708,20 +763,27 @@ pub(crate) fn unlink(paths: &Paths, busy: Option<&dyn Fn() -> String>) -> Result
         }
         return Err(Error::ProducerExists(format!("{shown}: {}", busy()).into()));
     }
+    let remove = |name: &CString| {
+        let shown = dir.shown(name);
+        dir.remove(name).map_err(|e| match e.raw_os_error() {
+            Some(libc::EISDIR) => Error::Damaged(format!("{shown}: it is a directory").into()),
+            _ => Error::from_io(&e, format_args!("cannot remove {shown}")),
+        })
+    };
     // First the name by which it is found, so that nobody finds a queue without its control file.
-    let mut found = dir.remove(&paths.data).map_err(failed)?;
+    let mut found = remove(&paths.data)?;
     for name in [&paths.control, &paths.new_control, &paths.new_data] {
-        match dir.remove(name) {
+        match remove(name) {
             Ok(removed) => found |= removed,
             // Something that another user has put there.
             Err(_) if found => {}
-            Err(e) => return Err(failed(e)),
+            Err(e) => return Err(e),
         }
     }
     // A live writer keeps its lock file, or a second writer could come beside it. It removes the
     // file when it ends (`Writer::end`).
     if !held {
-        let removed = dir.remove(&paths.lock).map_err(failed)?;
+        let removed = remove(&paths.lock)?;
         found |= removed && !names.made;
     }
     match found {

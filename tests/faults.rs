@@ -640,8 +640,8 @@ fn a_reader_cannot_play_the_producer() {
     push_next(&mut out);
     assert!(alive());
     drop(out);
-    // That producer could only show itself by a lock that the reader has, too.
-    assert!(alive());
+    // That producer showed itself by a lock that the reader has, too, and said when it ended.
+    assert!(!alive());
     drop(reader);
     assert!(!alive());
     let _out = options.open(&name).unwrap();

@@ -3,7 +3,7 @@
 use super::options::{ConsumerOptions, ProducerOptions};
 use super::sleep::wake_word;
 use crate::control::Control;
-use crate::dir::check_ours;
+use crate::dir::check_owner;
 use crate::error::{Error, Result};
 use crate::layout::{
     at, lock_byte, state, Delivery, Framing, Geometry, Request, HEADER_BYTES, MAGIC,
@@ -15,7 +15,7 @@ use crate::registry::Seat;
 use crate::ring::{self, FixedWriter, Shape, VariableWriter};
 use crate::schema::Schema;
 use crate::shm::{NamesLock, NewFile, NewName, Region, Writer};
-use crate::sys::{self, HeldLock, Lock};
+use crate::sys::{self, HeldLock, Lock, ProcessStamp};
 use crate::wait;
 use crate::words;
 use std::ffi::CStr;
@@ -210,6 +210,31 @@ fn message_size(paths: &Paths, o: &ProducerOptions) -> Result<Option<u32>> {
     }
 }
 
+/// Refuses a data file that has a second name, unless it says that it was made for this one. Another
+/// user can give the files of a queue other names, and is neither to keep anybody out by that nor to
+/// lead anybody to another queue. In a directory where that user could remove the name again at any
+/// moment, the number of names says nothing, and the file has to say it.
+pub(super) fn check_home(paths: &Paths, file: &File) -> Result<()> {
+    let is = |at: usize, value: u64| {
+        let mut word = [0; 8];
+        file.read_exact_at(&mut word, at as u64).is_ok() && u64::from_le_bytes(word) == value
+    };
+    if is(at::MAGIC, MAGIC) && is(at::HOME, paths.dir.home(&paths.data)) {
+        return Ok(());
+    }
+    if is(at::MAGIC, MAGIC) && !paths.dir.is_safe() {
+        return Err(Error::Damaged(
+            format!(
+                "{}: the queue was made under another name or in another directory, and other users \
+                 may write this directory: move it to one that they may not",
+                paths.shown()
+            )
+            .into(),
+        ));
+    }
+    paths.dir.check_one_name(&paths.data, file)
+}
+
 /// The part of `attach` that is done under the locks.
 fn attach_locked(paths: &Paths, o: &ProducerOptions, writer: Writer) -> Result<Attached> {
     let message_size = message_size(paths, o)?;
@@ -228,7 +253,8 @@ fn attach_locked(paths: &Paths, o: &ProducerOptions, writer: Writer) -> Result<A
     let old = match paths.dir.open_file(&paths.data, true) {
         Ok(_) if o.exclusive => return Err(already_there(paths)),
         Ok((file, meta)) => {
-            check_ours(&meta, &shown)?;
+            check_owner(&meta, &shown)?;
+            check_home(paths, &file)?;
             Some((file, meta.len()))
         }
         Err(Error::NotFound(_)) => None,
@@ -334,25 +360,27 @@ fn continued(
     check_schema(paths, &g, schema.as_ref(), o.schema.as_ref(), advice)?;
     check_fit(paths, &g, o, message_size, request)?;
     check_ring(region, &g).map_err(|d| super::damaged(paths, d))?;
-    let control = match Control::find(paths, &g, sys::effective_uid(), true) {
+    let control = match Control::find(paths, &g, true, sys::effective_uid()) {
         Ok((control, name)) => {
-            let file = open_file(control.region(), paths)?;
-            let meta = file.metadata().map_err(|e| cannot_stat(paths, &e))?;
             let shown = paths.dir.shown(name);
-            check_ours(&meta, &shown)?;
-            sys::fill_holes(file, &shown)?;
+            sys::fill_holes(open_file(control.region(), paths)?, &shown)?;
             if name != paths.control.as_c_str() {
-                // The producer that made the queue was killed before it could do this. If it cannot
-                // be done, because another user has taken the name, it is found there, too.
-                let _ = paths.dir.rename(name, &paths.control);
+                // The producer that made the queue was killed before it could do this; or another
+                // user has something there, and the file is found where it is.
+                if let Err(e) = paths.dir.rename(name, &paths.control) {
+                    log::say(Level::Warning, || format!("cannot rename {shown}: {e}"));
+                }
             }
             control
         }
-        Err(Error::NotFound(_) | Error::Damaged(_) | Error::Version(_))
-            if g.delivery == Delivery::Lossy =>
-        {
+        Err(
+            Error::NotFound(_) | Error::Damaged(_) | Error::Version(_) | Error::PermissionDenied(_),
+        ) if g.delivery == Delivery::Lossy => {
             let (control, mut name) = Control::make(paths, &g, control_mode(o))?;
-            name.publish(control.region(), &paths.control)?;
+            if name.as_c_str() != paths.new_control.as_c_str() {
+                name.publish(control.region(), &paths.control)?;
+            }
+            name_control(paths, &control, &mut name);
             control
         }
         // Attached consumers have their positions in a file that has no name any more. They would
@@ -375,14 +403,12 @@ fn continued(
 }
 
 /// Files in the making are the lock holder's, so these were left by one that was killed. Another
-/// user may have put something there that cannot be removed: it is in nobody's way.
+/// user may have put something there that cannot be removed: it is in nobody's way. The control file of
+/// this queue may have to stay there ([`name_control`]).
 fn remove_leftovers(paths: &Paths, control: &Control) {
-    let in_use = !control
-        .region()
-        .is_named(paths, &paths.control)
-        .unwrap_or(false);
-    for (name, kept) in [(&paths.new_data, false), (&paths.new_control, in_use)] {
-        if !kept && matches!(paths.dir.stat(name), Ok(Some(_))) {
+    for name in [&paths.new_data, &paths.new_control] {
+        let unused = matches!(control.region().is_named(paths, name), Ok(false));
+        if unused && matches!(paths.dir.stat(name), Ok(Some(_))) {
             let _ = paths.dir.remove(name);
         }
     }
@@ -419,7 +445,14 @@ fn show_alive(paths: &Paths, name: &CStr, region: &Region) -> Result<HeldLock> {
             Ok(true)
         },
     )?;
-    header_word(region, at::WEAK_ALIVE).store(weak.into(), Ordering::Relaxed);
+    let stamp = match weak {
+        true => ProcessStamp::own().word(),
+        false => 0,
+    };
+    if weak {
+        set_holder(region, std::process::id());
+    }
+    header_word(region, at::WEAK_ALIVE).store(stamp, Ordering::Relaxed);
     if weak {
         // Any reader of the file can do that, and is not to decide whether a producer lives.
         log::say(Level::Warning, || {
@@ -432,21 +465,33 @@ fn show_alive(paths: &Paths, name: &CStr, region: &Region) -> Result<HeldLock> {
     }
 }
 
-/// Whether a data file has a producer. If that cannot be found out, it has. `weak` is the word of the
-/// header.
-pub(super) fn has_producer(file: &File, weak: u64) -> bool {
+/// Whether a data file has a producer. If that cannot be found out, it has. `weak` and `pid` are words of
+/// the header.
+pub(super) fn has_producer(file: &File, weak: u64, pid: u64) -> bool {
     let locked = |kind, byte| sys::is_locked(file, kind, byte).unwrap_or(true);
     locked(Lock::Exclusive, lock_byte::PRODUCER_ALIVE)
-        || weak != 0 && locked(Lock::Shared, lock_byte::PRODUCER_PERHAPS_ALIVE)
+        || weak != 0
+            && locked(Lock::Shared, lock_byte::PRODUCER_PERHAPS_ALIVE)
+            && ProcessStamp::of(weak, pid).unwrap_or(true)
 }
 
 /// As [`has_producer`], of a queue that is mapped.
 pub(super) fn is_alive(region: &Region) -> bool {
-    let weak = header_word(region, at::WEAK_ALIVE).load(Ordering::Relaxed);
+    let (weak, pid) = weak_words(region);
     region
         .file()
         .get()
-        .map_or(true, |file| has_producer(file, weak))
+        .map_or(true, |file| has_producer(file, weak, pid))
+}
+
+/// What a producer does before it gives up the lock that shows it: a reader may hold that, too.
+pub(super) fn end_weak(region: &Region) {
+    header_word(region, at::WEAK_ALIVE).store(0, Ordering::Relaxed);
+}
+
+fn weak_words(region: &Region) -> (u64, u64) {
+    let word = |at| header_word(region, at).load(Ordering::Relaxed);
+    (word(at::WEAK_ALIVE), word(at::PID))
 }
 
 /// Shows that a push found no room up to `end`, for information. It stays until the next push that finds
@@ -467,8 +512,21 @@ const EXIT_GRACE: Duration = Duration::from_secs(1);
 fn check_no_other(region: &Region, paths: &Paths) -> Result<()> {
     let since = Instant::now();
     let file = open_file(region, paths)?;
-    // Of the two locks that show a producer, this is the one that no reader can hold.
-    let alive = || sys::is_locked(file, Lock::Exclusive, lock_byte::PRODUCER_ALIVE);
+    // Of the two locks that show a producer, the first is the one that no reader can hold. The other
+    // counts only if its process is known to live.
+    let alive = || {
+        // What is no queue may be shorter than a header.
+        let (weak, pid) = match is_queue(region) {
+            true => weak_words(region),
+            false => (0, 0),
+        };
+        let other = weak != 0 && pid != u64::from(std::process::id());
+        let weak = other && ProcessStamp::of(weak, pid) == Some(true);
+        Ok(
+            sys::is_locked(file, Lock::Exclusive, lock_byte::PRODUCER_ALIVE)?
+                || weak && sys::is_locked(file, Lock::Shared, lock_byte::PRODUCER_PERHAPS_ALIVE)?,
+        )
+    };
     while alive().map_err(|e| Error::from_io(&e, format_args!("cannot lock {}", paths.shown())))? {
         // The kernel drops the locks of the dead one by one.
         if since.elapsed() > EXIT_GRACE {
@@ -531,10 +589,16 @@ fn create(
         o.permissions
     };
     let (control, mut control_name) = Control::make(paths, &geometry, control_mode(o))?;
-    let mut new = NewFile::create(paths, &paths.new_data, geometry.file_bytes(), mode)?;
+    let mut new = NewFile::create(paths, &paths.new_data, geometry.file_bytes(), 0o600)?;
+    let home = paths.dir.home(&paths.data);
+    header_word(&new.region, at::HOME).store(home, Ordering::Relaxed);
     format(&new.region, &geometry, o.schema.as_ref());
     // Nothing can fail any more once the file has its name.
     let alive = show_alive(paths, new.name.as_c_str(), &new.region)?;
+    // Only now, or a reader could lock the file first.
+    sys::set_mode(open_file(&new.region, paths)?, mode).map_err(|e| {
+        Error::from_io(&e, format_args!("cannot set the mode of {}", paths.shown()))
+    })?;
     if control_name.as_c_str() != paths.new_control.as_c_str() {
         // Nobody would find it there.
         control_name.publish(control.region(), &paths.control)?;
@@ -616,11 +680,8 @@ fn take_seat(
     g: &Geometry,
     o: &ConsumerOptions,
 ) -> Result<(Arc<Control>, Option<Seat>)> {
-    let owner = data.owner().ok_or_else(|| {
-        let error = std::io::Error::from_raw_os_error(libc::EBADF);
-        cannot_stat(paths, &error)
-    })?;
-    let (control, _) = Control::find(paths, g, owner, true)?;
+    let owner = data.owner().map_err(|e| cannot_stat(paths, &e))?;
+    let (control, _) = Control::find(paths, g, true, owner)?;
     let control = Arc::new(control);
     let seat = match o.observer {
         true => None,
@@ -825,6 +886,7 @@ fn observe_once(name: &std::ffi::OsStr, o: &ConsumerOptions) -> Result<Option<(P
     let paths = Paths::of(name)?;
     let region = Region::open(&paths, &paths.data, false)?;
     let geometry = geometry_of(&region, &paths)?;
+    check_home(&paths, open_file(&region, &paths)?)?;
     let schema = schema_of(&region, &geometry, &paths)?;
     check_schema(&paths, &geometry, schema.as_ref(), o.schema.as_ref(), "")?;
     check_size(&paths, &geometry, o)?;

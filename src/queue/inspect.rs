@@ -19,7 +19,7 @@ use std::cell::RefCell;
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 
 /// The queues of a directory.
 #[derive(Debug, Clone, Default)]
@@ -70,9 +70,9 @@ pub fn listing() -> Result<Listing> {
             }
             // Gone by now, or no regular file.
             Err(Error::NotFound(_) | Error::Damaged(_)) => {}
-            Err(Error::PermissionDenied(_)) => listing.unreadable.push(bare),
-            // A directory that cannot be looked at is not an empty one.
-            Err(e) => return Err(e),
+            // Without a descriptor for any of them, a directory is not an empty one.
+            Err(e @ Error::Os(libc::EMFILE | libc::ENFILE | libc::ENOMEM, _)) => return Err(e),
+            Err(_) => listing.unreadable.push(bare),
         }
     }
     listing.queues.sort();
@@ -123,6 +123,7 @@ pub fn inspect(name: impl AsRef<OsStr>) -> Result<Inspection> {
         None => 0,
     };
     let geometry = files::named(Geometry::read(meta.len(), word), &paths)?;
+    files::check_home(&paths, &file)?;
     let mut json = vec![0; geometry.schema_length as usize];
     let schema = match file.read_exact_at(&mut json, geometry.schema_offset.into()) {
         Ok(()) => files::schema_from(&json, &geometry, &paths)?,
@@ -146,8 +147,8 @@ pub fn inspect(name: impl AsRef<OsStr>) -> Result<Inspection> {
         }
     };
     let (position, pushed, oldest) = figures().map_err(|d| super::damaged(&paths, d))?;
-    let consumers = consumers(&paths, &geometry, pushed)?;
-    let producer_alive = files::has_producer(&file, word(at::WEAK_ALIVE));
+    let consumers = consumers(&paths, &geometry, pushed, meta.uid())?;
+    let producer_alive = files::has_producer(&file, word(at::WEAK_ALIVE), word(at::PID));
     // Read before the figures: if the producer has had room since, they say so.
     let wanted = Some(word(at::BLOCKED)).filter(|end| *end != 0 && producer_alive);
     let blocked = wanted.map(|end| {
@@ -219,21 +220,28 @@ impl Seats for Cursors<'_> {
     }
 }
 
-/// The consumers by the control file, each with its cursor, if this process may read that.
-fn consumers(paths: &Paths, g: &Geometry, pushed: u64) -> Result<Option<Vec<(u64, ConsumerInfo)>>> {
+/// The consumers by the control file, each with its cursor, if this process may read that. `owner` is
+/// that of the data file: another user may have put anything under these names.
+fn consumers(
+    paths: &Paths,
+    g: &Geometry,
+    pushed: u64,
+    owner: u32,
+) -> Result<Option<Vec<(u64, ConsumerInfo)>>> {
+    let mut hidden = false;
     for name in [&paths.control, &paths.new_control] {
         match paths.dir.open_file(name, false) {
-            Ok((file, _)) => {
+            Ok((file, meta)) if meta.uid() == owner => {
                 if let Some(list) = registry::read_consumers(&file, g, pushed) {
                     return Ok(Some(list));
                 }
             }
-            Err(Error::NotFound(_) | Error::Damaged(_)) => {}
-            Err(Error::PermissionDenied(_)) => return Ok(None),
+            Ok(_) | Err(Error::NotFound(_) | Error::Damaged(_)) => {}
+            Err(Error::PermissionDenied(_)) => hidden = true,
             Err(e) => return Err(e),
         }
     }
-    Ok(Some(Vec::new()))
+    Ok((!hidden).then(Vec::new))
 }
 
 /// A data file as the protocol sees it, read by system calls. What is read may be of different

@@ -768,6 +768,7 @@ impl Drop for Producer {
         if !self.detached && self.memory().load(Field::State) == state::LIVE {
             ring::set_state(self.memory(), state::CLOSED);
         }
+        files::end_weak(&self.region);
         self.bell.ring();
         files::set_holder(&self.region, 0);
         // Before the lock: a producer that gets that is to find this one free.

@@ -46,8 +46,9 @@ impl Sleeper {
         // After the count: if a new producer's ring is in it, so is its epoch.
         let mut now = epoch();
         if now != self.epoch {
+            // Of nobody, if that cannot be found out.
             let owner = region.owner().unwrap_or(u32::MAX);
-            match Control::find(paths, geometry, owner, true) {
+            match Control::find(paths, geometry, true, owner) {
                 Ok((control, _)) => self.control = Some(Arc::new(control)),
                 // Unlinked: the producer that lives has the one that this has.
                 Err(Error::NotFound(_)) => {}
