@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //
 // One process produces, any number of processes consume. Every consumer sees every message and keeps
-// its own position; it maps the queue read-only. No call on the hot path enters the kernel.
+// its own position; it maps the queue read-only. Push and pop make no system call unless the other
+// side is asleep: then they wake it.
 //
 //   producer                                        consumer
 //
@@ -10,11 +11,13 @@
 //   o.message_size = sizeof(struct tick);           int rc = ipcq_open(&q, "ticks", IPCQ_CONSUMER, NULL);
 //   ipcq_queue *q;                                  struct tick t;
 //   int rc = ipcq_open(&q, "ticks",                 ipcq_info info;
-//                      IPCQ_PRODUCER, &o);          int64_t n;
-//   ...                                             while ((n = ipcq_pop_wait(q, &t, sizeof t, &info, -1)) >= 0)
-//   rc = ipcq_push(q, &t, sizeof t);                  use(&t, info.sequence, info.lost);
-//   ...                                             // here n is -EPIPE: closed, and all was read
-//   ipcq_close(q);  // consumers drain, then -EPIPE ipcq_close(q);
+//                      IPCQ_PRODUCER, &o);          for (;;) {
+//   ...                                               int64_t n = ipcq_pop_wait(q, &t, sizeof t, &info, -1);
+//   rc = ipcq_push(q, &t, sizeof t);                  if (n == -EINTR) continue; // SIGNALS, below
+//   ...                                               if (n < 0) break; // -EPIPE: closed, and all was read
+//   ipcq_close(q); // consumers drain, then -EPIPE    use(&t, info.sequence, info.lost);
+//                                                   }
+//                                                   ipcq_close(q);
 //
 // Link with: cc main.c $(pkg-config --cflags --libs ipcq)
 //
@@ -30,7 +33,7 @@
 //   -EBADF      the wrong role: a consumer that pushes ...  -EINTR     a signal came while waiting
 //   -EINVAL     an argument, or another geometry            -ERANGE    beyond a shared memory's end
 //   -EBADMSG    not a queue, or damaged                     -E2BIG     options of a newer version
-//   -EPROTONOSUPPORT  another layout version                -ETIMEDOUT  the time is over
+//   -EPROTONOSUPPORT  another layout version                -ETIMEDOUT  it did not come in time
 //   -EPROTOTYPE records of other fields                     -ENOTRECOVERABLE  an internal error
 //   -EUSERS     too many consumers of a lossless queue
 //   and what open(2) and mmap(2) return
@@ -49,14 +52,28 @@
 // NAMES. A name without '/' is the file /dev/shm/ipcq.NAME ($IPCQ_DIR/ipcq.NAME where that variable
 // is set); a name with '/' is a path on any file system. Beside it lie NAME.ctl and NAME.lock.
 //
-// THREADS. A handle is used by one thread at a time and may move between threads. Different handles
-// are independent. After fork(), a producer belongs to the parent: in the child it only returns
-// -EBADF, and closing it there does not close the queue.
+// THREADS. A handle is used by one thread at a time and may move between threads; different handles
+// are independent. The library has one thread of its own, which the first ipcq_fd of a process starts.
+// It blocks all signals, and has the default scheduling policy and all processors, whatever the
+// caller of ipcq_fd has.
+//
+// FORK. After fork(), a producer belongs to the parent: in the child it only returns -EBADF, and
+// closing it there does not close the queue. The child's copy of a consumer is a consumer of its own,
+// which continues from the same position; it gets its own descriptor from ipcq_fd.
+//
+// SIGNALS. A call that waits returns -EINTR when a signal handler has run, also with SA_RESTART.
+// Nothing was pushed or consumed: look at a flag of your own if the handler sets one, and call again.
+// No function may be called from a signal handler.
+//
+// CANCELLATION. No function is a cancellation point: pthread_cancel takes effect after the call. To
+// end a wait of another thread, send it a signal whose handler returns (-EINTR), or wait with a
+// timeout and look at a flag in between. Never close a handle that another thread waits on. Threads
+// that use asynchronous cancellation (PTHREAD_CANCEL_ASYNCHRONOUS) must not call the library.
 //
 // FILES. They belong to the library. Removing a live queue's files (ipcq_unlink, or rm) is safe:
-// handles go on with the memory they have. Truncating a live queue's file is not: a process that
-// touches what was cut off is ended by SIGBUS, as with any mapped file. Only who may write a file can
-// do that, so a consumer trusts the owner of the queue in this one respect.
+// handles keep the memory they have. Truncating a live queue's file is not: a process that
+// touches what was cut off is ended by SIGBUS, as with any mapped file. That takes permission to write
+// the file, so a consumer trusts the owner of the queue in this one respect.
 //
 // MEMORY. The library never frees what the caller passes, nor the reverse. Pointers to options are
 // not kept.
@@ -71,8 +88,9 @@
 #include <stdint.h>
 
 // Initialisers: the size tells the library which version of a struct the caller was built with.
-#define IPCQ_OPTIONS_INIT { sizeof(ipcq_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
-#define IPCQ_STATS_INIT { sizeof(ipcq_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, { 0 } }
+// (ipcq_options_init and ipcq_stats_init are for languages that cannot use a macro.)
+#define IPCQ_OPTIONS_INIT { sizeof(ipcq_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define IPCQ_STATS_INIT { sizeof(ipcq_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, { 0 }, 0 }
 
 // An ipcq_field for a member of a struct, of which the compiler knows the rest: an integer, an enum, a
 // float, a bool, or an array of them. A char or an array of char is a string. Any other type does not
@@ -86,6 +104,12 @@
 //   IPCQ_FIELD_AS(struct tick, price, 'f', double)
 //   IPCQ_FIELD_AS(struct tick, names, 'S', char[8])      // char names[4][8]: four strings
 //
+// An int64_t (or an array of them) that is a point in time, counted from 1970 in UTC, or a span of
+// time, and its unit (see ipcq_field). Python then gets datetime64 and timedelta64.
+//
+//   IPCQ_FIELD_TIME(struct tick, time_ns, 'M', "ns")     // "<M8[ns]"
+//   IPCQ_FIELD_TIME(struct tick, delay, 'm', "ms")       // "<m8[ms]"
+//
 // A struct in the struct, or an array of them, is of kind 'V', and its fields come next, for an array
 // those of its first element. Likewise an array of arrays. Without fields it is bytes of no meaning.
 //
@@ -93,9 +117,11 @@
 //   IPCQ_FIELD_AS(struct tick, legs, 'V', struct leg), IPCQ_FIELD(struct tick, legs[0].price), ...
 //   IPCQ_FIELD_AS(struct tick, matrix, 'V', double[3]), IPCQ_FIELD(struct tick, matrix[0])
 #define IPCQ_FIELD_AS(type, member, kind, element) IPCQ_MEMBER_(type, member, kind, sizeof(element))
-#define IPCQ_MEMBER_(type, member, kind, size) \
-  { #member, (uint32_t)offsetof(type, member), (uint32_t)(size), (char)(kind), \
-    (uint32_t)(sizeof(((type *)0)->member) / (size)) }
+#define IPCQ_FIELD_TIME(type, member, kind, unit) IPCQ_UNIT_(type, member, kind, 8, unit)
+#define IPCQ_MEMBER_(type, member, kind, size) IPCQ_UNIT_(type, member, kind, size, "")
+#define IPCQ_UNIT_(type, member, kind, size, unit) \
+  { #member, (uint32_t)offsetof(type, member), (uint32_t)(size), (uint32_t)(kind), \
+    (uint32_t)(sizeof(((type *)0)->member) / (size)), unit }
 
 #if !defined(__cplusplus) && defined(__STDC_VERSION__) && __STDC_VERSION__ >= 201112L
 #define IPCQ_FIELD(type, member) \
@@ -123,56 +149,58 @@ __extension__ typedef _Float16 ipcq_float16_;
 #endif
 
 
-// Open as the producer: creates the queue where there is none, continues it where there is.
-#define IPCQ_PRODUCER 1
+enum {
+  // Open as the producer: creates the queue where there is none, continues it where there is.
+  IPCQ_PRODUCER = 1,
 
-// Open as a consumer.
-#define IPCQ_CONSUMER 2
+  // Open as a consumer.
+  IPCQ_CONSUMER = 2,
 
-// Producer: fail with -EEXIST if the queue exists.
-#define IPCQ_EXCL 4
+  // Producer: fail with -EEXIST if the queue exists.
+  IPCQ_EXCL = 4,
 
-// Producer: if what exists does not fit (other geometry or version, or damaged), put a new queue
-// in its place. Consumers of the old one drain it and then get -ESTALE.
-#define IPCQ_REPLACE 8
+  // Producer: if what exists does not fit (other geometry or version, or damaged), put a new queue
+  // in its place. Consumers of the old one drain it and then get -ESTALE.
+  IPCQ_REPLACE = 8,
 
-// Consumer: never hold a producer back, also in a queue that is lossless, and lose instead. Needs no
-// write permission. In a lossy queue all consumers are such. For monitors.
-#define IPCQ_OBSERVER 16
+  // Consumer: never hold a producer back, also in a queue that is lossless, and lose instead. Needs no
+  // write permission. In a lossy queue all consumers are such. For monitors.
+  IPCQ_OBSERVER = 16,
 
-// Delivery: the oldest messages are overwritten; a consumer that is too slow loses them and is told
-// how many.
-#define IPCQ_LOSSY 0
+  // Delivery: the oldest messages are overwritten; a consumer that is too slow loses them and is told
+  // how many.
+  IPCQ_LOSSY = 0,
 
-// Delivery: nothing is overwritten that an attached consumer has not consumed; a push into a full
-// queue gives -EAGAIN, or waits. A consumer has to be able to write the control file.
-//
-// A consumer shows how far it is when it finds the queue empty or waits, once a block (1/64 of the
-// capacity, at most 64 messages), and with each message where the ring is nearly full. One that
-// stops popping in between keeps less than a block of what it has consumed from the producer: the
-// queue may be full although so much less than the capacity is unread.
-#define IPCQ_LOSSLESS 1
+  // Delivery: nothing is overwritten that an attached consumer has not consumed; a push into a full
+  // queue gives -EAGAIN, or waits. A consumer has to be able to write the control file.
+  //
+  // A consumer reports its position when it finds the queue empty, when it waits, at least after every
+  // 64 messages (in a ring of fewer than 4096 messages after every capacity / 64), and with each
+  // message while the ring is nearly full. If it stops popping in between, up to that many consumed
+  // messages still count as unread: the queue can be full that much earlier.
+  IPCQ_LOSSLESS = 1,
 
-// Start at the oldest message retained.
-#define IPCQ_OLDEST 0
+  // Start at the oldest message retained.
+  IPCQ_OLDEST = 0,
 
-// Start at the last message pushed.
-#define IPCQ_NEWEST 1
+  // Start at the last message pushed.
+  IPCQ_NEWEST = 1,
 
-// Start after the last message pushed: only what comes.
-#define IPCQ_NEXT 2
+  // Start after the last message pushed: only what comes.
+  IPCQ_NEXT = 2,
 
-// Start at start_sequence; if that is not retained any more, what is missing counts as lost.
-#define IPCQ_AT 3
+  // Start at start_sequence; if that is not retained any more, what is missing counts as lost.
+  IPCQ_AT = 3,
 
-// Log level: an internal error was caught.
-#define IPCQ_LOG_ERROR 1
+  // Log level: an internal error was caught.
+  IPCQ_LOG_ERROR = 1,
 
-// Log level: something was not as it should be, and was repaired or replaced.
-#define IPCQ_LOG_WARNING 2
+  // Log level: something was not as it should be, and was repaired or replaced.
+  IPCQ_LOG_WARNING = 2,
 
-// Log level: a queue was created, continued or closed.
-#define IPCQ_LOG_INFO 3
+  // Log level: a queue was created, continued or closed.
+  IPCQ_LOG_INFO = 3,
+};
 
 // A producer or a consumer of one queue.
 typedef struct ipcq_queue ipcq_queue;
@@ -190,18 +218,22 @@ typedef struct {
   // Bytes of one element; of a string, all that it has room for.
   uint32_t size;
   // 'u' unsigned and 'i' signed integer, 'f' float, 'b' bool, 'S' string (filled up with zeroes),
-  // 'V' a record whose fields come next, or bytes of no meaning. (Also 'c' complex, 'U' string of
-  // char32_t.) All are little-endian.
-  char kind;
+  // 'M' point in time and 'm' span of time (int64_t, in `unit`), 'V' a record whose fields come
+  // next, or bytes of no meaning. (Also 'c' complex, 'U' string of char32_t.) All are little-endian.
+  uint32_t kind;
   // Elements of an array; 1 (or 0) if it is none.
   uint32_t count;
+  // Of kinds 'M' and 'm': "Y", "M", "W", "D", "h", "m", "s", "ms", "us", "ns", "ps", "fs" or "as",
+  // also with a number in front ("25us"); empty for nanoseconds. Of other kinds: empty.
+  char unit[8];
 } ipcq_field;
 
-// How to open a queue. Begin with IPCQ_OPTIONS_INIT; zero means the default everywhere. A
-// producer that finds the queue takes what is zero from it, and what is not must fit; only
-// message_size and delivery say what they say, zero included. Without options it takes all.
+// How to open a queue. Start with IPCQ_OPTIONS_INIT; zero means the default everywhere. If the
+// queue exists, its producer takes over what is zero here, and the rest must fit the queue; only
+// message_size and delivery mean what they say, zero included. Without options (NULL) it takes over
+// everything.
 typedef struct {
-  // Set by IPCQ_OPTIONS_INIT.
+  // Set by IPCQ_OPTIONS_INIT or ipcq_options_init.
   uint32_t struct_size;
   // Producer, creating: mode bits of the data file, set exactly, with 0600 for the producer;
   // default 0600. Consumers need the read bit.
@@ -211,12 +243,15 @@ typedef struct {
   // permission only to those who may stop the producer: they can make it wait, and by truncating the
   // file kill it.
   uint32_t control_permissions;
+  // Zero.
+  uint32_t reserved;
   // Producer: messages (fixed) or bytes (variable) that the ring holds, rounded up to a power of
   // two; default: a ring of about 4 MiB.
   uint64_t capacity;
   // Producer: bytes of every message, at most 1 GiB; 0: each has its own length, at most an
-  // eighth of the capacity. With fields, also of a consumer: sizeof the struct; 0: what its fields
-  // take if the compiler laid it out as usual (not packed, nor aligned to more than it needs).
+  // eighth of the capacity. Consumer: if not 0, the queue must have messages of this size
+  // (-EINVAL). With fields: sizeof the struct; 0: what its fields take if the compiler laid the
+  // struct out as usual (not packed, nor aligned to more than it needs).
   uint32_t message_size;
   // Producer: IPCQ_LOSSY or IPCQ_LOSSLESS.
   uint32_t delivery;
@@ -234,7 +269,7 @@ typedef struct {
   uint32_t start;
   // Consumer: with IPCQ_AT, at most what was pushed.
   uint64_t start_sequence;
-  // Consumer: nanoseconds to wait for the queue to appear; 0: none, negative: for ever.
+  // Consumer: nanoseconds to wait for the queue to appear; 0: none, negative: without end.
   int64_t open_timeout_ns;
   // Consumer: shown to monitors; may be NULL.
   const char *consumer_name;
@@ -257,7 +292,9 @@ typedef struct {
 
 // One message in place.
 typedef struct {
-  // The message, read-only, aligned to 8 bytes (16 in a variable queue).
+  // The message, read-only. It is aligned to 8 bytes, and to 16 in a variable queue or if the
+  // producer declared a field that needs that (a long double): a type that needs more must be
+  // copied out.
   const void *data;
   // Its number, from 0, in the order of pushing.
   uint64_t sequence;
@@ -271,7 +308,7 @@ typedef struct {
 // Figures of a queue and of the handle that was asked. For a consumer, at every moment:
 // received + lost + lag = pushed - start sequence.
 typedef struct {
-  // Set by IPCQ_STATS_INIT.
+  // Set by IPCQ_STATS_INIT or ipcq_stats_init.
   uint32_t struct_size;
   // IPCQ_PRODUCER or IPCQ_CONSUMER.
   uint32_t role;
@@ -300,8 +337,13 @@ typedef struct {
   // process (for information) and name; zero and empty if there is none.
   uint64_t slowest_lag;
   uint32_t slowest_pid;
-  uint32_t reserved;
+  // Whether the queue's file has lost its name (unlinked, removed otherwise, or replaced): nobody
+  // can open this queue any more.
+  uint32_t unlinked;
   char slowest_name[64];
+  // Identifies the queue. Another number under the same name means that the queue was made anew,
+  // and that its sequences count other messages.
+  uint64_t id;
 } ipcq_stats;
 
 // One attached consumer.
@@ -324,50 +366,67 @@ typedef struct {
 extern "C" {
 #endif // __cplusplus
 
+// Sets `*options` to what IPCQ_OPTIONS_INIT says, for languages that cannot use the macro; `size` is
+// sizeof(ipcq_options). NULL is fine.
+void ipcq_options_init(ipcq_options *options, size_t size);
+
 // Opens a queue as its producer, IPCQ_PRODUCER (| IPCQ_EXCL | IPCQ_REPLACE), or as one of its
 // consumers, IPCQ_CONSUMER (| IPCQ_OBSERVER). `options` may be NULL: all defaults. The handle goes
 // to `*out`, which is NULL on failure.
 //
-// Errors: -EBUSY, -EEXIST, -EINVAL (also another geometry: the message names both), -EPROTOTYPE
-// (other records: the message shows both), -ENOSPC, -EACCES, -ENOENT (consumer, also when
-// open_timeout_ns is over), -EBADMSG, -EPROTONOSUPPORT, -E2BIG, -EINTR; of a lossless queue also
-// -EUSERS: max_consumers are attached.
+// Errors: -EBUSY: another live producer; -EEXIST; -EINVAL: an argument, or another geometry (the text
+// names both); -EPROTOTYPE: other records (the text shows both); -ENOSPC; -EACCES; -ENOENT: no such
+// queue, also when open_timeout_ns is over; -EBADMSG; -EPROTONOSUPPORT; -E2BIG: the options set what
+// this version does not know; -EINTR: a signal arrived while waiting; -EUSERS: max_consumers are
+// attached to the lossless queue already.
 int ipcq_open(ipcq_queue **out, const char *name, uint32_t flags, const ipcq_options *options);
 
 // Closes a handle; NULL is fine. A producer marks the queue closed: consumers drain it and then get
-// -EPIPE, until a producer opens it again.
+// -EPIPE, until a producer opens it again (ipcq_detach does not mark it).
 void ipcq_close(ipcq_queue *q);
 
-// Removes a queue's files. Handles that are open go on with it.
+// Gives a producer's handle up without closing the queue: consumers keep waiting, and the next
+// producer, of another process perhaps, opens the queue and continues its sequence. A message that
+// is claimed is given up. The handle is gone unless this fails.
 //
-// Errors: -ENOENT, -EACCES.
+// Errors: -EINVAL: NULL; -EBADF: a consumer.
+int ipcq_detach(ipcq_queue *q);
+
+// Removes a queue's files. Handles that are open keep working with the memory they have. The lock file
+// of a live producer stays until that producer closes.
+//
+// Errors: -ENOENT; -EACCES: also a queue of another user; -EBUSY: another process has been opening or
+// removing the queue for a second.
 int ipcq_unlink(const char *name);
 
 // Pushes one message: of exactly message_size bytes in a fixed queue, of at most an eighth of the
-// capacity in a variable one. Never sleeps, and makes no system call but to wake consumers that are
-// asleep (and, when a lossless queue is full, to look for dead ones, at most every 10 ms). Where that is
-// full it leaves the consumers a microsecond before it says so.
+// capacity in a variable one. Never sleeps, and makes a system call only to wake consumers that are
+// asleep, or, if a lossless queue is full, to look for dead consumers (at most every 10 ms). In that
+// case it gives the consumers a microsecond before it returns -EAGAIN.
 //
 // Errors: -EAGAIN: lossless, and a consumer has not caught up; -EMSGSIZE; -EINVAL: a message is
 // claimed; -EBADF.
 int ipcq_push(ipcq_queue *q, const void *data, size_t length);
 
-// As ipcq_push, but waits for room, asleep, at most so many nanoseconds; 0: not at all, negative: for
-// ever. In a lossy queue there is always room. A consumer that has died is dropped within 100 ms.
+// As ipcq_push, but sleeps until there is room, for at most `timeout_ns` nanoseconds; 0: not at all,
+// negative: without end. In a lossy queue there is always room. A consumer that has died is dropped
+// within 100 ms.
 //
-// Errors: as ipcq_push, but -ETIMEDOUT instead of -EAGAIN; -EINTR: a signal arrived.
+// Errors: as ipcq_push, but -ETIMEDOUT instead of -EAGAIN; -EINTR: a signal handler has run, and
+// nothing was pushed.
 int ipcq_push_wait(ipcq_queue *q, const void *data, size_t length, int64_t timeout_ns);
 
 // Pushes `count` messages that lie `stride` bytes apart. In a fixed queue stride is at least
 // message_size; in a variable one, it is the length of each. Returns how many were pushed: all, or
 // fewer when a lossless queue is full.
 //
-// Errors: as ipcq_push.
+// Errors: as ipcq_push; -EINVAL: `count` times `stride` is more than memory can hold.
 int64_t ipcq_push_many(ipcq_queue *q, const void *data, size_t stride, size_t count);
 
 // Makes room for one message of up to `length` bytes, to be written in place: `*slot` points to it,
-// aligned to 8 bytes (16 in a variable queue). End it with ipcq_commit or ipcq_abort. The room holds
-// an older message's bytes, which consumers have lost from here on.
+// aligned as ipcq_view says, so a type that needs more must be copied in. End the claim with
+// ipcq_commit or ipcq_abort. The room still holds the bytes of an older message, which consumers have
+// lost from here on.
 //
 // Errors: as ipcq_push.
 int ipcq_claim(ipcq_queue *q, size_t length, void **slot);
@@ -384,7 +443,9 @@ int ipcq_commit(ipcq_queue *q, size_t length);
 int ipcq_abort(ipcq_queue *q);
 
 // Copies the next message into `buffer` and consumes it. Returns its length; `*info` (may be NULL)
-// is about it. Makes no system call.
+// is about it. Makes no system call unless the producer of a lossless queue sleeps until there is
+// room: then it wakes that producer. (After ipcq_fd, a pop that finds nothing resets the descriptor;
+// the first pop in a forked child attaches the child's consumer.)
 //
 // Errors: -EAGAIN: none yet; -EPIPE: the producer has closed and all is consumed (a producer may
 // open the queue again); -EMSGSIZE: the buffer is smaller than info->length, nothing is consumed;
@@ -396,13 +457,14 @@ int64_t ipcq_pop(ipcq_queue *q, void *buffer, size_t size, ipcq_info *info);
 // They follow each other without a gap: a batch ends where messages were lost, and in a variable
 // queue where the length changes, so that info->length is that of all.
 //
-// Errors: as ipcq_pop, for the first message.
+// Errors: as ipcq_pop, for the first message; -EINVAL: `count` times `stride` is more than memory can
+// hold.
 int64_t ipcq_pop_many(ipcq_queue *q, void *buffer, size_t stride, size_t count, ipcq_info *info);
 
-// Gives the next message in place, without a copy, until ipcq_release. Nothing is consumed before.
-// In a lossless queue the bytes do not change before that (unless the consumer is an observer, or is
-// evicted): true zero-copy. In a lossy one they may be overwritten at any time, which ipcq_release
-// tells: until then, compute but do not act. Any other ipcq_pop, ipcq_peek or ipcq_seek ends the look.
+// Gives the next message in place, without a copy, until ipcq_release consumes it. In a lossless
+// queue the bytes do not change before that (unless the consumer is an observer, or is evicted). In a
+// lossy one the producer may overwrite them at any time, and ipcq_release says whether it did: until
+// then, compute but do not act. Any other ipcq_pop, ipcq_peek or ipcq_seek ends the look.
 //
 // Errors: as ipcq_pop.
 int ipcq_peek(ipcq_queue *q, ipcq_view *view);
@@ -419,14 +481,16 @@ int ipcq_release(ipcq_queue *q, const ipcq_view *view);
 // Errors: -EINVAL: it lies beyond what was pushed; -EBADMSG; -EBADF.
 int ipcq_seek(ipcq_queue *q, uint64_t sequence);
 
-// As ipcq_pop, but waits for a message, asleep, at most so many nanoseconds; 0: not at all, negative:
-// for ever.
+// As ipcq_pop, but sleeps until there is a message, for at most `timeout_ns` nanoseconds; 0: not at
+// all, negative: without end.
 //
 // It looks a few hundred times and then sleeps, without use of the processor, until the producer
-// pushes. For that it needs to write the control file; where it may not, it looks again after 0.1 to
-// 4 ms, which takes some thousandths of a processor and delays a message by as much.
+// pushes. To be woken, the consumer needs write permission on the control file; without it, the call
+// looks again after 0.1 to 4 ms, which takes some thousandths of a processor and delays a message by
+// as much.
 //
-// Errors: as ipcq_pop, but -ETIMEDOUT instead of -EAGAIN; -EINTR: a signal arrived.
+// Errors: as ipcq_pop, but -ETIMEDOUT instead of -EAGAIN; -EINTR: a signal handler has run, and
+// nothing was consumed.
 int64_t ipcq_pop_wait(ipcq_queue *q, void *buffer, size_t size, ipcq_info *info, int64_t timeout_ns);
 
 // Waits until there is a message, as ipcq_pop_wait does, and consumes nothing.
@@ -434,34 +498,39 @@ int64_t ipcq_pop_wait(ipcq_queue *q, void *buffer, size_t size, ipcq_info *info,
 // Errors: as ipcq_pop_wait, but -EMSGSIZE.
 int ipcq_wait(ipcq_queue *q, int64_t timeout_ns);
 
-// Waits until one of 1 to 128 consumers has a message, or is at its end, so that ipcq_pop gives
-// something else than -EAGAIN. Returns the index of the first that is so: to be fair to all, pop from
-// each before waiting again. Before Linux 5.16 it looks at all of them every few milliseconds.
+// Waits until one of 1 to 128 consumers has a message, or is at its end, so that ipcq_pop returns
+// something other than -EAGAIN. Returns the index of the first such consumer: to be fair to all, pop
+// from each before waiting again. Before Linux 5.16 it looks at all of them every few milliseconds.
 //
-// Errors: -ETIMEDOUT; -EINTR: a signal arrived; -EINVAL: no queues, or too many; -EBADF.
+// Errors: -ETIMEDOUT; -EINTR: a signal handler has run; -EINVAL: no queues, or too many; -EBADF.
 int ipcq_wait_any(ipcq_queue *const *queues, size_t count, int64_t timeout_ns);
 
 // A descriptor for poll, epoll, select: it becomes readable when there is a message, or when the queue
 // is at its end, and stays so until a pop (or peek, or wait) finds nothing. So pop until -EAGAIN, then
-// poll. It may be readable though nothing is there.
+// poll. It may be readable although there is nothing to pop.
 //
-// It belongs to the handle and is closed with it: only ever poll it. A thread that the handles of a
-// process share watches the queues; it gets no signals. Where it may not be woken (see ipcq_pop_wait)
-// it looks every few milliseconds, and before Linux 5.16 too. After a fork it is the parent's: the
+// It belongs to the handle and is closed with it: only ever poll it. One thread for all handles of the
+// process watches the queues (see THREADS). Where it cannot be woken (see ipcq_pop_wait), and before
+// Linux 5.16, it looks every few milliseconds. After a fork the descriptor is the parent's, and the
 // child asks for its own.
 //
-// Errors: -EBADF: no consumer; -EMFILE, -ENFILE, -ENOMEM: none could be made.
+// Errors: -EBADF: not a consumer; -EMFILE, -ENFILE, -ENOMEM: no descriptor, or no thread, could be made.
 int ipcq_fd(ipcq_queue *q);
 
-// Fills `*stats` with the figures of the queue and this handle. Begin with IPCQ_STATS_INIT.
+// Sets `*stats` to what IPCQ_STATS_INIT says, for languages that cannot use the macro; `size` is
+// sizeof(ipcq_stats). NULL is fine.
+void ipcq_stats_init(ipcq_stats *stats, size_t size);
+
+// Fills `*stats` with the figures of the queue and of this handle. Start with IPCQ_STATS_INIT.
+// Makes some system calls: it asks whether the producer lives, and whether the file has its name.
 //
-// Errors: -EINVAL: struct_size is 0; -EBADMSG.
+// Errors: -EINVAL: NULL, or the stats are not initialised; -EBADMSG.
 int ipcq_get_stats(const ipcq_queue *q, ipcq_stats *stats);
 
-// Fills `list` with up to `count` of the consumers attached and known, the slowest first; `size` is
-// sizeof(ipcq_consumer). Returns how many there are. Costs a system call for each.
+// Fills `list` with up to `count` of the consumers that are attached and known, the slowest first;
+// `size` is sizeof(ipcq_consumer). Returns how many there are. Makes a system call for each.
 //
-// Errors: -EINVAL: size is too small; -EBADMSG.
+// Errors: -EINVAL: NULL, or `size` is smaller than the struct; -EBADMSG.
 int64_t ipcq_get_consumers(const ipcq_queue *q, ipcq_consumer *list, size_t size, size_t count);
 
 // Writes what records the messages are to `buffer`, as much as there is room for, with a zero at the
@@ -486,15 +555,18 @@ const char *ipcq_version(void);
 // The same as a number: major * 10000 + minor * 100 + patch.
 uint32_t ipcq_version_number(void);
 
-// Has `fn` called with what goes on in the whole process (queues opened, continued after a crash,
-// repaired): a level (IPCQ_LOG_ERROR, _WARNING, _INFO), a text, and `user`. NULL ends it. It may be
-// called from any thread that calls the library, never on push and pop. It may call the library, this
-// function too; a call that another thread has begun before may still come once this has returned.
+// Sets the log function of the whole process. The library calls `fn` when a queue is opened, closed,
+// continued after a crash, or repaired, with a level (IPCQ_LOG_ERROR, IPCQ_LOG_WARNING or
+// IPCQ_LOG_INFO), a text, and `user`. NULL ends it.
+//
+// The library calls it from any thread that calls the library, but never inside a push or a pop. The
+// function may call the library, ipcq_set_log too. After ipcq_set_log has returned, a call of
+// the former function that another thread had begun may still be running.
 void ipcq_set_log(void (*fn)(int level, const char *message, void *user), void *user);
 
 // Creates `size` bytes of shared memory to write, with their space reserved; zero at first.
-// `permissions` are the mode bits of the file, 0 for 0600. One that exists with this size is
-// continued, its content kept.
+// `permissions` are the mode bits of the file, 0 for 0600. Memory of that name and size that exists
+// already is opened, with its content.
 //
 // Errors: -EBUSY: another writer lives; -EINVAL: it exists with another size; -ENOSPC; -EACCES.
 int ipcq_shm_create(ipcq_shm **out, const char *name, size_t size, uint32_t permissions);
@@ -526,9 +598,9 @@ size_t ipcq_shm_size(const ipcq_shm *shm);
 // Closes a handle; NULL is fine. The memory stays until it is unlinked.
 void ipcq_shm_close(ipcq_shm *shm);
 
-// Removes its name. Handles that are open go on with it.
+// Removes its name. Handles that are open keep the memory.
 //
-// Errors: -ENOENT, -EACCES.
+// Errors: as ipcq_unlink.
 int ipcq_shm_unlink(const char *name);
 
 #ifdef __cplusplus

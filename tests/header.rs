@@ -6,6 +6,12 @@ use std::process::Command;
 const HEADER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/include/ipcq.h");
 const GENERATED: &str = concat!(env!("OUT_DIR"), "/ipcq.h");
 
+/// Whether a compiler can be run. (Under an emulator, starting what is not there may succeed.)
+fn is_there(compiler: &str) -> bool {
+    let done = Command::new(compiler).arg("--version").output();
+    done.is_ok_and(|done| done.status.success())
+}
+
 #[test]
 fn the_header_is_the_generated_one() {
     let generated = std::fs::read_to_string(GENERATED).unwrap();
@@ -26,9 +32,13 @@ fn the_header_compiles_alone_in_every_dialect() {
     // And what it says of any compiler holds of its macros.
     let dir = tempfile::tempdir().unwrap();
     let fields = dir.path().join("fields");
-    let text = "struct s { char c; double d[2]; };\nextern const ipcq_field f[];\n\
+    let text =
+        "struct s { char c, more[7]; double d[2]; int64_t t; };\nextern const ipcq_field f[];\n\
                 const ipcq_field f[] = {IPCQ_FIELD_AS(struct s, c, 'S', char), \
-                IPCQ_FIELD_AS(struct s, d, 'f', double)};\n";
+                IPCQ_FIELD_AS(struct s, d, 'f', double), \
+                IPCQ_FIELD_TIME(struct s, t, 'M', \"ns\")};\n\
+                extern const ipcq_options o;\nconst ipcq_options o = IPCQ_OPTIONS_INIT;\n\
+                extern const ipcq_stats t;\nconst ipcq_stats t = IPCQ_STATS_INIT;\n";
     std::fs::write(&fields, text).unwrap();
     for (cc, cxx) in compilers {
         for (compiler, dialect, language) in [
@@ -37,7 +47,7 @@ fn the_header_compiles_alone_in_every_dialect() {
             (cxx, "c++11", "c++"),
             (cxx, "c++17", "c++"),
         ] {
-            if Command::new(compiler).arg("--version").output().is_err() {
+            if !is_there(compiler) {
                 println!("{compiler} is missing, {dialect} is skipped");
                 continue;
             }
@@ -45,6 +55,8 @@ fn the_header_compiles_alone_in_every_dialect() {
                 .args([&format!("-std={dialect}"), "-x", language])
                 .args(["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only"])
                 .arg(&fields)
+                // No struct has bytes that no member names.
+                .arg("-Wpadded")
                 // Twice: the guard must hold.
                 .args(["-include", HEADER, "-include", HEADER])
                 .output()
@@ -138,7 +150,7 @@ fn what_is_no_field_does_not_compile() {
             "pointer record records",
         ),
     ] {
-        if Command::new(compiler).arg("--version").output().is_err() {
+        if !is_there(compiler) {
             println!("{compiler} is missing");
             continue;
         }
@@ -158,6 +170,84 @@ fn what_is_no_field_does_not_compile() {
         assert!(good, "{compiler}: {said}");
         for member in wrong.split(' ') {
             assert!(!compiles(member).0, "{compiler} {arguments:?}: {member}");
+        }
+    }
+}
+
+/// What reads the header after the preprocessor (bindings of other languages do) still finds them.
+#[test]
+fn constants_outlive_the_preprocessor() {
+    let done = Command::new("cc")
+        .args(["-E", "-P", "-xc", HEADER])
+        .output()
+        .unwrap();
+    assert!(done.status.success());
+    let text = String::from_utf8(done.stdout).unwrap();
+    let types = include_str!("../src/ffi/types.rs");
+    let mut constants = 0;
+    for line in types.lines() {
+        let Some(rest) = line.strip_prefix("pub const ") else {
+            continue;
+        };
+        let (name, rest) = rest.split_once(':').unwrap();
+        let value = rest.split_once("= ").unwrap().1.trim_end_matches(';');
+        assert!(text.contains(&format!("{name} = {value}")), "{line}");
+        constants += 1;
+    }
+    assert!(constants > 10);
+}
+
+/// A type that the ring cannot hold in place, or not at all, is found by the compiler, which says why.
+#[test]
+fn what_is_no_message_does_not_compile() {
+    let text = "#include <ipcq.hpp>\n#include <string>\nstruct plain { double x; };\n\
+                struct alignas(16) wide { float f[8]; };\nstruct quad { long double x; };\n\
+                using pointer = int *;\nusing text = std::string;\nvoid f(ipcq::producer<TYPE> &out, \
+                ipcq::consumer<TYPE> &in, ipcq::byte_producer &raw, ipcq::bytes_view &view) { USE }\n";
+    let copies = "out.push(in.pop()->value);";
+    let in_place = [
+        "out.claim();",
+        "raw.claim<TYPE>();",
+        "(void)view.as<TYPE>();",
+        "in.peek([](auto &, auto, auto) {});",
+    ];
+    let open = "ipcq::producer<TYPE> x(std::string(\"x\"));";
+    let all = [&[copies, open], &in_place[..]].concat().concat();
+    let aligned = "aligns messages to 8 bytes";
+    let mut tries = vec![("plain", all.as_str(), ""), ("wide", copies, "")];
+    tries.extend(in_place.map(|place| ("wide", place, aligned)));
+    tries.push(("quad", in_place[0], aligned));
+    tries.push((
+        "pointer",
+        open,
+        "a pointer means nothing to another process",
+    ));
+    tries.push(("text", open, "a message is copied as bytes"));
+    let dir = tempfile::tempdir().unwrap();
+    let source = dir.path().join("source");
+    for compiler in ["g++", "clang++"] {
+        if !is_there(compiler) {
+            println!("{compiler} is missing");
+            continue;
+        }
+        for (name, r#use, error) in &tries {
+            let text = text.replace("USE", r#use).replace("TYPE", name);
+            std::fs::write(&source, text).unwrap();
+            let done = Command::new(compiler)
+                .args(["-std=c++17", "-xc++", "-fsyntax-only", "-Iinclude"])
+                .arg(&source)
+                .current_dir(env!("CARGO_MANIFEST_DIR"))
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&done.stderr);
+            let good = error.is_empty();
+            assert_eq!(
+                done.status.success(),
+                good,
+                "{compiler} {name} {}: {said}",
+                r#use
+            );
+            assert!(said.contains(error), "{compiler} {name} {}: {said}", r#use);
         }
     }
 }
@@ -194,10 +284,12 @@ fn output(tool: &str, arguments: &[&str]) -> String {
 }
 
 #[test]
-fn the_library_has_its_name_and_no_text_relocations() {
+fn the_library_has_its_name_and_stays_where_it_is() {
     let said = output("readelf", &["--dynamic", "--wide"]);
     assert!(said.contains("[libipcq.so.0.1]"), "{said}");
     assert!(!said.contains("TEXTREL"), "{said}");
+    // A dlclose leaves it, for its thread and its fork handlers may be there.
+    assert!(said.contains("NODELETE"), "{said}");
 }
 
 #[test]

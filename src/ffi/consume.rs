@@ -1,6 +1,6 @@
 //! The consumer's functions.
 
-use super::support::{bytes, consumer, consumer_if, empty, guard, out};
+use super::support::{array, bytes, consumer, consumer_if, empty, guard, out};
 use super::types::{ipcq_info, ipcq_queue, ipcq_view};
 use crate::error::Error;
 use crate::{Consumer, Message, Pop};
@@ -17,7 +17,7 @@ impl From<Message> for ipcq_info {
     }
 }
 
-/// Tells the caller about a message, where he wants to know.
+/// Tells the caller about a message, if the caller wants to know.
 ///
 /// # Safety
 /// `info` is NULL or valid to write.
@@ -40,7 +40,9 @@ pub(super) unsafe fn none(q: &Consumer, pop: Pop, size: usize, info: *mut ipcq_i
 }
 
 /// Copies the next message into `buffer` and consumes it. Returns its length; `*info` (may be NULL)
-/// is about it. Makes no system call.
+/// is about it. Makes no system call unless the producer of a lossless queue sleeps until there is
+/// room: then it wakes that producer. (After ipcq_fd, a pop that finds nothing resets the descriptor;
+/// the first pop in a forked child attaches the child's consumer.)
 ///
 /// Errors: -EAGAIN: none yet; -EPIPE: the producer has closed and all is consumed (a producer may
 /// open the queue again); -EMSGSIZE: the buffer is smaller than info->length, nothing is consumed;
@@ -100,7 +102,8 @@ unsafe extern "C" fn pop(
 /// They follow each other without a gap: a batch ends where messages were lost, and in a variable
 /// queue where the length changes, so that info->length is that of all.
 ///
-/// Errors: as ipcq_pop, for the first message.
+/// Errors: as ipcq_pop, for the first message; -EINVAL: `count` times `stride` is more than memory can
+/// hold.
 #[no_mangle]
 pub unsafe extern "C" fn ipcq_pop_many(
     q: *mut ipcq_queue,
@@ -110,7 +113,7 @@ pub unsafe extern "C" fn ipcq_pop_many(
     info: *mut ipcq_info,
 ) -> i64 {
     guard(|| {
-        let buffer = bytes(buffer, stride.saturating_mul(count), "the buffer")?;
+        let buffer = array(buffer, stride, count, "the buffer")?;
         // SAFETY: a handle, and room for so many messages, says the caller.
         let q = unsafe { consumer(q) }?;
         // SAFETY: as above.
@@ -128,10 +131,10 @@ pub unsafe extern "C" fn ipcq_pop_many(
     })
 }
 
-/// Gives the next message in place, without a copy, until ipcq_release. Nothing is consumed before.
-/// In a lossless queue the bytes do not change before that (unless the consumer is an observer, or is
-/// evicted): true zero-copy. In a lossy one they may be overwritten at any time, which ipcq_release
-/// tells: until then, compute but do not act. Any other ipcq_pop, ipcq_peek or ipcq_seek ends the look.
+/// Gives the next message in place, without a copy, until ipcq_release consumes it. In a lossless
+/// queue the bytes do not change before that (unless the consumer is an observer, or is evicted). In a
+/// lossy one the producer may overwrite them at any time, and ipcq_release says whether it did: until
+/// then, compute but do not act. Any other ipcq_pop, ipcq_peek or ipcq_seek ends the look.
 ///
 /// Errors: as ipcq_pop.
 #[no_mangle]

@@ -4,7 +4,7 @@ use super::support::null;
 use super::types::{ipcq_field, ipcq_options};
 use crate::error::{Error, Result};
 use crate::schema::{Field, Format, Scalar, Schema};
-use std::ffi::CStr;
+use std::ffi::{c_char, CStr};
 use std::iter::Peekable;
 
 /// One field, checked as far as it goes by itself.
@@ -13,6 +13,7 @@ struct Declared<'a> {
     offset: u32,
     size: u32,
     kind: char,
+    unit: &'a str,
     count: u32,
 }
 
@@ -73,9 +74,24 @@ unsafe fn declared(field: &ipcq_field) -> Result<Declared<'_>> {
         name,
         offset: field.offset,
         size: field.size,
-        kind: char::from(field.kind as u8),
+        kind: char::from_u32(field.kind).unwrap_or(char::REPLACEMENT_CHARACTER),
+        unit: unit(&field.unit)?,
         count: field.count.max(1),
     })
+}
+
+/// The text of a unit, which need not have a zero behind it.
+fn unit(chars: &[c_char; 8]) -> Result<&str> {
+    // SAFETY: `c_char` and `u8` have the same size and alignment, and any value is valid of both.
+    let bytes = unsafe { &*(&raw const *chars).cast::<[u8; 8]>() };
+    let end = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
+    let rest = &bytes[end..];
+    match std::str::from_utf8(&bytes[..end]) {
+        Ok(text) if rest.iter().all(|&b| b == 0) => Ok(text),
+        _ => Err(Error::Invalid(
+            "the unit of a field is no text: initialise all members of ipcq_field".into(),
+        )),
+    }
 }
 
 /// What the compiler makes of these fields, unless it was told to lay them out otherwise: their end,
@@ -160,21 +176,23 @@ fn format_of<'a>(
 
 /// The format of a field that is made of no others.
 fn scalar(field: &Declared) -> Result<Scalar> {
-    let size = match field.kind {
-        'U' => field.size / 4,
-        _ => field.size,
+    let Declared { kind, unit, .. } = field;
+    let format = match (kind, *unit) {
+        ('u' | 'i' | 'f' | 'b' | 'S' | 'V' | 'c', "") => format!("{kind}{}", field.size),
+        ('U', "") => format!("U{}", field.size / 4),
+        // A numpy time without a unit means nothing: so this is that of most.
+        ('M' | 'm', "") => format!("{kind}{}[ns]", field.size),
+        ('M' | 'm', _) => format!("{kind}{}[{unit}]", field.size),
+        _ => String::new(),
     };
-    let known = matches!(field.kind, 'u' | 'i' | 'f' | 'b' | 'S' | 'V' | 'c' | 'U');
-    let scalar = match known {
-        true => Scalar::parse(&format!("{}{size}", field.kind)).ok(),
-        false => None,
-    };
-    scalar
+    Scalar::parse(&format)
+        .ok()
         .filter(|scalar| scalar.size() == field.size)
         .ok_or_else(|| {
             wrong(
                 field,
-                "is nothing: a kind is one of u i f b S V, of a size that there is",
+                "is nothing: a kind is one of u i f b S V M m, of a size that there is, and only \
+                 M and m have a unit, one of Y M W D h m s ms us ns ps fs as",
             )
         })
 }
@@ -185,13 +203,22 @@ fn wrong(field: &Declared, what: &str) -> Error {
         offset,
         size,
         kind,
+        unit,
         count,
     } = field;
-    let name: String = name.chars().take(64).flat_map(char::escape_debug).collect();
+    let short =
+        |text: &str| -> String { text.chars().take(64).flat_map(char::escape_debug).collect() };
+    let (name, unit) = (short(name), short(unit));
     let kind = kind.escape_debug();
+    let unit = match unit.as_str() {
+        "" => unit,
+        _ => format!(", unit \"{unit}\""),
+    };
     Error::Invalid(
-        format!("field \"{name}\", kind '{kind}', {count} of {size} bytes at {offset}, {what}")
-            .into(),
+        format!(
+            "field \"{name}\", kind '{kind}'{unit}, {count} of {size} bytes at {offset}, {what}"
+        )
+        .into(),
     )
 }
 

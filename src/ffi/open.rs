@@ -1,21 +1,30 @@
 //! Opening, closing, removing.
 
 use super::fields::schema;
-use super::support::{guard, name, out, sized, Role};
+use super::support::{guard_slow, init, name, null, out, sized, wrong_role, Role};
 use super::types::*;
 use crate::error::{Error, Result};
 use crate::{Consumer, Delivery, Producer, Start};
 use std::ffi::{c_char, c_int, CStr};
 use std::time::Duration;
 
+/// Sets `*options` to what IPCQ_OPTIONS_INIT says, for languages that cannot use the macro; `size` is
+/// sizeof(ipcq_options). NULL is fine.
+#[no_mangle]
+pub unsafe extern "C" fn ipcq_options_init(options: *mut ipcq_options, size: usize) {
+    // SAFETY: NULL or writable for that size, says the caller.
+    unsafe { init(options, size) };
+}
+
 /// Opens a queue as its producer, IPCQ_PRODUCER (| IPCQ_EXCL | IPCQ_REPLACE), or as one of its
 /// consumers, IPCQ_CONSUMER (| IPCQ_OBSERVER). `options` may be NULL: all defaults. The handle goes
 /// to `*out`, which is NULL on failure.
 ///
-/// Errors: -EBUSY, -EEXIST, -EINVAL (also another geometry: the message names both), -EPROTOTYPE
-/// (other records: the message shows both), -ENOSPC, -EACCES, -ENOENT (consumer, also when
-/// open_timeout_ns is over), -EBADMSG, -EPROTONOSUPPORT, -E2BIG, -EINTR; of a lossless queue also
-/// -EUSERS: max_consumers are attached.
+/// Errors: -EBUSY: another live producer; -EEXIST; -EINVAL: an argument, or another geometry (the text
+/// names both); -EPROTOTYPE: other records (the text shows both); -ENOSPC; -EACCES; -ENOENT: no such
+/// queue, also when open_timeout_ns is over; -EBADMSG; -EPROTONOSUPPORT; -E2BIG: the options set what
+/// this version does not know; -EINTR: a signal arrived while waiting; -EUSERS: max_consumers are
+/// attached to the lossless queue already.
 #[no_mangle]
 pub unsafe extern "C" fn ipcq_open(
     out: *mut *mut ipcq_queue,
@@ -23,14 +32,19 @@ pub unsafe extern "C" fn ipcq_open(
     flags: u32,
     options: *const ipcq_options,
 ) -> c_int {
-    guard(|| {
+    guard_slow(|| {
         // SAFETY: valid or NULL, says the caller; likewise below.
         let out = unsafe { self::out(out, "the place for the handle") }?;
         *out = std::ptr::null_mut();
         // SAFETY: as above.
         let name = unsafe { self::name(name) }?;
         // SAFETY: as above; the options are plain data.
-        let options = unsafe { sized(options, "ipcq_options") }?;
+        let options = unsafe { sized(options, "ipcq_options", "IPCQ_OPTIONS_INIT") }?;
+        if let Some(ipcq_options { reserved: 1.., .. }) = options {
+            return Err(Error::Invalid(
+                "ipcq_options.reserved is not zero: start with IPCQ_OPTIONS_INIT".into(),
+            ));
+        }
         let role = if flags & !(IPCQ_EXCL | IPCQ_REPLACE) == IPCQ_PRODUCER {
             // SAFETY: the options' pointers are valid, says the caller; likewise below.
             Role::Producer(unsafe { open_producer(name, flags, options) }?)
@@ -124,6 +138,9 @@ unsafe fn open_consumer(
                 Ok(time) => Duration::from_nanos(time),
                 Err(_) => Duration::MAX,
             });
+        if o.message_size != 0 {
+            builder = builder.message_size(o.message_size);
+        }
         if !o.consumer_name.is_null() {
             // SAFETY: a string, says the caller.
             let text = unsafe { CStr::from_ptr(o.consumer_name) };
@@ -134,10 +151,10 @@ unsafe fn open_consumer(
 }
 
 /// Closes a handle; NULL is fine. A producer marks the queue closed: consumers drain it and then get
-/// -EPIPE, until a producer opens it again.
+/// -EPIPE, until a producer opens it again (ipcq_detach does not mark it).
 #[no_mangle]
 pub unsafe extern "C" fn ipcq_close(q: *mut ipcq_queue) {
-    guard(|| {
+    guard_slow(|| {
         if !q.is_null() {
             // SAFETY: from `ipcq_open`, and not used again, says the caller.
             drop(unsafe { Box::from_raw(q) });
@@ -146,12 +163,38 @@ pub unsafe extern "C" fn ipcq_close(q: *mut ipcq_queue) {
     });
 }
 
-/// Removes a queue's files. Handles that are open go on with it.
+/// Gives a producer's handle up without closing the queue: consumers keep waiting, and the next
+/// producer, of another process perhaps, opens the queue and continues its sequence. A message that
+/// is claimed is given up. The handle is gone unless this fails.
 ///
-/// Errors: -ENOENT, -EACCES.
+/// Errors: -EINVAL: NULL; -EBADF: a consumer.
+#[no_mangle]
+pub unsafe extern "C" fn ipcq_detach(q: *mut ipcq_queue) -> c_int {
+    guard_slow(|| {
+        // SAFETY: a handle or NULL, says the caller.
+        match unsafe { q.as_ref() } {
+            None => return Err(null("the queue")),
+            Some(ipcq_queue {
+                role: Role::Consumer(_),
+            }) => return Err(wrong_role("producer")),
+            Some(_) => {}
+        }
+        // SAFETY: from `ipcq_open`, and not used again, says the caller.
+        if let Role::Producer(producer) = unsafe { Box::from_raw(q) }.role {
+            producer.detach();
+        }
+        Ok(0)
+    })
+}
+
+/// Removes a queue's files. Handles that are open keep working with the memory they have. The lock file
+/// of a live producer stays until that producer closes.
+///
+/// Errors: -ENOENT; -EACCES: also a queue of another user; -EBUSY: another process has been opening or
+/// removing the queue for a second.
 #[no_mangle]
 pub unsafe extern "C" fn ipcq_unlink(name: *const c_char) -> c_int {
-    guard(|| {
+    guard_slow(|| {
         // SAFETY: a string or NULL, says the caller.
         crate::unlink(unsafe { self::name(name) }?)?;
         Ok(0)

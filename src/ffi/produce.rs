@@ -1,13 +1,13 @@
 //! The producer's functions.
 
-use super::support::{bytes, guard, out, producer, producer_if, timeout};
+use super::support::{array, bytes, guard, out, producer, producer_if, timeout};
 use super::types::ipcq_queue;
 use std::ffi::{c_int, c_void};
 
 /// Pushes one message: of exactly message_size bytes in a fixed queue, of at most an eighth of the
-/// capacity in a variable one. Never sleeps, and makes no system call but to wake consumers that are
-/// asleep (and, when a lossless queue is full, to look for dead ones, at most every 10 ms). Where that is
-/// full it leaves the consumers a microsecond before it says so.
+/// capacity in a variable one. Never sleeps, and makes a system call only to wake consumers that are
+/// asleep, or, if a lossless queue is full, to look for dead consumers (at most every 10 ms). In that
+/// case it gives the consumers a microsecond before it returns -EAGAIN.
 ///
 /// Errors: -EAGAIN: lossless, and a consumer has not caught up; -EMSGSIZE; -EINVAL: a message is
 /// claimed; -EBADF.
@@ -42,10 +42,12 @@ unsafe extern "C" fn push(q: *mut ipcq_queue, data: *const c_void, length: usize
     })
 }
 
-/// As ipcq_push, but waits for room, asleep, at most so many nanoseconds; 0: not at all, negative: for
-/// ever. In a lossy queue there is always room. A consumer that has died is dropped within 100 ms.
+/// As ipcq_push, but sleeps until there is room, for at most `timeout_ns` nanoseconds; 0: not at all,
+/// negative: without end. In a lossy queue there is always room. A consumer that has died is dropped
+/// within 100 ms.
 ///
-/// Errors: as ipcq_push, but -ETIMEDOUT instead of -EAGAIN; -EINTR: a signal arrived.
+/// Errors: as ipcq_push, but -ETIMEDOUT instead of -EAGAIN; -EINTR: a signal handler has run, and
+/// nothing was pushed.
 #[no_mangle]
 pub unsafe extern "C" fn ipcq_push_wait(
     q: *mut ipcq_queue,
@@ -65,7 +67,7 @@ pub unsafe extern "C" fn ipcq_push_wait(
 /// message_size; in a variable one, it is the length of each. Returns how many were pushed: all, or
 /// fewer when a lossless queue is full.
 ///
-/// Errors: as ipcq_push.
+/// Errors: as ipcq_push; -EINVAL: `count` times `stride` is more than memory can hold.
 #[no_mangle]
 pub unsafe extern "C" fn ipcq_push_many(
     q: *mut ipcq_queue,
@@ -74,7 +76,7 @@ pub unsafe extern "C" fn ipcq_push_many(
     count: usize,
 ) -> i64 {
     guard(|| {
-        let data = bytes(data, stride.saturating_mul(count), "the messages")?;
+        let data = array(data, stride, count, "the messages")?;
         // SAFETY: a handle, and so many readable messages, says the caller.
         let pushed = unsafe { producer(q)?.push_many_raw(data, stride, count) }?;
         Ok(pushed as i64)
@@ -82,8 +84,9 @@ pub unsafe extern "C" fn ipcq_push_many(
 }
 
 /// Makes room for one message of up to `length` bytes, to be written in place: `*slot` points to it,
-/// aligned to 8 bytes (16 in a variable queue). End it with ipcq_commit or ipcq_abort. The room holds
-/// an older message's bytes, which consumers have lost from here on.
+/// aligned as ipcq_view says, so a type that needs more must be copied in. End the claim with
+/// ipcq_commit or ipcq_abort. The room still holds the bytes of an older message, which consumers have
+/// lost from here on.
 ///
 /// Errors: as ipcq_push.
 #[no_mangle]

@@ -1,6 +1,6 @@
 //! Shared memory by itself.
 
-use super::support::{bytes, guard, name, out};
+use super::support::{bytes, guard, guard_slow, name, out};
 use super::types::ipcq_shm;
 use crate::error::{Error, Result};
 use crate::SharedMem;
@@ -21,8 +21,8 @@ fn give(shm: SharedMem) -> *mut ipcq_shm {
 }
 
 /// Creates `size` bytes of shared memory to write, with their space reserved; zero at first.
-/// `permissions` are the mode bits of the file, 0 for 0600. One that exists with this size is
-/// continued, its content kept.
+/// `permissions` are the mode bits of the file, 0 for 0600. Memory of that name and size that exists
+/// already is opened, with its content.
 ///
 /// Errors: -EBUSY: another writer lives; -EINVAL: it exists with another size; -ENOSPC; -EACCES.
 #[no_mangle]
@@ -32,7 +32,7 @@ pub unsafe extern "C" fn ipcq_shm_create(
     size: usize,
     permissions: u32,
 ) -> c_int {
-    guard(|| {
+    guard_slow(|| {
         // SAFETY: valid or NULL, says the caller.
         let out = unsafe { self::out(out, "the place for the handle") }?;
         *out = std::ptr::null_mut();
@@ -51,7 +51,7 @@ pub unsafe extern "C" fn ipcq_shm_create(
 /// Errors: -ENOENT, -EACCES, -EBADMSG.
 #[no_mangle]
 pub unsafe extern "C" fn ipcq_shm_open(out: *mut *mut ipcq_shm, name: *const c_char) -> c_int {
-    guard(|| {
+    guard_slow(|| {
         // SAFETY: valid or NULL, says the caller.
         let out = unsafe { self::out(out, "the place for the handle") }?;
         *out = std::ptr::null_mut();
@@ -123,7 +123,7 @@ pub unsafe extern "C" fn ipcq_shm_size(shm: *const ipcq_shm) -> usize {
 /// Closes a handle; NULL is fine. The memory stays until it is unlinked.
 #[no_mangle]
 pub unsafe extern "C" fn ipcq_shm_close(shm: *mut ipcq_shm) {
-    guard(|| {
+    guard_slow(|| {
         if !shm.is_null() {
             // SAFETY: from this file, and not used again, says the caller.
             drop(unsafe { Box::from_raw(shm) });
@@ -132,12 +132,12 @@ pub unsafe extern "C" fn ipcq_shm_close(shm: *mut ipcq_shm) {
     });
 }
 
-/// Removes its name. Handles that are open go on with it.
+/// Removes its name. Handles that are open keep the memory.
 ///
-/// Errors: -ENOENT, -EACCES.
+/// Errors: as ipcq_unlink.
 #[no_mangle]
 pub unsafe extern "C" fn ipcq_shm_unlink(name: *const c_char) -> c_int {
-    guard(|| {
+    guard_slow(|| {
         // SAFETY: a string or NULL, says the caller.
         SharedMem::unlink(unsafe { self::name(name) }?)?;
         Ok(0)

@@ -1,23 +1,33 @@
 //! Statistics, messages, versions, the log.
 
-use super::support::{bytes, guard, last_message, sized, Role};
+use super::support::{array, bytes, guard_slow, init, last_message, null, size_of_sized, Role};
 use super::types::*;
 use crate::error::{Error, Result};
 use crate::ConsumerInfo;
 use std::ffi::{c_char, c_int, c_void};
 
-/// Fills `*stats` with the figures of the queue and this handle. Begin with IPCQ_STATS_INIT.
+/// Sets `*stats` to what IPCQ_STATS_INIT says, for languages that cannot use the macro; `size` is
+/// sizeof(ipcq_stats). NULL is fine.
+#[no_mangle]
+pub unsafe extern "C" fn ipcq_stats_init(stats: *mut ipcq_stats, size: usize) {
+    // SAFETY: NULL or writable for that size, says the caller.
+    unsafe { init(stats, size) };
+}
+
+/// Fills `*stats` with the figures of the queue and of this handle. Start with IPCQ_STATS_INIT.
+/// Makes some system calls: it asks whether the producer lives, and whether the file has its name.
 ///
-/// Errors: -EINVAL: struct_size is 0; -EBADMSG.
+/// Errors: -EINVAL: NULL, or the stats are not initialised; -EBADMSG.
 #[no_mangle]
 pub unsafe extern "C" fn ipcq_get_stats(q: *const ipcq_queue, stats: *mut ipcq_stats) -> c_int {
-    guard(|| {
+    guard_slow(|| {
         // SAFETY: a handle or NULL, says the caller; likewise below.
-        let q = unsafe { q.as_ref() };
-        let q = q.ok_or_else(|| Error::Invalid("the queue is NULL".into()))?;
-        // SAFETY: as above; the stats are plain data.
-        let known = unsafe { sized(stats, "ipcq_stats") }?;
-        let known = known.ok_or_else(|| Error::Invalid("the stats are NULL".into()))?;
+        let q = unsafe { q.as_ref() }.ok_or_else(|| null("the queue"))?;
+        if stats.is_null() {
+            return Err(null("the place for the stats"));
+        }
+        // SAFETY: as above.
+        let size = unsafe { size_of_sized(stats, "ipcq_stats", "IPCQ_STATS_INIT") }?;
         let consumers = consumers_of(q)?;
         let (role, s) = match &q.role {
             Role::Producer(producer) => (IPCQ_PRODUCER, producer.stats_with(&consumers)?),
@@ -25,7 +35,7 @@ pub unsafe extern "C" fn ipcq_get_stats(q: *const ipcq_queue, stats: *mut ipcq_s
         };
         let slowest = consumers.first();
         let filled = ipcq_stats {
-            struct_size: known.struct_size,
+            struct_size: size as u32,
             role,
             pushed: s.pushed,
             received: s.received,
@@ -41,24 +51,25 @@ pub unsafe extern "C" fn ipcq_get_stats(q: *const ipcq_queue, stats: *mut ipcq_s
             closed: s.closed.into(),
             slowest_lag: slowest.map_or(0, |c| c.lag),
             slowest_pid: slowest.map_or(0, |c| c.pid),
-            reserved: 0,
+            unlinked: s.unlinked.into(),
             slowest_name: slowest.map_or([0; 64], |c| text(&c.name)),
+            id: s.id,
         };
-        let bytes = (known.struct_size as usize).min(size_of::<ipcq_stats>());
-        // SAFETY: the caller's struct has that many bytes.
+        let known = size.min(size_of::<ipcq_stats>());
+        let to = stats.cast::<u8>();
+        // SAFETY: the caller's struct has `size` bytes.
         unsafe {
-            stats
-                .cast::<u8>()
-                .copy_from_nonoverlapping((&raw const filled).cast(), bytes)
+            to.copy_from_nonoverlapping((&raw const filled).cast(), known);
+            to.add(known).write_bytes(0, size - known);
         };
         Ok(0)
     })
 }
 
-/// Fills `list` with up to `count` of the consumers attached and known, the slowest first; `size` is
-/// sizeof(ipcq_consumer). Returns how many there are. Costs a system call for each.
+/// Fills `list` with up to `count` of the consumers that are attached and known, the slowest first;
+/// `size` is sizeof(ipcq_consumer). Returns how many there are. Makes a system call for each.
 ///
-/// Errors: -EINVAL: size is too small; -EBADMSG.
+/// Errors: -EINVAL: NULL, or `size` is smaller than the struct; -EBADMSG.
 #[no_mangle]
 pub unsafe extern "C" fn ipcq_get_consumers(
     q: *const ipcq_queue,
@@ -66,14 +77,13 @@ pub unsafe extern "C" fn ipcq_get_consumers(
     size: usize,
     count: usize,
 ) -> i64 {
-    guard(|| {
+    guard_slow(|| {
         // SAFETY: a handle or NULL, says the caller.
-        let q = unsafe { q.as_ref() };
-        let q = q.ok_or_else(|| Error::Invalid("the queue is NULL".into()))?;
-        let list = bytes(list, count, "the list")?;
+        let q = unsafe { q.as_ref() }.ok_or_else(|| null("the queue"))?;
+        let list = array(list, size, count, "the list")?;
         if size < size_of::<ipcq_consumer>() {
             return Err(Error::Invalid(
-                format!("size {size}: sizeof(ipcq_consumer) is needed").into(),
+                format!("size {size}: pass sizeof(ipcq_consumer)").into(),
             ));
         }
         let consumers = consumers_of(q)?;
@@ -126,10 +136,9 @@ pub unsafe extern "C" fn ipcq_schema(
     buffer: *mut c_char,
     size: usize,
 ) -> i64 {
-    guard(|| {
+    guard_slow(|| {
         // SAFETY: a handle or NULL, says the caller.
-        let q = unsafe { q.as_ref() };
-        let q = q.ok_or_else(|| Error::Invalid("the queue is NULL".into()))?;
+        let q = unsafe { q.as_ref() }.ok_or_else(|| null("the queue"))?;
         let buffer = bytes(buffer, size, "the buffer")?;
         let schema = match &q.role {
             Role::Producer(producer) => producer.schema(),
@@ -200,16 +209,19 @@ pub extern "C" fn ipcq_version_number() -> u32 {
         + part(env!("CARGO_PKG_VERSION_PATCH"))
 }
 
-/// Has `fn` called with what goes on in the whole process (queues opened, continued after a crash,
-/// repaired): a level (IPCQ_LOG_ERROR, _WARNING, _INFO), a text, and `user`. NULL ends it. It may be
-/// called from any thread that calls the library, never on push and pop. It may call the library, this
-/// function too; a call that another thread has begun before may still come once this has returned.
+/// Sets the log function of the whole process. The library calls `fn` when a queue is opened, closed,
+/// continued after a crash, or repaired, with a level (IPCQ_LOG_ERROR, IPCQ_LOG_WARNING or
+/// IPCQ_LOG_INFO), a text, and `user`. NULL ends it.
+///
+/// The library calls it from any thread that calls the library, but never inside a push or a pop. The
+/// function may call the library, ipcq_set_log too. After ipcq_set_log has returned, a call of
+/// the former function that another thread had begun may still be running.
 #[no_mangle]
 pub extern "C" fn ipcq_set_log(
     r#fn: Option<unsafe extern "C" fn(level: c_int, message: *const c_char, user: *mut c_void)>,
     user: *mut c_void,
 ) {
-    guard(|| {
+    guard_slow(|| {
         crate::log::set_c(r#fn, user);
         Ok(0)
     });

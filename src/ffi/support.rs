@@ -2,6 +2,7 @@
 
 use super::types::ipcq_queue;
 use crate::error::{Error, Result};
+use crate::sys::NoCancel;
 use crate::{Consumer, Producer};
 use std::cell::{Cell, UnsafeCell};
 use std::ffi::{c_char, CStr, OsStr};
@@ -102,6 +103,14 @@ pub(super) fn guard<T: Code>(body: impl FnOnce() -> Result<T>) -> T {
     }
 }
 
+/// As [`guard`], for what opens, closes and asks: no thread is cancelled in it, nor in the destructors of
+/// what it drops, and texts name options as a C program does.
+pub(super) fn guard_slow<T: Code>(body: impl FnOnce() -> Result<T>) -> T {
+    let _no = NoCancel::new();
+    crate::speak(crate::Language::C);
+    guard(body)
+}
+
 #[cold]
 fn caught(panic: &(dyn std::any::Any + Send)) -> i32 {
     let what = panic
@@ -120,8 +129,11 @@ pub(super) fn null(what: &str) -> Error {
 }
 
 #[cold]
-fn wrong_role(needed: &str) -> Error {
-    Error::WrongRole(format!("this handle is no {needed}: a handle has one role for life").into())
+pub(super) fn wrong_role(needed: &str) -> Error {
+    Error::WrongRole(
+        format!("this handle is not a {needed}: a handle keeps the role that it was opened with")
+            .into(),
+    )
 }
 
 /// The producer that a handle is, if it is one.
@@ -196,6 +208,28 @@ pub(super) fn bytes<T>(pointer: *const T, length: usize, what: &str) -> Result<*
     })
 }
 
+/// As [`bytes`], for `count` elements that lie `stride` bytes apart.
+#[inline(always)]
+pub(super) fn array<T>(
+    pointer: *const T,
+    stride: usize,
+    count: usize,
+    what: &str,
+) -> Result<*mut u8> {
+    // More than this no object has, and no count is greater than what is returned for it.
+    match stride.max(1).checked_mul(count) {
+        Some(size) if size <= isize::MAX as usize => bytes(pointer, stride * count, what),
+        _ => Err(too_many(stride, count, what)),
+    }
+}
+
+#[cold]
+fn too_many(stride: usize, count: usize, what: &str) -> Error {
+    Error::Invalid(
+        format!("{what}: {count} times {stride} bytes are more than memory can hold").into(),
+    )
+}
+
 /// A pointer that must not be NULL.
 ///
 /// # Safety
@@ -206,7 +240,7 @@ pub(super) unsafe fn out<'a, T>(pointer: *mut T, what: &str) -> Result<&'a mut T
     unsafe { pointer.as_mut() }.ok_or_else(|| null(what))
 }
 
-/// Nanoseconds to wait; negative is for ever.
+/// Nanoseconds to wait; a negative number means without end.
 pub(super) fn timeout(ns: i64) -> Duration {
     u64::try_from(ns).map_or(Duration::MAX, Duration::from_nanos)
 }
@@ -223,23 +257,48 @@ pub(super) unsafe fn name<'a>(name: *const c_char) -> Result<&'a OsStr> {
     ))
 }
 
+/// No version of a struct that begins with its size will be longer. A greater number means that the
+/// struct was not initialised.
+const LONGEST_STRUCT: usize = 4096;
+
+/// The size of a struct as its caller knows it, which is its first word. `name` is the name of the
+/// struct, and `initialiser` that of the macro that sets the size.
+///
+/// # Safety
+/// `from` points to a word.
+pub(super) unsafe fn size_of_sized<T>(
+    from: *const T,
+    name: &str,
+    initialiser: &str,
+) -> Result<usize> {
+    // SAFETY: the caller's promise.
+    let size = unsafe { from.cast::<u32>().read() } as usize;
+    // Every version ends with a whole word.
+    if size == 0 || size > LONGEST_STRUCT || size % size_of::<u32>() != 0 {
+        return Err(Error::Invalid(
+            format!("{name} is not initialised (struct_size is {size}): start with {initialiser}")
+                .into(),
+        ));
+    }
+    Ok(size)
+}
+
 /// Copies a struct that begins with its size as the caller knows it. What the caller does not
 /// know is zero; what this library does not know must be.
 ///
 /// # Safety
 /// `from` is NULL or valid for as many bytes as its first four say. `T` is plain data for which
 /// zero is valid, and begins with that size.
-pub(super) unsafe fn sized<T: Copy>(from: *const T, what: &str) -> Result<Option<T>> {
+pub(super) unsafe fn sized<T: Copy>(
+    from: *const T,
+    name: &str,
+    initialiser: &str,
+) -> Result<Option<T>> {
     if from.is_null() {
         return Ok(None);
     }
     // SAFETY: the caller's promise.
-    let size = unsafe { from.cast::<u32>().read() } as usize;
-    if size < size_of::<u32>() {
-        return Err(Error::Invalid(
-            format!("{what}: struct_size is {size}: begin with its _INIT macro").into(),
-        ));
-    }
+    let size = unsafe { size_of_sized(from, name, initialiser) }?;
     let known = size.min(size_of::<T>());
     // SAFETY: both sides have the bytes that are copied, and zero is valid for the others.
     let copy = unsafe {
@@ -254,7 +313,10 @@ pub(super) unsafe fn sized<T: Copy>(from: *const T, what: &str) -> Result<Option
         if unsafe { from.cast::<u8>().add(i).read() } != 0 {
             return Err(Error::TooBig(
                 format!(
-                    "{what}: it sets what version {} of ipcq does not know",
+                    "{name} has {size} bytes (struct_size), and one is set of those after the \
+                     {known} that ipcq {} knows. Either the program was built with a newer \
+                     ipcq.h and asks for what this library cannot do, or the struct is not \
+                     initialised: start with {initialiser}",
                     crate::VERSION
                 )
                 .into(),
@@ -262,6 +324,21 @@ pub(super) unsafe fn sized<T: Copy>(from: *const T, what: &str) -> Result<Option
         }
     }
     Ok(Some(copy))
+}
+
+/// Fills a struct of `size` bytes with zeroes, and its first word with that size.
+///
+/// # Safety
+/// `to` is NULL or valid to write for `size` bytes.
+pub(super) unsafe fn init<T>(to: *mut T, size: usize) {
+    if to.is_null() || size < size_of::<u32>() {
+        return;
+    }
+    // SAFETY: the caller's promise.
+    unsafe {
+        to.cast::<u8>().write_bytes(0, size);
+        to.cast::<u32>().write_unaligned(size as u32);
+    }
 }
 
 #[cfg(test)]

@@ -24,10 +24,10 @@ pub const IPCQ_LOSSY: u32 = 0;
 /// Delivery: nothing is overwritten that an attached consumer has not consumed; a push into a full
 /// queue gives -EAGAIN, or waits. A consumer has to be able to write the control file.
 ///
-/// A consumer shows how far it is when it finds the queue empty or waits, once a block (1/64 of the
-/// capacity, at most 64 messages), and with each message where the ring is nearly full. One that
-/// stops popping in between keeps less than a block of what it has consumed from the producer: the
-/// queue may be full although so much less than the capacity is unread.
+/// A consumer reports its position when it finds the queue empty, when it waits, at least after every
+/// 64 messages (in a ring of fewer than 4096 messages after every capacity / 64), and with each
+/// message while the ring is nearly full. If it stops popping in between, up to that many consumed
+/// messages still count as unread: the queue can be full that much earlier.
 pub const IPCQ_LOSSLESS: u32 = 1;
 
 /// Start at the oldest message retained.
@@ -73,7 +73,9 @@ pub struct ipcq_info {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct ipcq_view {
-    /// The message, read-only, aligned to 8 bytes (16 in a variable queue).
+    /// The message, read-only. It is aligned to 8 bytes, and to 16 in a variable queue or if the
+    /// producer declared a field that needs that (a long double): a type that needs more must be
+    /// copied out.
     pub data: *const c_void,
     /// Its number, from 0, in the order of pushing.
     pub sequence: u64,
@@ -89,7 +91,7 @@ pub struct ipcq_view {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct ipcq_stats {
-    /// Set by IPCQ_STATS_INIT.
+    /// Set by IPCQ_STATS_INIT or ipcq_stats_init.
     pub struct_size: u32,
     /// IPCQ_PRODUCER or IPCQ_CONSUMER.
     pub role: u32,
@@ -118,8 +120,13 @@ pub struct ipcq_stats {
     /// process (for information) and name; zero and empty if there is none.
     pub slowest_lag: u64,
     pub slowest_pid: u32,
-    pub reserved: u32,
+    /// Whether the queue's file has lost its name (unlinked, removed otherwise, or replaced): nobody
+    /// can open this queue any more.
+    pub unlinked: u32,
     pub slowest_name: [c_char; 64],
+    /// Identifies the queue. Another number under the same name means that the queue was made anew,
+    /// and that its sequences count other messages.
+    pub id: u64,
 }
 
 /// One attached consumer.
@@ -152,20 +159,24 @@ pub struct ipcq_field {
     /// Bytes of one element; of a string, all that it has room for.
     pub size: u32,
     /// 'u' unsigned and 'i' signed integer, 'f' float, 'b' bool, 'S' string (filled up with zeroes),
-    /// 'V' a record whose fields come next, or bytes of no meaning. (Also 'c' complex, 'U' string of
-    /// char32_t.) All are little-endian.
-    pub kind: c_char,
+    /// 'M' point in time and 'm' span of time (int64_t, in `unit`), 'V' a record whose fields come
+    /// next, or bytes of no meaning. (Also 'c' complex, 'U' string of char32_t.) All are little-endian.
+    pub kind: u32,
     /// Elements of an array; 1 (or 0) if it is none.
     pub count: u32,
+    /// Of kinds 'M' and 'm': "Y", "M", "W", "D", "h", "m", "s", "ms", "us", "ns", "ps", "fs" or "as",
+    /// also with a number in front ("25us"); empty for nanoseconds. Of other kinds: empty.
+    pub unit: [c_char; 8],
 }
 
-/// How to open a queue. Begin with IPCQ_OPTIONS_INIT; zero means the default everywhere. A
-/// producer that finds the queue takes what is zero from it, and what is not must fit; only
-/// message_size and delivery say what they say, zero included. Without options it takes all.
+/// How to open a queue. Start with IPCQ_OPTIONS_INIT; zero means the default everywhere. If the
+/// queue exists, its producer takes over what is zero here, and the rest must fit the queue; only
+/// message_size and delivery mean what they say, zero included. Without options (NULL) it takes over
+/// everything.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct ipcq_options {
-    /// Set by IPCQ_OPTIONS_INIT.
+    /// Set by IPCQ_OPTIONS_INIT or ipcq_options_init.
     pub struct_size: u32,
     /// Producer, creating: mode bits of the data file, set exactly, with 0600 for the producer;
     /// default 0600. Consumers need the read bit.
@@ -175,12 +186,15 @@ pub struct ipcq_options {
     /// permission only to those who may stop the producer: they can make it wait, and by truncating the
     /// file kill it.
     pub control_permissions: u32,
+    /// Zero.
+    pub reserved: u32,
     /// Producer: messages (fixed) or bytes (variable) that the ring holds, rounded up to a power of
     /// two; default: a ring of about 4 MiB.
     pub capacity: u64,
     /// Producer: bytes of every message, at most 1 GiB; 0: each has its own length, at most an
-    /// eighth of the capacity. With fields, also of a consumer: sizeof the struct; 0: what its fields
-    /// take if the compiler laid it out as usual (not packed, nor aligned to more than it needs).
+    /// eighth of the capacity. Consumer: if not 0, the queue must have messages of this size
+    /// (-EINVAL). With fields: sizeof the struct; 0: what its fields take if the compiler laid the
+    /// struct out as usual (not packed, nor aligned to more than it needs).
     pub message_size: u32,
     /// Producer: IPCQ_LOSSY or IPCQ_LOSSLESS.
     pub delivery: u32,
@@ -198,7 +212,7 @@ pub struct ipcq_options {
     pub start: u32,
     /// Consumer: with IPCQ_AT, at most what was pushed.
     pub start_sequence: u64,
-    /// Consumer: nanoseconds to wait for the queue to appear; 0: none, negative: for ever.
+    /// Consumer: nanoseconds to wait for the queue to appear; 0: none, negative: without end.
     pub open_timeout_ns: i64,
     /// Consumer: shown to monitors; may be NULL.
     pub consumer_name: *const c_char,

@@ -1,21 +1,23 @@
-//! The functions that sleep, and the descriptor for those who sleep elsewhere.
+//! The functions that sleep, and the descriptor for programs that sleep elsewhere.
 
 use super::consume::{none, tell};
-use super::support::{bytes, consumer, guard, timeout};
+use super::support::{array, bytes, consumer, guard, guard_slow, timeout};
 use super::types::{ipcq_info, ipcq_queue};
 use crate::error::Result;
 use crate::queue::wait_any_of;
 use crate::{Consumer, Pop};
 use std::ffi::{c_int, c_void};
 
-/// As ipcq_pop, but waits for a message, asleep, at most so many nanoseconds; 0: not at all, negative:
-/// for ever.
+/// As ipcq_pop, but sleeps until there is a message, for at most `timeout_ns` nanoseconds; 0: not at
+/// all, negative: without end.
 ///
 /// It looks a few hundred times and then sleeps, without use of the processor, until the producer
-/// pushes. For that it needs to write the control file; where it may not, it looks again after 0.1 to
-/// 4 ms, which takes some thousandths of a processor and delays a message by as much.
+/// pushes. To be woken, the consumer needs write permission on the control file; without it, the call
+/// looks again after 0.1 to 4 ms, which takes some thousandths of a processor and delays a message by
+/// as much.
 ///
-/// Errors: as ipcq_pop, but -ETIMEDOUT instead of -EAGAIN; -EINTR: a signal arrived.
+/// Errors: as ipcq_pop, but -ETIMEDOUT instead of -EAGAIN; -EINTR: a signal handler has run, and
+/// nothing was consumed.
 #[no_mangle]
 pub unsafe extern "C" fn ipcq_pop_wait(
     q: *mut ipcq_queue,
@@ -53,11 +55,11 @@ pub unsafe extern "C" fn ipcq_wait(q: *mut ipcq_queue, timeout_ns: i64) -> c_int
     })
 }
 
-/// Waits until one of 1 to 128 consumers has a message, or is at its end, so that ipcq_pop gives
-/// something else than -EAGAIN. Returns the index of the first that is so: to be fair to all, pop from
-/// each before waiting again. Before Linux 5.16 it looks at all of them every few milliseconds.
+/// Waits until one of 1 to 128 consumers has a message, or is at its end, so that ipcq_pop returns
+/// something other than -EAGAIN. Returns the index of the first such consumer: to be fair to all, pop
+/// from each before waiting again. Before Linux 5.16 it looks at all of them every few milliseconds.
 ///
-/// Errors: -ETIMEDOUT; -EINTR: a signal arrived; -EINVAL: no queues, or too many; -EBADF.
+/// Errors: -ETIMEDOUT; -EINTR: a signal handler has run; -EINVAL: no queues, or too many; -EBADF.
 #[no_mangle]
 pub unsafe extern "C" fn ipcq_wait_any(
     queues: *const *mut ipcq_queue,
@@ -65,7 +67,12 @@ pub unsafe extern "C" fn ipcq_wait_any(
     timeout_ns: i64,
 ) -> c_int {
     guard(|| {
-        bytes(queues, count, "the list of queues")?;
+        array(
+            queues,
+            size_of::<*mut ipcq_queue>(),
+            count,
+            "the list of queues",
+        )?;
         // SAFETY: so many pointers are readable, and each is NULL or a handle, says the caller. Only
         // one is made into a reference at a time, for one may be there twice.
         let at = |i: usize| -> Result<&mut Consumer> { unsafe { consumer(*queues.add(i)) } };
@@ -85,16 +92,16 @@ pub unsafe extern "C" fn ipcq_wait_any(
 
 /// A descriptor for poll, epoll, select: it becomes readable when there is a message, or when the queue
 /// is at its end, and stays so until a pop (or peek, or wait) finds nothing. So pop until -EAGAIN, then
-/// poll. It may be readable though nothing is there.
+/// poll. It may be readable although there is nothing to pop.
 ///
-/// It belongs to the handle and is closed with it: only ever poll it. A thread that the handles of a
-/// process share watches the queues; it gets no signals. Where it may not be woken (see ipcq_pop_wait)
-/// it looks every few milliseconds, and before Linux 5.16 too. After a fork it is the parent's: the
+/// It belongs to the handle and is closed with it: only ever poll it. One thread for all handles of the
+/// process watches the queues (see THREADS). Where it cannot be woken (see ipcq_pop_wait), and before
+/// Linux 5.16, it looks every few milliseconds. After a fork the descriptor is the parent's, and the
 /// child asks for its own.
 ///
-/// Errors: -EBADF: no consumer; -EMFILE, -ENFILE, -ENOMEM: none could be made.
+/// Errors: -EBADF: not a consumer; -EMFILE, -ENFILE, -ENOMEM: no descriptor, or no thread, could be made.
 #[no_mangle]
 pub unsafe extern "C" fn ipcq_fd(q: *mut ipcq_queue) -> c_int {
     // SAFETY: a handle, says the caller.
-    guard(|| unsafe { consumer(q) }?.fd())
+    guard_slow(|| unsafe { consumer(q) }?.fd())
 }

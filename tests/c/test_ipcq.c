@@ -39,9 +39,10 @@
 // The layout of what programs were compiled with must not change.
 _Static_assert(sizeof(ipcq_info) == 24 && offsetof(ipcq_info, length) == 16, "ABI");
 _Static_assert(sizeof(ipcq_view) == 32 && offsetof(ipcq_view, length) == 24, "ABI");
-_Static_assert(sizeof(ipcq_stats) == 160 && offsetof(ipcq_stats, oldest) == 40, "ABI");
+_Static_assert(sizeof(ipcq_stats) == 168 && offsetof(ipcq_stats, id) == 160, "ABI");
+_Static_assert(offsetof(ipcq_stats, unlinked) == 92 && offsetof(ipcq_stats, oldest) == 40, "ABI");
 _Static_assert(offsetof(ipcq_stats, message_size) == 56 && offsetof(ipcq_stats, closed) == 76, "ABI");
-_Static_assert(sizeof(ipcq_field) == 24 && offsetof(ipcq_field, count) == 20, "ABI");
+_Static_assert(sizeof(ipcq_field) == 32 && offsetof(ipcq_field, unit) == 24, "ABI");
 _Static_assert(sizeof(ipcq_options) == 88 && offsetof(ipcq_options, capacity) == 16, "ABI");
 _Static_assert(offsetof(ipcq_options, fields) == 40 && offsetof(ipcq_options, start) == 52, "ABI");
 _Static_assert(offsetof(ipcq_options, consumer_name) == 72, "ABI");
@@ -121,6 +122,10 @@ static void test_nulls(void) {
   FAILS(ipcq_seek(NULL, 0), -EINVAL);
   FAILS(ipcq_get_stats(NULL, &s), -EINVAL);
   FAILS(ipcq_get_stats(in, NULL), -EINVAL);
+  FAILS_NAMING(ipcq_get_consumers(NULL, NULL, sizeof(ipcq_consumer), 0), -EINVAL, "the queue is NULL");
+  FAILS_NAMING(ipcq_detach(NULL), -EINVAL, "the queue is NULL");
+  ipcq_options_init(NULL, sizeof(ipcq_options));
+  ipcq_stats_init(NULL, sizeof(ipcq_stats));
   FAILS(ipcq_shm_create(NULL, NAME, 8, 0), -EINVAL);
   FAILS(ipcq_shm_open(NULL, NAME), -EINVAL);
   FAILS(ipcq_shm_write(NULL, 0, &n, 8), -EINVAL);
@@ -150,9 +155,22 @@ static void test_options(void) {
   memset(name, 'n', sizeof name);
   name[sizeof name - 1] = 0;
   FAILS(ipcq_open(&q, name, IPCQ_PRODUCER, &o), -ENAMETOOLONG);
-  o.struct_size = 0;
-  FAILS(ipcq_open(&q, NAME, IPCQ_PRODUCER, &o), -EINVAL);
+  // Not initialised: zeroes, or what lay on the stack.
+  const uint32_t garbage[] = {0, 1, 3, 7, sizeof o + 1, 0x10000, 0x7fff0000, UINT32_MAX};
+  ipcq_stats s = IPCQ_STATS_INIT;
+  ipcq_queue *any = producer(64, 8);
+  for (size_t i = 0; i < sizeof garbage / sizeof garbage[0]; i++) {
+    o.struct_size = s.struct_size = garbage[i];
+    FAILS_NAMING(ipcq_open(&q, NAME, IPCQ_PRODUCER, &o), -EINVAL, "ipcq_options is not initialised");
+    CHECK(strstr(ipcq_errmsg(), "IPCQ_OPTIONS_INIT"));
+    FAILS_NAMING(ipcq_get_stats(any, &s), -EINVAL, "ipcq_stats is not initialised");
+    CHECK(strstr(ipcq_errmsg(), "IPCQ_STATS_INIT"));
+  }
+  end(any, NULL);
   o.struct_size = sizeof o;
+  o.reserved = 1;
+  FAILS_NAMING(ipcq_open(&q, NAME, IPCQ_PRODUCER, &o), -EINVAL, "reserved");
+  o.reserved = 0;
   o.delivery = 7;
   FAILS(ipcq_open(&q, NAME, IPCQ_PRODUCER, &o), -EINVAL);
   o.delivery = IPCQ_LOSSY;
@@ -187,7 +205,8 @@ static void test_options(void) {
   } newer = {IPCQ_OPTIONS_INIT, 1};
   newer.o.struct_size = sizeof newer;
   newer.o.message_size = 8;
-  FAILS(ipcq_open(&q, NAME, IPCQ_PRODUCER, &newer.o), -E2BIG);
+  FAILS_NAMING(ipcq_open(&q, NAME, IPCQ_PRODUCER, &newer.o), -E2BIG, ipcq_version());
+  CHECK(strstr(ipcq_errmsg(), "newer") && strstr(ipcq_errmsg(), "not initialised"));
   newer.more = 0;
   CHECK(ipcq_open(&q, NAME, IPCQ_PRODUCER, &newer.o) == 0);
   ipcq_close(q);
@@ -195,12 +214,31 @@ static void test_options(void) {
   newer.o.struct_size = offsetof(ipcq_options, capacity);
   CHECK(ipcq_unlink(NAME) == 0 && ipcq_open(&q, NAME, IPCQ_PRODUCER, &newer.o) == 0);
   CHECK(stats(q).message_size == 0);
-  ipcq_stats s = {0};
-  FAILS(ipcq_get_stats(q, &s), -EINVAL);
   s.struct_size = offsetof(ipcq_stats, received);
   s.received = 77;
   CHECK(ipcq_get_stats(q, &s) == 0 && s.role == IPCQ_PRODUCER && s.received == 77);
+  struct {
+    ipcq_stats s;
+    uint64_t more;
+  } more = {IPCQ_STATS_INIT, 1};
+  more.s.struct_size = sizeof more; // what this version does not know becomes zero
+  CHECK(ipcq_get_stats(q, &more.s) == 0 && more.s.capacity != 0 && more.more == 0);
   end(q, NULL);
+
+  // The functions do what the macros do, of any version.
+  memset(&o, 0xff, sizeof o);
+  memset(&s, 0xff, sizeof s);
+  ipcq_options_init(&o, sizeof o);
+  ipcq_stats_init(&s, sizeof s);
+  const ipcq_options same = IPCQ_OPTIONS_INIT;
+  const ipcq_stats same_stats = IPCQ_STATS_INIT;
+  CHECK(memcmp(&o, &same, sizeof o) == 0 && memcmp(&s, &same_stats, sizeof s) == 0);
+  memset(&newer, 0xff, sizeof newer);
+  ipcq_options_init(&newer.o, sizeof newer);
+  CHECK(newer.o.struct_size == sizeof newer && newer.o.start == 0 && newer.more == 0);
+  memset(&o, 0xff, sizeof o);
+  ipcq_options_init(&o, offsetof(ipcq_options, capacity));
+  CHECK(o.permissions == 0 && o.capacity == UINT64_MAX);
   FAILS_NAMING(ipcq_unlink(NAME), -ENOENT, NAME);
 }
 
@@ -275,6 +313,22 @@ static void test_many(void) {
   push(out, 10, 11);
   FAILS(ipcq_pop_many(in, back, 4, 4, &info), -EMSGSIZE);
   expect(in, 10, 0);
+  // More than memory can hold, also where the product wraps to a small number.
+  static const size_t strides[] = {8, 16, SIZE_MAX / 2, SIZE_MAX, (size_t)1 << 32};
+  static const size_t counts[] = {SIZE_MAX, SIZE_MAX / 8, SIZE_MAX / 2, 1, (size_t)1 << 32};
+  static ipcq_consumer one;
+  for (size_t i = 0; i < 5; i++)
+    for (size_t k = 0; k < 5; k++) {
+      if (counts[k] <= PTRDIFF_MAX / strides[i])
+        continue;
+      FAILS_NAMING(ipcq_push_many(out, pairs, strides[i], counts[k]), -EINVAL, "memory can hold");
+      FAILS_NAMING(ipcq_pop_many(in, back, strides[i], counts[k], &info), -EINVAL, "memory can hold");
+      if (strides[i] >= sizeof one)
+        FAILS_NAMING(ipcq_get_consumers(out, &one, strides[i], counts[k]), -EINVAL, "memory can hold");
+    }
+  FAILS(ipcq_wait_any(&in, SIZE_MAX / sizeof in + 2, 0), -EINVAL);
+  FAILS(ipcq_push_many(out, pairs, 0, SIZE_MAX), -EINVAL);
+  CHECK(stats(out).pushed == 11);
   end(out, in);
 
   out = producer(4096, 0), in = consumer(IPCQ_OLDEST, 0);
@@ -546,6 +600,67 @@ static void test_closing(void) {
   end(out, in);
 }
 
+// A producer that is handed over, in this process and to another: its consumer never finds the end.
+static void test_detaching(void) {
+  ipcq_queue *out = producer(64, 8), *in = consumer(IPCQ_OLDEST, 0);
+  uint64_t n;
+  const uint64_t id = stats(in).id;
+  CHECK(id != 0 && stats(out).id == id && !stats(in).unlinked);
+  push(out, 0, 2);
+  void *slot;
+  CHECK(ipcq_claim(out, 8, &slot) == 0); // given up
+  FAILS_NAMING(ipcq_detach(in), -EBADF, "producer");
+  CHECK(ipcq_detach(out) == 0);
+  expect(in, 0, 0);
+  expect(in, 1, 0);
+  FAILS(ipcq_pop(in, &n, 8, NULL), -EAGAIN);
+  CHECK(stats(in).closed == 0 && stats(in).producer_alive == 0);
+  pid_t child = fork();
+  if (child == 0) {
+    out = producer(0, 8);
+    push(out, 2, 3);
+    ipcq_close(in);
+    _exit(ipcq_detach(out));
+  }
+  CHECK(ipcq_pop_wait(in, &n, 8, NULL, -1) == 8 && n == 2);
+  int status;
+  CHECK(waitpid(child, &status, 0) == child && status == 0);
+  FAILS(ipcq_pop(in, &n, 8, NULL), -EAGAIN);
+  out = producer(0, 8);
+  push(out, 3, 4);
+  expect(in, 3, 0);
+  // A child's copy is no producer, and giving it up changes nothing.
+  if ((child = fork()) == 0) {
+    ipcq_close(in);
+    _exit(ipcq_detach(out));
+  }
+  CHECK(waitpid(child, &status, 0) == child && status == 0);
+  push(out, 4, 5);
+  expect(in, 4, 0);
+  CHECK(stats(in).id == id && stats(in).producer_alive == 1);
+  // Without its name; and what comes under that name is another queue.
+  CHECK(ipcq_unlink(NAME) == 0 && stats(in).unlinked == 1 && stats(out).unlinked == 1);
+  ipcq_close(out);
+  out = producer(64, 8);
+  CHECK(stats(out).id != id && stats(out).unlinked == 0 && stats(in).id == id);
+  end(out, in);
+}
+
+// A consumer that says which size it expects.
+static void test_expected_size(void) {
+  ipcq_queue *out = producer(64, 8), *in;
+  ipcq_options o = IPCQ_OPTIONS_INIT;
+  o.message_size = 16;
+  FAILS_NAMING(ipcq_open(&in, NAME, IPCQ_CONSUMER, &o), -EINVAL, "8 bytes");
+  CHECK(strstr(ipcq_errmsg(), "16 bytes"));
+  o.message_size = 8;
+  CHECK(ipcq_open(&in, NAME, IPCQ_CONSUMER, &o) == 0);
+  end(out, in);
+  out = producer(1024, 0);
+  FAILS(ipcq_open(&in, NAME, IPCQ_CONSUMER, &o), -EINVAL);
+  end(out, in);
+}
+
 // A producer that dies without closing leaves the queue to the next; a fork is not a producer.
 static void test_death(void) {
   pid_t child = fork();
@@ -811,6 +926,8 @@ int main(void) {
   test_lossless();
   test_waiting();
   test_closing();
+  test_detaching();
+  test_expected_size();
   test_death();
   test_files();
   test_shm();

@@ -131,7 +131,7 @@ static const struct all example = {
     .raw = {1, 2, 3, 4, 5},
 };
 
-static void is_field(const char *name, size_t offset, size_t size, char kind, uint32_t count) {
+static void is_field(const char *name, size_t offset, size_t size, uint32_t kind, uint32_t count) {
   for (uint32_t i = 0; i < COUNT(fields); i++) {
     const ipcq_field *f = &fields[i];
     if (strcmp(f->name, name) == 0) {
@@ -252,16 +252,50 @@ static void test_json(void) {
     CHECK(strstr(text, parts[i]) != NULL);
   ipcq_close(q);
 
-  const ipcq_field two[] = {{"a", 0, 8, 'u', 1}, {"b", 8, 2, 'f', 0}};
+  const ipcq_field two[] = {{"a", 0, 8, 'u', 1, ""}, {"b", 8, 2, 'f', 0, ""}};
   JSON(two, 0, "{\"names\":[\"a\",\"b\"],\"formats\":[\"<u8\",\"<f2\"],\"offsets\":[0,8],\"itemsize\":16}");
   JSON(two, 10, "{\"names\":[\"a\",\"b\"],\"formats\":[\"<u8\",\"<f2\"],\"offsets\":[0,8],\"itemsize\":10}");
   // Not aligned, so packed.
-  const ipcq_field packed[] = {{"a", 0, 1, 'i', 3}, {"b", 3, 4, 'u', 1}};
+  const ipcq_field packed[] = {{"a", 0, 1, 'i', 3, ""}, {"b", 3, 4, 'u', 1, ""}};
   JSON(packed, 0, "{\"names\":[\"a\",\"b\"],\"formats\":[\"(3,)|i1\",\"<u4\"],\"offsets\":[0,3],\"itemsize\":7}");
-  const ipcq_field text_and[] = {{"a", 0, 3, 'S', 2}, {"b", 6, 8, 'i', 1}};
+  const ipcq_field text_and[] = {{"a", 0, 3, 'S', 2, ""}, {"b", 6, 8, 'i', 1, ""}};
   JSON(text_and, 0, "{\"names\":[\"a\",\"b\"],\"formats\":[\"(2,)|S3\",\"<i8\"],\"offsets\":[0,6],\"itemsize\":14}");
-  const ipcq_field others[] = {{"c", 0, 16, 'c', 1}, {"u", 16, 12, 'U', 1}};
+  const ipcq_field others[] = {{"c", 0, 16, 'c', 1, ""}, {"u", 16, 12, 'U', 1, ""}};
   JSON(others, 0, "{\"names\":[\"c\",\"u\"],\"formats\":[\"<c16\",\"<U3\"],\"offsets\":[0,16],\"itemsize\":32}");
+}
+
+// Points and spans of time: as int64_t, and with a unit.
+struct timed {
+  int64_t at, took, days[2];
+};
+
+static void test_times(void) {
+  static const ipcq_field timed[] = {
+      IPCQ_FIELD_AS(struct timed, at, 'M', int64_t), // without a unit: nanoseconds
+      IPCQ_FIELD_TIME(struct timed, took, 'm', "ms"),
+      IPCQ_FIELD_TIME(struct timed, days, 'M', "D"),
+  };
+  CHECK(timed[2].count == 2 && timed[2].size == 8 && timed[2].offset == 16);
+  JSON(timed, 0, "{\"names\":[\"at\",\"took\",\"days\"],\"formats\":[\"<M8[ns]\",\"<m8[ms]\",\"(2,)<M8[D]\"],"
+                 "\"offsets\":[0,8,16],\"itemsize\":32}");
+  static const char *const units[] = {"Y", "M", "W", "D", "h", "m", "s", "ms", "us", "ns", "ps", "fs", "as", "25us"};
+  for (size_t i = 0; i < COUNT(units); i++) {
+    ipcq_field one = {"t", 0, 8, 'M', 1, ""};
+    strcpy(one.unit, units[i]);
+    char expected[32];
+    snprintf(expected, sizeof expected, "\"<M8[%s]\"", units[i]);
+    CHECK(strstr(json(&one, 1, 8), expected) != NULL);
+  }
+  // Another unit, or a number that is no time, is another record.
+  ipcq_queue *out;
+  ipcq_options o = with(timed, COUNT(timed), 0);
+  CHECK(ipcq_open(&out, "records", IPCQ_PRODUCER | IPCQ_REPLACE, &o) == 0);
+  ipcq_field other[] = {timed[0], timed[1], timed[2]};
+  strcpy(other[1].unit, "s");
+  fails(IPCQ_CONSUMER, with(other, COUNT(other), 0), -EPROTOTYPE, "! took");
+  other[1] = (ipcq_field)IPCQ_FIELD(struct timed, took);
+  fails(IPCQ_CONSUMER, with(other, COUNT(other), 0), -EPROTOTYPE, "! took");
+  ipcq_close(out);
 }
 
 static void test_wrong_fields(void) {
@@ -273,34 +307,41 @@ static void test_wrong_fields(void) {
     uint32_t count, size;
     const char *words;
   } wrong[] = {
-      {{{NULL, 0, 1, 'u', 1}}, 1, 0, "name"},
-      {{{"\xff", 0, 1, 'u', 1}}, 1, 0, "UTF-8"},
-      {{{"", 0, 1, 'u', 1}}, 1, 0, "a name has"},
-      {{{many, 0, 1, 'u', 1}}, 1, 0, "too deep"},
-      {{{"a", 0, 3, 'u', 1}}, 1, 0, "\"a\""},
-      {{{"a", 0, 16, 'i', 1}}, 1, 0, "\"a\""},
-      {{{"a", 0, 0, 'f', 1}}, 1, 0, "\"a\""},
-      {{{"a", 0, 2, 'b', 1}}, 1, 0, "\"a\""},
-      {{{"a", 0, 5, 'U', 1}}, 1, 0, "\"a\""},
-      {{{"a", 0, 8, 'M', 1}}, 1, 0, "\"a\""},
-      {{{"a", 0, 8, 0, 1}}, 1, 0, "\"a\""},
-      {{{"a", 0, 8, (char)0xff, 1}}, 1, 0, "\"a\""},
-      {{{"a", 0, 0, 'S', 1}}, 1, 0, "\"a\""},
-      {{{"a", 0, 0, 'V', 1}}, 1, 0, "\"a\""},
-      {{{"a", 0, 8, 'u', 1}, {"a", 8, 8, 'u', 1}}, 2, 0, "\"a\""},
-      {{{"a", 0, 8, 'u', 1}}, 1, 7, "7 bytes"},
-      {{{"a", 1, 8, 'u', 1}}, 1, 8, "8 bytes"},
-      {{{"a", UINT32_MAX, 8, 'u', UINT32_MAX}}, 1, 0, "bytes"},
-      {{{"a", 0, 8, 'u', UINT32_MAX}}, 1, 8, "8 bytes"},
-      {{{"a.b", 0, 8, 'u', 1}}, 1, 0, "no record"},
-      {{{"a", 0, 8, 'u', 1}, {"a.b", 0, 8, 'u', 1}}, 2, 0, "no record"},
-      {{{"a", 8, 8, 'V', 1}, {"a.b", 0, 8, 'u', 1}}, 2, 0, "before"},
-      {{{"a", 0, 8, 'V', 1}, {"a.b", 4, 8, 'u', 1}}, 2, 0, "does not lie"},
-      {{{"a", 0, 8, 'V', 1}, {"a.b.c", 4, 4, 'u', 1}}, 2, 0, "no record"},
-      {{{"a", 0, 8, 'V', 2}, {"a[1].b", 8, 8, 'u', 1}}, 2, 0, "no record"},
-      {{{"a", 0, 8, 'V', 2}, {"a[0]", 0, 4, 'u', 1}}, 2, 0, "the whole"},
-      {{{"a", 0, 8, 'V', 2}, {"a[0]", 4, 4, 'u', 2}}, 2, 0, "the whole"},
-      {{{"a", 0, 8, 'V', 2}, {"b", 16, 4, 'u', 2}, {"a[0]", 0, 8, 'u', 1}}, 3, 0, "no record"},
+      {{{NULL, 0, 1, 'u', 1, ""}}, 1, 0, "name"},
+      {{{"\xff", 0, 1, 'u', 1, ""}}, 1, 0, "UTF-8"},
+      {{{"", 0, 1, 'u', 1, ""}}, 1, 0, "a name has"},
+      {{{many, 0, 1, 'u', 1, ""}}, 1, 0, "too deep"},
+      {{{"a", 0, 3, 'u', 1, ""}}, 1, 0, "\"a\""},
+      {{{"a", 0, 16, 'i', 1, ""}}, 1, 0, "\"a\""},
+      {{{"a", 0, 0, 'f', 1, ""}}, 1, 0, "\"a\""},
+      {{{"a", 0, 2, 'b', 1, ""}}, 1, 0, "\"a\""},
+      {{{"a", 0, 5, 'U', 1, ""}}, 1, 0, "\"a\""},
+      {{{"a", 0, 4, 'M', 1, ""}}, 1, 0, "\"a\""},
+      {{{"a", 0, 8, 'M', 1, "years"}}, 1, 0, "unit \"years\""},
+      {{{"a", 0, 8, 'm', 1, "01234567"}}, 1, 0, "unit \"01234567\""},
+      {{{"a", 0, 8, 'M', 1, "s]<f8[s"}}, 1, 0, "unit"},
+      {{{"a", 0, 8, 'M', 1, {'n', 's', 0, 'x'}}}, 1, 0, "initialise all members"},
+      {{{"a", 0, 8, 'M', 1, "\xff"}}, 1, 0, "initialise all members"},
+      {{{"a", 0, 8, 'i', 1, "ns"}}, 1, 0, "unit \"ns\""},
+      {{{"a", 0, 8, 0, 1, ""}}, 1, 0, "\"a\""},
+      {{{"a", 0, 8, 0x175, 1, ""}}, 1, 0, "\"a\""},
+      {{{"a", 0, 8, UINT32_MAX, 1, ""}}, 1, 0, "\"a\""},
+      {{{"a", 0, 0, 'S', 1, ""}}, 1, 0, "\"a\""},
+      {{{"a", 0, 0, 'V', 1, ""}}, 1, 0, "\"a\""},
+      {{{"a", 0, 8, 'u', 1, ""}, {"a", 8, 8, 'u', 1, ""}}, 2, 0, "\"a\""},
+      {{{"a", 0, 8, 'u', 1, ""}}, 1, 7, "7 bytes"},
+      {{{"a", 1, 8, 'u', 1, ""}}, 1, 8, "8 bytes"},
+      {{{"a", UINT32_MAX, 8, 'u', UINT32_MAX, ""}}, 1, 0, "bytes"},
+      {{{"a", 0, 8, 'u', UINT32_MAX, ""}}, 1, 8, "8 bytes"},
+      {{{"a.b", 0, 8, 'u', 1, ""}}, 1, 0, "no record"},
+      {{{"a", 0, 8, 'u', 1, ""}, {"a.b", 0, 8, 'u', 1, ""}}, 2, 0, "no record"},
+      {{{"a", 8, 8, 'V', 1, ""}, {"a.b", 0, 8, 'u', 1, ""}}, 2, 0, "before"},
+      {{{"a", 0, 8, 'V', 1, ""}, {"a.b", 4, 8, 'u', 1, ""}}, 2, 0, "does not lie"},
+      {{{"a", 0, 8, 'V', 1, ""}, {"a.b.c", 4, 4, 'u', 1, ""}}, 2, 0, "no record"},
+      {{{"a", 0, 8, 'V', 2, ""}, {"a[1].b", 8, 8, 'u', 1, ""}}, 2, 0, "no record"},
+      {{{"a", 0, 8, 'V', 2, ""}, {"a[0]", 0, 4, 'u', 1, ""}}, 2, 0, "the whole"},
+      {{{"a", 0, 8, 'V', 2, ""}, {"a[0]", 4, 4, 'u', 2, ""}}, 2, 0, "the whole"},
+      {{{"a", 0, 8, 'V', 2, ""}, {"b", 16, 4, 'u', 2, ""}, {"a[0]", 0, 8, 'u', 1, ""}}, 3, 0, "no record"},
   };
   CHECK(ipcq_unlink("records") == 0);
   for (size_t i = 0; i < COUNT(wrong); i++) {
@@ -364,6 +405,7 @@ static void test_mismatch(void) {
 int main(void) {
   test_macros();
   test_json();
+  test_times();
   test_wrong_fields();
   test_mismatch();
   return 0;
