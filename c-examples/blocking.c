@@ -44,7 +44,10 @@ int main(int argc, char **argv) {
   options.open_timeout_ns = 60 * SECOND;
   options.start = IPCQ_NEXT; // only what comes from now on
   ipcq_queue *q;
-  int rc = ipcq_open(&q, argc > 1 ? argv[1] : "ticks", IPCQ_CONSUMER, &options);
+  int rc;
+  while ((rc = ipcq_open(&q, argc > 1 ? argv[1] : "ticks", IPCQ_CONSUMER, &options)) == -EINTR)
+    if (stopped)
+      return 0;
   if (rc < 0) {
     fprintf(stderr, "blocking: %s\n", ipcq_errmsg());
     return 1;
@@ -55,7 +58,7 @@ int main(int argc, char **argv) {
   int64_t length = 0;
   while (!stopped) {
     length = ipcq_pop_wait(q, &tick, sizeof tick, &info, 10 * SECOND);
-    if (length == -EINTR) // a signal: look at `stopped`
+    if (length == -EINTR) // a signal came, perhaps another one: look at `stopped`
       continue;
     if (length < 0)
       break;

@@ -23,7 +23,9 @@ int main(int argc, char **argv) {
   ipcq_options options = IPCQ_OPTIONS_INIT;
   options.open_timeout_ns = 60 * INT64_C(1000000000); // wait for the producer to start
   ipcq_queue *q;
-  int rc = ipcq_open(&q, name, IPCQ_CONSUMER, &options);
+  int rc;
+  while ((rc = ipcq_open(&q, name, IPCQ_CONSUMER, &options)) == -EINTR)
+    continue; // a signal came: a program that is to stop looks at its own flag here
   if (rc < 0) {
     fprintf(stderr, "consumer: %s\n", ipcq_errmsg());
     return 1;
@@ -32,7 +34,12 @@ int main(int argc, char **argv) {
   struct tick tick;
   ipcq_info info;
   int64_t length;
-  while ((length = ipcq_pop_wait(q, &tick, sizeof tick, &info, -1)) >= 0) { // -1: for ever
+  for (;;) {
+    length = ipcq_pop_wait(q, &tick, sizeof tick, &info, -1); // -1: without a time limit
+    if (length == -EINTR)
+      continue; // as above
+    if (length < 0)
+      break;
     if (length != (int64_t)sizeof tick) {
       fprintf(stderr, "consumer: %s holds no ticks\n", name);
       ipcq_close(q);

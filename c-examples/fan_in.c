@@ -35,7 +35,10 @@ int main(int argc, char **argv) {
   for (; count < MOST && count + 1 < (size_t)argc; count++) {
     ipcq_options options = IPCQ_OPTIONS_INIT;
     options.open_timeout_ns = 60 * INT64_C(1000000000);
-    if (ipcq_open(&queues[count], names[count], IPCQ_CONSUMER, &options) < 0) {
+    int rc;
+    while ((rc = ipcq_open(&queues[count], names[count], IPCQ_CONSUMER, &options)) == -EINTR)
+      continue; // a signal came: a program that is to stop looks at its own flag here
+    if (rc < 0) {
       fprintf(stderr, "fan_in: %s\n", ipcq_errmsg());
       return 1;
     }
@@ -46,7 +49,9 @@ int main(int argc, char **argv) {
   while (count > 0) {
     // Sleeps until one has something. Each gets a turn then, whichever it was.
     const int rc = ipcq_wait_any(queues, count, -1);
-    if (rc < 0 && rc != -EINTR) {
+    if (rc == -EINTR)
+      continue; // as above
+    if (rc < 0) {
       fprintf(stderr, "fan_in: %s\n", ipcq_errmsg());
       return 1;
     }

@@ -1,7 +1,7 @@
 // cc -O2 lossless.c -o lossless $(pkg-config --cflags --libs ipcq)
 //
-// A producer that waits for its slowest consumer. It shows whom it waits for, and gives up on one
-// that has consumed nothing for five seconds.
+// A producer that waits for its slowest consumer. It shows which one that is, and gives up on a
+// consumer that has consumed nothing for five seconds.
 //
 //     ./lossless push            numbers, a thousand a second, until Ctrl-C
 //     ./lossless pop NAME        consumes them; start several, stop one with Ctrl-Z, kill another
@@ -33,14 +33,16 @@ static int push(void) {
     return failed();
   for (uint64_t n = 0;; n++) {
     int rc;
-    while ((rc = ipcq_push_wait(out, &n, sizeof n, INT64_C(1000000000))) == -ETIMEDOUT) {
+    while ((rc = ipcq_push_wait(out, &n, sizeof n, INT64_C(1000000000))) < 0) {
+      if (rc == -EINTR)
+        continue; // a signal came: a program that is to stop looks at its own flag here
+      if (rc != -ETIMEDOUT)
+        return failed();
       ipcq_stats stats = IPCQ_STATS_INIT;
       if (ipcq_get_stats(out, &stats) == 0)
         printf("full: %s (process %" PRIu32 ") lags by %" PRIu64 "\n", stats.slowest_name,
                stats.slowest_pid, stats.slowest_lag);
     }
-    if (rc < 0)
-      return failed();
     nanosleep(&(struct timespec){0, 1000000}, NULL);
   }
 }
@@ -50,17 +52,26 @@ static int pop(const char *name) {
   options.consumer_name = name;
   options.open_timeout_ns = -1;
   ipcq_queue *in;
-  if (ipcq_open(&in, QUEUE, IPCQ_CONSUMER, &options) < 0)
+  int rc;
+  while ((rc = ipcq_open(&in, QUEUE, IPCQ_CONSUMER, &options)) == -EINTR)
+    continue; // as in push
+  if (rc < 0)
     return failed();
   uint64_t n;
   ipcq_info info;
-  while (ipcq_pop_wait(in, &n, sizeof n, &info, -1) >= 0) {
+  for (;;) {
+    const int64_t length = ipcq_pop_wait(in, &n, sizeof n, &info, -1);
+    if (length == -EINTR)
+      continue; // as in push
+    if (length < 0)
+      return failed(); // closed, perhaps
     if (info.lost)
       printf("evicted for a while: lost %" PRIu64 "\n", info.lost);
-    if (n % 1000 == 0)
+    if (n % 1000 == 0) {
       printf("%s: %" PRIu64 "\n", name, n);
+      fflush(stdout);
+    }
   }
-  return failed(); // closed, or a signal
 }
 
 int main(int argc, char **argv) {

@@ -6,6 +6,7 @@
 
 #include <ipcq.h>
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -83,7 +84,8 @@ int main(int argc, char **argv) {
   for (uint64_t n = 0; n < total && rc == 0; n++) {
     const uint64_t due = begin + (uint64_t)((double)n / rate * 1e9);
     struct timespec until = {(time_t)(due / 1000000000), (long)(due % 1000000000)};
-    clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL) == EINTR)
+      continue;
     struct sample sample;
     take(&sample);
     if ((rc = ipcq_push(q, &sample, sizeof sample)) < 0)

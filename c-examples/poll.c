@@ -32,7 +32,10 @@ int main(int argc, char **argv) {
   ipcq_options options = IPCQ_OPTIONS_INIT;
   options.open_timeout_ns = 60 * INT64_C(1000000000);
   ipcq_queue *q;
-  if (ipcq_open(&q, argc > 1 ? argv[1] : "ticks", IPCQ_CONSUMER, &options) < 0) {
+  int rc;
+  while ((rc = ipcq_open(&q, argc > 1 ? argv[1] : "ticks", IPCQ_CONSUMER, &options)) == -EINTR)
+    continue; // a signal came: a program that is to stop looks at its own flag here
+  if (rc < 0) {
     fprintf(stderr, "poll: %s\n", ipcq_errmsg());
     return 1;
   }
@@ -45,7 +48,13 @@ int main(int argc, char **argv) {
 
   struct pollfd fds[] = {{fd, POLLIN, 0}, {STDIN_FILENO, POLLIN, 0}};
   bool more = true;
-  while (more && (poll(fds, 2, -1) > 0 || errno == EINTR)) {
+  while (more) {
+    if (poll(fds, 2, -1) < 0) {
+      if (errno == EINTR)
+        continue; // as above; the contents of fds are those of the call before
+      perror("poll");
+      break;
+    }
     if (fds[0].revents != 0)
       more = take_messages(q);
     if (fds[1].revents != 0) {

@@ -10,6 +10,7 @@
 
 #include <ipcq.h>
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -50,7 +51,10 @@ int main(int argc, char **argv) {
   for (uint64_t sent = 0, length; sent < total; sent += length) {
     const uint64_t at = sent % size, left = size - at < total - sent ? size - at : total - sent;
     length = left < CHUNK ? left : CHUNK;
-    if (ipcq_push_wait(out, file + at, length, INT64_C(60000000000)) < 0)
+    int rc;
+    while ((rc = ipcq_push_wait(out, file + at, length, INT64_C(60000000000))) == -EINTR)
+      continue; // a signal came: a program that is to stop looks at its own flag here
+    if (rc < 0)
       return failed("the receiver takes nothing");
   }
   ipcq_close(out);

@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //
 //   ipcq::producer<tick> out("ticks");          ipcq::consumer<tick> in("ticks");
-//   out.push({now, 9.5, 3});                    while (auto m = in.pop()) use(m->value, m->lost);
+//   out.push({now, 9.5, 3});                    for (auto &m : in) // ends when the producer closes
+//                                                 use(m.value, m.lost);
 //
 // Errors are exceptions: ipcq::error, whose code() is the negated errno of ipcq.h and whose what()
 // says which file, what failed and what to do. Handles close themselves, can be moved, and are used
@@ -10,6 +11,18 @@
 // closed and drained throws ipcq::closed.
 //
 //   IPCQ_RECORD(tick, time_ns, price)           // once, for a struct: its queues say what is in them
+//
+// SIGNALS. Unlike the functions of ipcq.h, a wait continues after a signal handler has run, for the
+// time that remains. A program that sets a flag in a handler passes a function that reads it:
+//
+//   volatile std::sig_atomic_t stopped = 0;     // the handler of SIGINT sets it
+//   auto stop = [] { return stopped != 0; };
+//   while (auto m = in.pop_wait(ipcq::forever, stop))
+//     use(m->value);
+//
+// The wait calls it when a signal handler has run and ten times a second, and ends, as if the time
+// were over, once it returns true. A constructor that waits for its queue (open_timeout_ns) takes no
+// such function: give it a short time, and call it again on an error with the code -ENOENT.
 
 #ifndef IPCQ_HPP
 #define IPCQ_HPP
@@ -22,20 +35,26 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <iterator>
 #include <memory>
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 #include <vector>
+#if __cplusplus >= 202002L
+#include <span>
+#endif
 
 namespace ipcq {
 
 /// What any function here fails with.
 class error : public std::runtime_error {
 public:
-  explicit error(int code) : std::runtime_error(ipcq_errmsg()), code_(code) {}
+  explicit error(int code) : error(code, ipcq_errmsg()) {}
+  error(int code, const std::string &text) : std::runtime_error(text), code_(code) {}
   /// A negated errno, as in ipcq.h.
   int code() const noexcept { return code_; }
 
@@ -48,6 +67,41 @@ class closed : public error {
 public:
   using error::error;
 };
+
+namespace detail {
+/// Nanoseconds: 0 of a negative duration, and the most that there are of one that is longer.
+template <class Rep, class Period>
+constexpr std::int64_t nanoseconds_of(std::chrono::duration<Rep, Period> time) noexcept {
+  using std::chrono::nanoseconds;
+  using real = std::chrono::duration<long double, std::nano>;
+  if (!(time > time.zero()))
+    return 0;
+  if (real(time) >= real(nanoseconds::max()))
+    return nanoseconds::max().count();
+  return std::chrono::duration_cast<nanoseconds>(time).count();
+}
+} // namespace detail
+
+/// How long to wait: any duration of std::chrono, or `forever`. A negative duration is over at once,
+/// like one of 0; a longer one than 292 years counts as that.
+class timeout {
+public:
+  template <class Rep, class Period>
+  constexpr timeout(std::chrono::duration<Rep, Period> time) noexcept
+      : ns_(detail::nanoseconds_of(time)) {}
+  /// Nanoseconds, as ipcq.h takes them: -1 for `forever`.
+  constexpr std::int64_t count() const noexcept { return ns_; }
+  static constexpr timeout endless() noexcept {
+    timeout time{std::chrono::nanoseconds::zero()};
+    time.ns_ = -1;
+    return time;
+  }
+
+private:
+  std::int64_t ns_;
+};
+/// Without an end.
+inline constexpr timeout forever = timeout::endless();
 
 namespace detail {
 inline std::int64_t check(std::int64_t rc) {
@@ -64,18 +118,127 @@ struct close_shm {
   void operator()(ipcq_shm *shm) const noexcept { ipcq_shm_close(shm); }
 };
 using queue = std::unique_ptr<ipcq_queue, close_queue>;
-inline queue open(const std::string &name, std::uint32_t flags, const ipcq_options &options) {
+
+/// What never ends a wait.
+struct never {
+  bool operator()() const noexcept { return false; }
+};
+/// Calls `wait` with the nanoseconds that remain, again after each signal, until it returns something
+/// else or `stop` returns true.
+template <class Stop, class Wait> std::int64_t wait_for(timeout time, Stop &stop, Wait &&wait) {
+  constexpr bool stoppable = !std::is_same_v<Stop, const never>;
+  constexpr std::int64_t longest = 100000000; // a handler may run just before the wait begins
+  using clock = std::chrono::steady_clock;
+  std::int64_t left = time.count();
+  const auto begin = left > 0 ? clock::now() : clock::time_point();
+  for (;;) {
+    if (stop())
+      return -ETIMEDOUT;
+    const bool part = stoppable && (left < 0 || left > longest);
+    const std::int64_t rc = wait(part ? longest : left);
+    if (left == 0 || (rc != -EINTR && !(part && rc == -ETIMEDOUT)))
+      return rc;
+    if (left > 0) {
+      const std::chrono::nanoseconds gone = clock::now() - begin;
+      left = gone.count() < time.count() ? time.count() - gone.count() : 0;
+    }
+  }
+}
+
+/// The name for C, to which a zero byte would be its end.
+inline const char *c_name(const std::string &name) {
+  if (name.find('\0') != std::string::npos)
+    throw error(-EINVAL, "the name has a zero byte in it: " + std::string(name.c_str()));
+  return name.c_str();
+}
+inline queue open(const std::string &name, std::uint32_t flags, ipcq_options o) {
+  if (o.struct_size == 0) // as in {.start = IPCQ_NEXT}
+    o.struct_size = sizeof o;
+  const char *c = c_name(name);
   ipcq_queue *q = nullptr;
-  check(ipcq_open(&q, name.c_str(), flags, &options));
+  const bool waits = (flags & IPCQ_CONSUMER) != 0;
+  const timeout time = !waits                  ? timeout(std::chrono::nanoseconds(0))
+                       : o.open_timeout_ns < 0 ? forever
+                                               : std::chrono::nanoseconds(o.open_timeout_ns);
+  const never stop;
+  check(wait_for(time, stop, [&](std::int64_t left) {
+    o.open_timeout_ns = left;
+    return ipcq_open(&q, c, flags, &o);
+  }));
   return queue(q);
 }
+
+/// What may be written and read in the ring itself.
+template <class T> constexpr void check_in_place() {
+  static_assert(std::is_trivially_copyable_v<T>, "a message is copied as bytes");
+  static_assert(alignof(T) <= 8, "the ring aligns messages to 8 bytes and this type needs more: use push and "
+                                 "pop, which copy, instead of claim and peek");
+}
+/// A type whose values mean the same to another process, as far as a compiler can tell.
+template <class T> constexpr void check_message() {
+  static_assert(std::is_trivially_copyable_v<T>, "a message is copied as bytes");
+  static_assert(!std::is_pointer_v<T> && !std::is_member_pointer_v<T> && !std::is_null_pointer_v<T>,
+                "a pointer means nothing to another process");
+}
+/// A container of plain values in one piece: std::vector, std::array, std::string, std::span.
+template <class C, class E = std::remove_pointer_t<decltype(std::declval<const C &>().data())>>
+using if_contiguous =
+    std::enable_if_t<std::is_trivially_copyable_v<E> && !std::is_pointer_v<E> &&
+                     std::is_convertible_v<decltype(std::declval<const C &>().size()), std::size_t>>;
+template <class C> std::size_t size_of(const C &container) {
+  return container.size() * sizeof(*container.data());
+}
 /// For what may find no room, or no room in time.
-inline bool has_room(int rc) {
+inline bool has_room(std::int64_t rc) {
   if (rc == -EAGAIN || rc == -ETIMEDOUT)
     return false;
   check(rc);
   return true;
 }
+/// Pushes `data`, and waits for room.
+template <class Stop>
+bool push_wait(ipcq_queue *q, const void *data, std::size_t length, timeout time, Stop &stop) {
+  return has_room(wait_for(
+      time, stop, [&](std::int64_t left) { return ipcq_push_wait(q, data, length, left); }));
+}
+template <class Stop> bool wait(ipcq_queue *q, timeout time, Stop &stop) {
+  const std::int64_t rc =
+      wait_for(time, stop, [&](std::int64_t left) { return ipcq_wait(q, left); });
+  if (rc == -ETIMEDOUT)
+    return false;
+  check(rc);
+  return true;
+}
+/// For `for`: the messages of a consumer until its queue is closed and drained.
+template <class Consumer> class iterator {
+public:
+  using iterator_category = std::input_iterator_tag;
+  using value_type = typename Consumer::message;
+  using difference_type = std::ptrdiff_t;
+  using pointer = value_type *;
+  using reference = value_type &;
+
+  iterator() = default;
+  explicit iterator(Consumer &from) : from_(&from) { ++*this; }
+  reference operator*() { return *message_; }
+  pointer operator->() { return &*message_; }
+  iterator &operator++() {
+    try {
+      message_ = from_->pop_wait(forever);
+    } catch (const closed &) {
+      from_ = nullptr;
+      message_.reset();
+    }
+    return *this;
+  }
+  void operator++(int) { ++*this; }
+  friend bool operator==(const iterator &a, const iterator &b) noexcept { return a.from_ == b.from_; }
+  friend bool operator!=(const iterator &a, const iterator &b) noexcept { return a.from_ != b.from_; }
+
+private:
+  Consumer *from_ = nullptr;
+  std::optional<value_type> message_;
+};
 inline std::vector<ipcq_consumer> consumers(const queue &q) {
   std::vector<ipcq_consumer> list(8);
   for (;;) {
@@ -99,23 +262,31 @@ inline ipcq_stats stats(const queue &q) {
 }
 } // namespace detail
 
-/// Bytes in place, as std::span.
+/// Bytes in place. They are the ring's: look at them during the call that gives them, and no longer.
 struct bytes_view {
   const std::byte *data;
   std::size_t size;
   const std::byte *begin() const noexcept { return data; }
   const std::byte *end() const noexcept { return data + size; }
+  std::string_view text() const noexcept { return {reinterpret_cast<const char *>(data), size}; }
+#if __cplusplus >= 202002L
+  operator std::span<const std::byte>() const noexcept { return {data, size}; }
+#endif
+  /// The value that they are.
+  template <class T> const T &as() const {
+    detail::check_in_place<T>();
+    if (size != sizeof(T))
+      throw error(-EMSGSIZE, "a message of " + std::to_string(size) + " bytes was taken for a type of " +
+                                 std::to_string(sizeof(T)));
+    return *reinterpret_cast<const T *>(data);
+  }
 };
 
-/// How long to wait; see `forever`.
-using timeout = std::chrono::nanoseconds;
-inline constexpr timeout forever{-1};
-
-/// All defaults; see ipcq_options.
+/// All defaults; see ipcq_options. (In C++20, {.start = IPCQ_NEXT} does as well.)
 inline ipcq_options options() { return IPCQ_OPTIONS_INIT; }
 
 /// Removes a queue's files.
-inline void unlink(const std::string &name) { detail::check(ipcq_unlink(name.c_str())); }
+inline void unlink(const std::string &name) { detail::check(ipcq_unlink(detail::c_name(name))); }
 
 /// A type that IPCQ_RECORD was not told of: its queues do not say what is in them.
 template <class T> struct record {
@@ -159,7 +330,8 @@ template <class Type> constexpr ipcq_field field(const char *name, std::size_t o
   static_assert(is_scalar<E>, "a field is an integer, an enum, a float, a bool, a string, or an array "
                               "of them: take IPCQ_FIELD_AS or IPCQ_RECORD for others");
   return {name, static_cast<std::uint32_t>(offset), static_cast<std::uint32_t>(sizeof(E)),
-          kind<std::remove_extent_t<E>>(), static_cast<std::uint32_t>(sizeof(T) / sizeof(E))};
+          static_cast<std::uint32_t>(kind<std::remove_extent_t<E>>()),
+          static_cast<std::uint32_t>(sizeof(T) / sizeof(E)), ""};
 }
 
 /// The fields of a type, those of records in it included.
@@ -190,7 +362,7 @@ private:
       static_assert(record<std::remove_all_extents_t<T>>::declared || std::rank_v<T> >= 2,
                     "a member of another struct: IPCQ_RECORD has to come for that first");
       list_.push_back({kept, static_cast<std::uint32_t>(offset), static_cast<std::uint32_t>(sizeof(E)),
-                       'V', static_cast<std::uint32_t>(sizeof(T) / sizeof(E))});
+                       'V', static_cast<std::uint32_t>(sizeof(T) / sizeof(E)), ""});
       std::string first = std::is_array_v<T> ? name + "[0]" : name;
       if constexpr (std::is_array_v<E>) {
         put<E>(first, offset);
@@ -213,6 +385,7 @@ private:
 /// Options with what the type says of itself.
 template <class T> struct typed {
   explicit typed(ipcq_options o) : options(o) {
+    check_message<T>();
     if (record<T>::declared && options.fields == nullptr)
       all.describe(options);
     options.message_size = sizeof(T);
@@ -254,13 +427,30 @@ public:
   void push(const void *data, std::size_t length) {
     detail::check(ipcq_push(q_.get(), data, length));
   }
+  void push(std::string_view text) { push(text.data(), text.size()); }
+  template <class C, class = detail::if_contiguous<C>> void push(const C &values) {
+    push(values.data(), detail::size_of(values));
+  }
   /// Whether there was room.
   bool try_push(const void *data, std::size_t length) {
     return detail::has_room(ipcq_push(q_.get(), data, length));
   }
+  bool try_push(std::string_view text) { return try_push(text.data(), text.size()); }
+  template <class C, class = detail::if_contiguous<C>> bool try_push(const C &values) {
+    return try_push(values.data(), detail::size_of(values));
+  }
   /// Waits for room; whether there was any in time.
-  bool push_wait(const void *data, std::size_t length, timeout time) {
-    return detail::has_room(ipcq_push_wait(q_.get(), data, length, time.count()));
+  template <class Stop = const detail::never>
+  bool push_wait(const void *data, std::size_t length, timeout time, Stop &&stop = {}) {
+    return detail::push_wait(q_.get(), data, length, time, stop);
+  }
+  template <class Stop = const detail::never>
+  bool push_wait(std::string_view text, timeout time, Stop &&stop = {}) {
+    return push_wait(text.data(), text.size(), time, stop);
+  }
+  template <class C, class Stop = const detail::never, class = detail::if_contiguous<C>>
+  bool push_wait(const C &values, timeout time, Stop &&stop = {}) {
+    return push_wait(values.data(), detail::size_of(values), time, stop);
   }
   /// Room for a message of up to `length` bytes, to be written in place; then commit or abort.
   void *claim(std::size_t length) {
@@ -268,8 +458,17 @@ public:
     detail::check(ipcq_claim(q_.get(), length, &slot));
     return slot;
   }
+  template <class T> T *claim() {
+    detail::check_in_place<T>();
+    return static_cast<T *>(claim(sizeof(T)));
+  }
   void commit(std::size_t length) { detail::check(ipcq_commit(q_.get(), length)); }
   void abort() { detail::check(ipcq_abort(q_.get())); }
+  /// Gives the handle up without closing the queue; see ipcq_detach.
+  void detach() {
+    detail::check(ipcq_detach(q_.get()));
+    q_.release();
+  }
   ipcq_stats stats() const { return detail::stats(q_); }
   /// What records the messages are, as JSON (see ipcq_schema); empty if the queue does not say.
   std::string schema() const { return detail::schema(q_); }
@@ -287,7 +486,11 @@ public:
   struct message {
     std::vector<std::byte> data;
     ipcq_info info;
+    std::string_view text() const noexcept {
+      return {reinterpret_cast<const char *>(data.data()), data.size()};
+    }
   };
+  using iterator = detail::iterator<byte_consumer>;
 
   explicit byte_consumer(const std::string &name, const ipcq_options &o = ipcq::options(),
                          std::uint32_t flags = 0)
@@ -299,26 +502,27 @@ public:
       return ipcq_pop(q_.get(), m.data.data(), m.data.size(), &m.info);
     });
   }
-  /// The next message, asleep until there is one; nothing when the time is over. Throws an error
-  /// with the code -EINTR when a signal arrives.
-  std::optional<message> pop_wait(timeout time) {
-    return take([this, time](message &m) {
-      return ipcq_pop_wait(q_.get(), m.data.data(), m.data.size(), &m.info, time.count());
+  /// The next message, asleep until there is one; nothing when the time is over or `stop` says so.
+  template <class Stop = const detail::never>
+  std::optional<message> pop_wait(timeout time, Stop &&stop = {}) {
+    return take([&](message &m) {
+      return detail::wait_for(time, stop, [&](std::int64_t left) {
+        return ipcq_pop_wait(q_.get(), m.data.data(), m.data.size(), &m.info, left);
+      });
     });
   }
   /// Waits for a message, asleep: whether there is one.
-  bool wait(timeout time) {
-    int rc = ipcq_wait(q_.get(), time.count());
-    if (rc == -ETIMEDOUT)
-      return false;
-    detail::check(rc);
-    return true;
+  template <class Stop = const detail::never> bool wait(timeout time, Stop &&stop = {}) {
+    return detail::wait(q_.get(), time, stop);
   }
+  /// for (auto &m : in): waits for each message, and ends when the queue is closed and drained.
+  iterator begin() { return iterator(*this); }
+  iterator end() { return {}; }
   /// A descriptor for poll and its like; see ipcq_fd.
   int fd() { return static_cast<int>(detail::check(ipcq_fd(q_.get()))); }
-  /// Calls `look(bytes_view, sequence, lost)` on the next message in place and consumes it. What
-  /// `look` computed counts only if this returns true: false means that there was no message, or
-  /// that it was overwritten meanwhile.
+  /// Calls `look(bytes_view, sequence, lost)` on the next message in place and consumes it. The result
+  /// of `look` counts only if this returns true: false means that there was no message, or that the
+  /// producer overwrote it meanwhile.
   template <class Look> bool peek(Look &&look) {
     ipcq_view v;
     int rc = ipcq_peek(q_.get(), &v);
@@ -361,8 +565,6 @@ private:
 
 /// Messages that are values of one type.
 template <class T> class producer {
-  static_assert(std::is_trivially_copyable_v<T>, "a message is copied as bytes");
-
 public:
   explicit producer(const std::string &name, ipcq_options o = ipcq::options(),
                     std::uint32_t flags = 0)
@@ -370,8 +572,9 @@ public:
 
   void push(const T &value) { raw_.push(&value, sizeof value); }
   bool try_push(const T &value) { return raw_.try_push(&value, sizeof value); }
-  bool push_wait(const T &value, timeout time) {
-    return raw_.push_wait(&value, sizeof value, time);
+  template <class Stop = const detail::never>
+  bool push_wait(const T &value, timeout time, Stop &&stop = {}) {
+    return raw_.push_wait(&value, sizeof value, time, stop);
   }
   /// How many were pushed: all, or fewer when a lossless queue is full.
   std::size_t push(const T *values, std::size_t count) {
@@ -381,6 +584,19 @@ public:
     detail::check(pushed);
     return static_cast<std::size_t>(pushed);
   }
+  /// The same of a std::vector, std::array or std::span of values.
+  template <class C, class = std::enable_if_t<std::is_convertible_v<
+                         decltype(std::declval<const C &>().data()), const T *>>>
+  std::size_t push(const C &values) {
+    return push(values.data(), values.size());
+  }
+  /// Room for a value, to be written in place (all of it: an older message's bytes are there); then
+  /// commit or abort.
+  T *claim() { return raw_.template claim<T>(); }
+  void commit() { raw_.commit(sizeof(T)); }
+  void abort() { raw_.abort(); }
+  /// Gives the handle up without closing the queue; see ipcq_detach.
+  void detach() { raw_.detach(); }
   ipcq_stats stats() const { return raw_.stats(); }
   std::string schema() const { return raw_.schema(); }
   std::vector<ipcq_consumer> consumers() const { return raw_.consumers(); }
@@ -392,23 +608,20 @@ private:
 
 /// Receives values of one type.
 template <class T> class consumer {
-  static_assert(std::is_trivially_copyable_v<T> && std::is_default_constructible_v<T>,
-                "a message is copied as bytes");
+  static_assert(std::is_default_constructible_v<T>, "a message is copied to a value that exists");
 
 public:
   struct message {
     T value;
     std::uint64_t sequence, lost;
   };
+  using iterator = detail::iterator<consumer>;
 
-  /// Throws std::length_error if the messages of the queue have another size, and an error with the
-  /// code -EPROTOTYPE if they are other records than IPCQ_RECORD says.
+  /// Throws an error with the code -EINVAL if the messages of the queue have another size than T, and
+  /// one with the code -EPROTOTYPE if they are other records than IPCQ_RECORD says.
   explicit consumer(const std::string &name, const ipcq_options &o = ipcq::options(),
                     std::uint32_t flags = 0)
-      : raw_(name, detail::typed<T>(o).options, flags) {
-    if (raw_.stats().message_size != sizeof(T))
-      throw std::length_error(name + ": its messages have another size than the type");
-  }
+      : raw_(name, detail::typed<T>(o).options, flags) {}
 
   /// The next value, or nothing if there is none yet.
   std::optional<message> pop() {
@@ -416,14 +629,28 @@ public:
       return ipcq_pop(raw_.get(), &value, sizeof value, &info);
     });
   }
-  /// The next value, asleep until there is one; nothing when the time is over. Throws an error with
-  /// the code -EINTR when a signal arrives.
-  std::optional<message> pop_wait(timeout time) {
-    return take([this, time](T &value, ipcq_info &info) {
-      return ipcq_pop_wait(raw_.get(), &value, sizeof value, &info, time.count());
+  /// The next value, asleep until there is one; nothing when the time is over or `stop` says so.
+  template <class Stop = const detail::never>
+  std::optional<message> pop_wait(timeout time, Stop &&stop = {}) {
+    return take([&](T &value, ipcq_info &info) {
+      return detail::wait_for(time, stop, [&](std::int64_t left) {
+        return ipcq_pop_wait(raw_.get(), &value, sizeof value, &info, left);
+      });
     });
   }
-  bool wait(timeout time) { return raw_.wait(time); }
+  template <class Stop = const detail::never> bool wait(timeout time, Stop &&stop = {}) {
+    return raw_.wait(time, stop);
+  }
+  /// for (auto &m : in): waits for each message, and ends when the queue is closed and drained.
+  iterator begin() { return iterator(*this); }
+  iterator end() { return {}; }
+  /// As byte_consumer::peek, with `look(const T &, sequence, lost)`.
+  template <class Look> bool peek(Look &&look) {
+    detail::check_in_place<T>();
+    return raw_.peek([&look](bytes_view v, std::uint64_t sequence, std::uint64_t lost) {
+      look(v.as<T>(), sequence, lost);
+    });
+  }
   int fd() { return raw_.fd(); }
   /// Up to `count` values that follow each other; how many, and what was lost before the first.
   std::size_t pop(T *values, std::size_t count, ipcq_info *info = nullptr) {
@@ -433,6 +660,7 @@ public:
   void seek(std::uint64_t sequence) { raw_.seek(sequence); }
   ipcq_stats stats() const { return raw_.stats(); }
   std::string schema() const { return raw_.schema(); }
+  std::vector<ipcq_consumer> consumers() const { return raw_.consumers(); }
   ipcq_queue *get() const noexcept { return raw_.get(); }
 
 private:
@@ -452,29 +680,33 @@ private:
 };
 
 /// Waits until one of 1 to 128 consumers (`get()` of each) has a message or is at its end: which one,
-/// or nothing when the time is over. To be fair, pop from each before waiting again.
-inline std::optional<std::size_t> wait_any(const std::vector<ipcq_queue *> &queues, timeout time) {
-  int rc = ipcq_wait_any(queues.data(), queues.size(), time.count());
+/// or nothing when the time is over or `stop` says so. To be fair, pop from each before waiting again.
+template <class Stop = const detail::never>
+std::optional<std::size_t> wait_any(const std::vector<ipcq_queue *> &queues, timeout time,
+                                    Stop &&stop = {}) {
+  const std::int64_t rc = detail::wait_for(time, stop, [&](std::int64_t left) {
+    return ipcq_wait_any(queues.data(), queues.size(), left);
+  });
   if (rc == -ETIMEDOUT)
     return std::nullopt;
   return static_cast<std::size_t>(detail::check(rc));
 }
 
-/// Shared memory by itself: who creates it writes, who opens it reads.
+/// Shared memory by itself: create() gives a handle that writes, open() one that reads.
 class shared_memory {
 public:
   static shared_memory create(const std::string &name, std::size_t size,
                               std::uint32_t permissions = 0) {
     ipcq_shm *shm = nullptr;
-    detail::check(ipcq_shm_create(&shm, name.c_str(), size, permissions));
+    detail::check(ipcq_shm_create(&shm, detail::c_name(name), size, permissions));
     return shared_memory(shm);
   }
   static shared_memory open(const std::string &name) {
     ipcq_shm *shm = nullptr;
-    detail::check(ipcq_shm_open(&shm, name.c_str()));
+    detail::check(ipcq_shm_open(&shm, detail::c_name(name)));
     return shared_memory(shm);
   }
-  static void unlink(const std::string &name) { detail::check(ipcq_shm_unlink(name.c_str())); }
+  static void unlink(const std::string &name) { detail::check(ipcq_shm_unlink(detail::c_name(name))); }
 
   void write(std::size_t offset, const void *data, std::size_t length) {
     detail::check(ipcq_shm_write(shm_.get(), offset, data, length));

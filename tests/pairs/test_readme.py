@@ -2,13 +2,17 @@
 
 import os
 import shutil
+import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from sybil import Sybil
 from sybil.parsers.markdown import CodeBlockParser
+
+import ipcq
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RECEIVED = "9.50 x 3, 0 lost before\n"
@@ -92,3 +96,34 @@ def test_any_sender_with_any_receiver(
             process.kill()
     assert process.returncode == 0
     assert received == RECEIVED
+
+
+@pytest.mark.parametrize("receiver", ["C", "Python"])
+def test_a_harmless_signal_ends_no_receiver(programs, tmp_path, monkeypatch, receiver):
+    monkeypatch.setenv("IPCQ_DIR", str(tmp_path))
+    alarms, rung = tmp_path / "alarms.so", tmp_path / "rung"
+    source = ROOT / "tests/c/alarms.c"
+    compiler = [os.environ.get("CC", "cc"), "-D_GNU_SOURCE", "-shared", "-fPIC", source]
+    subprocess.run([*compiler, "-o", alarms], check=True)
+    rung.touch()
+
+    def wait_for_more():
+        enough = rung.stat().st_size + 20
+        while rung.stat().st_size < enough:
+            assert process.poll() is None
+            time.sleep(0.001)
+
+    environment = os.environ | {"LD_PRELOAD": str(alarms), "ALARMS": str(rung)}
+    receive = programs[receiver]["receive"]
+    with subprocess.Popen(receive, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        try:
+            wait_for_more()  # while it waits for the queue
+            with ipcq.Producer("ticks", capacity=64, message_size=24) as out:
+                for _ in range(3):
+                    wait_for_more()  # while it waits for a message
+                    out.push(struct.pack("<QdII", 1700000000, 9.5, 3, 0))
+            received, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 0
+    assert received == RECEIVED * 3
