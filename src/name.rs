@@ -130,12 +130,12 @@ fn path_of(name: &OsStr) -> Result<PathBuf> {
             )));
         }
     }
-    let tried = format_args!("queue name {name:?}");
+    let tried = format!("queue name {name:?}");
     if path.file_name().map_or(0, OsStr::len) + CONTROL.len() + NEW.len() > NAME_MAX {
         let error = std::io::Error::from_raw_os_error(libc::ENAMETOOLONG);
-        return Err(Error::from_io(&error, tried));
+        return Err(Error::from_io(&error, &tried));
     }
-    std::path::absolute(&path).map_err(|e| Error::from_io(&e, tried))
+    std::path::absolute(&path).map_err(|e| Error::from_io(&e, &tried))
 }
 
 /// A path as people are shown it: what a terminal would act on is escaped.
