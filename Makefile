@@ -18,17 +18,18 @@ VENV := .venv
 MATURIN = $(VENV)/bin/maturin
 MANIFEST = --manifest-path bindings/python/Cargo.toml
 ZIG ?= 1
-RUST := $(shell find src cli/src build.rs cbindgen.toml Cargo.toml Cargo.lock cli/Cargo.toml)
+RUST := $(shell find src cli/src build.rs cbindgen.toml Cargo.toml Cargo.lock cli/Cargo.toml) \
+	scripts/build-library.sh scripts/localise.sh
 MODULE := $(shell find bindings/python -name '*.rs' -o -name '*.py' -path '*/python/ipcq/*' \
 	-o -name '*.pyi' -o -name '*.toml')
-EXAMPLES := $(patsubst c-examples/%.c,target/examples/%,$(wildcard c-examples/*.c))
+EXAMPLES := $(patsubst c-examples/%,target/examples/%,$(basename $(wildcard c-examples/*.c c-examples/*.cpp)))
 CFLAGS ?= -O2 -g
 WARNINGS := -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wpedantic -Werror
-# The library in target/ is found where it lies.
-LINK := -Iinclude -Ltarget/release -lipcq -Wl,-rpath,$(abspath target/release)
+# The programs in target/*/ find the library where it lies, also in a folder with a blank in its name.
+LINK := -Iinclude -Ltarget/release -lipcq -Wl,-rpath,'$$ORIGIN/../release'
 
 .PHONY: build header examples demo test test-rust test-steps test-c test-python test-install \
-	test-wheel test-sdist test-fuzz test-budget model tsan soak fuzz bench budget lint docs wheel sdist install \
+	test-wheel test-sdist test-fuzz test-budget test-aarch64 model tsan soak fuzz bench budget lint docs wheel sdist install \
 	uninstall clean help tools
 
 build: $(SO)
@@ -38,7 +39,7 @@ help:
 	@echo "make demo       C feeds Python, with this machine's counters and with a large file"
 	@echo "make test       all tests (some minutes)"
 	@echo "make examples   the C examples, in target/examples"
-	@echo "make install    headers, libraries, pkg-config file, command: PREFIX, LIBDIR, DESTDIR"
+	@echo "make install    headers, libraries, pkg-config and CMake files, command: PREFIX, LIBDIR, DESTDIR"
 	@echo "make wheel      the Python wheel for every Linux of this architecture, in target/wheels"
 	@echo "make sdist      the Python source distribution, in target/wheels"
 	@echo "make test-sdist builds and installs it from scratch"
@@ -51,16 +52,14 @@ help:
 	@echo "make tsan       ThreadSanitizer over producer and consumers in threads (nightly Rust)"
 	@echo "make soak       kills and stops producers and consumers for minutes (SECONDS=300)"
 	@echo "make fuzz       hostile files, guided by coverage, for an hour (SECONDS=3600)"
+	@echo "make test-aarch64  builds for aarch64 and runs the tests under emulation"
 	@echo "make clean      removes what was built"
 
 tools:
 	@sh scripts/check-tools.sh "$(PYTHON)" "$(CC)"
 
-# The library by itself, for only without its Rust form can it be optimised as a whole: 3.0 MB instead
-# of 5.4, and no call or datum of its own by way of a table.
 $(SO): $(RUST) | tools
-	cargo build --release -p ipcq-cli
-	cargo rustc --release --lib --crate-type cdylib,staticlib
+	scripts/build-library.sh
 	@ln -sf libipcq.so target/release/$(SONAME)
 	@touch $@
 
@@ -72,6 +71,10 @@ examples: $(EXAMPLES)
 target/examples/%: c-examples/%.c include/ipcq.h $(SO)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(WARNINGS) $< -o $@ $(LINK)
+
+target/examples/%: c-examples/%.cpp include/ipcq.h include/ipcq.hpp $(SO)
+	@mkdir -p $(@D)
+	$(CXX) $(CFLAGS) -std=c++17 -Wall -Wextra -Wpedantic -Werror $< -o $@ $(LINK)
 
 # --- Python ---------------------------------------------------------------------------------------
 
@@ -135,7 +138,7 @@ test-c: examples
 	CC="$(CC)" CXX="$(CXX)" scripts/test-c.sh
 
 test-install: $(SO)
-	CC="$(CC)" scripts/test-install.sh
+	CC="$(CC)" CXX="$(CXX)" scripts/test-install.sh
 
 target/pairs/%: tests/c/%.c include/ipcq.h $(SO)
 	@mkdir -p $(@D)
@@ -174,6 +177,10 @@ target/bench/budget: benches/budget.c include/ipcq.h $(SO)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(WARNINGS) $< -o $@ $(LINK)
 
+# Neither a part of `make test`, nor without tools of its own: the script says which.
+test-aarch64:
+	scripts/test-aarch64.sh
+
 # The instructions of each operation, against benches/budget.json.
 test-budget: target/bench/budget
 	$(PYTHON) benches/budget.py $<
@@ -210,23 +217,32 @@ docs: $(VENV)/.ipcq $(VENV)/.docs
 
 # --- installing -----------------------------------------------------------------------------------
 
+# In quotes in the recipes: a blank may be in any of them.
+CMAKEDIR := $(LIBDIR)/cmake/ipcq
+fill = sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@VERSION@|$(VERSION)|; s|@SONAME@|$(SONAME)|' $(1) >"$(2)" && \
+	chmod 644 "$(2)"
+
 install: $(SO)
-	$(INSTALL) -d $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(PREFIX)/bin
-	$(INSTALL) -m 644 include/ipcq.h include/ipcq.hpp $(DESTDIR)$(PREFIX)/include
-	$(INSTALL) -m 755 $(SO) $(DESTDIR)$(LIBDIR)/libipcq.so.$(VERSION)
-	ln -sf libipcq.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)
-	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libipcq.so
-	$(INSTALL) -m 644 target/release/libipcq.a $(DESTDIR)$(LIBDIR)
-	$(INSTALL) -m 755 target/release/ipcq $(DESTDIR)$(PREFIX)/bin
-	sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@VERSION@|$(VERSION)|' scripts/ipcq.pc.in \
-		> $(DESTDIR)$(LIBDIR)/pkgconfig/ipcq.pc
-	chmod 644 $(DESTDIR)$(LIBDIR)/pkgconfig/ipcq.pc
+	$(INSTALL) -d "$(DESTDIR)$(PREFIX)/include" "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(LIBDIR)/pkgconfig" \
+		"$(DESTDIR)$(CMAKEDIR)"
+	$(INSTALL) -m 644 include/ipcq.h include/ipcq.hpp "$(DESTDIR)$(PREFIX)/include"
+	$(INSTALL) -m 755 $(SO) "$(DESTDIR)$(LIBDIR)/libipcq.so.$(VERSION)"
+	ln -sf libipcq.so.$(VERSION) "$(DESTDIR)$(LIBDIR)/$(SONAME)"
+	ln -sf $(SONAME) "$(DESTDIR)$(LIBDIR)/libipcq.so"
+	scripts/localise.sh target/release/libipcq.a # a later cargo may have made it anew
+	$(INSTALL) -m 644 target/release/libipcq.a "$(DESTDIR)$(LIBDIR)"
+	$(INSTALL) -m 755 target/release/ipcq "$(DESTDIR)$(PREFIX)/bin"
+	$(call fill,scripts/ipcq.pc.in,$(DESTDIR)$(LIBDIR)/pkgconfig/ipcq.pc)
+	$(call fill,scripts/ipcqConfig.cmake.in,$(DESTDIR)$(CMAKEDIR)/ipcqConfig.cmake)
+	$(call fill,scripts/ipcqConfigVersion.cmake.in,$(DESTDIR)$(CMAKEDIR)/ipcqConfigVersion.cmake)
 
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/include/ipcq.h $(DESTDIR)$(PREFIX)/include/ipcq.hpp \
-		$(DESTDIR)$(LIBDIR)/libipcq.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME) \
-		$(DESTDIR)$(LIBDIR)/libipcq.so $(DESTDIR)$(LIBDIR)/libipcq.a \
-		$(DESTDIR)$(PREFIX)/bin/ipcq $(DESTDIR)$(LIBDIR)/pkgconfig/ipcq.pc
+	rm -f "$(DESTDIR)$(PREFIX)/include/ipcq.h" "$(DESTDIR)$(PREFIX)/include/ipcq.hpp" \
+		"$(DESTDIR)$(LIBDIR)/libipcq.so.$(VERSION)" "$(DESTDIR)$(LIBDIR)/$(SONAME)" \
+		"$(DESTDIR)$(LIBDIR)/libipcq.so" "$(DESTDIR)$(LIBDIR)/libipcq.a" \
+		"$(DESTDIR)$(PREFIX)/bin/ipcq" "$(DESTDIR)$(LIBDIR)/pkgconfig/ipcq.pc"
+	rm -f "$(DESTDIR)$(CMAKEDIR)/ipcqConfig.cmake" "$(DESTDIR)$(CMAKEDIR)/ipcqConfigVersion.cmake"
+	rmdir "$(DESTDIR)$(CMAKEDIR)" 2>/dev/null || true
 
 clean:
 	rm -rf target $(VENV)

@@ -1,6 +1,6 @@
 #!/bin/sh
-# The C side: the test program, the C++ layer and the examples, plain, under AddressSanitizer and
-# UBSan, under valgrind, by clang; the test program against the static library too.
+# The C side: the test programs, the C++ layer and the examples, plain, under AddressSanitizer and
+# UBSan, under valgrind, by clang; with signals; a test program against the static library too.
 set -eu
 cd "$(dirname "$0")/.."
 cc=${CC:-cc} cxx=${CXX:-c++}
@@ -8,8 +8,9 @@ out=$PWD/target/c-tests
 rm -rf "$out"
 mkdir -p "$out"
 warnings="-g -Wall -Wextra -Wpedantic -Werror -Iinclude"
-shared="-Ltarget/release -lipcq -Wl,-rpath,$PWD/target/release"
-static="target/release/libipcq.a -lpthread -ldl -lm"
+# Seen from a program in target/c-tests/*/: no path of this folder, for it may have a blank in it.
+shared="-Ltarget/release -lipcq -Wl,-rpath,\$ORIGIN/../../release -pthread"
+static="-static target/release/libipcq.a -lpthread -lm -ldl"
 sanitize="-O1 -fsanitize=address,undefined -fno-sanitize-recover=all"
 
 # An empty directory for the queues of the next program.
@@ -41,11 +42,16 @@ build() {
     shift
     # shellcheck disable=SC2086 # the flags are words
     {
-        for source in tests/c/test_ipcq.c tests/c/test_records.c c-examples/*.c; do
+        for source in tests/c/test_ipcq.c tests/c/test_records.c tests/c/test_cancel.c c-examples/*.c; do
             $cc -std=c11 -D_GNU_SOURCE $warnings "$@" "$source" \
                 -o "$folder/$(basename "$source" .c)" $shared
         done
-        $cxx -std=c++17 $warnings "$@" tests/c/test_hpp.cpp -o "$folder/test_hpp" $shared
+        for source in tests/c/test_hpp.cpp c-examples/*.cpp; do
+            $cxx -std=c++17 $warnings "$@" "$source" -o "$folder/$(basename "$source" .cpp)" $shared
+        done
+        # {.start = IPCQ_NEXT} names some members, which is what it is for.
+        $cxx -std=c++20 $warnings -Wno-missing-field-initializers "$@" \
+            tests/c/test_hpp.cpp -o "$folder/test_hpp20" $shared
     }
 }
 
@@ -53,7 +59,7 @@ build() {
 programs() {
     folder=$out/$1 how=$2
     shift 2
-    for program in test_ipcq test_records test_hpp zero_copy records shared_memory variable_length; do
+    for program in test_ipcq test_records test_hpp test_hpp20 zero_copy records shared_memory variable_length; do
         run "$program, $how" "$@" "$folder/$program"
     done
     # Two processes; the consumer is started first.
@@ -79,10 +85,94 @@ programs() {
     echo "test-c: producer, consumer, fan_in, poll, blocking and machine, $how passed"
 }
 
+# The processes in the background.
+background=
+trap 'kill $background 2>/dev/null || true' EXIT
+# ring NAME COMMAND...: in the background, with signals; its output is in NAME.log.
+ring() {
+    name=$1
+    shift
+    # A blank would end the path.
+    env ALARMS="$out/$name.alarms" LD_PRELOAD=target/c-tests/alarms.so "$@" >"$out/$name.log" 2>&1 </dev/null &
+    background="$background $!"
+}
+rung() {
+    wc -c <"$out/$1.alarms" || echo 0
+}
+# until_rung NAME...: until each has got 20 more signals.
+until_rung() {
+    for name; do
+        enough=$(($(rung "$name") + 20))
+        while [ "$(rung "$name")" -lt $enough ]; do
+            all_run
+            sleep 0.01
+        done
+    done
+}
+# What was started with signals has not ended.
+all_run() {
+    # shellcheck disable=SC2086
+    kill -0 $background 2>/dev/null || { cat "$out"/*.log >"$out/log"; fail "a program, with signals"; }
+}
+
+# signals FOLDER: no loop that the examples show ends when a harmless signal comes, whatever it waits
+# for; and Ctrl-C ends the one that it is to end.
+signals() {
+    folder=$out/$1
+    directory
+    # shellcheck disable=SC2086
+    $cc -D_GNU_SOURCE $warnings -shared -fPIC tests/c/alarms.c -o "$out/alarms.so"
+    receivers="consumer blocking poll fan_in stop"
+    for receiver in $receivers; do
+        : >"$out/$receiver.alarms"
+        ring $receiver "$folder/$receiver" ticks
+    done
+    all=$background
+    : >"$out/interrupted.alarms"
+    ring interrupted "$folder/stop" ticks
+    interrupted=$!
+    until_rung $receivers interrupted # they wait for the queue
+    "$folder/producer" ticks >"$out/producer.log" 2>&1 &
+    producer=$!
+    background="$background $producer"
+    until_rung $receivers interrupted # and now for messages, of which ten come a second
+    until_rung $receivers interrupted
+    kill -INT $interrupted
+    wait $interrupted && grep -qx stopped "$out/interrupted.log" || fail "stop, by Ctrl-C"
+    kill -INT $producer
+    wait $producer || fail "producer, by Ctrl-C"
+    pushed=$(sed -n 's/^pushed \([0-9]*\) ticks$/\1/p' "$out/producer.log")
+    for process in $all; do
+        wait "$process" || { cat "$out"/*.log >"$out/log"; fail "a receiver, with signals"; }
+    done
+    for receiver in consumer fan_in; do
+        grep -qx "received $pushed, lost 0" "$out/$receiver.log" || fail "$receiver, with signals"
+    done
+    [ "$(grep -c '^message' "$out/poll.log")" = "$pushed" ] || fail "poll, with signals"
+    [ "$(grep -c ', 0 lost before$' "$out/stop.log")" = "$pushed" ] || fail "stop, with signals"
+    grep -q '^[0-9]* after' "$out/blocking.log" || fail "blocking, with signals"
+    # A producer that waits for room, and its consumer.
+    background=
+    : >"$out/pop.alarms"
+    ring pop "$folder/lossless" pop alice
+    until_rung pop
+    ring push "$folder/lossless" push
+    until grep -qx 'alice: 1000' "$out/pop.log"; do
+        all_run
+        sleep 0.01
+    done
+    kill $background
+    background=
+    echo "test-c: the examples, with signals passed"
+}
+
 build plain -O2
 programs plain plain
+run "test_cancel" "$out/plain/test_cancel"
+signals plain
+scripts/localise.sh target/release/libipcq.a
 # shellcheck disable=SC2086
-$cc -std=c11 -D_GNU_SOURCE $warnings tests/c/test_ipcq.c -o "$out/static" $static
+$cc -std=c11 -D_GNU_SOURCE $warnings tests/c/test_ipcq.c -o "$out/static" $static 2>"$out/log" || fail "static"
 run "test_ipcq, static library" "$out/static"
 
 # shellcheck disable=SC2086

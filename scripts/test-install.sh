@@ -1,36 +1,125 @@
 #!/bin/sh
-# Installs into an empty folder, builds an example against what was installed, shared and static,
-# by pkg-config alone, and runs it.
+# Installs into an empty folder whose name has a blank, and builds an example against what was installed:
+# shared, static, by pkg-config and by CMake, and beside another static library written in Rust.
 set -eu
 cd "$(dirname "$0")/.."
 if ! command -v pkg-config >/dev/null; then
     echo "test-install: skipped, pkg-config is missing"
     exit 0
 fi
-root=$PWD/target/install-test
+cc=${CC:-cc} source=c-examples/variable_length.c
+root="$PWD/target/install test"
 rm -rf "$root"
 make --no-print-directory install PREFIX=/opt/ipcq DESTDIR="$root" >"$PWD/target/install-test.log"
 export PKG_CONFIG_PATH="$root/opt/ipcq/lib/pkgconfig" PKG_CONFIG_SYSROOT_DIR="$root"
 export IPCQ_DIR="$root/queues"
 mkdir "$IPCQ_DIR"
+lib="$root/opt/ipcq/lib"
 
-# shellcheck disable=SC2046 # the flags are words
-${CC:-cc} c-examples/variable_length.c -o "$root/shared" $(pkg-config --cflags --libs ipcq)
-LD_LIBRARY_PATH="$root/opt/ipcq/lib" "$root/shared" >"$root/shared.out"
+fail() {
+    echo "test-install: $1"
+    exit 1
+}
+# build PROGRAM WORD...: the example, with these words and those that pkg-config says, which may have
+# blanks in them.
+build() {
+    program=$1
+    shift
+    eval '$cc "$source" "$@"' "$words" '-o "$root/$program"' 2>"$root/log" ||
+        { cat "$root/log"; fail "$program does not link"; }
+}
+# The name by which a program wants the shared library, if it does.
+needed() {
+    readelf -d "$root/$1" | sed -n 's/.*\[\(libipcq.*\)\]/\1/p'
+}
+# same PROGRAM: it does what the shared one does.
+same() {
+    "$root/$1" >"$root/$1.out"
+    cmp "$root/shared.out" "$root/$1.out"
+}
 
-cp -r "$root/opt/ipcq/lib" "$root/static-only"
-rm "$root"/static-only/*.so*
-# shellcheck disable=SC2046
-${CC:-cc} c-examples/variable_length.c -o "$root/static" -L"$root/static-only" \
-    $(pkg-config --cflags ipcq) -Wl,-Bstatic -lipcq -Wl,-Bdynamic \
-    $(pkg-config --libs --static ipcq | tr ' ' '\n' | grep -v -e -lipcq -e '^-L')
-"$root/static" >"$root/static.out"
-
-cmp "$root/shared.out" "$root/static.out"
+words=$(pkg-config --cflags --libs ipcq)
+build shared
+LD_LIBRARY_PATH="$lib" "$root/shared" >"$root/shared.out"
 test -s "$root/shared.out"
-readelf -d "$root/shared" | grep -q 'libipcq\.so\.[0-9]*\.[0-9]*\]'
+needed shared | grep -qx 'libipcq\.so\.[0-9]*\.[0-9]*' || fail "the shared library has no version in its name"
+
+words=$(pkg-config --static --cflags --libs ipcq)
+build static -static
+same static
+words="$(pkg-config --cflags ipcq) -lpthread -lm -ldl"
+build archive "$lib/libipcq.a"
+same archive
+test -z "$(needed static)$(needed archive)" || fail "a static program wants the shared library"
+
+# Two libraries that each bring the runtime of Rust, in either order. The other one is no part of a build
+# for another machine.
+cat >"$root/other.rs" <<'RUST'
+use std::collections::HashMap;
+#[no_mangle]
+pub extern "C" fn other(n: i32) -> i32 {
+    let map: HashMap<i32, i32> = (0..n).map(|i| (i, i * 2)).collect();
+    let sum = std::thread::spawn(move || map.values().sum::<i32>());
+    std::panic::set_hook(Box::new(|_| {}));
+    sum.join().unwrap() + i32::from(std::panic::catch_unwind(|| panic!()).is_err())
+}
+RUST
+cat >"$root/both.c" <<'C'
+#include <ipcq.h>
+#include <string.h>
+int other(int);
+int main(void) {
+  ipcq_options o = IPCQ_OPTIONS_INIT;
+  o.message_size = 8;
+  ipcq_queue *out, *in;
+  char text[8];
+  return ipcq_open(&out, "both", IPCQ_PRODUCER, &o) < 0 || ipcq_open(&in, "both", IPCQ_CONSUMER, NULL) < 0 ||
+         ipcq_push(out, "message", 8) < 0 || ipcq_pop(in, text, 8, NULL) != 8 || strcmp(text, "message") ||
+         other(7) != 43;
+}
+C
+if rustc --crate-type staticlib -C opt-level=1 "$root/other.rs" -o "$root/libother.a" 2>/dev/null; then
+    source="$root/both.c"
+    build both "$lib/libipcq.a" "$root/libother.a"
+    "$root/both" || fail "two Rust libraries in one program"
+    build both "$root/libother.a" "$lib/libipcq.a"
+    "$root/both" || fail "two Rust libraries in one program, the other way round"
+else
+    echo "test-install: rustc is missing, two Rust libraries in one program are skipped"
+fi
+
+if command -v cmake >/dev/null; then
+    mkdir "$root/cmake"
+    cat >"$root/cmake/CMakeLists.txt" <<CMAKE
+cmake_minimum_required(VERSION 3.13)
+project(use LANGUAGES C CXX)
+find_package(ipcq 0.1 REQUIRED)
+find_package(ipcq REQUIRED) # once more, as by another package
+add_executable(cmake-shared "$PWD/c-examples/variable_length.c")
+target_link_libraries(cmake-shared PRIVATE ipcq::ipcq)
+add_executable(cmake-static "$PWD/c-examples/variable_length.c")
+target_link_libraries(cmake-static PRIVATE ipcq::static)
+add_executable(stop "$PWD/c-examples/stop.cpp")
+target_compile_features(stop PRIVATE cxx_std_17)
+target_link_libraries(stop PRIVATE ipcq::ipcq)
+CMAKE
+    (cmake -S "$root/cmake" -B "$root/cmake/build" -DCMAKE_PREFIX_PATH="$root/opt/ipcq" \
+        -DCMAKE_RUNTIME_OUTPUT_DIRECTORY="$root" && cmake --build "$root/cmake/build") >"$root/log" 2>&1 ||
+        { cat "$root/log"; fail "CMake"; }
+    same cmake-shared
+    same cmake-static
+    [ "$(needed cmake-shared)" = "$(needed shared)" ] || fail "ipcq::ipcq is not the shared library"
+    [ -z "$(needed cmake-static)" ] || fail "ipcq::static is not the static library"
+    sed -i 's/ipcq 0.1/ipcq 0.99/' "$root/cmake/CMakeLists.txt"
+    if cmake -S "$root/cmake" -B "$root/cmake/newer" -DCMAKE_PREFIX_PATH="$root/opt/ipcq" >"$root/log" 2>&1; then
+        fail "CMake takes this version for another one"
+    fi
+else
+    echo "test-install: cmake is missing, its part is skipped"
+fi
+
 "$root/opt/ipcq/bin/ipcq" --version
 make --no-print-directory uninstall PREFIX=/opt/ipcq DESTDIR="$root" >>"$PWD/target/install-test.log"
 left=$(find "$root/opt" ! -type d)
-test -z "$left" || { echo "test-install: uninstall left $left"; exit 1; }
+test -z "$left" || fail "uninstall left $left"
 echo "test-install: passed"

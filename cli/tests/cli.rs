@@ -19,8 +19,13 @@ impl Dir {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ipcq"));
-        command.args(arguments).env("IPCQ_DIR", self.0.path());
+        // Under an emulator, if it was built for another processor.
+        let runner = std::env::var("IPCQ_TEST_RUNNER").unwrap_or_default();
+        let program = env!("CARGO_BIN_EXE_ipcq");
+        let mut words = runner.split_whitespace().chain([program]);
+        let mut command = Command::new(words.next().unwrap_or(program));
+        command.args(words).args(arguments);
+        command.env("IPCQ_DIR", self.0.path());
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

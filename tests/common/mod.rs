@@ -89,6 +89,22 @@ pub fn listen() -> String {
     line.trim_end().to_owned()
 }
 
+/// A command that starts this binary again: under the emulator in `IPCQ_TEST_RUNNER`, if the tests
+/// were built for another processor.
+pub fn this_program() -> Command {
+    let this = std::env::current_exe().unwrap();
+    let runner = std::env::var("IPCQ_TEST_RUNNER").unwrap_or_default();
+    let mut words = runner.split_whitespace();
+    match words.next() {
+        None => Command::new(this),
+        Some(emulator) => {
+            let mut command = Command::new(emulator);
+            command.args(words).arg(this);
+            command
+        }
+    }
+}
+
 /// A child process. It is killed and waited for when dropped.
 pub struct Process {
     child: Child,
@@ -100,7 +116,7 @@ pub struct Process {
 impl Process {
     /// Starts this binary again, in a role, with arguments by the environment.
     pub fn start<V: AsRef<OsStr>>(role: &str, arguments: &[(&str, V)]) -> Process {
-        let mut command = Command::new(std::env::current_exe().unwrap());
+        let mut command = this_program();
         command
             .args(["--exact", "child_main", "--nocapture", "--test-threads=1"])
             .env(ROLE, role)
