@@ -23,7 +23,7 @@ fn try_registry(u: &mut Input) -> Result<()> {
         false => u.choose(&VARIABLE)?,
     };
     let place = Place::with(image(kind));
-    let mut out = open(u, &place)?;
+    let mut out = open(u, kind, &place)?;
     let mut control = place.control();
     let mut consumers: Vec<Checked> = Vec::new();
     while !u.is_empty() {
@@ -58,7 +58,7 @@ fn try_registry(u: &mut Input) -> Result<()> {
             7 => {
                 drop(out);
                 disturb(u, &place, &mut control)?;
-                out = open(u, &place)?;
+                out = open(u, kind, &place)?;
                 control = place.control();
             }
             _ if !consumers.is_empty() => {
@@ -75,13 +75,17 @@ fn try_registry(u: &mut Input) -> Result<()> {
     Ok(())
 }
 
-/// Opens the queue to produce, whatever the control file is: a damaged one is made anew.
-fn open(u: &mut Input, place: &Place) -> Result<Producer> {
+/// Opens the queue to produce, whatever the control file is. A lossy queue gets a new one in place of
+/// one that is damaged. A lossless queue is refused, and the input ends.
+fn open(u: &mut Input, kind: &Kind, place: &Place) -> Result<Producer> {
     let mut options = Producer::options();
     if u.arbitrary()? {
         options = options.evict_after(Duration::ZERO);
     }
-    Ok(options.open(place.name()).unwrap())
+    match options.open(place.name()) {
+        Err(Error::Damaged(_)) if kind.lossless => Err(arbitrary::Error::IncorrectFormat),
+        opened => Ok(opened.unwrap()),
+    }
 }
 
 /// What happens to a control file while no producer lives. It is not made shorter: that is a
