@@ -9,7 +9,7 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, FromRawFd, RawFd};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
@@ -655,15 +655,38 @@ fn membarrier(command: libc::c_int) -> bool {
 }
 
 /// A descriptor that is readable from [`Event::signal`] to [`Event::drain`].
+///
+/// It is a pipe with both ends in one descriptor. All eventfds have the same inode, as have epoll
+/// instances and timers, so an eventfd could not be told from what a program opens later.
 pub(crate) struct Event(OpenFile);
 
 impl Event {
     pub(crate) fn new() -> io::Result<Event> {
-        // SAFETY: takes no pointers.
-        match unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) } {
-            -1 => Err(io::Error::last_os_error()),
-            // SAFETY: a new descriptor that nobody else owns.
-            fd => Ok(Event(OpenFile::new(unsafe { File::from_raw_fd(fd) }))),
+        let flags = libc::O_CLOEXEC | libc::O_NONBLOCK;
+        let mut ends = [0; 2];
+        // SAFETY: a place for two descriptors.
+        if unsafe { libc::pipe2(ends.as_mut_ptr(), flags) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: new descriptors that nobody else owns.
+        let ends = ends.map(|fd| unsafe { File::from_raw_fd(fd) });
+        // It needs one page only. The default counts against a limit of the user.
+        // SAFETY: an open descriptor. If it fails, the pipe is larger.
+        unsafe { libc::fcntl(ends[0].as_raw_fd(), libc::F_SETPIPE_SZ, 4096) };
+        let both = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(flags)
+            .open(format!("/proc/self/fd/{}", ends[0].as_raw_fd()));
+        match both {
+            Ok(file) => Ok(Event(OpenFile::new(file))),
+            // Without /proc, an eventfd is better than nothing.
+            // SAFETY: takes no pointers.
+            Err(_) => match unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) } {
+                -1 => Err(io::Error::last_os_error()),
+                // SAFETY: a new descriptor that nobody else owns.
+                fd => Ok(Event(OpenFile::new(unsafe { File::from_raw_fd(fd) }))),
+            },
         }
     }
 
@@ -687,24 +710,32 @@ impl Event {
 
     /// Makes it unreadable.
     pub(crate) fn drain(&self) {
-        let mut count = 0u64;
+        let mut bytes = [0u8; 64];
         if let Ok(file) = self.0.get() {
-            // SAFETY: eight bytes are writable. It only fails if it is not readable.
-            unsafe { libc::read(file.as_raw_fd(), (&raw mut count).cast(), 8) };
+            // A pipe keeps what every signal has written.
+            // SAFETY: the bytes are writable. It only fails if it is not readable.
+            while unsafe { libc::read(file.as_raw_fd(), bytes.as_mut_ptr().cast(), bytes.len()) }
+                == bytes.len() as isize
+            {}
         }
     }
 }
 
-/// In a forked child: closes the descriptor of an [`Event`] of the parent, which is out of reach.
-pub(crate) fn close_inherited(fd: RawFd, identity: Identity) {
-    // SAFETY: the number of a descriptor that this child uses nowhere. If it is none any more, the
-    // file is forgotten below.
+/// Closes a descriptor of this library by its number, unless the program has closed it and the
+/// number has come to stand for something else. It does only what is allowed in a forked child of a
+/// threaded process.
+pub(crate) fn close_if_same(fd: RawFd, identity: Identity) {
+    drop(own_if_same(fd, identity));
+}
+
+/// The file of a descriptor, unless its number has come to stand for something else.
+fn own_if_same(fd: RawFd, identity: Identity) -> Option<File> {
+    // SAFETY: a number. If it is not that of a descriptor any more, or of another file, the `File` is
+    // forgotten.
     let file = ManuallyDrop::new(unsafe { File::from_raw_fd(fd) });
-    if file
-        .metadata()
-        .is_ok_and(|meta| self::identity(&meta) == identity)
-    {
-        drop(ManuallyDrop::into_inner(file));
+    match file.metadata() {
+        Ok(meta) if self::identity(&meta) == identity => Some(ManuallyDrop::into_inner(file)),
+        _ => None,
     }
 }
 
@@ -796,7 +827,7 @@ static FORKS: AtomicU32 = AtomicU32::new(0);
 struct Own {
     /// Descriptors whose locks stand for *this* process. A forked child shares the open file
     /// description, so it would keep the lock of a parent that was killed: it closes them at once.
-    locks: Vec<RawFd>,
+    locks: Vec<(RawFd, Identity)>,
     /// Files that a child needs openings of its own of.
     spares: Vec<Arc<SpareFile>>,
 }
@@ -836,10 +867,9 @@ extern "C" fn after_fork_in_child() {
     FORKS.fetch_add(1, Ordering::Relaxed);
     let _ = ACROSS_FORK.try_with(|held| {
         if let Some(mut own) = held.borrow_mut().take() {
-            for fd in own.locks.drain(..) {
-                // SAFETY: the list names descriptors that `LockFile` owns. In this child each
-                // `LockFile` sees that it was inherited and leaves its descriptor alone.
-                unsafe { libc::close(fd) };
+            // Each `LockFile` sees that it was inherited, and leaves its descriptor alone.
+            for (fd, identity) in own.locks.drain(..) {
+                close_if_same(fd, identity);
             }
             own.spares.iter().for_each(|spare| spare.renew());
         }
@@ -883,9 +913,10 @@ impl LockFile {
     }
 
     fn list(file: File, own: &mut Own) -> LockFile {
-        own.locks.push(file.as_raw_fd());
+        let file = OpenFile::new(file);
+        own.locks.push((file.file.as_raw_fd(), file.identity));
         LockFile {
-            file: ManuallyDrop::new(OpenFile::new(file)),
+            file: ManuallyDrop::new(file),
             generation: fork_generation(),
         }
     }
@@ -941,7 +972,7 @@ impl Drop for LockFile {
             return;
         }
         let fd = self.file().as_raw_fd();
-        own.locks.retain(|&listed| listed != fd);
+        own.locks.retain(|&(listed, _)| listed != fd);
         // A process that another thread is just starting shares the opening until its `exec`, and
         // `posix_spawn` calls no handler: closing alone would leave the locks to it.
         if let Ok(file) = self.file.get() {
@@ -1057,13 +1088,15 @@ impl SpareFile {
             *digit = b'0' + (rest % 10) as u8;
             rest /= 10;
         }
-        // SAFETY: a string; what was opened before is a descriptor that is used nowhere else.
-        unsafe {
-            let fd = libc::open(path.as_ptr().cast(), libc::O_RDWR | libc::O_CLOEXEC);
-            let old = self.opened.swap(fd, Ordering::Relaxed);
-            if old >= 0 {
-                libc::close(old);
-            }
+        let parents = own_if_same(self.fd, self.identity).map(ManuallyDrop::new);
+        let fd = match parents {
+            // SAFETY: a string that ends with a NUL.
+            Some(_) => unsafe { libc::open(path.as_ptr().cast(), libc::O_RDWR | libc::O_CLOEXEC) },
+            None => -1,
+        };
+        let old = self.opened.swap(fd, Ordering::Relaxed);
+        if old >= 0 {
+            close_if_same(old, self.identity);
         }
     }
 
@@ -1073,10 +1106,7 @@ impl SpareFile {
         if fd < 0 {
             return None;
         }
-        // SAFETY: opened by `renew`, and used nowhere else.
-        let file = unsafe { File::from_raw_fd(fd) };
-        let meta = file.metadata().ok()?;
-        (identity(&meta) == self.identity).then_some(file)
+        own_if_same(fd, self.identity)
     }
 
     /// The file is not needed any more.

@@ -130,6 +130,58 @@ fn a_program_that_closes_all_descriptors_keeps_its_queues() {
     });
 }
 
+/// The numbers of a handle's descriptors may come to stand for event descriptors of the program. These
+/// have one inode, so they cannot be told from each other.
+#[test]
+fn a_strangers_event_descriptor_is_left_alone() {
+    let dir = Dir::new();
+    let name = &dir.name("q");
+    in_a_process(|| {
+        let mut out = lossless().open(name).unwrap();
+        let mut consumer = Some(Consumer::options().open(name).unwrap());
+        consumer.as_mut().unwrap().fd().unwrap();
+        let event = || {
+            // SAFETY: takes numbers.
+            let fd = unsafe { libc::eventfd(5, libc::EFD_NONBLOCK | libc::EFD_SEMAPHORE) };
+            assert!(fd >= 0);
+            fd
+        };
+        // SAFETY: nothing in this process uses any of them but the queues.
+        let closed = unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
+        assert_eq!(closed, 0);
+        let others: Vec<i32> = (0..40).map(|_| event()).collect();
+        // A child closes what stood for its parent, and only that.
+        in_a_process(|| {
+            let _ = consumer.as_mut().unwrap().pop(&mut [0; 24]);
+            in_a_process(|| drop(consumer.take()));
+            drop(consumer.take());
+            all_have(&others, 5);
+        });
+        let mut q = consumer.unwrap();
+        for _ in 0..100 {
+            push_next(&mut out);
+            assert!(pop_next(&mut q).unwrap().is_some());
+            assert!(pop_next(&mut q).unwrap().is_none());
+        }
+        drop((out, q));
+        all_have(&others, 4);
+    });
+}
+
+/// Checks that these event descriptors have this value, which is one less then.
+fn all_have(events: &[i32], value: u64) {
+    for &fd in events {
+        let path = format!("/proc/self/fdinfo/{fd}");
+        let info = std::fs::read_to_string(path).expect("an open descriptor");
+        let count = info.lines().find_map(|l| l.strip_prefix("eventfd-count:"));
+        let count = u64::from_str_radix(count.expect("an eventfd").trim(), 16).unwrap();
+        assert_eq!(count, value);
+        let mut one = [0; 8];
+        // SAFETY: eight bytes are writable.
+        assert_eq!(unsafe { libc::read(fd, one.as_mut_ptr().cast(), 8) }, 8);
+    }
+}
+
 /// A child that was made without the fork handlers neither keeps a lock nor an opening of one.
 #[test]
 fn a_bare_clone_keeps_nothing_of_its_parent() {
@@ -703,7 +755,10 @@ fn a_signal_ends_every_wait() {
                 std::thread::sleep(Duration::from_micros(random.below(60_000)));
                 let mut status = 0;
                 for turn in 0.. {
-                    missed += u32::from(turn > 0);
+                    if turn > 0 {
+                        println!("not noticed: {what}, flags {flags:#x}");
+                        missed += 1;
+                    }
                     // SAFETY: takes numbers; the child was not waited for.
                     assert_eq!(unsafe { libc::kill(child, libc::SIGUSR1) }, 0);
                     let since = Instant::now();
@@ -725,9 +780,10 @@ fn a_signal_ends_every_wait() {
         }
     }
     println!("{sent} signals, {missed} of them not noticed");
-    // The kernel reports a sleep whose time is over as such, also if a signal arrives with it.
+    // The kernel reports a sleep whose time is over as such, also if a signal arrives before the thread
+    // gets a processor. On a busy machine that takes milliseconds, and a producer sleeps for ten.
     assert!(
-        missed * 100 <= sent,
+        missed * 20 <= sent,
         "{missed} of {sent} signals ended no wait"
     );
 }

@@ -118,7 +118,7 @@ impl Drop for Watch {
         if !self.is_own() {
             // The lock may be held by a thread that this child does not have, so what is behind it
             // stays.
-            sys::close_inherited(self.fd, self.identity);
+            sys::close_if_same(self.fd, self.identity);
             std::mem::forget(self.shared.clone());
             return;
         }
