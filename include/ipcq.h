@@ -63,7 +63,9 @@
 //
 // SIGNALS. A call that waits returns -EINTR when a signal handler has run, also with SA_RESTART.
 // Nothing was pushed or consumed: look at a flag of your own if the handler sets one, and call again.
-// No function may be called from a signal handler.
+// A handler that runs just before the sleep begins, or just as its time ends, does not end the call,
+// so a program that has to notice its flag waits with a timeout. No function may be called from a
+// signal handler.
 //
 // CANCELLATION. No function is a cancellation point: pthread_cancel takes effect after the call. To
 // end a wait of another thread, send it a signal whose handler returns (-EINTR), or wait with a
@@ -71,7 +73,8 @@
 // that use asynchronous cancellation (PTHREAD_CANCEL_ASYNCHRONOUS) must not call the library.
 //
 // FILES. They belong to the library. Removing a live queue's files (ipcq_unlink, or rm) is safe:
-// handles keep the memory they have. Truncating a live queue's file is not: a process that
+// handles keep the memory they have. (Without its .ctl file, a lossless queue takes no new consumers
+// and no new producer until it is unlinked.) Truncating a live queue's file is not: a process that
 // touches what was cut off is ended by SIGBUS, as with any mapped file. That takes permission to write
 // the file, so a consumer trusts the owner of the queue in this one respect.
 //
@@ -198,7 +201,7 @@ enum {
   // Log level: something was not as it should be, and was repaired or replaced.
   IPCQ_LOG_WARNING = 2,
 
-  // Log level: a queue was created, continued or closed.
+  // Log level: a queue was created, continued, closed or detached.
   IPCQ_LOG_INFO = 3,
 };
 
@@ -229,9 +232,9 @@ typedef struct {
 } ipcq_field;
 
 // How to open a queue. Start with IPCQ_OPTIONS_INIT; zero means the default everywhere. If the
-// queue exists, its producer takes over what is zero here, and the rest must fit the queue; only
-// message_size and delivery mean what they say, zero included. Without options (NULL) it takes over
-// everything.
+// queue exists, its producer takes over what is zero here, and the rest must fit the queue. But
+// message_size and delivery mean what they say, zero included, and evict_after_ns is this producer's
+// alone: the queue does not keep it. Without options (NULL) the producer takes over everything.
 typedef struct {
   // Set by IPCQ_OPTIONS_INIT or ipcq_options_init.
   uint32_t struct_size;
@@ -273,9 +276,9 @@ typedef struct {
   int64_t open_timeout_ns;
   // Consumer: shown to monitors; may be NULL.
   const char *consumer_name;
-  // Producer, lossless: nanoseconds after which a consumer that holds the producer up and consumes
-  // nothing is waited for no longer; it goes on, and counts as lost what was overwritten. 0: never.
-  // (One that died is dropped at once.)
+  // Producer, lossless: a consumer that holds the producer up and consumes nothing for so many
+  // nanoseconds is evicted. It may go on, and counts as lost what was overwritten. 0: no consumer is
+  // evicted. (A consumer that died is dropped at once.)
   int64_t evict_after_ns;
 } ipcq_options;
 
@@ -392,8 +395,9 @@ void ipcq_close(ipcq_queue *q);
 // Errors: -EINVAL: NULL; -EBADF: a consumer.
 int ipcq_detach(ipcq_queue *q);
 
-// Removes a queue's files. Handles that are open keep working with the memory they have. The lock file
-// of a live producer stays until that producer closes.
+// Removes a queue's files, also if a producer has it open. Handles that are open keep working with the
+// memory they have: a producer that does not look at the stats (unlinked) pushes into a queue that no
+// consumer can open any more. Until that producer ends, opening the name as a producer is -EBUSY.
 //
 // Errors: -ENOENT; -EACCES: also a queue of another user; -EBUSY: another process has been opening or
 // removing the queue for a second.

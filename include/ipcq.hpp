@@ -397,7 +397,8 @@ template <class T> struct typed {
 } // namespace detail
 
 /// An ipcq_field for a member of a struct; see ipcq.h. For producer<T> and consumer<T>, IPCQ_RECORD is
-/// all that is needed.
+/// all that is needed, unless an integer is a date: then list the fields, with IPCQ_FIELD_TIME for the
+/// date, in options.fields.
 #define IPCQ_FIELD(type, member)                                                                   \
   ::ipcq::detail::field<std::remove_reference_t<decltype((std::declval<type &>().member))>>(       \
       #member, offsetof(type, member))

@@ -42,7 +42,8 @@ build() {
     shift
     # shellcheck disable=SC2086 # the flags are words
     {
-        for source in tests/c/test_ipcq.c tests/c/test_records.c tests/c/test_cancel.c c-examples/*.c; do
+        for source in tests/c/test_ipcq.c tests/c/test_records.c tests/c/test_cancel.c \
+                tests/c/test_handler.c c-examples/*.c; do
             $cc -std=c11 -D_GNU_SOURCE $warnings "$@" "$source" \
                 -o "$folder/$(basename "$source" .c)" $shared
         done
@@ -169,6 +170,7 @@ signals() {
 build plain -O2
 programs plain plain
 run "test_cancel" "$out/plain/test_cancel"
+run "test_handler" "$out/plain/test_handler"
 signals plain
 scripts/localise.sh target/release/libipcq.a
 # shellcheck disable=SC2086

@@ -153,6 +153,20 @@ impl Dir {
                 )
                 .into(),
             ),
+            Some(libc::EACCES) => match self.stat(name) {
+                Ok(Some(stat)) => Error::PermissionDenied(
+                    format!(
+                        "cannot open {}: it belongs to uid {} and has the mode 0{:o}, and this process \
+                         is uid {}",
+                        self.shown(name),
+                        stat.owner,
+                        stat.mode & 0o7777,
+                        sys::effective_uid()
+                    )
+                    .into(),
+                ),
+                _ => failed(e),
+            },
             _ => failed(e),
         })?;
         let meta = file.metadata().map_err(failed)?;

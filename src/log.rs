@@ -1,6 +1,8 @@
 //! Where the library says what goes on, if somebody wants to know.
 
+use std::cell::RefCell;
 use std::ffi::{c_char, c_int, c_void, CString};
+use std::marker::PhantomData;
 use std::sync::{PoisonError, RwLock};
 
 type Function = unsafe extern "C" fn(level: c_int, message: *const c_char, user: *mut c_void);
@@ -33,13 +35,54 @@ pub(crate) fn set_c(function: Option<Function>, user: *mut c_void) {
     *SINK.write().unwrap_or_else(PoisonError::into_inner) = sink;
 }
 
+thread_local! {
+    /// How many [`Later`] this thread has, and what is to be said after them.
+    static LATER: RefCell<(u32, Vec<(Level, String)>)> = const { RefCell::new((0, Vec::new())) };
+}
+
+/// Has this thread say things only after this is dropped.
+pub(crate) struct Later {
+    /// It belongs to the thread that made it.
+    _thread: PhantomData<*const ()>,
+}
+
+impl Later {
+    pub(crate) fn begin() -> Later {
+        let _ = LATER.try_with(|later| later.borrow_mut().0 += 1);
+        Later {
+            _thread: PhantomData,
+        }
+    }
+}
+
+impl Drop for Later {
+    fn drop(&mut self) {
+        let texts = LATER.try_with(|later| {
+            let mut later = later.borrow_mut();
+            later.0 -= 1;
+            match later.0 {
+                0 => std::mem::take(&mut later.1),
+                _ => Vec::new(),
+            }
+        });
+        for (level, text) in texts.unwrap_or_default() {
+            say(level, || text);
+        }
+    }
+}
+
 /// Says something. `text` is only made if somebody listens.
 pub(crate) fn say(level: Level, text: impl FnOnce() -> String) {
     // Copied, for the function may call this library again, and set another function.
     let sink = *SINK.read().unwrap_or_else(PoisonError::into_inner);
-    if let Some(sink) = sink {
-        let text = CString::new(text()).unwrap_or_default();
-        // SAFETY: the caller of `set_c` has promised it; the text is a string.
-        unsafe { (sink.function)(level as c_int, text.as_ptr(), sink.user) };
+    let Some(sink) = sink else { return };
+    let later = LATER.try_with(|later| later.borrow().0 > 0);
+    if later.unwrap_or(false) {
+        let text = text();
+        let _ = LATER.try_with(|later| later.borrow_mut().1.push((level, text)));
+        return;
     }
+    let text = CString::new(text()).unwrap_or_default();
+    // SAFETY: the caller of `set_c` has promised it; the text is a string.
+    unsafe { (sink.function)(level as c_int, text.as_ptr(), sink.user) };
 }

@@ -20,7 +20,7 @@ const DIRECTORY: &str = "/dev/shm";
 /// The variable that names another directory.
 const DIRECTORY_VARIABLE: &str = "IPCQ_DIR";
 /// What bare names begin with there.
-const PREFIX: &str = "ipcq.";
+pub(crate) const PREFIX: &str = "ipcq.";
 
 /// The longest file name of Linux.
 const NAME_MAX: usize = 255;

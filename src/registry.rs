@@ -11,11 +11,12 @@ use crate::layout::Geometry;
 use crate::memory::Site;
 use crate::name::Paths;
 use crate::ring::gate;
-use crate::sys::{self, HeldLock, Lock, SpareFile};
+use crate::sys::{self, HeldLock, Lock, SpareFile, RESIDUE};
 use std::fs::File;
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// One attached consumer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +63,27 @@ impl Seat {
         name: &str,
         child_of: Option<&Seat>,
     ) -> Result<Option<Seat>> {
+        let since = Instant::now();
+        loop {
+            let seat = Seat::try_lock(&control, paths, name, child_of)?;
+            // A free slot may stay locked for a moment.
+            let is_free = |index| {
+                let token = &control.slot(index).position().token;
+                token.load(Ordering::Relaxed) == 0
+            };
+            if seat.is_some() || !(0..control.slots()).any(is_free) || since.elapsed() > RESIDUE {
+                return Ok(seat);
+            }
+            sys::nap(Duration::from_millis(1));
+        }
+    }
+
+    fn try_lock(
+        control: &Arc<Control>,
+        paths: &Paths,
+        name: &str,
+        child_of: Option<&Seat>,
+    ) -> Result<Option<Seat>> {
         let shown = paths.dir.shown(&paths.control);
         let failed = |e| Error::from_io(&e, format_args!("cannot lock {shown}"));
         let mut free = None;
@@ -69,7 +91,7 @@ impl Seat {
             // An opening of its own, because the locks on it are to end with this process.
             || match child_of.and_then(|seat| seat.spare.take()) {
                 Some(file) => Ok((file, ())),
-                None => Ok((opening(&control, paths)?, ())),
+                None => Ok((opening(control, paths)?, ())),
             },
             |file, ()| {
                 for index in 0..control.slots() {

@@ -6,8 +6,9 @@
 use crate::dir::check_owner;
 use crate::error::{Error, Result};
 use crate::layout::{self, lock_byte};
+use crate::log;
 use crate::memory;
-use crate::name::{Paths, Shown};
+use crate::name::{Paths, Shown, PREFIX};
 use crate::sys::{self, HeldLock, Identity, Lock, LockFile, NoCancel, OpenFile};
 use memmap2::{Advice, MmapOptions, MmapRaw};
 use std::ffi::{CStr, CString, OsStr};
@@ -236,13 +237,15 @@ pub(crate) struct NamesLock {
     identity: Identity,
     /// Whether this call has made the lock file.
     made: bool,
+    /// The log function may use the same name, so it is called after this.
+    _later: log::Later,
 }
 
 impl NamesLock {
     /// Takes it. `make`: makes the lock file if there is none; else there is nothing to lock, which
     /// is `None`. `owner`: to whom the lock file may belong, beside this user.
     pub(crate) fn take(paths: &Paths, make: bool, owner: Option<u32>) -> Result<Option<NamesLock>> {
-        let since = Instant::now();
+        let (since, later) = (Instant::now(), log::Later::begin());
         let (mut made, mut fresh) = (false, None);
         loop {
             let opened = LockFile::open(|| match open_lock_file(paths, make, owner) {
@@ -271,6 +274,7 @@ impl NamesLock {
                             lock,
                             identity,
                             made,
+                            _later: later,
                         }));
                     }
                     match renew_lock_file(paths) {
@@ -296,29 +300,46 @@ impl NamesLock {
                     .into(),
                 ));
             }
-            if !sys::nap(Duration::from_millis(1)) {
-                return Err(Error::Interrupted(
-                    format!("{}: a signal arrived while it was opened", paths.shown()).into(),
-                ));
-            }
+            // It is over soon, so a signal does not end it.
+            sys::nap(Duration::from_millis(1));
         }
     }
 
-    /// Takes the lock that makes the caller the one writer of a name. `busy` says what it means that
-    /// another process holds it.
-    pub(crate) fn writer(&self, paths: &Paths, busy: impl FnOnce() -> String) -> Result<Writer> {
+    /// Whether this call has made the lock file.
+    pub(crate) fn has_made_it(&self) -> bool {
+        self.made
+    }
+
+    /// Takes the lock that makes the caller the one writer of a name. `is_residue` says whether the
+    /// lock may just outlive its end ([`sys::RESIDUE`]), and `busy` what it means that another process
+    /// holds it.
+    pub(crate) fn writer(
+        &self,
+        paths: &Paths,
+        is_residue: impl Fn() -> bool,
+        busy: impl FnOnce() -> String,
+    ) -> Result<Writer> {
         let shown = paths.dir.shown(&paths.lock);
         let failed = |e| Error::from_io(&e, format_args!("cannot lock {shown}"));
-        // An opening of its own, because this lock outlives the other.
-        let lock = HeldLock::take(
-            || paths.dir.open_file(&paths.lock, true),
-            |file, meta| match sys::identity(meta) == self.identity {
-                true => sys::try_lock(file, Lock::Exclusive, lock_byte::PRODUCER).map_err(failed),
-                false => Err(Error::Stale(
-                    format!("{shown}: another process has replaced the lock file").into(),
-                )),
-            },
-        )?;
+        let since = Instant::now();
+        let lock = loop {
+            // An opening of its own, because this lock outlives the other.
+            let lock = HeldLock::take(
+                || paths.dir.open_file(&paths.lock, true),
+                |file, meta| match sys::identity(meta) == self.identity {
+                    true => {
+                        sys::try_lock(file, Lock::Exclusive, lock_byte::PRODUCER).map_err(failed)
+                    }
+                    false => Err(Error::Stale(
+                        format!("{shown}: another process has replaced the lock file").into(),
+                    )),
+                },
+            )?;
+            if lock.is_some() || !is_residue() || since.elapsed() > sys::RESIDUE {
+                break lock;
+            }
+            sys::nap(Duration::from_millis(1));
+        };
         match lock {
             Some((lock, _)) => Ok(Writer {
                 lock: Some(lock),
@@ -331,10 +352,13 @@ impl NamesLock {
         }
     }
 
-    /// Removes the lock file if this call has made it, unless the name is that of a queue.
+    /// Removes the lock file if this call has made it, unless the name is that of a queue of this user.
     pub(crate) fn undo(&self, paths: &Paths) {
         let data = paths.dir.open_file(&paths.data, false);
-        if self.made && !data.is_ok_and(|(file, _)| is_queue(&file)) {
+        let own = |(file, meta): (File, std::fs::Metadata)| {
+            is_queue(&file) && meta.uid() == sys::effective_uid()
+        };
+        if self.made && !data.is_ok_and(own) {
             let _ = paths.dir.remove(&paths.lock);
         }
     }
@@ -525,9 +549,11 @@ impl SharedMem {
         let names = NamesLock::take(&paths, true, None)?;
         let names = names.ok_or_else(|| Error::Internal("no lock file".into()))?;
         let made = names
-            .writer(&paths, || {
-                "another live process writes this shared memory".into()
-            })
+            .writer(
+                &paths,
+                || true,
+                || "another live process writes this shared memory".into(),
+            )
             .and_then(|writer| Ok((SharedMem::make(&paths, size, permissions)?, writer)));
         let (region, writer) = made.inspect_err(|_| names.undo(&paths))?;
         drop(names);
@@ -709,6 +735,32 @@ pub(crate) fn is_queue(file: &File) -> bool {
         && u64::from_le_bytes(magic) == layout::MAGIC
 }
 
+/// Refuses a file that has nothing to do with this library. A program may have been given the name of
+/// one by mistake. `made`: whether this call has made its lock file.
+pub(crate) fn check_ours(paths: &Paths, made: bool) -> Result<()> {
+    if paths.data.to_bytes().starts_with(PREFIX.as_bytes()) {
+        return Ok(());
+    }
+    let Ok((file, meta)) = paths.dir.open_file(&paths.data, false) else {
+        return Ok(());
+    };
+    let mut others = vec![&paths.control, &paths.new_control, &paths.new_data];
+    if !made {
+        others.push(&paths.lock);
+    }
+    let exists = |name: &CString| matches!(paths.dir.stat(name), Ok(Some(_)));
+    if meta.len() == 0 || is_queue(&file) || others.into_iter().any(exists) {
+        return Ok(());
+    }
+    Err(Error::Damaged(
+        format!(
+            "{}: it is neither a queue nor a shared memory, and was left as it is",
+            paths.shown()
+        )
+        .into(),
+    ))
+}
+
 /// Removes all files of a name, the lock file only if no live writer holds it. `busy`, if a live writer
 /// is not to lose its name: says what it means that there is one.
 pub(crate) fn unlink(paths: &Paths, busy: Option<&dyn Fn() -> String>) -> Result<()> {
@@ -733,6 +785,7 @@ pub(crate) fn unlink(paths: &Paths, busy: Option<&dyn Fn() -> String>) -> Result
         }
         _ => {}
     }
+    check_ours(paths, false)?;
     let mut leftovers = false;
     for name in [
         &paths.control,

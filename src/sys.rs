@@ -168,6 +168,20 @@ fn reserve(file: &File, shown: &impl std::fmt::Display, size: u64) -> Result<()>
             format!("{shown}: a file cannot have {size} bytes").into(),
         ));
     }
+    let no_room = || {
+        Error::NoSpace(
+            format!(
+                "{shown}: the file system has no room for {size} bytes: choose a smaller \
+                 capacity or another directory (IPCQ_DIR)"
+            )
+            .into(),
+        )
+    };
+    // Otherwise the parts would fill the file system, and other programs would have no room for a
+    // moment.
+    if room(file).is_some_and(|room| size > room) {
+        return Err(no_room());
+    }
     step();
     let (mut done, mut most, mut interrupted) = (0, RESERVED_AT_ONCE, 0);
     while done < size {
@@ -186,15 +200,7 @@ fn reserve(file: &File, shown: &impl std::fmt::Display, size: u64) -> Result<()>
                 true => most /= 2,
                 false => interrupted += 1,
             },
-            libc::ENOSPC | libc::EFBIG | libc::EDQUOT => {
-                return Err(Error::NoSpace(
-                    format!(
-                        "{shown}: the file system has no room for {size} bytes: choose a smaller \
-                         capacity or another directory (IPCQ_DIR)"
-                    )
-                    .into(),
-                ))
-            }
+            libc::ENOSPC | libc::EFBIG | libc::EDQUOT => return Err(no_room()),
             errno => {
                 let e = io::Error::from_raw_os_error(errno);
                 return Err(Error::from_io(
@@ -205,6 +211,22 @@ fn reserve(file: &File, shown: &impl std::fmt::Display, size: u64) -> Result<()>
         }
     }
     Ok(())
+}
+
+/// How large a file can become: what it has, and what its file system has left. `None` if the file
+/// system has no limit, or does not say.
+fn room(file: &File) -> Option<u64> {
+    // SAFETY: zero is valid for each of its fields.
+    let mut s: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: an open descriptor, and a place for the answer.
+    let rc = unsafe { libc::fstatvfs(file.as_raw_fd(), &mut s) };
+    if rc != 0 || s.f_blocks == 0 {
+        return None;
+    }
+    let has = file.metadata().ok()?.blocks() * 512;
+    #[allow(clippy::unnecessary_cast)] // not on every C library
+    let left = (s.f_bfree as u64).saturating_mul(s.f_frsize as u64);
+    Some(has.saturating_add(left))
 }
 
 fn file_size_limit() -> u64 {
@@ -393,6 +415,11 @@ impl ProcessStamp {
             Found::Alive(None) => None,
         }
     }
+}
+
+/// Whether there is no process with this pid.
+pub(crate) fn is_dead(pid: u32) -> bool {
+    matches!(process(pid), Some(Found::Dead))
 }
 
 /// A process, and when it began, if that may be read.
@@ -845,13 +872,38 @@ pub fn fork_generation() -> u32 {
     FORKS.load(Ordering::Relaxed)
 }
 
-fn own() -> MutexGuard<'static, Own> {
-    OWN.lock().unwrap_or_else(PoisonError::into_inner)
+/// The list, while nobody else has it.
+struct OwnGuard {
+    own: MutexGuard<'static, Own>,
+    /// A handler that forks needs the list, too. It has to wait, because this thread cannot.
+    _gate: SignalGate,
+}
+
+impl std::ops::Deref for OwnGuard {
+    type Target = Own;
+
+    fn deref(&self) -> &Own {
+        &self.own
+    }
+}
+
+impl std::ops::DerefMut for OwnGuard {
+    fn deref_mut(&mut self) -> &mut Own {
+        &mut self.own
+    }
+}
+
+fn own() -> OwnGuard {
+    let gate = SignalGate::new();
+    OwnGuard {
+        own: OWN.lock().unwrap_or_else(PoisonError::into_inner),
+        _gate: gate,
+    }
 }
 
 thread_local! {
     /// Held from before a fork until after it, so that the child finds the list whole.
-    static ACROSS_FORK: std::cell::RefCell<Option<MutexGuard<'static, Own>>> =
+    static ACROSS_FORK: std::cell::RefCell<Option<OwnGuard>> =
         const { std::cell::RefCell::new(None) };
 }
 
@@ -983,6 +1035,14 @@ impl Drop for LockFile {
         unsafe { ManuallyDrop::drop(&mut self.file) };
     }
 }
+
+/// How long a lock may outlive its end: a process that another thread was just starting, by
+/// `posix_spawn`, has all openings until its `exec`.
+#[cfg(not(feature = "steps"))]
+pub(crate) const RESIDUE: Duration = Duration::from_millis(100);
+/// Shorter where a test stops other processes at each step.
+#[cfg(feature = "steps")]
+pub(crate) const RESIDUE: Duration = Duration::from_millis(2);
 
 /// Locks that stand for this process, for as long as a handle lives.
 ///

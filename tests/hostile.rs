@@ -853,7 +853,8 @@ fn what_is_no_queue() {
     ];
     for (what, make, expected, replaceable) in cases {
         let dir = Dir::new();
-        let name = dir.name("q");
+        // A name that is a queue's, whatever is in the file.
+        let name = dir.name("ipcq.q");
         make(&name);
         let consume = || {
             Consumer::options()
@@ -880,7 +881,8 @@ fn what_is_no_queue() {
                     pop_next(&mut consume().unwrap()).unwrap().unwrap().sequence,
                     0
                 );
-                assert_eq!(dir.files(), ["q", "q.ctl", "q.lock"], "{what}");
+                let files = ["ipcq.q", "ipcq.q.ctl", "ipcq.q.lock"];
+                assert_eq!(dir.files(), files, "{what}");
             }
             Err(e) => {
                 assert!(!replaceable && expected(&e), "{what}: {e:?}");

@@ -182,6 +182,62 @@ fn all_have(events: &[i32], value: u64) {
     }
 }
 
+/// A process that a thread is just starting has all openings until its `exec`, and with them the locks
+/// of handles that another thread has just opened and closed.
+#[test]
+fn starting_processes_is_in_nobodys_way() {
+    let dir = Dir::new();
+    let name = &dir.name("q");
+    in_a_process(|| {
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    let child = std::process::Command::new("/bin/true").spawn();
+                    child.unwrap().wait().unwrap();
+                }
+            });
+            let open_and_close = || -> ipcq::Result<()> {
+                for _ in 0..500 {
+                    let mut out = lossless().max_consumers(1).open(name)?;
+                    let mut q = Consumer::options().start(ipcq::Start::Next).open(name)?;
+                    push_next(&mut out);
+                    assert!(pop_next(&mut q)?.is_some());
+                    drop((q, out));
+                    SharedMem::create(dir.name("m"), 100, 0)?;
+                }
+                Ok(())
+            };
+            let result = open_and_close();
+            done.store(true, Ordering::Relaxed);
+            result.unwrap();
+        });
+    });
+}
+
+/// The name may be that of any file, by mistake.
+#[test]
+fn a_strangers_file_is_neither_removed_nor_replaced() {
+    let dir = Dir::new();
+    let name = &dir.name("letter.txt");
+    std::fs::write(name, "Dear Sir or Madam").unwrap();
+    for _ in 0..2 {
+        let removed = ipcq::unlink(name);
+        assert!(matches!(removed, Err(Error::Damaged(_))), "{removed:?}");
+        let removed = SharedMem::unlink(name);
+        assert!(matches!(removed, Err(Error::Damaged(_))), "{removed:?}");
+        let replaced = lossless().replace(true).open(name);
+        assert!(matches!(replaced, Err(Error::Damaged(_))), "{replaced:?}");
+        assert_eq!(std::fs::read(name).unwrap(), b"Dear Sir or Madam");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+    // What a queue has become can be.
+    drop(lossless().open(dir.name("q")).unwrap());
+    std::fs::write(dir.name("q"), "no queue any more").unwrap();
+    drop(lossless().replace(true).open(dir.name("q")).unwrap());
+    ipcq::unlink(dir.name("q")).unwrap();
+}
+
 /// A child that was made without the fork handlers neither keeps a lock nor an opening of one.
 #[test]
 fn a_bare_clone_keeps_nothing_of_its_parent() {

@@ -26,6 +26,8 @@ pub fn state(q: &Inspection, most: usize) -> String {
 fn word(q: &Inspection) -> &'static str {
     match (q.stats.closed, q.stats.producer_alive) {
         (true, _) => "closed",
+        // The next producer continues it.
+        (false, false) if q.producer_pid == 0 => "detached",
         // Its producer neither lives nor has closed it, so it was killed.
         (false, false) => "orphaned",
         (false, true) if q.blocked => "blocked",

@@ -42,8 +42,8 @@ usage: ipcq VERB [ARGUMENTS]
   --version                the version
 
 A state is live (a producer has the queue open), idle (the same, but it has pushed nothing since the
-last look of top), blocked by a consumer that a lossless queue waits for, orphaned (its producer was
-killed), closed, or unlinked.
+last look of top), blocked by a consumer that a lossless queue waits for, orphaned (its producer ended
+and did not close it), detached (its producer gave it up for another one), closed, or unlinked.
 A NAME without '/' is the file ipcq.NAME in $IPCQ_DIR (default /dev/shm), one with '/' is a path.
 Exit status: 0, also if the reader of the output closes it; 1 for an error; 2 for wrong usage.
 A signal ends the command as it ends any other program.

@@ -938,6 +938,10 @@ fn the_producer_of_a_queue_is_shown() {
     push.wait().unwrap();
     let listed = line(dir.text(&["list"]));
     assert_eq!((&*listed[2], &**listed.last().unwrap()), ("-", "orphaned"));
+    // A queue that was given up for another producer is another case.
+    let next = ipcq::Producer::options().open(dir.0.path().join("ipcq.q"));
+    next.unwrap().detach();
+    assert_eq!(line(dir.text(&["list"])).last().unwrap(), "detached");
 }
 
 #[test]

@@ -27,6 +27,11 @@ const DEEPEST: usize = 64;
 /// # Safety
 /// `fields` is NULL or points to `field_count` fields, whose names are NULL or strings.
 pub(super) unsafe fn schema(o: &ipcq_options) -> Result<Option<Schema>> {
+    if o.field_count == 0 && !o.fields.is_null() {
+        return Err(Error::Invalid(
+            "field_count is 0, but there are fields".into(),
+        ));
+    }
     if o.field_count == 0 {
         return Ok(None);
     }

@@ -187,8 +187,9 @@ pub unsafe extern "C" fn ipcq_detach(q: *mut ipcq_queue) -> c_int {
     })
 }
 
-/// Removes a queue's files. Handles that are open keep working with the memory they have. The lock file
-/// of a live producer stays until that producer closes.
+/// Removes a queue's files, also if a producer has it open. Handles that are open keep working with the
+/// memory they have: a producer that does not look at the stats (unlinked) pushes into a queue that no
+/// consumer can open any more. Until that producer ends, opening the name as a producer is -EBUSY.
 ///
 /// Errors: -ENOENT; -EACCES: also a queue of another user; -EBUSY: another process has been opening or
 /// removing the queue for a second.

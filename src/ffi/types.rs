@@ -43,7 +43,7 @@ pub const IPCQ_AT: u32 = 3;
 pub const IPCQ_LOG_ERROR: i32 = 1;
 /// Log level: something was not as it should be, and was repaired or replaced.
 pub const IPCQ_LOG_WARNING: i32 = 2;
-/// Log level: a queue was created, continued or closed.
+/// Log level: a queue was created, continued, closed or detached.
 pub const IPCQ_LOG_INFO: i32 = 3;
 
 /// A producer or a consumer of one queue.
@@ -170,9 +170,9 @@ pub struct ipcq_field {
 }
 
 /// How to open a queue. Start with IPCQ_OPTIONS_INIT; zero means the default everywhere. If the
-/// queue exists, its producer takes over what is zero here, and the rest must fit the queue; only
-/// message_size and delivery mean what they say, zero included. Without options (NULL) it takes over
-/// everything.
+/// queue exists, its producer takes over what is zero here, and the rest must fit the queue. But
+/// message_size and delivery mean what they say, zero included, and evict_after_ns is this producer's
+/// alone: the queue does not keep it. Without options (NULL) the producer takes over everything.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct ipcq_options {
@@ -216,8 +216,8 @@ pub struct ipcq_options {
     pub open_timeout_ns: i64,
     /// Consumer: shown to monitors; may be NULL.
     pub consumer_name: *const c_char,
-    /// Producer, lossless: nanoseconds after which a consumer that holds the producer up and consumes
-    /// nothing is waited for no longer; it goes on, and counts as lost what was overwritten. 0: never.
-    /// (One that died is dropped at once.)
+    /// Producer, lossless: a consumer that holds the producer up and consumes nothing for so many
+    /// nanoseconds is evicted. It may go on, and counts as lost what was overwritten. 0: no consumer is
+    /// evicted. (A consumer that died is dropped at once.)
     pub evict_after_ns: i64,
 }

@@ -98,9 +98,9 @@ impl Backpressure {
             if texts.len() < MOST_TEXTS {
                 let slot = control.slot(index);
                 texts.push(format!(
-                    "{}: consumer {:?} (process {}) {why} and was evicted",
+                    "{}: {} (process {}) {why} and was evicted",
                     paths.shown(),
-                    slot.name(),
+                    called(&slot.name()),
                     slot.pid()
                 ));
             }
@@ -115,8 +115,8 @@ impl Backpressure {
                     count => format!(", the slowest of {count} in the way"),
                 };
                 format!(
-                    "consumer {:?} (process {}), which is {} messages behind{others}",
-                    slot.name(),
+                    "{} (process {}), which is {} messages behind{others}",
+                    called(&slot.name()),
                     slot.pid(),
                     next.wrapping_sub(sequence)
                 )
@@ -149,5 +149,13 @@ impl Backpressure {
         for text in texts {
             log::say(Level::Warning, || text);
         }
+    }
+}
+
+/// A consumer, by its name if it has one.
+fn called(name: &str) -> String {
+    match name {
+        "" => "a consumer".into(),
+        name => format!("consumer {name:?}"),
     }
 }

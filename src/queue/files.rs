@@ -14,7 +14,7 @@ use crate::name::Paths;
 use crate::registry::Seat;
 use crate::ring::{self, FixedWriter, Shape, VariableWriter};
 use crate::schema::Schema;
-use crate::shm::{NamesLock, NewFile, NewName, Region, Writer};
+use crate::shm::{check_ours, NamesLock, NewFile, NewName, Region, Writer};
 use crate::sys::{self, HeldLock, Lock, ProcessStamp};
 use crate::wait;
 use crate::words;
@@ -162,8 +162,14 @@ pub(super) fn attach(paths: &Paths, o: &ProducerOptions) -> Result<Attached> {
     }
     let names = NamesLock::take(paths, true, None)?;
     let names = names.ok_or_else(|| Error::Internal("no lock file".into()))?;
-    let attached = names
-        .writer(paths, || busy(paths))
+    let ours = match o.replace {
+        true => check_ours(paths, names.has_made_it()),
+        false => Ok(()),
+    };
+    // A producer that has closed or detached holds the lock no more, nor does one that is dead.
+    let is_residue = || holder(paths).is_none_or(sys::is_dead);
+    let attached = ours
+        .and_then(|()| names.writer(paths, is_residue, || busy(paths)))
         .and_then(|writer| attach_locked(paths, o, writer));
     // What could not be opened is left as it was.
     attached.inspect_err(|_| names.undo(paths))
@@ -174,6 +180,12 @@ fn busy(paths: &Paths) -> String {
     let holder = match holder(paths) {
         Some(pid) if pid == std::process::id() => ": it is this process",
         Some(pid) => &format!(": process {pid}"),
+        // The lock is all that is left of it here, and does not say whose it is.
+        None if !matches!(paths.dir.stat(&paths.data), Ok(Some(_))) => {
+            return "the queue of this name was removed, but its producer still has it open: end that \
+                    producer first, or take another name"
+                .into()
+        }
         None => "",
     };
     format!("another live producer holds the queue{holder}: close it first, or take another name")
@@ -298,6 +310,7 @@ fn attach_locked(paths: &Paths, o: &ProducerOptions, writer: Writer) -> Result<A
                     | Error::Damaged(_)
                     | Error::Version(_),
                 ) if o.replace => {
+                    settle_control(paths, &region);
                     let new = create(paths, o, &request, Some(&region))?;
                     log::say(Level::Warning, || {
                         format!("{shown}: the old queue did not fit, and was replaced")
@@ -364,13 +377,7 @@ fn continued(
         Ok((control, name)) => {
             let shown = paths.dir.shown(name);
             sys::fill_holes(open_file(control.region(), paths)?, &shown)?;
-            if name != paths.control.as_c_str() {
-                // The producer that made the queue was killed before it could do this; or another
-                // user has something there, and the file is found where it is.
-                if let Err(e) = paths.dir.rename(name, &paths.control) {
-                    log::say(Level::Warning, || format!("cannot rename {shown}: {e}"));
-                }
-            }
+            give_name(paths, name);
             control
         }
         Err(
@@ -400,6 +407,28 @@ fn continued(
         Err(e) => return Err(e),
     };
     Ok((g, schema, control))
+}
+
+/// Gives the control file of a queue that is to be replaced its own name, because the next one needs the
+/// name that it may still have. Consumers that have just found the old queue look for it.
+fn settle_control(paths: &Paths, old: &Region) {
+    if let Ok(g) = geometry_of(old, paths) {
+        if let Ok((_, name)) = Control::find(paths, &g, true, sys::effective_uid()) {
+            give_name(paths, name);
+        }
+    }
+}
+
+/// Gives a control file that was found under this name its own.
+fn give_name(paths: &Paths, name: &CStr) {
+    if name != paths.control.as_c_str() {
+        // The producer that made the queue was killed before it could do this; or another user has
+        // something there, and the file is found where it is.
+        if let Err(e) = paths.dir.rename(name, &paths.control) {
+            let shown = paths.dir.shown(name);
+            log::say(Level::Warning, || format!("cannot rename {shown}: {e}"));
+        }
+    }
 }
 
 /// Files in the making are the lock holder's, so these were left by one that was killed. Another
@@ -693,9 +722,11 @@ fn take_seat(
 pub(super) fn registry_full(paths: &Paths, g: &Geometry) -> Error {
     Error::RegistryFull(
         format!(
-            "{}: {} consumers are attached, as many as the queue was made for (max_consumers)",
+            "{}: all places for consumers are taken (max_consumers: {}): close a consumer, or open an \
+             observer ({})",
             paths.shown(),
-            g.max_consumers
+            g.max_consumers,
+            words::observer()
         )
         .into(),
     )
@@ -716,9 +747,10 @@ fn no_seat(paths: &Paths, e: Error) -> Error {
         ),
         Error::NotFound(text) => Error::Damaged(
             format!(
-                "{}: the control file of the queue was removed: its producer has to make the queue \
-                 anew: {text}",
-                paths.shown()
+                "{}: the control file of the queue was removed: unlink the queue, or open its \
+                 producer with {}: {text}",
+                paths.shown(),
+                words::replace()
             )
             .into(),
         ),
