@@ -132,7 +132,7 @@ impl Consumer {
                     ),
                 ))
             }
-            Pop::Superseded => Err(errors::closed(
+            Pop::Superseded => Err(errors::replaced(
                 py,
                 format!(
                     "{}: the queue was replaced or removed, and this consumer has consumed \
@@ -606,9 +606,10 @@ impl Consumer {
     ///
     /// A batch is given as soon as there is a message, or, with linger, when max messages are
     /// there or so many seconds have passed since the first was. It ends where messages were
-    /// lost. The iterator ends when the producer closes. Ctrl-C ends a wait.
+    /// lost. The iterator ends when the producer closes. It waits without a time limit, and Ctrl-C
+    /// ends the wait: for a limit, call wait(seconds) before next(iterator).
     ///
-    /// Raises ValueError for a max below 1.
+    /// Raises Replaced as pop(), UsageError for a max below 1.
     ///
     /// Examples:
     ///     >>> out = ipcq.Producer("words")
@@ -631,7 +632,7 @@ impl Consumer {
     /// `for` and for `async for`. It ends when the producer closes. Each record is consumed when it is
     /// given, so a loop that is left early loses none. batches() is faster.
     ///
-    /// Raises TypeError if there is no dtype.
+    /// Raises TypeError if there is no dtype, Replaced as pop().
     ///
     /// Examples:
     ///     >>> out = ipcq.Producer("trades", dtype=[("price", "f8"), ("quantity", "u4")])
@@ -659,7 +660,13 @@ impl Consumer {
         if at_least > 1 {
             let found = handle::wait_for(py, timeout, &Lingering(self), || {
                 let stats = self.with(py, |i| i.queue.as_ref().map(|q| q.stats()))?;
-                Ok((stats.lag >= at_least || stats.closed).then_some(()))
+                // No more come: what is there is enough, and a drained queue raises.
+                let is_over = stats.closed || (stats.unlinked && !stats.producer_alive);
+                match stats.lag >= at_least {
+                    true => Ok(Some(())),
+                    false if is_over => self.there(py),
+                    false => Ok(None),
+                }
             })?;
             return Ok(found.is_some());
         }
@@ -852,7 +859,7 @@ impl Consumer {
         match handle::wait_for(py, Timeout::FOR_EVER, self, || self.take(py)) {
             Ok(found) => Ok(found.map(|(bytes, _)| bytes)),
             // Rare, and so a comparison with the class does.
-            Err(e) if errors::is_closed(py, &e) => Ok(None),
+            Err(e) if errors::is_end(py, &e) => Ok(None),
             Err(e) => Err(e),
         }
     }
