@@ -193,6 +193,11 @@ impl Timeout {
         }
     }
 
+    /// `None` for ever.
+    pub fn time(self) -> Option<Duration> {
+        self.0
+    }
+
     pub fn is_zero(self) -> bool {
         self.0 == Some(Duration::ZERO)
     }

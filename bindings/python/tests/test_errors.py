@@ -40,6 +40,13 @@ def test_missing():
     with pytest.raises(FileNotFoundError, match="nothing") as caught:
         ipcq.Consumer("nothing")
     assert caught.value.errno == errno.ENOENT
+    with pytest.raises(FileNotFoundError, match=r"has to open it first \(.* set open_timeout\)"):
+        ipcq.Consumer("nothing", open_timeout=0)
+    with pytest.raises(
+        FileNotFoundError, match=r"no such queue, and no producer .* within 20ms \(open_timeout\): "
+    ) as caught:
+        ipcq.Consumer("nothing", open_timeout=0.02)
+    assert "open it first" not in str(caught.value)
     with pytest.raises(FileNotFoundError):
         ipcq.unlink("nothing")
     with pytest.raises(FileNotFoundError):

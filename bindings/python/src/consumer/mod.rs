@@ -316,10 +316,24 @@ fn open(
     })?;
     match (opened, missing) {
         (Some(queue), _) => Ok(queue),
-        (None, Some(e)) => Err(errors::raise(py, e)),
+        (None, Some(e)) => Err(errors::raise(py, timed_out(e, timeout))),
         // The first attempt is made in any case.
         (None, None) => Err(errors::error(py, "the queue was not opened")),
     }
+}
+
+/// The error for a queue that did not appear, which the crate made for one attempt without a wait, as
+/// it says it after a wait.
+fn timed_out(missing: Error, timeout: Timeout) -> Error {
+    let Some(time) = timeout.time().filter(|time| !time.is_zero()) else {
+        return missing;
+    };
+    let text = missing.to_string().replacen(
+        ": a producer has to open it first (to wait for that, set open_timeout)",
+        &format!(", and no producer opened one within {time:?} (open_timeout)"),
+        1,
+    );
+    Error::NotFound(text.into())
 }
 
 /// Where the requested records are not those of the queue. If the queue says nothing of its
