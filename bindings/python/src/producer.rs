@@ -344,7 +344,8 @@ impl Producer {
     /// In a queue of fixed size, data is an array or any buffer of a whole number of messages. In
     /// any queue it may be an iterable of what push() takes, which is collected and checked before
     /// the first is pushed. In a queue with a dtype it may be a table: a pandas, polars or pyarrow one
-    /// with a column for each field, whose values must fit the field.
+    /// with a column for each field, whose values must fit the field. A column with a time zone is
+    /// converted to UTC.
     ///
     /// Raises as push(), but Full only if nothing was pushed.
     ///

@@ -194,7 +194,8 @@ class Layout:
             )
         rows = np.zeros(count, base)
         for name in names:
-            column, field = np.asarray(table[name]), rows[name]
+            field = rows[name]
+            column = np.asarray(in_utc(table[name]) if field.dtype.kind == "M" else table[name])
             if column.dtype.hasobject:
                 column = np.array(column.tolist())
             if not fits(column, field):
@@ -203,6 +204,19 @@ class Layout:
                     f"field, {base[name]}, cannot hold"
                 )
         return rows
+
+
+def in_utc(column: Any) -> Any:
+    """A column of pandas that has a time zone, as UTC without one; others as they are.
+
+    numpy has no time zones. polars and pyarrow convert by themselves.
+    """
+    dtype = getattr(column, "dtype", None)
+    # The second: a column of pandas that is kept by pyarrow.
+    zone = getattr(getattr(dtype, "pyarrow_dtype", dtype), "tz", None)
+    if zone is None or not hasattr(column, "dt"):
+        return column
+    return column.dt.tz_convert("UTC").dt.tz_localize(None)
 
 
 def has_buffer(data: Any) -> bool:
