@@ -537,14 +537,15 @@ impl Producer {
         self.records.dtype(py)
     }
 
-    /// Whether this handle was closed.
+    /// Whether this handle was closed. Whether the queue is closed is another question: stats.closed.
     #[getter]
     fn closed(&self, py: Python<'_>) -> PyResult<bool> {
         Ok(self.inner.lock(py)?.queue.is_none())
     }
 
     /// Closes the queue: consumers drain it and then learn that it is closed. A message that is
-    /// claimed is given up. Closing twice is fine.
+    /// claimed is given up. Closing twice is fine. The end of a with block closes it too, also where
+    /// an exception ends the block; a process that is killed does not close it.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let queue = self.take(py)?;
         py.detach(|| drop(queue));

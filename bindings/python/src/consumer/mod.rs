@@ -832,7 +832,8 @@ impl Consumer {
         self.records.layout.clone_ref(py)
     }
 
-    /// Whether this handle was closed.
+    /// Whether this handle was closed. Whether the producer has closed the queue is another question:
+    /// stats.closed.
     #[getter]
     fn closed(&self, py: Python<'_>) -> PyResult<bool> {
         Ok(self.inner.lock(py)?.queue.is_none())
