@@ -258,6 +258,20 @@ def test_no_record(wrong):
     assert out.next_sequence == 0
 
 
+@pytest.mark.parametrize("wrong", [(), (1,), (1, 2, 3), (1, 2**64), ("x", 2)])
+def test_values_that_the_dtype_cannot_hold(wrong):
+    out, _ = queue(RECORD)
+    for push in (
+        out.push,
+        out.put,
+        lambda wrong: out.push_many([wrong]),
+        lambda wrong: out.push_many(iter([wrong])),
+    ):
+        with pytest.raises(ipcq.UsageError, match="no message of the dtype"):
+            push(wrong)
+    assert out.next_sequence == 0
+
+
 def test_many_records():
     out, q = queue(RECORD)
     assert out.push_many([(n, n) for n in range(5)]) == 5

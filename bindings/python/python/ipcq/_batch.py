@@ -191,9 +191,9 @@ class Batches(Iterator[Batch], AsyncIterator[Batch]):
     def __init__(self, q: Consumer, max: int, linger: float) -> None:
         """Made by Consumer.batches()."""
         if max < 1:
-            raise ValueError("max: at least 1 message")
+            raise UsageError("max: at least 1 message")
         if not linger >= 0:
-            raise ValueError("linger: a number of seconds from 0 up")
+            raise UsageError("linger: a number of seconds from 0 up")
         self._q = q
         self._size = q.message_size
         self._layout = q._layout

@@ -151,7 +151,7 @@ class Layout:
         item = in_order(item, base)
         # numpy would give a single number to every field.
         fills = base.names is not None and not isinstance(item, (tuple, list))
-        array = np.array(item, base)
+        array = self._array(item)
         if fills or array.shape != shape:
             raise TypeError(
                 f"{self._name}: a message is one element of the dtype {self.dtype}: a tuple, a "
@@ -163,9 +163,8 @@ class Layout:
         """Many of them: an object with a buffer, or an iterable of messages."""
         if type(data) is list:
             if data and all(type(item) is tuple for item in data):
-                np = library("numpy", "dtype")
-                base, shape = self.plain
-                array = np.array(data, base)
+                _, shape = self.plain
+                array = self._array(data)
                 if array.shape == (len(data), *shape):
                     return array
             return data
@@ -180,6 +179,15 @@ class Layout:
             return data
         self.check(data)
         return data
+
+    def _array(self, items: Any) -> Any:
+        """An array of the dtype; values that it cannot hold are a mistake of the caller."""
+        np = library("numpy", "dtype")
+        base, _ = self.plain
+        try:
+            return np.array(items, base)
+        except (ValueError, OverflowError) as e:
+            raise UsageError(f"{self._name}: no message of the dtype {base}: {e}") from e
 
     def _of_table(self, table: dict[str, Any], count: int) -> Any:
         """The rows of a table that has a column for each field."""
@@ -349,7 +357,7 @@ def check(given: Any) -> tuple[Any, int, str]:
     if dtype.hasobject:
         raise TypeError("dtype: records cannot hold Python objects")
     if not dtype.itemsize:
-        raise ValueError("dtype: its records have no bytes")
+        raise UsageError("dtype: its records have no bytes")
     if dtype.names is not None:
         schema = describe(dtype, "")
     else:
@@ -365,7 +373,7 @@ def describe(dtype: Any, path: str) -> dict[str, Any]:
         field, offset, *title = dtype.fields[name]
         where = f"{path}{name}"
         if title:
-            raise ValueError(f"dtype: field {where!r} has a title, which a queue cannot keep")
+            raise UsageError(f"dtype: field {where!r} has a title, which a queue cannot keep")
         formats.append(form_of(field, f"{where}.", f"field {where!r}"))
         offsets.append(offset)
     names = list(dtype.names)
@@ -389,7 +397,7 @@ def scalar(dtype: Any, what: str) -> str:
     """Its format. Messages are little-endian."""
     text: str = dtype.str
     if text.startswith(">"):
-        raise ValueError(
+        raise UsageError(
             f"dtype: {what} is big-endian ({text}), and messages are little-endian: "
             "use dtype.newbyteorder('<')"
         )
