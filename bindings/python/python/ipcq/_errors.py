@@ -35,9 +35,10 @@ class Closed(Error):
 
 
 class Replaced(Closed):
-    """The queue was replaced, or removed and its producer has ended, and it is drained.
+    """The queue was replaced, or was removed and its producer ended without closing it.
 
-    A loop over a consumer raises it. Open the name again for the queue that has it now.
+    Everything that was in it is consumed. A loop over a consumer raises it. Open the name again for
+    the queue that has it now.
     """
 
     __module__ = "ipcq"

@@ -422,7 +422,8 @@ impl Consumer {
     ///
     /// Raises Empty when the time is over, Closed if the producer has closed the queue and
     /// everything in it was consumed, Replaced (a case of Closed) if the queue was replaced, or was
-    /// removed and its producer has ended, UsageError if this consumer is closed. Ctrl-C ends the wait.
+    /// removed and its producer ended without closing it, UsageError if this consumer is closed. Ctrl-C
+    /// ends the wait.
     #[pyo3(signature = (timeout=None))]
     fn pop<'py>(&self, py: Python<'py>, timeout: Option<f64>) -> PyResult<Bound<'py, PyBytes>> {
         self.pop_within(py, Timeout::seconds(py, timeout)?)
