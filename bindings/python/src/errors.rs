@@ -27,6 +27,7 @@ exceptions! {
     empty = "Empty";
     full = "Full";
     closed = "Closed";
+    replaced = "Replaced";
     overrun = "Overrun";
     schema_mismatch = "SchemaMismatch";
     too_large = "TooLarge";
@@ -34,10 +35,11 @@ exceptions! {
     incompatible = "Incompatible";
 }
 
-/// Whether an exception says that the queue is closed and drained.
+/// Whether an exception says that the queue is closed and drained, which ends a loop. `Replaced`, which
+/// is a case of `Closed`, does not.
 #[cold]
-pub fn is_closed(py: Python<'_>, error: &PyErr) -> bool {
-    part!(py, "ipcq._errors", "Closed").is_ok_and(|class| error.matches(py, class).unwrap_or(false))
+pub fn is_end(py: Python<'_>, error: &PyErr) -> bool {
+    part!(py, "ipcq._errors", "Closed").is_ok_and(|class| error.get_type(py).is(class))
 }
 
 /// The exception for an error of the crate.
@@ -61,7 +63,8 @@ pub fn raise(py: Python<'_>, error: Error) -> PyErr {
         Error::Empty(_) | Error::TimedOut(_) => empty(py, text),
         Error::Full(_) => full(py, text),
         Error::Closed(_) => closed(py, text),
-        Error::Stale(_) => overrun(py, text),
+        // What a view raises when its messages were overwritten is `Overrun`: see there.
+        Error::Stale(_) => replaced(py, text),
         Error::SchemaMismatch(_) => schema_mismatch(py, text),
         _ => self::error(py, text),
     }

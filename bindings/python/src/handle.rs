@@ -2,7 +2,7 @@
 
 use crate::errors;
 use ipcq::{Deadline, Pace, Schema, Ticket};
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::PyOverflowError;
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -182,15 +182,21 @@ impl Timeout {
     pub const NONE: Timeout = Timeout(Some(Duration::ZERO));
     pub const FOR_EVER: Timeout = Timeout(None);
 
-    pub fn seconds(seconds: Option<f64>) -> PyResult<Timeout> {
+    pub fn seconds(py: Python<'_>, seconds: Option<f64>) -> PyResult<Timeout> {
         match seconds {
             None => Ok(Timeout(None)),
-            Some(s) if s.is_nan() || s < 0.0 => Err(PyValueError::new_err(
+            Some(s) if s.is_nan() || s < 0.0 => Err(errors::usage(
+                py,
                 "timeout: a number of seconds from 0 up, or None",
             )),
             // More than fits is as good as for ever.
             Some(s) => Ok(Timeout(Duration::try_from_secs_f64(s).ok())),
         }
+    }
+
+    /// `None` for ever.
+    pub fn time(self) -> Option<Duration> {
+        self.0
     }
 
     pub fn is_zero(self) -> bool {
@@ -326,6 +332,50 @@ impl std::ops::Deref for Name {
 /// A flag as an argument: any object, and whether it is true, as in Python's own functions.
 pub fn truth(given: &Bound<'_, PyAny>) -> PyResult<bool> {
     given.is_truthy()
+}
+
+/// A type of whole numbers from 0 up that an argument may have.
+pub trait Whole: Sized {
+    const MAX: u64;
+    fn extracted(given: &Bound<'_, PyAny>) -> PyResult<Self>;
+}
+
+macro_rules! whole {
+    ($($type:ty)*) => {$(
+        impl Whole for $type {
+            const MAX: u64 = <$type>::MAX as u64;
+            fn extracted(given: &Bound<'_, PyAny>) -> PyResult<Self> {
+                given.extract()
+            }
+        }
+    )*};
+}
+
+whole!(u32 u64 usize);
+
+/// A whole number as an argument. One out of range is `UsageError`, where PyO3 has OverflowError.
+pub fn whole<T: Whole>(given: &Bound<'_, PyAny>) -> PyResult<T> {
+    T::extracted(given).map_err(|e| {
+        let py = given.py();
+        match e.is_instance_of::<PyOverflowError>(py) {
+            true => errors::usage(
+                py,
+                match given.repr() {
+                    Ok(shown) => format!("a whole number from 0 to {}, not {shown}", T::MAX),
+                    Err(_) => format!("a whole number from 0 to {}", T::MAX),
+                },
+            ),
+            false => e,
+        }
+    })
+}
+
+/// The same, or None.
+pub fn whole_or_none<T: Whole>(given: &Bound<'_, PyAny>) -> PyResult<Option<T>> {
+    match given.is_none() {
+        true => Ok(None),
+        false => whole(given).map(Some),
+    }
 }
 
 /// A numpy dtype that was given for the messages. numpy is imported for it and not before.

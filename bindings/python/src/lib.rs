@@ -26,7 +26,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 /// Removes a queue: its data file and the files beside it.
 ///
-/// Handles that are open go on with the memory until they are closed.
+/// It does not ask whether a producer or consumers have the queue open, and removes it all the same.
+/// (The command `ipcq unlink` refuses if a producer has it open.) Handles that are open go on with the
+/// memory until they are closed. A producer that opens the name makes a new queue, but is refused with
+/// ProducerExists until the old producer has ended.
 ///
 /// Raises FileNotFoundError if there is no such queue, PermissionError.
 #[pyfunction]

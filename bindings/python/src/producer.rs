@@ -3,11 +3,12 @@
 use crate::buffer::Buffer;
 use crate::errors;
 use crate::handle::{
-    self, caught, part, truth, Dtype, Guard, Guarded, Name, Records, Timeout, Waiting, LARGE,
+    self, caught, part, truth, whole, whole_or_none, Dtype, Guard, Guarded, Name, Records, Timeout,
+    Waiting, LARGE,
 };
 use crate::stats::{delivery, ConsumerInfo, Stats};
 use ipcq::Ticket;
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict};
 use std::path::PathBuf;
@@ -20,8 +21,8 @@ use std::time::Duration;
 ///         a pathlib.Path in any case.
 ///     capacity: Messages (message_size or dtype given) or bytes (neither given) that the ring
 ///         holds, rounded up to a power of two. 0: a ring of about 4 MiB.
-///     message_size: Bytes of every message, 1 to 1 GiB. None: every message has its own length, at
-///         most an eighth of the capacity.
+///     message_size: Bytes of every message, 1 to 1 GiB. 0: every message has its own length, at most
+///         an eighth of the capacity. None: that of the queue if it exists, else 0.
 ///     dtype: A numpy dtype: messages are records of it, and message_size is its itemsize. Its
 ///         fields, with align=True those of the C struct, are kept in the queue: consumers get them
 ///         as their dtype, and are told where theirs differs. Little-endian, and no objects.
@@ -52,7 +53,7 @@ use std::time::Duration;
 /// Raises ProducerExists (another live producer has the queue), Incompatible (it exists with
 /// another geometry or layout version, or is damaged), SchemaMismatch (it exists with other records),
 /// FileExistsError (exclusive),
-/// PermissionError, OSError with ENOSPC, ValueError.
+/// PermissionError, OSError with ENOSPC, UsageError.
 #[pyclass(frozen, weakref, module = "ipcq")]
 pub struct Producer {
     inner: Guarded<Inner>,
@@ -241,14 +242,14 @@ impl Producer {
     fn new<'py>(
         py: Python<'py>,
         name: Name,
-        capacity: u64,
-        message_size: Option<u32>,
+        #[pyo3(from_py_with = whole)] capacity: u64,
+        #[pyo3(from_py_with = whole_or_none)] message_size: Option<u32>,
         dtype: Option<Bound<'py, PyAny>>,
-        permissions: u32,
-        control_permissions: u32,
+        #[pyo3(from_py_with = whole)] permissions: u32,
+        #[pyo3(from_py_with = whole)] control_permissions: u32,
         delivery: Option<&str>,
-        max_consumers: u32,
-        min_consumers: u32,
+        #[pyo3(from_py_with = whole)] max_consumers: u32,
+        #[pyo3(from_py_with = whole)] min_consumers: u32,
         evict_after: Option<f64>,
         #[pyo3(from_py_with = truth)] exclusive: bool,
         #[pyo3(from_py_with = truth)] replace: bool,
@@ -263,7 +264,7 @@ impl Producer {
             .replace(replace);
         if let Some(seconds) = evict_after {
             let time = Duration::try_from_secs_f64(seconds)
-                .map_err(|_| PyValueError::new_err("evict_after: seconds from 0 up, or None"))?;
+                .map_err(|_| errors::usage(py, "evict_after: seconds from 0 up, or None"))?;
             options = options.evict_after(time);
         }
         let given = PyDict::new(py);
@@ -276,9 +277,10 @@ impl Producer {
         let dtype = dtype.map(|d| Dtype::of(&d)).transpose()?;
         if let Some(Dtype { size, schema, .. }) = &dtype {
             if message_size.is_some_and(|given| given as usize != *size) {
-                return Err(PyValueError::new_err(format!(
-                    "message_size: the records of this dtype have {size} bytes"
-                )));
+                return Err(errors::usage(
+                    py,
+                    format!("message_size: the records of this dtype have {size} bytes"),
+                ));
             }
             message_size =
                 Some(u32::try_from(*size).map_err(|_| {
@@ -293,7 +295,7 @@ impl Producer {
             None => options,
             Some("lossy") => options.delivery(ipcq::Delivery::Lossy),
             Some("lossless") => options.delivery(ipcq::Delivery::Lossless),
-            Some(_) => return Err(PyValueError::new_err("delivery: 'lossy' or 'lossless'")),
+            Some(_) => return Err(errors::usage(py, "delivery: 'lossy' or 'lossless'")),
         };
         let queue = handle::slowly(py, || options.open(&*name))?;
         let queue = queue.map_err(|e| errors::raise(py, e))?;
@@ -324,7 +326,7 @@ impl Producer {
     ///
     /// Raises Full (in a lossless queue, if a consumer has not caught up), SchemaMismatch if it is an
     /// array, or has a format, of another dtype than that of the queue, TooLarge if it has not the size
-    /// of this queue's messages (or, where they vary, is longer than max_message), ValueError while a
+    /// of this queue's messages (or, where they vary, is longer than max_message), UsageError while a
     /// message is claimed or if the producer is closed, Error in a forked child. Nothing is pushed
     /// then.
     #[pyo3(signature = (data, /))]
@@ -344,7 +346,8 @@ impl Producer {
     /// In a queue of fixed size, data is an array or any buffer of a whole number of messages. In
     /// any queue it may be an iterable of what push() takes, which is collected and checked before
     /// the first is pushed. In a queue with a dtype it may be a table: a pandas, polars or pyarrow one
-    /// with a column for each field, whose values must fit the field.
+    /// with a column for each field, whose values must fit the field. A column with a time zone is
+    /// converted to UTC.
     ///
     /// Raises as push(), but Full only if nothing was pushed.
     ///
@@ -357,7 +360,7 @@ impl Producer {
     ///     100
     #[pyo3(signature = (data, /, timeout=0.0))]
     fn push_many(&self, data: &Bound<'_, PyAny>, timeout: Option<f64>) -> PyResult<usize> {
-        let timeout = Timeout::seconds(timeout)?;
+        let timeout = Timeout::seconds(data.py(), timeout)?;
         let data = &self.records.messages(data)?;
         if self.message_size == 0 || !Buffer::is_in(data) {
             if data.is_instance_of::<PyBytes>() || data.is_instance_of::<PyByteArray>() {
@@ -405,7 +408,10 @@ impl Producer {
     ///     >>> ipcq.Consumer("greetings").pop()
     ///     b'hello'
     #[pyo3(signature = (size=None))]
-    fn claim(slf: &Bound<'_, Self>, size: Option<usize>) -> PyResult<Claim> {
+    fn claim(
+        slf: &Bound<'_, Self>,
+        #[pyo3(from_py_with = whole_or_none)] size: Option<usize>,
+    ) -> PyResult<Claim> {
         let (py, this) = (slf.py(), slf.get());
         let length = match (size, this.message_size) {
             (Some(size), _) => size,
@@ -450,12 +456,12 @@ impl Producer {
         #[pyo3(from_py_with = truth)] block: bool,
         timeout: Option<f64>,
     ) -> PyResult<()> {
+        let py = item.py();
         let timeout = if block {
-            Timeout::seconds(timeout)?
+            Timeout::seconds(py, timeout)?
         } else {
             Timeout::NONE
         };
-        let py = item.py();
         let data = Buffer::of(&self.records.message(item)?)?;
         let (from, length) = (data.as_ptr() as usize, data.len());
         self.push_all(py, timeout, (1, length), |q, _| {
@@ -536,14 +542,15 @@ impl Producer {
         self.records.dtype(py)
     }
 
-    /// Whether this handle was closed.
+    /// Whether this handle was closed. Whether the queue is closed is another question: stats.closed.
     #[getter]
     fn closed(&self, py: Python<'_>) -> PyResult<bool> {
         Ok(self.inner.lock(py)?.queue.is_none())
     }
 
     /// Closes the queue: consumers drain it and then learn that it is closed. A message that is
-    /// claimed is given up. Closing twice is fine.
+    /// claimed is given up. Closing twice is fine. The end of a with block closes it too, also where
+    /// an exception ends the block; a process that is killed does not close it.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let queue = self.take(py)?;
         py.detach(|| drop(queue));
@@ -638,10 +645,14 @@ impl Claim {
 #[pymethods]
 impl Claim {
     /// Copies data (any object with a contiguous buffer) into the message, offset bytes from its
-    /// start. Raises ValueError beyond what was claimed, or if the claim has ended, SchemaMismatch if
+    /// start. Raises UsageError beyond what was claimed, or if the claim has ended, SchemaMismatch if
     /// data is an array of another dtype than that of the queue (data.tobytes() are bytes).
     #[pyo3(signature = (offset, data, /))]
-    fn write(&self, offset: usize, data: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn write(
+        &self,
+        #[pyo3(from_py_with = whole)] offset: usize,
+        data: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
         let py = data.py();
         self.producer.get().records.check(data)?;
         let data = Buffer::of(data)?;
@@ -678,9 +689,13 @@ impl Claim {
     /// Pushes the first length bytes as a message; None: all of it, which is what a queue of fixed
     /// size needs. Leaving the block does this too.
     ///
-    /// Raises TooLarge, ValueError if the claim has ended.
+    /// Raises TooLarge, UsageError if the claim has ended.
     #[pyo3(signature = (length=None))]
-    fn commit(&self, py: Python<'_>, length: Option<usize>) -> PyResult<()> {
+    fn commit(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = whole_or_none)] length: Option<usize>,
+    ) -> PyResult<()> {
         let Some(mut inner) = self.lock(py)? else {
             return Err(self.has_ended(py));
         };

@@ -3,8 +3,7 @@
 use crate::buffer::Buffer;
 use crate::errors;
 use crate::export::{self, Mapping, Shown};
-use crate::handle::{self, caught, truth, Guarded, Name, LARGE};
-use pyo3::exceptions::PyValueError;
+use crate::handle::{self, caught, truth, whole, whole_or_none, Guarded, Name, LARGE};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
@@ -27,7 +26,7 @@ use std::ptr::null_mut;
 /// the same role, and so for the writer only where this one is closed (ProducerExists).
 ///
 /// Raises FileNotFoundError, PermissionError, ProducerExists (another live process writes it),
-/// Incompatible (it exists with another size), OSError with ENOSPC, ValueError.
+/// Incompatible (it exists with another size), OSError with ENOSPC, UsageError.
 ///
 /// It has the buffer protocol: memoryview(memory) and numpy.frombuffer(memory, …) are the memory
 /// itself, without a copy, writable through the writer only.
@@ -132,8 +131,8 @@ impl SharedMemory {
         py: Python<'_>,
         name: Name,
         #[pyo3(from_py_with = truth)] create: bool,
-        size: usize,
-        permissions: u32,
+        #[pyo3(from_py_with = whole)] size: usize,
+        #[pyo3(from_py_with = whole)] permissions: u32,
     ) -> PyResult<Self> {
         let memory = handle::slowly(py, || match create {
             true => ipcq::SharedMem::create(&*name, size, permissions),
@@ -141,11 +140,14 @@ impl SharedMemory {
         })?;
         let memory = memory.map_err(|e| errors::raise(py, e))?;
         if !create && size > memory.size() {
-            return Err(PyValueError::new_err(format!(
-                "size: {} has {} bytes, not {size}",
-                name.display(),
-                memory.size()
-            )));
+            return Err(errors::usage(
+                py,
+                format!(
+                    "size: {} has {} bytes, not {size}",
+                    name.display(),
+                    memory.size()
+                ),
+            ));
         }
         let (size, writable) = (memory.size(), memory.is_writable());
         Ok(SharedMemory {
@@ -163,10 +165,14 @@ impl SharedMemory {
 
     /// Copies data (any object with a contiguous buffer) to offset.
     ///
-    /// Raises Error through a reader, ValueError beyond the end or if it is closed; nothing is
+    /// Raises Error through a reader, UsageError beyond the end or if it is closed; nothing is
     /// written then.
     #[pyo3(signature = (offset, data, /))]
-    fn write(&self, offset: usize, data: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn write(
+        &self,
+        #[pyo3(from_py_with = whole)] offset: usize,
+        data: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
         let py = data.py();
         let data = Buffer::of(data)?;
         let (from, size) = (data.as_ptr() as usize, data.len());
@@ -182,13 +188,13 @@ impl SharedMemory {
 
     /// Copies size bytes from offset; None: up to the end.
     ///
-    /// Raises ValueError beyond the end or if it is closed.
+    /// Raises UsageError beyond the end or if it is closed.
     #[pyo3(signature = (offset=0, size=None))]
     fn read<'py>(
         &self,
         py: Python<'py>,
-        offset: usize,
-        size: Option<usize>,
+        #[pyo3(from_py_with = whole)] offset: usize,
+        #[pyo3(from_py_with = whole_or_none)] size: Option<usize>,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let size = size.unwrap_or(self.size.saturating_sub(offset));
         self.check(py, offset, size)?;
@@ -199,9 +205,13 @@ impl SharedMemory {
 
     /// Fills a writable buffer from offset, all of it.
     ///
-    /// Raises ValueError beyond the end or if it is closed.
+    /// Raises UsageError beyond the end or if it is closed.
     #[pyo3(signature = (offset, buffer, /))]
-    fn readinto(&self, offset: usize, buffer: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn readinto(
+        &self,
+        #[pyo3(from_py_with = whole)] offset: usize,
+        buffer: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
         let py = buffer.py();
         let buffer = Buffer::writable(buffer)?;
         self.copy_out(py, offset, buffer.as_ptr(), buffer.len())

@@ -32,7 +32,8 @@ pub struct Stats {
     consumers: u32,
     /// Whether a producer is attached at this moment.
     producer_alive: bool,
-    /// Whether the producer has closed the queue, and none has opened it since.
+    /// Whether the producer has closed the queue, and none has opened it since. (The closed of a handle
+    /// says whether that handle was closed.)
     closed: bool,
     /// Identifies the queue. Another number under the same name means that the queue was made anew:
     /// a sequence that was saved before is of other messages.

@@ -258,6 +258,20 @@ def test_no_record(wrong):
     assert out.next_sequence == 0
 
 
+@pytest.mark.parametrize("wrong", [(), (1,), (1, 2, 3), (1, 2**64), ("x", 2)])
+def test_values_that_the_dtype_cannot_hold(wrong):
+    out, _ = queue(RECORD)
+    for push in (
+        out.push,
+        out.put,
+        lambda wrong: out.push_many([wrong]),
+        lambda wrong: out.push_many(iter([wrong])),
+    ):
+        with pytest.raises(ipcq.UsageError, match="no message of the dtype"):
+            push(wrong)
+    assert out.next_sequence == 0
+
+
 def test_many_records():
     out, q = queue(RECORD)
     assert out.push_many([(n, n) for n in range(5)]) == 5
@@ -328,6 +342,29 @@ def test_a_table_of_narrow_and_wide_fields():
     ):
         with pytest.raises(ipcq.SchemaMismatch, match=name):
             out.push_many(pandas.DataFrame({**columns, name: wrong}))
+
+
+@pytest.mark.parametrize("kind", ["pandas", "pandas by pyarrow", "polars", "pyarrow"])
+def test_a_column_with_a_time_zone_is_converted_to_utc(kind):
+    pandas = pytest.importorskip("pandas")
+    times = pandas.to_datetime(["2024-07-01T12:00:00Z", None]).tz_convert("Europe/Rome")
+    frame = pandas.DataFrame({"at": times, "n": [1, 2]})
+    if kind == "pandas by pyarrow":
+        pytest.importorskip("pyarrow")
+        frame = frame.convert_dtypes(dtype_backend="pyarrow")
+    elif kind == "polars":
+        frame = pytest.importorskip("polars").from_pandas(frame)
+    elif kind == "pyarrow":
+        frame = pytest.importorskip("pyarrow").table(frame)
+    out, q = queue(np.dtype([("at", "M8[ns]"), ("n", "u4")], align=True))
+    assert out.push_many(frame) == 2
+    got = next(q.batches()).records["at"]
+    assert got[0] == np.datetime64("2024-07-01T12:00:00", "ns")
+    assert np.isnat(got[1])
+    # A time zone does not make it a number.
+    numbers = ipcq.Producer("numbers", dtype=[("at", "i8"), ("n", "u4")])
+    with pytest.raises(ipcq.SchemaMismatch, match="'at'"):
+        numbers.push_many(frame)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ import ipcq
         ("Empty", queue.Empty),
         ("Full", queue.Full),
         ("Closed", Exception),
+        ("Replaced", ipcq.Closed),
         ("Overrun", Exception),
         ("SchemaMismatch", TypeError),
         ("TooLarge", ValueError),
@@ -39,6 +40,13 @@ def test_missing():
     with pytest.raises(FileNotFoundError, match="nothing") as caught:
         ipcq.Consumer("nothing")
     assert caught.value.errno == errno.ENOENT
+    with pytest.raises(FileNotFoundError, match=r"has to open it first \(.* set open_timeout\)"):
+        ipcq.Consumer("nothing", open_timeout=0)
+    with pytest.raises(
+        FileNotFoundError, match=r"no such queue, and no producer .* within 20ms \(open_timeout\): "
+    ) as caught:
+        ipcq.Consumer("nothing", open_timeout=0.02)
+    assert "open it first" not in str(caught.value)
     with pytest.raises(FileNotFoundError):
         ipcq.unlink("nothing")
     with pytest.raises(FileNotFoundError):
@@ -73,9 +81,8 @@ def test_another_geometry_and_replace():
     with ipcq.Producer("q", capacity=64, message_size=16, replace=True) as out:
         assert out.next_sequence == 0
         assert q.pop() == b"12345678"
-        with pytest.raises(ipcq.Closed, match="replaced"):
+        with pytest.raises(ipcq.Replaced, match="replaced"):
             q.pop()
-        assert list(q) == []
 
 
 def test_not_a_queue(tmp_path):
@@ -114,11 +121,18 @@ def test_bad_arguments():
         {"message_size": 2**31},
         {"delivery": "sometimes"},
         {"max_consumers": 100_000},
+        {"evict_after": -1},
+        {"capacity": -1},
+        {"capacity": 2**64},
+        {"capacity": 10**6000},
+        {"message_size": 2**32},
+        {"message_size": -1},
+        {"permissions": -1},
+        {"control_permissions": -1},
+        {"max_consumers": -1},
+        {"min_consumers": 2**32},
     ]:
-        with pytest.raises(ValueError):  # noqa: PT011
-            ipcq.Producer("q", **wrong)
-    for wrong in [{"capacity": -1}, {"capacity": 2**64}, {"message_size": 2**32}]:
-        with pytest.raises(OverflowError):
+        with pytest.raises(ipcq.UsageError):
             ipcq.Producer("q", **wrong)
     for wrong in [{"capacity": "many"}, {"nonsense": 1}]:
         with pytest.raises(TypeError):
@@ -126,6 +140,44 @@ def test_bad_arguments():
     with pytest.raises(TypeError):
         ipcq.Producer(5)
     assert ipcq.queues() == []
+
+
+def test_bad_arguments_of_calls(words):
+    out, q = words
+    with ipcq.Producer("fixed", message_size=8) as fixed, ipcq.Consumer("fixed") as of_fixed:
+        fixed.push(bytes(8))
+        for wrong in [
+            lambda: ipcq.Consumer("words", start="latest"),
+            lambda: ipcq.Consumer("words", start=-1),
+            lambda: ipcq.Consumer("words", start=2**64),
+            lambda: ipcq.Consumer("words", open_timeout=-1),
+            lambda: q.pop(-1),
+            lambda: q.pop_many(-1),
+            lambda: q.view(-1),
+            lambda: of_fixed.view(0),
+            lambda: q.batches(0),
+            lambda: q.batches(-1),
+            lambda: q.batches(linger=-1),
+            lambda: q.seek(-1),
+            lambda: q.wait(at_least=-1),
+            lambda: out.claim(-1),
+            lambda: of_fixed.peek().read(-1, 2),
+            lambda: of_fixed.peek().read(0, -1),
+            lambda: ipcq.SharedMemory("m", create=True, size=-1),
+            lambda: ipcq.SharedMemory("m", create=True, size=8).read(-1),
+            lambda: ipcq.SharedMemory("m", create=True, size=8).write(-1, b"1"),
+        ]:
+            with pytest.raises(ipcq.UsageError):
+                wrong()
+        with out.claim(5) as claim:
+            with pytest.raises(ipcq.UsageError):
+                claim.write(-1, b"1")
+            with pytest.raises(ipcq.UsageError):
+                claim.commit(-1)
+    with pytest.raises(ipcq.UsageError) as caught:
+        ipcq.Producer("q", capacity=-1)
+    assert str(caught.value) == f"a whole number from 0 to {2**64 - 1}, not -1"
+    assert caught.value.__notes__ == ["while processing 'capacity'"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may do anything")

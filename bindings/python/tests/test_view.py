@@ -192,7 +192,7 @@ def test_waiting_and_ends(pair):
             q.view(timeout=wrong)
     with pytest.raises(TypeError):
         q.view("many")
-    with pytest.raises(OverflowError):
+    with pytest.raises(ipcq.UsageError):
         q.view(-1)
     got = []
 

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ._errors import Closed, Full
+from ._errors import Closed, Full, Replaced
 
 if TYPE_CHECKING:
     from ._ipcq import Consumer, Message, Producer
@@ -175,5 +175,7 @@ class Messages(AsyncIterator[bytes]):
     async def __anext__(self) -> bytes:
         try:
             return await line(self._q).take(self._attempt)
+        except Replaced:
+            raise
         except Closed:
             raise StopAsyncIteration from None

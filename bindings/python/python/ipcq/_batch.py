@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
-from ._errors import Closed
+from ._errors import Closed, Replaced, UsageError
 from ._tables import library
 
 if TYPE_CHECKING:
@@ -191,9 +191,9 @@ class Batches(Iterator[Batch], AsyncIterator[Batch]):
     def __init__(self, q: Consumer, max: int, linger: float) -> None:
         """Made by Consumer.batches()."""
         if max < 1:
-            raise ValueError("max: at least 1 message")
+            raise UsageError("max: at least 1 message")
         if not linger >= 0:
-            raise ValueError("linger: a number of seconds from 0 up")
+            raise UsageError("linger: a number of seconds from 0 up")
         self._q = q
         self._size = q.message_size
         self._layout = q._layout
@@ -218,6 +218,8 @@ class Batches(Iterator[Batch], AsyncIterator[Batch]):
                 batch = self._take(not self._linger)
                 if batch is not None:
                     return batch
+        except Replaced:
+            raise
         except Closed:
             raise StopIteration from None
 
@@ -246,6 +248,8 @@ class Batches(Iterator[Batch], AsyncIterator[Batch]):
                 batch = self._take()
                 if batch is not None:
                     return batch
+        except Replaced:
+            raise
         except Closed:
             raise StopAsyncIteration from None
 
@@ -299,6 +303,8 @@ class RecordIterator(Iterator[Any], AsyncIterator[Any]):
     def __next__(self) -> Any:
         try:
             return self._record(self._q.pop())
+        except Replaced:
+            raise
         except Closed:
             raise StopIteration from None
 
@@ -310,5 +316,7 @@ class RecordIterator(Iterator[Any], AsyncIterator[Any]):
 
         try:
             return self._record(await line(self._q).take(self._q.try_pop))
+        except Replaced:
+            raise
         except Closed:
             raise StopAsyncIteration from None

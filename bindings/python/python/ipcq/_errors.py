@@ -29,7 +29,17 @@ class Full(Error, queue.Full, asyncio.QueueFull):
 
 
 class Closed(Error):
-    """The producer has closed the queue, or another has replaced it, and it is drained."""
+    """The producer has closed the queue, and it is drained. A loop over a consumer ends."""
+
+    __module__ = "ipcq"
+
+
+class Replaced(Closed):
+    """The queue was replaced, or was removed and its producer ended without closing it.
+
+    Everything that was in it is consumed. A loop over a consumer raises it. Open the name again for
+    the queue that has it now.
+    """
 
     __module__ = "ipcq"
 

@@ -151,7 +151,7 @@ class Layout:
         item = in_order(item, base)
         # numpy would give a single number to every field.
         fills = base.names is not None and not isinstance(item, (tuple, list))
-        array = np.array(item, base)
+        array = self._array(item)
         if fills or array.shape != shape:
             raise TypeError(
                 f"{self._name}: a message is one element of the dtype {self.dtype}: a tuple, a "
@@ -163,9 +163,8 @@ class Layout:
         """Many of them: an object with a buffer, or an iterable of messages."""
         if type(data) is list:
             if data and all(type(item) is tuple for item in data):
-                np = library("numpy", "dtype")
-                base, shape = self.plain
-                array = np.array(data, base)
+                _, shape = self.plain
+                array = self._array(data)
                 if array.shape == (len(data), *shape):
                     return array
             return data
@@ -181,6 +180,15 @@ class Layout:
         self.check(data)
         return data
 
+    def _array(self, items: Any) -> Any:
+        """An array of the dtype; values that it cannot hold are a mistake of the caller."""
+        np = library("numpy", "dtype")
+        base, _ = self.plain
+        try:
+            return np.array(items, base)
+        except (ValueError, OverflowError) as e:
+            raise UsageError(f"{self._name}: no message of the dtype {base}: {e}") from e
+
     def _of_table(self, table: dict[str, Any], count: int) -> Any:
         """The rows of a table that has a column for each field."""
         import numpy as np
@@ -194,7 +202,8 @@ class Layout:
             )
         rows = np.zeros(count, base)
         for name in names:
-            column, field = np.asarray(table[name]), rows[name]
+            field = rows[name]
+            column = np.asarray(in_utc(table[name]) if field.dtype.kind == "M" else table[name])
             if column.dtype.hasobject:
                 column = np.array(column.tolist())
             if not fits(column, field):
@@ -203,6 +212,19 @@ class Layout:
                     f"field, {base[name]}, cannot hold"
                 )
         return rows
+
+
+def in_utc(column: Any) -> Any:
+    """A column of pandas that has a time zone, as UTC without one; others as they are.
+
+    numpy has no time zones. polars and pyarrow convert by themselves.
+    """
+    dtype = getattr(column, "dtype", None)
+    # The second: a column of pandas that is kept by pyarrow.
+    zone = getattr(getattr(dtype, "pyarrow_dtype", dtype), "tz", None)
+    if zone is None or not hasattr(column, "dt"):
+        return column
+    return column.dt.tz_convert("UTC").dt.tz_localize(None)
 
 
 def has_buffer(data: Any) -> bool:
@@ -335,7 +357,7 @@ def check(given: Any) -> tuple[Any, int, str]:
     if dtype.hasobject:
         raise TypeError("dtype: records cannot hold Python objects")
     if not dtype.itemsize:
-        raise ValueError("dtype: its records have no bytes")
+        raise UsageError("dtype: its records have no bytes")
     if dtype.names is not None:
         schema = describe(dtype, "")
     else:
@@ -351,7 +373,7 @@ def describe(dtype: Any, path: str) -> dict[str, Any]:
         field, offset, *title = dtype.fields[name]
         where = f"{path}{name}"
         if title:
-            raise ValueError(f"dtype: field {where!r} has a title, which a queue cannot keep")
+            raise UsageError(f"dtype: field {where!r} has a title, which a queue cannot keep")
         formats.append(form_of(field, f"{where}.", f"field {where!r}"))
         offsets.append(offset)
     names = list(dtype.names)
@@ -375,7 +397,7 @@ def scalar(dtype: Any, what: str) -> str:
     """Its format. Messages are little-endian."""
     text: str = dtype.str
     if text.startswith(">"):
-        raise ValueError(
+        raise UsageError(
             f"dtype: {what} is big-endian ({text}), and messages are little-endian: "
             "use dtype.newbyteorder('<')"
         )

@@ -15,11 +15,10 @@ pub use window::Window;
 use crate::buffer::Buffer;
 use crate::errors;
 use crate::handle::{
-    self, caught, part, truth, Dtype, Guarded, Name, Naps, Records, Timeout, LARGE,
+    self, caught, part, truth, whole, Dtype, Guarded, Name, Naps, Records, Timeout, LARGE,
 };
 use crate::stats::{ConsumerInfo, Stats};
 use ipcq::{Error, Pop, Start};
-use pyo3::exceptions::PyValueError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -50,7 +49,7 @@ use waiting::Lingering;
 /// with counts of its own. If the queue was made anew by then, Incompatible is raised.
 ///
 /// Raises FileNotFoundError, PermissionError, Incompatible (not a queue, damaged, or of another
-/// layout version), SchemaMismatch (dtype), ValueError (a start beyond what was pushed).
+/// layout version), SchemaMismatch (dtype), UsageError (a start beyond what was pushed).
 #[pyclass(frozen, weakref, module = "ipcq")]
 pub struct Consumer {
     inner: Guarded<Inner>,
@@ -132,7 +131,7 @@ impl Consumer {
                     ),
                 ))
             }
-            Pop::Superseded => Err(errors::closed(
+            Pop::Superseded => Err(errors::replaced(
                 py,
                 format!(
                     "{}: the queue was replaced or removed, and this consumer has consumed \
@@ -303,7 +302,7 @@ fn open(
     options: &ipcq::ConsumerOptions,
     open_timeout: Option<f64>,
 ) -> PyResult<ipcq::Consumer> {
-    let timeout = Timeout::seconds(open_timeout)?;
+    let timeout = Timeout::seconds(py, open_timeout)?;
     let mut missing = None;
     let open = || handle::slowly(py, || options.open(name));
     let opened = handle::wait_for(py, timeout, &Naps, || match open()? {
@@ -316,10 +315,24 @@ fn open(
     })?;
     match (opened, missing) {
         (Some(queue), _) => Ok(queue),
-        (None, Some(e)) => Err(errors::raise(py, e)),
+        (None, Some(e)) => Err(errors::raise(py, timed_out(e, timeout))),
         // The first attempt is made in any case.
         (None, None) => Err(errors::error(py, "the queue was not opened")),
     }
+}
+
+/// The error for a queue that did not appear, which the crate made for one attempt without a wait, as
+/// it says it after a wait.
+fn timed_out(missing: Error, timeout: Timeout) -> Error {
+    let Some(time) = timeout.time().filter(|time| !time.is_zero()) else {
+        return missing;
+    };
+    let text = missing.to_string().replacen(
+        ": a producer has to open it first (to wait for that, set open_timeout)",
+        &format!(", and no producer opened one within {time:?} (open_timeout)"),
+        1,
+    );
+    Error::NotFound(text.into())
 }
 
 /// Where the requested records are not those of the queue. If the queue says nothing of its
@@ -351,7 +364,8 @@ fn start_of(given: &Bound<'_, PyAny>) -> PyResult<Start> {
     } else if let Ok(sequence) = given.extract() {
         return Ok(Start::At(sequence));
     }
-    Err(PyValueError::new_err(
+    Err(errors::usage(
+        given.py(),
         "start: 'oldest', 'newest', 'next' or a sequence",
     ))
 }
@@ -407,11 +421,12 @@ impl Consumer {
     /// The next message, as bytes. Waits for one at most timeout seconds; None: for ever.
     ///
     /// Raises Empty when the time is over, Closed if the producer has closed the queue and
-    /// everything in it was consumed (or if another queue has replaced it), ValueError if this
-    /// consumer is closed. Ctrl-C ends the wait.
+    /// everything in it was consumed, Replaced (a case of Closed) if the queue was replaced, or was
+    /// removed and its producer ended without closing it, UsageError if this consumer is closed. Ctrl-C
+    /// ends the wait.
     #[pyo3(signature = (timeout=None))]
     fn pop<'py>(&self, py: Python<'py>, timeout: Option<f64>) -> PyResult<Bound<'py, PyBytes>> {
-        self.pop_within(py, Timeout::seconds(timeout)?)
+        self.pop_within(py, Timeout::seconds(py, timeout)?)
     }
 
     /// The next message, as bytes, or None if there is none yet. Raises Closed as pop().
@@ -422,7 +437,7 @@ impl Consumer {
     /// The next message with its sequence and what was lost before it. Waits and raises as pop().
     #[pyo3(signature = (timeout=None))]
     fn pop_message(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Message> {
-        match handle::wait_for(py, Timeout::seconds(timeout)?, self, || self.take(py))? {
+        match handle::wait_for(py, Timeout::seconds(py, timeout)?, self, || self.take(py))? {
             Some((data, info)) => Ok(Message::new(data, info)),
             None => Err(self.is_empty(py)),
         }
@@ -446,7 +461,7 @@ impl Consumer {
         let layout = self.records.layout.bind(py);
         // What fails is to fail before the pop.
         layout.getattr(intern!(py, "form"))?;
-        let bytes = self.pop_within(py, Timeout::seconds(timeout)?)?;
+        let bytes = self.pop_within(py, Timeout::seconds(py, timeout)?)?;
         layout.call_method1(intern!(py, "record"), (bytes,))
     }
 
@@ -458,7 +473,11 @@ impl Consumer {
     ///
     /// Raises Closed as pop().
     #[pyo3(signature = (max=4096))]
-    fn pop_many<'py>(&self, py: Python<'py>, max: usize) -> PyResult<Bound<'py, PyList>> {
+    fn pop_many<'py>(
+        &self,
+        py: Python<'py>,
+        #[pyo3(from_py_with = whole)] max: usize,
+    ) -> PyResult<Bound<'py, PyList>> {
         let mut messages = Vec::new();
         let mut failed = None;
         let mut first = None;
@@ -546,7 +565,7 @@ impl Consumer {
     #[pyo3(signature = (timeout=None))]
     fn peek(slf: &Bound<'_, Self>, timeout: Option<f64>) -> PyResult<View> {
         let (py, this) = (slf.py(), slf.get());
-        match handle::wait_for(py, Timeout::seconds(timeout)?, this, || this.look(py))? {
+        match handle::wait_for(py, Timeout::seconds(py, timeout)?, this, || this.look(py))? {
             Some((message, ticket)) => Ok(View {
                 consumer: slf.clone().unbind(),
                 message,
@@ -582,7 +601,7 @@ impl Consumer {
     #[pyo3(signature = (max=4096, timeout=None))]
     fn view<'py>(
         slf: &Bound<'py, Self>,
-        max: usize,
+        #[pyo3(from_py_with = whole)] max: usize,
         timeout: Option<f64>,
     ) -> PyResult<Bound<'py, PyAny>> {
         slf.py().get_type::<Window>().call1((slf, max, timeout))
@@ -592,9 +611,9 @@ impl Consumer {
     /// more, the oldest that is takes its place, and what lies between is lost. The counts in
     /// stats begin anew.
     ///
-    /// Raises ValueError beyond what was pushed; the position is as before then.
+    /// Raises UsageError beyond what was pushed; the position is as before then.
     #[pyo3(signature = (sequence, /))]
-    fn seek(&self, py: Python<'_>, sequence: u64) -> PyResult<()> {
+    fn seek(&self, py: Python<'_>, #[pyo3(from_py_with = whole)] sequence: u64) -> PyResult<()> {
         self.with(py, |inner| {
             inner.looking = false;
             inner.queue.as_mut().map(|q| q.seek(sequence))
@@ -606,9 +625,10 @@ impl Consumer {
     ///
     /// A batch is given as soon as there is a message, or, with linger, when max messages are
     /// there or so many seconds have passed since the first was. It ends where messages were
-    /// lost. The iterator ends when the producer closes. Ctrl-C ends a wait.
+    /// lost. The iterator ends when the producer closes. It waits without a time limit, and Ctrl-C
+    /// ends the wait: for a limit, call wait(seconds) before next(iterator).
     ///
-    /// Raises ValueError for a max below 1.
+    /// Raises Replaced as pop(), UsageError for a max below 1.
     ///
     /// Examples:
     ///     >>> out = ipcq.Producer("words")
@@ -621,7 +641,7 @@ impl Consumer {
     #[pyo3(signature = (max=4096, linger=0.0))]
     fn batches<'py>(
         slf: &Bound<'py, Self>,
-        max: usize,
+        #[pyo3(from_py_with = whole)] max: usize,
         linger: f64,
     ) -> PyResult<Bound<'py, PyAny>> {
         part!(slf.py(), "ipcq._batch", "Batches")?.call1((slf, max, linger))
@@ -631,7 +651,7 @@ impl Consumer {
     /// `for` and for `async for`. It ends when the producer closes. Each record is consumed when it is
     /// given, so a loop that is left early loses none. batches() is faster.
     ///
-    /// Raises TypeError if there is no dtype.
+    /// Raises TypeError if there is no dtype, Replaced as pop().
     ///
     /// Examples:
     ///     >>> out = ipcq.Producer("trades", dtype=[("price", "f8"), ("quantity", "u4")])
@@ -654,12 +674,23 @@ impl Consumer {
     ///
     /// Raises Closed as pop().
     #[pyo3(signature = (timeout=None, *, at_least=1))]
-    fn wait(&self, py: Python<'_>, timeout: Option<f64>, at_least: u64) -> PyResult<bool> {
-        let timeout = Timeout::seconds(timeout)?;
+    fn wait(
+        &self,
+        py: Python<'_>,
+        timeout: Option<f64>,
+        #[pyo3(from_py_with = whole)] at_least: u64,
+    ) -> PyResult<bool> {
+        let timeout = Timeout::seconds(py, timeout)?;
         if at_least > 1 {
             let found = handle::wait_for(py, timeout, &Lingering(self), || {
                 let stats = self.with(py, |i| i.queue.as_ref().map(|q| q.stats()))?;
-                Ok((stats.lag >= at_least || stats.closed).then_some(()))
+                // No more come: what is there is enough, and a drained queue raises.
+                let is_over = stats.closed || (stats.unlinked && !stats.producer_alive);
+                match stats.lag >= at_least {
+                    true => Ok(Some(())),
+                    false if is_over => self.there(py),
+                    false => Ok(None),
+                }
             })?;
             return Ok(found.is_some());
         }
@@ -686,7 +717,7 @@ impl Consumer {
         timeout: Option<f64>,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let timeout = if block {
-            Timeout::seconds(timeout)?
+            Timeout::seconds(py, timeout)?
         } else {
             Timeout::NONE
         };
@@ -811,7 +842,8 @@ impl Consumer {
         self.records.layout.clone_ref(py)
     }
 
-    /// Whether this handle was closed.
+    /// Whether this handle was closed. Whether the producer has closed the queue is another question:
+    /// stats.closed.
     #[getter]
     fn closed(&self, py: Python<'_>) -> PyResult<bool> {
         Ok(self.inner.lock(py)?.queue.is_none())
@@ -852,7 +884,7 @@ impl Consumer {
         match handle::wait_for(py, Timeout::FOR_EVER, self, || self.take(py)) {
             Ok(found) => Ok(found.map(|(bytes, _)| bytes)),
             // Rare, and so a comparison with the class does.
-            Err(e) if errors::is_closed(py, &e) => Ok(None),
+            Err(e) if errors::is_end(py, &e) => Ok(None),
             Err(e) => Err(e),
         }
     }

@@ -4,7 +4,7 @@ use super::take::{copy, new_bytes, Inner};
 use super::Consumer;
 use crate::buffer::Buffer;
 use crate::errors;
-use crate::handle::{caught, Guard};
+use crate::handle::{caught, whole, whole_or_none, Guard};
 use ipcq::{Error, Pop};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -107,14 +107,14 @@ impl View {
 
     /// Copies size bytes from offset; None: up to the end.
     ///
-    /// Raises Overrun if the message was overwritten, ValueError beyond its end or if the view
+    /// Raises Overrun if the message was overwritten, UsageError beyond its end or if the view
     /// has ended.
     #[pyo3(signature = (offset=0, size=None))]
     fn read<'py>(
         &self,
         py: Python<'py>,
-        offset: usize,
-        size: Option<usize>,
+        #[pyo3(from_py_with = whole)] offset: usize,
+        #[pyo3(from_py_with = whole_or_none)] size: Option<usize>,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let length = self.message.length as usize;
         let size = size.unwrap_or(length.saturating_sub(offset));
@@ -156,7 +156,7 @@ impl View {
     /// Consumes the message, as leaving the block does.
     ///
     /// Raises Overrun if it was overwritten meanwhile: what was computed from it may be wrong only
-    /// if it was read through other means than this view; it counts as lost. ValueError if the
+    /// if it was read through other means than this view; it counts as lost. UsageError if the
     /// view has ended.
     fn release(&self, py: Python<'_>) -> PyResult<()> {
         let Some(mut inner) = self.lock(py)? else {

@@ -70,7 +70,7 @@ impl Waiting for Several<'_, '_> {
 /// (None: for ever), and returns its index, the first that is so. To be fair to all, take what each
 /// has before waiting again.
 ///
-/// At most 128. Raises Empty when the time is over, ValueError for none, too many or one that is
+/// At most 128. Raises Empty when the time is over, UsageError for none, too many or one that is
 /// closed. Ctrl-C ends the wait.
 #[pyfunction]
 #[pyo3(signature = (consumers, timeout=None))]
@@ -79,7 +79,7 @@ pub fn wait_any(
     consumers: Vec<PyRef<'_, Consumer>>,
     timeout: Option<f64>,
 ) -> PyResult<usize> {
-    let timeout = Timeout::seconds(timeout)?;
+    let timeout = Timeout::seconds(py, timeout)?;
     if consumers.is_empty() || consumers.len() > ipcq::WAIT_ANY_MAX {
         return Err(errors::usage(
             py,

@@ -4,9 +4,9 @@ use super::take::{copy, new_bytes, Inner};
 use super::Consumer;
 use crate::errors;
 use crate::export::{self, Shown};
-use crate::handle::{self, caught, part, Guard, Timeout};
+use crate::handle::{self, caught, part, whole, Guard, Timeout};
 use ipcq::{Error, Pop};
-use pyo3::exceptions::{PyIndexError, PyValueError};
+use pyo3::exceptions::PyIndexError;
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -124,12 +124,16 @@ impl Window {
 impl Window {
     #[new]
     #[pyo3(signature = (consumer, max=4096, timeout=None))]
-    fn new(consumer: &Bound<'_, Consumer>, max: usize, timeout: Option<f64>) -> PyResult<Self> {
-        if max == 0 {
-            return Err(PyValueError::new_err("max: at least 1 message"));
-        }
+    fn new(
+        consumer: &Bound<'_, Consumer>,
+        #[pyo3(from_py_with = whole)] max: usize,
+        timeout: Option<f64>,
+    ) -> PyResult<Self> {
         let py = consumer.py();
-        let timeout = Timeout::seconds(timeout)?;
+        if max == 0 {
+            return Err(errors::usage(py, "max: at least 1 message"));
+        }
+        let timeout = Timeout::seconds(py, timeout)?;
         let look = || Window::look(py, consumer, max);
         match handle::wait_for(py, timeout, consumer.get(), look)? {
             Some(window) => Ok(window),
@@ -153,7 +157,7 @@ impl Window {
     /// itself. It can be used after the block and after the consumer was closed, but what it shows may
     /// be overwritten from then on.
     ///
-    /// Raises ValueError if the view has ended.
+    /// Raises UsageError if the view has ended.
     #[getter]
     fn array<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let asarray = part!(slf.py(), "numpy", "asarray")?;
@@ -163,7 +167,7 @@ impl Window {
     /// The messages as a numpy array of the consumer's dtype, without a copy, as array. Its fields are
     /// attributes, too: records.px, or records["px"].
     ///
-    /// Raises TypeError if there is no dtype, ValueError if the view has ended.
+    /// Raises TypeError if there is no dtype, UsageError if the view has ended.
     #[getter]
     fn records<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let layout = slf.get().consumer.get().records.layout.bind(slf.py());
@@ -213,7 +217,7 @@ impl Window {
     /// Consumes the messages, as leaving the block does.
     ///
     /// Raises Overrun if one was overwritten meanwhile: what was computed from them is to be thrown
-    /// away, and they count as lost (the last of them may come again, if they were not). ValueError
+    /// away, and they count as lost (the last of them may come again, if they were not). UsageError
     /// if the view has ended.
     fn release(&self, py: Python<'_>) -> PyResult<()> {
         let Some(mut inner) = self.lock(py)? else {
