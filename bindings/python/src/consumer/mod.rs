@@ -18,6 +18,7 @@ use crate::handle::{
     self, caught, part, truth, Dtype, Guarded, Name, Naps, Records, Timeout, LARGE,
 };
 use crate::stats::{ConsumerInfo, Stats};
+use ipcq::layout::FRAME_HEADER;
 use ipcq::{Error, Pop, Start};
 use pyo3::exceptions::PyValueError;
 use pyo3::gc::{PyTraverseError, PyVisit};
@@ -262,6 +263,28 @@ impl Consumer {
 }
 
 impl Consumer {
+    /// Waits until so many messages are there, or so much of the ring is in use by them, or no more can
+    /// come.
+    fn gather(
+        &self,
+        py: Python<'_>,
+        timeout: Timeout,
+        at_least: u64,
+        in_use: u64,
+    ) -> PyResult<bool> {
+        let found = handle::wait_for(py, timeout, &Lingering(self), || {
+            let figures = self.with(py, |i| {
+                i.queue.as_ref().map(|q| Ok((q.stats()?, q.in_use()?)))
+            })?;
+            match figures {
+                (stats, used) if stats.lag >= at_least || used >= in_use => Ok(Some(())),
+                (stats, _) if stats.closed => self.there(py),
+                _ => Ok(None),
+            }
+        })?;
+        Ok(found.is_some())
+    }
+
     /// A batch of at most `max` messages of fixed size; `None` if there is none yet.
     fn take_batch<'py>(&self, py: Python<'py>, max: usize) -> PyResult<Option<Taking<'py>>> {
         let size = self.message_size;
@@ -605,8 +628,8 @@ impl Consumer {
     /// and for `async for`.
     ///
     /// A batch is given as soon as there is a message, or, with linger, when max messages are
-    /// there or so many seconds have passed since the first was. It ends where messages were
-    /// lost. The iterator ends when the producer closes. Ctrl-C ends a wait.
+    /// there, half the ring is full, or so many seconds have passed since the first was. It ends
+    /// where messages were lost. The iterator ends when the producer closes. Ctrl-C ends a wait.
     ///
     /// Raises ValueError for a max below 1.
     ///
@@ -645,25 +668,46 @@ impl Consumer {
     }
 
     /// Waits for a message, at most timeout seconds (None: for ever), and says whether there is
-    /// one. With at_least, waits until there are so many.
+    /// one. With at_least, waits until there are so many, or until the producer has closed the queue
+    /// and no more can come: then it returns True although fewer are there.
     ///
     /// Like all waiting calls it looks for some microseconds and then sleeps, without use of the
     /// processor, until the producer pushes. For that it needs to write the control file; where it
     /// may not, it looks again after 0.1 to 4 ms. While it waits for more than the first message it
     /// looks once a millisecond, so that the producer need not wake it for each.
     ///
-    /// Raises Closed as pop().
+    /// Raises Closed as pop(), ValueError for an at_least that is more than the ring can hold.
     #[pyo3(signature = (timeout=None, *, at_least=1))]
     fn wait(&self, py: Python<'_>, timeout: Option<f64>, at_least: u64) -> PyResult<bool> {
         let timeout = Timeout::seconds(timeout)?;
         if at_least > 1 {
-            let found = handle::wait_for(py, timeout, &Lingering(self), || {
-                let stats = self.with(py, |i| i.queue.as_ref().map(|q| q.stats()))?;
-                Ok((stats.lag >= at_least || stats.closed).then_some(()))
-            })?;
-            return Ok(found.is_some());
+            let (most, ring) = match self.message_size {
+                0 => (
+                    self.capacity / FRAME_HEADER as u64,
+                    format!("{} bytes", self.capacity),
+                ),
+                _ => (self.capacity, "that size".to_owned()),
+            };
+            if at_least > most {
+                return Err(errors::usage(
+                    py,
+                    format!(
+                        "{}: at_least: a ring of {ring} holds {most} messages at most, not \
+                         {at_least}",
+                        self.name.display()
+                    ),
+                ));
+            }
+            return self.gather(py, timeout, at_least, u64::MAX);
         }
         Ok(handle::wait_for(py, timeout, self, || self.there(py))?.is_some())
+    }
+
+    /// Waits until so many messages are there, or half a ring of them: whoever waits for all of a ring
+    /// loses, or stops the producer. For _batch.py.
+    fn _gather(&self, py: Python<'_>, timeout: f64, at_least: u64) -> PyResult<bool> {
+        let timeout = Timeout::seconds(Some(timeout))?;
+        self.gather(py, timeout, at_least, self.capacity / 2)
     }
 
     /// A descriptor for select, selectors and loop.add_reader of asyncio: it becomes readable when
