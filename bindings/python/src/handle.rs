@@ -212,6 +212,10 @@ pub trait Waiting {
     fn ask(&self, py: Python<'_>) -> PyResult<Vec<Ticket>>;
     /// The wait is over.
     fn awake(&self, py: Python<'_>);
+    /// Where nobody wakes, how long to sleep at most before the next look.
+    fn longest_nap(&self) -> Duration {
+        Duration::from_millis(1)
+    }
 }
 
 /// Nobody: one looks now and then.
@@ -223,6 +227,11 @@ impl Waiting for Naps {
     }
 
     fn awake(&self, _: Python<'_>) {}
+
+    /// As in C.
+    fn longest_nap(&self) -> Duration {
+        Duration::from_millis(20)
+    }
 }
 
 /// Tries until there is something; `None` when the time is over. This is the one place where a
@@ -230,7 +239,7 @@ impl Waiting for Naps {
 ///
 /// It spins for a moment, then sleeps with the interpreter lock released until it is woken, and lets
 /// signal handlers run in between: Ctrl-C ends it at once. Who is woken by nobody looks again after
-/// a time that grows up to a millisecond.
+/// a time that grows up to the longest nap.
 pub fn wait_for<T>(
     py: Python<'_>,
     timeout: Timeout,
@@ -294,7 +303,7 @@ fn sleep_for<T>(
         if let Some(found) = attempt()? {
             return Ok(Some(found));
         }
-        nap = (nap * 2).min(Duration::from_millis(1));
+        nap = (nap * 2).min(waiting.longest_nap());
     }
 }
 
