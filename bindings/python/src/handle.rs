@@ -366,8 +366,8 @@ pub struct Records {
     pub layout: Py<PyAny>,
     /// Whether there is a dtype.
     known: bool,
-    /// The dtype object of the first array that was found to be right. Most arrays share it.
-    right: PyOnceLock<Py<PyAny>>,
+    /// The type and the dtype object of the first array that was found to be right. Most share them.
+    right: PyOnceLock<(Py<PyType>, Py<PyAny>)>,
 }
 
 impl Records {
@@ -401,10 +401,10 @@ impl Records {
             return Ok(true);
         }
         Ok(match self.right.get(data.py()) {
-            Some(right) => data
+            Some((kind, right)) if data.get_type().is(kind) => data
                 .getattr_opt(intern!(data.py(), "dtype"))?
                 .is_some_and(|dtype| dtype.is(right)),
-            None => false,
+            _ => false,
         })
     }
 
@@ -422,7 +422,8 @@ impl Records {
             let py = data.py();
             let dtype = self.ask(intern!(py, "check"), data)?;
             if !dtype.is_none() {
-                let _ = self.right.set(py, dtype.unbind());
+                let right = (data.get_type().unbind(), dtype.unbind());
+                let _ = self.right.set(py, right);
             }
         }
         Ok(())

@@ -324,9 +324,9 @@ impl Producer {
     ///
     /// Raises Full (in a lossless queue, if a consumer has not caught up), SchemaMismatch if it is an
     /// array, or has a format, of another dtype than that of the queue, TooLarge if it has not the size
-    /// of this queue's messages (or, where they vary, is longer than max_message), ValueError while a
-    /// message is claimed or if the producer is closed, Error in a forked child. Nothing is pushed
-    /// then.
+    /// of this queue's messages (or, where they vary, is longer than max_message), ValueError for a
+    /// value that its field cannot hold or that is masked, while a message is claimed or if the
+    /// producer is closed, Error in a forked child. Nothing is pushed then.
     #[pyo3(signature = (data, /))]
     fn push(&self, data: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = data.py();
