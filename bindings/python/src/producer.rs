@@ -554,7 +554,9 @@ impl Producer {
     /// it as its producer and continue the sequence. A message that is claimed is given up. Does
     /// nothing if this handle is closed.
     ///
-    /// So a producer is handed over: detach it, then pickle it (give it to multiprocessing).
+    /// So a producer is handed over: detach it, then open its name in the other process, or pickle it.
+    /// (multiprocessing pickles what it is given, unless its start method is fork: the child has this
+    /// closed handle then.)
     fn detach(&self, py: Python<'_>) -> PyResult<()> {
         let queue = self.take(py)?;
         py.detach(|| queue.map(ipcq::Producer::detach));
