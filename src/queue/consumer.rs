@@ -806,6 +806,21 @@ impl Consumer {
         })
     }
 
+    /// How much of the ring the messages take that were pushed and not consumed, in the unit of its
+    /// capacity. More than the capacity if some of them are lost.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`].
+    #[doc(hidden)]
+    pub fn in_use(&self) -> Result<u64> {
+        let end = match &self.ring {
+            Ring::Fixed(r) => r.frames().frontier(),
+            Ring::Variable(r) => r.frames().front().map(|(position, _)| position),
+        };
+        let end = end.map_err(|d| super::damaged(&self.paths, d))?;
+        Ok(end.wrapping_sub(either!(&self.ring, r => r.frames().cursor())))
+    }
+
     /// The consumers attached and known, the slowest first: all of a lossless queue, of a lossy
     /// one those that may write its control file; but no observers. Costs a system call each.
     ///

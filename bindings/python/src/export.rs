@@ -4,6 +4,7 @@
 //! holds a reference to `x` and nothing else. So whatever was shown once stays mapped for as long as
 //! the object that showed it, whether or not that was closed.
 
+use crate::handle::part;
 use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -75,6 +76,15 @@ pub unsafe fn fill(
         };
     }
     Ok(())
+}
+
+/// What `__array__` does: the array of the memory that an object shows, or what its buffer raises.
+pub fn array<'py>(
+    object: &Bound<'py, PyAny>,
+    dtype: Option<Bound<'py, PyAny>>,
+    copy: Option<bool>,
+) -> PyResult<Bound<'py, PyAny>> {
+    part!(object.py(), "ipcq._arrays", "of_buffer")?.call1((object, dtype, copy))
 }
 
 /// What `__releasebuffer__` does.

@@ -218,6 +218,10 @@ pub trait Waiting {
     fn ask(&self, py: Python<'_>) -> PyResult<Vec<Ticket>>;
     /// The wait is over.
     fn awake(&self, py: Python<'_>);
+    /// Where nobody wakes, how long to sleep at most before the next look.
+    fn longest_nap(&self) -> Duration {
+        Duration::from_millis(1)
+    }
 }
 
 /// Nobody: one looks now and then.
@@ -229,6 +233,11 @@ impl Waiting for Naps {
     }
 
     fn awake(&self, _: Python<'_>) {}
+
+    /// As in C.
+    fn longest_nap(&self) -> Duration {
+        Duration::from_millis(20)
+    }
 }
 
 /// Tries until there is something; `None` when the time is over. This is the one place where a
@@ -236,7 +245,7 @@ impl Waiting for Naps {
 ///
 /// It spins for a moment, then sleeps with the interpreter lock released until it is woken, and lets
 /// signal handlers run in between: Ctrl-C ends it at once. Who is woken by nobody looks again after
-/// a time that grows up to a millisecond.
+/// a time that grows up to the longest nap.
 pub fn wait_for<T>(
     py: Python<'_>,
     timeout: Timeout,
@@ -300,7 +309,7 @@ fn sleep_for<T>(
         if let Some(found) = attempt()? {
             return Ok(Some(found));
         }
-        nap = (nap * 2).min(Duration::from_millis(1));
+        nap = (nap * 2).min(waiting.longest_nap());
     }
 }
 
@@ -407,8 +416,8 @@ pub struct Records {
     pub layout: Py<PyAny>,
     /// Whether there is a dtype.
     known: bool,
-    /// The dtype object of the first array that was found to be right. Most arrays share it.
-    right: PyOnceLock<Py<PyAny>>,
+    /// The type and the dtype object of the first array that was found to be right. Most share them.
+    right: PyOnceLock<(Py<PyType>, Py<PyAny>)>,
 }
 
 impl Records {
@@ -442,10 +451,10 @@ impl Records {
             return Ok(true);
         }
         Ok(match self.right.get(data.py()) {
-            Some(right) => data
+            Some((kind, right)) if data.get_type().is(kind) => data
                 .getattr_opt(intern!(data.py(), "dtype"))?
                 .is_some_and(|dtype| dtype.is(right)),
-            None => false,
+            _ => false,
         })
     }
 
@@ -463,7 +472,8 @@ impl Records {
             let py = data.py();
             let dtype = self.ask(intern!(py, "check"), data)?;
             if !dtype.is_none() {
-                let _ = self.right.set(py, dtype.unbind());
+                let right = (data.get_type().unbind(), dtype.unbind());
+                let _ = self.right.set(py, right);
             }
         }
         Ok(())

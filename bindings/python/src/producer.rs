@@ -326,9 +326,9 @@ impl Producer {
     ///
     /// Raises Full (in a lossless queue, if a consumer has not caught up), SchemaMismatch if it is an
     /// array, or has a format, of another dtype than that of the queue, TooLarge if it has not the size
-    /// of this queue's messages (or, where they vary, is longer than max_message), UsageError while a
-    /// message is claimed or if the producer is closed, Error in a forked child. Nothing is pushed
-    /// then.
+    /// of this queue's messages (or, where they vary, is longer than max_message), UsageError for a
+    /// value that its field cannot hold or that is masked, while a message is claimed or if the
+    /// producer is closed, Error in a forked child. Nothing is pushed then.
     #[pyo3(signature = (data, /))]
     fn push(&self, data: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = data.py();
@@ -561,7 +561,9 @@ impl Producer {
     /// it as its producer and continue the sequence. A message that is claimed is given up. Does
     /// nothing if this handle is closed.
     ///
-    /// So a producer is handed over: detach it, then pickle it (give it to multiprocessing).
+    /// So a producer is handed over: detach it, then open its name in the other process, or pickle it.
+    /// (multiprocessing pickles what it is given, unless its start method is fork: the child has this
+    /// closed handle then.)
     fn detach(&self, py: Python<'_>) -> PyResult<()> {
         let queue = self.take(py)?;
         py.detach(|| queue.map(ipcq::Producer::detach));

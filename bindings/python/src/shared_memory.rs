@@ -283,6 +283,16 @@ impl SharedMemory {
         unsafe { export::release(view) }
     }
 
+    /// For numpy.asarray(memory), which takes no notice of what the buffer raises, and asks here.
+    #[pyo3(signature = (dtype=None, copy=None))]
+    fn __array__<'py>(
+        slf: &Bound<'py, Self>,
+        dtype: Option<Bound<'py, PyAny>>,
+        copy: Option<bool>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        export::array(slf.as_any(), dtype, copy)
+    }
+
     fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
         slf
     }

@@ -482,3 +482,24 @@ def test_without_asyncio(pair, wait):
         wait(*pair).send(None)
     assert caught.value.__suppress_context__
     assert pair[0].next_sequence == 0
+
+
+def test_a_descriptor_that_is_another_file_by_now(child):
+    """A program that closes all descriptors, as a daemon does, has its own under the numbers."""
+    code = """if True:
+    import asyncio, gc, ipcq, os
+    out = ipcq.Producer("lines")
+    out.push(b"x")
+    q = ipcq.Consumer("lines")
+    asyncio.run(q.aget())
+    os.closerange(3, 256)
+    mine = [open("/dev/null") for _ in range(16)]
+    q.close()
+    del q
+    gc.collect()
+    for file in mine:
+        os.fstat(file.fileno())
+    print("all are there", flush=True)
+    os._exit(0)
+    """
+    assert child(code).end() == "all are there\n"

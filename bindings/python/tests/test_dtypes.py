@@ -47,6 +47,9 @@ WRONG = {
         np.zeros(2, "U1"),
         np.zeros(1, [("x", "f8")]),
         np.zeros(8, "?"),
+        np.zeros(8, "i1"),
+        array.array("b", bytes(8)),
+        memoryview(bytes(8)).cast("b"),
         np.zeros(1, object),
         array.array("q", [7]),
         array.array("f", [7, 7]),
@@ -192,10 +195,8 @@ def test_bytes_have_no_dtype():
         raw,
         bytearray(raw),
         memoryview(raw),
-        memoryview(raw).cast("b"),
         memoryview(raw).cast("c"),
         np.frombuffer(raw, "u1"),
-        np.frombuffer(raw, "i1"),
         np.frombuffer(raw, "S1"),
         array.array("B", raw),
         (ctypes.c_char * 16).from_buffer_copy(raw),
@@ -427,3 +428,137 @@ def test_fields_named_as_attributes_of_arrays(given):
     # Once for each handle.
     assert q.pop_record()["T"] == 3
     assert len(next(q.batches()).records) == 2
+
+
+@pytest.mark.filterwarnings("ignore:.*masked element")
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [
+        ([("a", "S4")], (None,)),
+        ([("a", "S4")], (7,)),
+        ([("a", "S4")], (b"toolong",)),
+        ([("a", "S4")], ("toolong",)),
+        ([("a", "U4")], ("toolong",)),
+        ([("a", "U4")], (7,)),
+        ([("a", "V4")], (b"toolong",)),
+        ([("a", "i4")], (1.9,)),
+        ([("a", "i4")], ("12",)),
+        ([("a", "i4")], (None,)),
+        ([("a", "?")], (2,)),
+        ([("a", "f8")], (None,)),
+        ([("a", "f8")], (2**53 + 1,)),
+        ([("a", "f8")], (np.int64(2**53 + 1),)),
+        ([("a", "f4")], (1e300,)),
+        ([("a", "f8")], (np.ma.masked,)),
+        ([("a", "f8")], {"a": 2**53 + 1}),
+        ([("a", "i4", (2,))], ([1, 1.5],)),
+        ([("a", [("b", "S2")])], (("abc",),)),
+        ([("x", "i4"), ("a", "M8[s]")], (1, np.datetime64("2020-01-01T00:00:00.999"))),
+    ],
+)
+def test_a_value_that_would_change(dtype, value):
+    """It raises, and says which it is."""
+    out, _ = queue(np.dtype(dtype))
+    for push in (out.push, lambda v: out.push_many([v]), lambda v: out.push_many(iter([v]))):
+        with (
+            np.errstate(all="ignore"),
+            pytest.raises((ValueError, TypeError)) as caught,
+        ):
+            push(value)
+        if isinstance(caught.value, ipcq.UsageError):
+            assert "the field 'a" in str(caught.value)
+    assert out.next_sequence == 0
+
+
+@pytest.mark.parametrize("wrong", [1.9, 2**40 + 0.5, np.ma.masked])
+def test_a_plain_value_that_would_change(wrong):
+    out, _ = queue(np.dtype("i8"))
+    with pytest.raises((ipcq.UsageError, ipcq.SchemaMismatch)):
+        out.push(wrong)
+    assert out.next_sequence == 0
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "kept"),
+    [
+        ("i4", 1.0, 1),
+        ("i4", True, 1),
+        ("f8", 1, 1.0),
+        ("f8", np.float32(0.5), 0.5),
+        ("f8", np.int8(5), 5.0),
+        ("f4", 0.1, float(np.float32(0.1))),
+        ("f4", float("inf"), float("inf")),
+        ("c8", 1.5, 1.5 + 0j),
+        ("u1", np.int64(255), 255),
+        ("S4", "abc", b"abc"),
+        ("S4", b"ab\0\0", b"ab"),
+        ("S4", np.bytes_(b"ab"), b"ab"),
+        ("U4", "äöü", "äöü"),
+        ("V4", b"ab", b"ab\0\0"),
+        ("M8[s]", np.datetime64("2020-01-01"), np.datetime64("2020-01-01T00:00:00").item()),
+        ("M8[s]", None, None),
+    ],
+)
+def test_a_value_that_is_kept(dtype, value, kept):
+    out, q = queue(np.dtype([("a", dtype), ("b", "i4")]))
+    out.push((value, 1))
+    out.push({"b": 1, "a": value})
+    out.push_many([(value, 1), (value, 1)])
+    out.push_many(iter([(value, 1)]))
+    for record in next(q.batches()).records:
+        assert record["a"].item() == kept
+
+
+def test_rows_are_not_mixed():
+    """An array with rows has those of the messages."""
+    out, q = queue(np.dtype(("f8", (2, 3))))
+    right = np.arange(12.0).reshape(2, 2, 3)
+    out.push_many(right)
+    out.push(right[0])
+    for wrong in (np.zeros((3, 2)), np.zeros((2, 3, 2)), (ctypes.c_double * 2 * 3)()):
+        for push in (out.push, out.push_many, q.pop_into):
+            with pytest.raises(ipcq.SchemaMismatch, match="shape"):
+                push(wrong)
+    with pytest.raises(ipcq.SchemaMismatch, match="shape"):
+        out.push_many(np.zeros((3, 4)))
+    out.push((ctypes.c_double * 3 * 2)())
+    got = next(q.batches()).records.tolist()
+    assert got == [*right.tolist(), right[0].tolist(), [[0.0] * 3] * 2]
+
+
+@pytest.mark.parametrize("dtype", ["f8", [("a", "f8"), ("b", "i4")]])
+def test_masked_values(dtype):
+    """There is no value to be sent."""
+    out, q = queue(np.dtype(dtype))
+    whole = np.ma.zeros(2, dtype)
+    assert out.push_many(np.zeros(2, dtype)) == out.push_many(whole) == 2
+    whole[1] = np.ma.masked
+    for push in (out.push_many, lambda a: out.push(a[1:]), lambda a: out.push_many([a[1:]])):
+        with pytest.raises(ipcq.UsageError, match="masked"):
+            push(whole)
+    assert len(q.pop_many()) == 4
+
+
+def test_columns_of_objects():
+    """Each value is taken as push() takes it, and none is first made like the others."""
+    pandas = pytest.importorskip("pandas")
+    out, q = queue(np.dtype([("n", "f8"), ("s", "S4")]))
+
+    def push(n, s):
+        frame = pandas.DataFrame({"n": pandas.Series(n, dtype=object)})
+        frame["s"] = pandas.Series(s, dtype=object)
+        return out.push_many(frame)
+
+    assert push([2**53, 0.5], ["é", b"b"]) == 2
+    assert [r.tolist() for r in next(q.batches()).records] == [(2.0**53, "é".encode()), (0.5, b"b")]
+    for n, s in (
+        ([2**53 + 1, 0.5], ["a", "b"]),
+        ([1.0, 0.5], [1, "b"]),
+        ([1.0, 0.5], [None, "b"]),
+        ([1.0, 0.5], ["toolong", "b"]),
+        ([1.0, None], ["a", "b"]),
+        ([1.0, "2"], ["a", "b"]),
+    ):
+        with pytest.raises(ipcq.SchemaMismatch, match=r"column '(n|s)' .*(float64|S4)"):
+            push(n, s)
+    assert out.next_sequence == 2

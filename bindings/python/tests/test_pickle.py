@@ -295,3 +295,47 @@ def test_what_cannot_be_pickled(pair):
     for what in (claim, view, q.view()):
         with pytest.raises(TypeError, match="pickle"):
             pickle.dumps(what)
+
+
+MANY = 300_000
+
+
+def push_in_a_thread(name):
+    from multiprocessing.util import Finalize
+
+    out = ipcq.Producer(name, message_size=8)
+    ending = threading.Event()
+    # The last but that of the module.
+    Finalize(None, ending.set, exitpriority=-999)
+
+    def push():
+        ending.wait()
+        for n in range(MANY):
+            out.push(word(n))
+
+    threading.Thread(target=push).start()
+
+
+def push_in_an_executor(name):
+    from concurrent.futures import ThreadPoolExecutor
+
+    global pool
+    pool = ThreadPoolExecutor(2)
+    out = ipcq.Producer(name, message_size=8)
+    for n in range(MANY // 100):
+        pool.submit(out.push, word(n))
+
+
+@pytest.mark.parametrize(
+    ("work", "count"), [(push_in_a_thread, MANY), (push_in_an_executor, MANY // 100)]
+)
+@pytest.mark.parametrize("method", METHODS)
+def test_the_threads_of_a_child_push_to_their_end(method, work, count, tmp_path):
+    """As those of a program do: its producers are closed after them."""
+    path = str(tmp_path / "ipcq.p")
+    process = multiprocessing.get_context(method).Process(target=work, args=(path,))
+    process.start()
+    end(process)
+    q = ipcq.Consumer(path)
+    assert q.stats.pushed == count
+    assert q.stats.closed

@@ -1,5 +1,6 @@
 """Every method of the handles, within one process."""
 
+import asyncio
 import pickle
 import queue
 import threading
@@ -443,6 +444,55 @@ def test_batches_linger_only_until_the_ring_is_half_full(delivery):
         reader.start()
         reader.join(30)
         assert [int.from_bytes(m, "little") for m in got] == list(range(32))
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_batches_of_varying_length_linger_only_until_the_ring_is_half_full(asynchronous):
+    """A producer that finds no room waits for this consumer, and this one would wait on."""
+    with (
+        ipcq.Producer("half", capacity=4096, delivery="lossless") as out,
+        ipcq.Consumer("half") as q,
+    ):
+        pushed = 0
+        with pytest.raises(ipcq.Full):
+            while True:
+                out.push(bytes(400))
+                pushed += 1
+        got = []
+        batches = q.batches(linger=1e6)
+
+        async def take():
+            return await batches.__anext__()
+
+        def read():
+            got.append(len(asyncio.run(take()) if asynchronous else next(batches)))
+
+        reader = threading.Thread(target=read, daemon=True)
+        reader.start()
+        reader.join(30)
+        assert got == [pushed]
+
+
+def test_wait_for_more_than_the_ring_holds(pair, words):
+    (out, q), (_, varying) = pair, words
+    out.push_many(word(n) for n in range(64))
+    assert q.wait(0, at_least=64)
+    with pytest.raises(ipcq.UsageError, match=r"^pair: at_least: .* 64 messages at most, not 65"):
+        q.wait(at_least=65)
+    with pytest.raises(ipcq.UsageError, match="4096 bytes holds 256 messages at most, not 257"):
+        varying.wait(at_least=257)
+    assert not varying.wait(0, at_least=256)
+
+
+def test_wait_for_more_than_will_come(pair):
+    out, q = pair
+    out.push(word(0))
+    assert not q.wait(0, at_least=5)
+    out.close()
+    assert q.wait(at_least=5)
+    q.pop()
+    with pytest.raises(ipcq.Closed):
+        q.wait(at_least=5)
 
 
 def test_dtype():

@@ -111,3 +111,19 @@ def test_a_buffer_keeps_the_memory(tmp_path):
     assert ipcq.SharedMemory("m").read(0, 1) == b"\x07"
     (tmp_path / "ipcq.m").unlink()
     assert m[0] == 7
+
+
+def test_no_array_of_what_was_closed():
+    """numpy makes an array of the object itself where a buffer raises: that would be no error."""
+    np = pytest.importorskip("numpy")
+    memory = ipcq.SharedMemory("m", create=True, size=4)
+    memory.write(0, b"abcd")
+    assert np.asarray(memory).tobytes() == memory.__array__().tobytes() == b"abcd"
+    memory.__array__()[0] = ord("A")
+    assert memory.read() == b"Abcd"
+    memory.__array__(copy=True)[0] = 0
+    assert memory.read() == b"Abcd"
+    memory.close()
+    for attempt in (np.asarray, np.array, lambda memory: memory.__array__()):
+        with pytest.raises(ipcq.UsageError, match="closed"):
+            attempt(memory)

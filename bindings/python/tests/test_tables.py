@@ -277,3 +277,17 @@ def test_a_batch_is_used_like_a_sequence(words):
     assert (b"b" in batch, b"c" in batch, batch.index(b"a", 1)) == (True, False, 2)
     with pytest.raises(ValueError, match="not in"):
         batch.index(b"c")
+
+
+@pytest.mark.filterwarnings("ignore:.*fields are named")
+@pytest.mark.parametrize("name", ["columns", "column_names"])
+def test_an_array_is_no_table(name):
+    """Whatever its fields are called."""
+    dtype = np.dtype([(name, "i4"), ("x", "i4")])
+    out = ipcq.Producer("q", dtype=dtype)
+    q = ipcq.Consumer("q")
+    assert out.push_many(np.ones(3, dtype).view(np.recarray)) == 3
+    records = next(q.batches()).records
+    assert out.push_many(records) == 3
+    assert out.push_many([records[0]]) == 1
+    assert [r.tolist() for r in next(q.batches()).records] == [(1, 1)] * 4

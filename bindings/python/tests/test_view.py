@@ -321,3 +321,38 @@ def test_it_looks_like_a_class():
         type("Mine", (ipcq.Window,), {})
     with pytest.raises(TypeError):
         ipcq.Window(1)
+
+
+def test_no_array_of_what_has_ended(squares):
+    """numpy makes an array of the object itself where a buffer raises: that would be no error."""
+    np = pytest.importorskip("numpy")
+    out, q = squares
+    out.push_many(bytes(16 * out.message_size))
+    with q.view(4) as view:
+        assert np.asarray(view).shape == (4, view.array.shape[1])
+        assert view.__array__().tolist() == view.array.tolist()
+        assert np.asarray(view, "u2").dtype == "u2"
+        with pytest.raises(ValueError, match="copy"):
+            view.__array__("u2", copy=False)
+    left = q.view(4)
+    q.seek(0)
+    for ended in (view, left):
+        for attempt in (
+            lambda ended=ended: ended.array,
+            lambda ended=ended: ended.records,
+            lambda ended=ended: np.asarray(ended),
+            lambda ended=ended: np.array(ended),
+        ):
+            with pytest.raises(ipcq.UsageError, match="view has ended"):
+                attempt()
+    with q.peek() as one:
+        assert np.asarray(one).tobytes() == bytes(one)
+        with pytest.raises(ValueError, match="copy"):
+            one.__array__(copy=False)
+    with pytest.raises(ipcq.UsageError, match="view has ended"):
+        np.asarray(one)
+    view = q.view(4)
+    q.close()
+    for attempt in (lambda: view.array, lambda: view.records, lambda: np.asarray(view)):
+        with pytest.raises(ipcq.UsageError, match="view has ended"):
+            attempt()

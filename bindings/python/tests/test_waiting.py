@@ -104,6 +104,29 @@ def test_wait_any():
         ipcq.wait_any(qs, 0)
 
 
+@pytest.mark.parametrize(
+    ("count", "shown"), [(1, "q0"), (4, "q0, q1, q2, q3"), (6, "q0, q1, q2, q3 and 2 more")]
+)
+def test_wait_any_names_the_queues(count, shown):
+    outs = [ipcq.Producer(f"q{i}") for i in range(count)]
+    qs = [ipcq.Consumer(out.name) for out in outs]
+    with pytest.raises(ipcq.Empty, match=f"^{shown}: "):
+        ipcq.wait_any(qs, 0)
+
+
+def test_a_wait_for_a_queue_to_appear_looks_seldom(child):
+    """As in C: at most every 20 ms, but for the first moment. Each look is one sleep."""
+    code = """if True:
+    import ipcq, resource
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
+    try:
+        ipcq.Consumer("nothing", open_timeout=1)
+    except FileNotFoundError:
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw - before)
+    """
+    assert int(child(code).end()) < 250
+
+
 def test_wait_any_sleeps_until_one_has_something(until):
     outs = [ipcq.Producer(f"q{i}", capacity=64, message_size=8) for i in range(3)]
     qs = [ipcq.Consumer(f"q{i}") for i in range(3)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -65,5 +66,10 @@ def arm(_: object = None) -> None:
 
 
 def close_all() -> None:
-    for producer in list(producers):
-        producer.close()
+    try:
+        # Threads may push on: a program waits for them before its objects end. Multiprocessing
+        # calls the same, but after the finalizers. Those of executors end by it, not by a join.
+        threading._shutdown()  # type: ignore[attr-defined]
+    finally:
+        for producer in list(producers):
+            producer.close()

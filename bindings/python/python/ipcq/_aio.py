@@ -42,6 +42,15 @@ def running_loop() -> asyncio.AbstractEventLoop:
         ) from None
 
 
+def file_of(fd: int) -> tuple[int, int] | None:
+    """What file a descriptor is of; None if it is of none."""
+    try:
+        found = os.fstat(fd)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 class Line:
     """The tasks of one loop that wait for one consumer, first come, first served.
 
@@ -50,16 +59,19 @@ class Line:
     is cancelled, with its turn or without, takes no message with it.
     """
 
-    __slots__ = ("__weakref__", "_fd", "_loop", "_row", "_waiting")
+    __slots__ = ("__weakref__", "_fd", "_file", "_loop", "_row", "_waiting")
 
     def __init__(self, fd: int, loop: asyncio.AbstractEventLoop) -> None:
         self._fd = fd
+        self._file = file_of(fd)
         self._loop = loop
         self._waiting: OrderedDict[object, asyncio.Future[None]] = OrderedDict()
         self._row = 0
 
     def __del__(self) -> None:
-        os.close(self._fd)
+        # A program may have closed all descriptors, and have another file under the number since.
+        if self._file is not None and file_of(self._fd) == self._file:
+            os.close(self._fd)
 
     async def take(self, attempt: Callable[[], T | None]) -> T:
         """What attempt() gives once that is not None."""

@@ -12,6 +12,19 @@ else:
     RecArray = np.recarray
 
 
+def of_buffer(memory: Any, dtype: Any = None, copy: bool | None = None) -> Any:
+    """The array of an object with a buffer, as its __array__ gives it; raises what the buffer does.
+
+    numpy itself makes an array of the object where its buffer raises.
+    """
+    array = np.asarray(memoryview(memory))
+    if dtype is not None and dtype != array.dtype:
+        if copy is False:
+            raise ValueError("copy: the memory is of another dtype")
+        return array.astype(dtype)
+    return array.copy() if copy else array
+
+
 class Records(RecArray):
     """A recarray whose fields are found without a detour.
 

@@ -186,7 +186,7 @@ class Batch(Collection[bytes]):
 class Batches(Iterator[Batch], AsyncIterator[Batch]):
     """The batches of a consumer, for `for` and for `async for`; see Consumer.batches()."""
 
-    __slots__ = ("__weakref__", "_enough", "_layout", "_linger", "_max", "_q", "_size")
+    __slots__ = ("__weakref__", "_layout", "_linger", "_max", "_q", "_size")
 
     def __init__(self, q: Consumer, max: int, linger: float) -> None:
         """Made by Consumer.batches()."""
@@ -199,9 +199,6 @@ class Batches(Iterator[Batch], AsyncIterator[Batch]):
         self._layout = q._layout
         self._max = max
         self._linger = linger
-        # No more are waited for than half a ring: who waits for all of it loses, or stops the
-        # producer.
-        self._enough = min(max, q.capacity // 2) if q.message_size else max
 
     def __iter__(self) -> Batches:
         return self
@@ -212,7 +209,7 @@ class Batches(Iterator[Batch], AsyncIterator[Batch]):
             while True:
                 if self._linger:
                     q.wait()
-                    q.wait(self._linger, at_least=self._enough)
+                    q._gather(self._linger, self._max)
                 elif not self._size:
                     q.wait()
                 batch = self._take(not self._linger)
@@ -262,7 +259,7 @@ class Batches(Iterator[Batch], AsyncIterator[Batch]):
 
         loop = asyncio.get_running_loop()
         end = loop.time() + self._linger
-        while not self._q.wait(0, at_least=self._enough):
+        while not self._q._gather(0, self._max):
             left = end - loop.time()
             if left <= 0:
                 return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import warnings
 from functools import partial
@@ -16,7 +17,10 @@ from ._tables import columns_of, library
 WHOLE = "(message)"
 
 # The formats of buffers that are bytes and nothing else: those of bytes, bytearray and mmap.
-BYTES = {"B", "b", "c"}
+BYTES = {"B", "c"}
+
+# Values of these types are equal only if they mean the same. numpy's own round before they compare.
+PLAIN = {bool, int, float, complex, bytes, str}
 
 
 class Layout:
@@ -117,32 +121,57 @@ class Layout:
     def check(self, data: Any) -> Any:
         """Raises SchemaMismatch if an object with a buffer has another dtype than the messages.
 
-        Returns that dtype, or None for an object that is bytes.
+        Returns that dtype if all arrays of it and of this type are right, else None.
         """
         dtype = getattr(data, "dtype", None)
         if dtype is None or not hasattr(dtype, "base"):
             with memoryview(data) as view:
                 if view.format.lstrip("@=<>!") in BYTES:
                     return None
+                rows = tuple(view.shape or ())
             try:
                 dtype = dtype_of_buffer(data)
             except (TypeError, ValueError) as e:
                 raise SchemaMismatch(f"{self._name}: {e}") from None
-        base = self.plain[0]
+        else:
+            rows = tuple(data.shape)
+        base, shape = self.plain
         if dtype is base or is_same(dtype, base):
-            return dtype
-        if dtype.itemsize == 1 and dtype.char in "bBSc":
+            self._check_mask(data)
+            # One without rows is taken as it lies.
+            if shape and len(rows) > 1 and rows[-len(shape) :] != shape:
+                raise SchemaMismatch(
+                    f"{self._name}: the messages are of the dtype {self.dtype}, and this has the "
+                    f"shape {rows}"
+                )
+            return None if shape or is_masked(data) else dtype
+        if dtype.itemsize == 1 and dtype.char in "BSc":
             return None
         raise SchemaMismatch(
             f"{self._name}: the messages are of the dtype {base}, and this is of {dtype}: "
             "array.astype(q.dtype) converts its values, array.tobytes() takes its bytes as they are"
         )
 
+    def _check_mask(self, data: Any) -> None:
+        """Raises UsageError if values of an array are masked."""
+        if is_masked(data) and data.mask.tobytes().strip(b"\0"):
+            raise UsageError(
+                f"{self._name}: values of this array are masked: array.filled(...) gives them one"
+            )
+
+    def _check_kept(self, array: Any, given: Any) -> None:
+        """Raises UsageError if an array of messages has not the values that it was made of."""
+        try:
+            check_kept(array, given, self.plain[0], "")
+        except UsageError as e:
+            raise UsageError(f"{self._name}: {e}") from None
+
     def message(self, item: Any) -> Any:
         """One message of what numpy takes for one element of the dtype."""
         np = library("numpy", "dtype")
         base, shape = self.plain
         if hasattr(item, "__array__"):
+            self._check_mask(item)
             array = np.asarray(item)
             self.check(array)
             return array
@@ -157,6 +186,12 @@ class Layout:
                 f"{self._name}: a message is one element of the dtype {self.dtype}: a tuple, a "
                 "dict or an array of it"
             )
+        if base.names is None:
+            if type(item) in PLAIN and array.item() == item:
+                return array
+        elif PLAIN.issuperset(map(type, item)) and array.item() == item:
+            return array
+        self._check_kept(array[()], item)
         return array
 
     def messages(self, data: Any) -> Any:
@@ -166,6 +201,9 @@ class Layout:
                 _, shape = self.plain
                 array = self._array(data)
                 if array.shape == (len(data), *shape):
+                    if not are_kept(array, data):
+                        for kept, row in zip(array, data, strict=True):
+                            self._check_kept(kept, row)
                     return array
             return data
         if isinstance(data, dict):
@@ -174,6 +212,7 @@ class Layout:
         if table is not None:
             return self._of_table(table, len(data))
         if hasattr(data, "__array__"):
+            self._check_mask(data)
             data = library("numpy", "dtype").asarray(data)
         elif not has_buffer(data):
             return data
@@ -205,13 +244,126 @@ class Layout:
             field = rows[name]
             column = np.asarray(in_utc(table[name]) if field.dtype.kind == "M" else table[name])
             if column.dtype.hasobject:
-                column = np.array(column.tolist())
+                self._of_objects(column.tolist(), field, name)
+                continue
             if not fits(column, field):
                 raise SchemaMismatch(
                     f"{self._name}: the column {name!r} has values of {column.dtype} that the "
                     f"field, {base[name]}, cannot hold"
                 )
         return rows
+
+    def _of_objects(self, values: list[Any], field: Any, name: str) -> None:
+        """Copies a column of Python objects to a field, each value as push() takes it."""
+        import numpy as np
+
+        if field.dtype.kind == "S":
+            values = [v.encode() if isinstance(v, str) else v for v in values]
+        shape = field.shape[1:]
+        for i, value in enumerate(values):
+            try:
+                value = in_order(value, field.dtype)
+                with np.errstate(all="ignore"):
+                    array = np.array(value, field.dtype)
+                if array.shape != shape:
+                    raise UsageError(f"the value {value!r} has not the shape {shape}")
+                if not (type(value) in PLAIN and array.item() == value):
+                    check_kept(array[()], value, field.dtype, name)
+            except (TypeError, ValueError, OverflowError) as e:
+                raise SchemaMismatch(
+                    f"{self._name}: the column {name!r} has a value that the field, "
+                    f"{self.plain[0][name]}, cannot hold: {e}"
+                ) from None
+            field[i] = array
+
+
+def is_masked(data: Any) -> bool:
+    """Whether an array can have values that are masked."""
+    ma = sys.modules.get("numpy.ma")
+    return ma is not None and isinstance(data, ma.MaskedArray)
+
+
+def are_kept(array: Any, rows: list[Any]) -> bool:
+    """Whether an array certainly has the values of the rows that it was made of; by columns."""
+    import numpy as np
+
+    for name, given in zip(array.dtype.names or (), zip(*rows, strict=True), strict=True):
+        kept, types = array[name], set(map(type, given))
+        if not types <= PLAIN:
+            return False
+        if kept.dtype.kind == "f" and types == {float}:
+            # They may be rounded.
+            if not np.array_equal(np.isfinite(kept), np.isfinite(given)):
+                return False
+        elif kept.tolist() != list(given):
+            return False
+    return array.dtype.names is not None
+
+
+def check_kept(kept: Any, given: Any, dtype: Any, where: str) -> None:
+    """Raises UsageError if what numpy has made of a value is another one.
+
+    Floats may have been rounded.
+    """
+    dtype, names = dtype.base, dtype.base.names
+    if names is None and not kept.shape:
+        if not is_kept(kept, given):
+            of = f"of the field {where!r} " if where else ""
+            raise UsageError(f"the value {given!r} {of}does not fit {dtype}")
+        return
+    if not hasattr(given, "__len__") or isinstance(given, (str, bytes)):
+        # numpy gave it to each element of a field.
+        given = [given] * len(names or kept)
+    elif getattr(given, "ndim", 1) == 0 and hasattr(given, "tolist"):
+        # An array of one record, or one of numpy.
+        given = given.tolist()
+    keys = range(len(kept)) if names is None or kept.shape else names
+    if len(keys) != len(given):
+        raise UsageError(f"{given!r} is no value of {where or 'a message'}")
+    for i, key in enumerate(keys):
+        inner = f"{where}.{key}" if where and isinstance(key, str) else where or str(key)
+        check_kept(kept[key], given[i], dtype[key] if isinstance(key, str) else dtype, inner)
+
+
+def is_kept(kept: Any, given: Any) -> bool:
+    """Whether a scalar of numpy is the value that it was made of."""
+    if type(given) is float and kept.dtype.kind == "f":
+        return math.isfinite(given) == math.isfinite(kept)
+    import numpy as np
+
+    if is_masked(given):
+        return False
+    if isinstance(given, np.ndarray):
+        given = given[()]
+    kind = kept.dtype.kind
+    if kind == "V":
+        return bytes(given).ljust(kept.dtype.itemsize, b"\0") == bytes(kept)
+    if kind in "Mm":
+        if given is None or isinstance(given, (int, np.integer)) or np.isnat(kept):
+            return True
+        as_numpy = getattr(given, "to_numpy", None)
+        moment = np.datetime64 if kind == "M" else np.timedelta64
+        return bool(kept == (as_numpy() if as_numpy else moment(given)))
+    if isinstance(given, bytearray):
+        given = bytes(given)
+    if kind in "SU":
+        if not isinstance(given, (bytes, str)):
+            return False
+        if isinstance(given, str) and kind == "S":
+            given = given.encode()
+        elif isinstance(given, bytes) and kind == "U":
+            given = given.decode("ascii")
+        # numpy cuts zeros off.
+        return bool(kept == given.rstrip("\0" if kind == "U" else b"\0"))
+    if given is None or isinstance(given, (bytes, str)):
+        return False
+    if isinstance(given, np.integer):
+        given = int(given)
+    if kept.item() == given:
+        return True
+    if kind not in "fc" or isinstance(given, (int, np.bool_)):
+        return False
+    return bool(np.isfinite(kept) == np.isfinite(complex(given)))
 
 
 def in_utc(column: Any) -> Any:
@@ -242,7 +394,10 @@ def dtype_of_buffer(data: Any) -> Any:
     ctypes = sys.modules.get("ctypes")
     if ctypes is not None and isinstance(data, ctypes._SimpleCData.__base__):
         # The formats of ctypes do not tell the padding.
-        return np.dtype(type(data)).base
+        dtype = np.dtype(type(data))
+        while dtype.subdtype is not None:
+            dtype = dtype.base
+        return dtype
     return np.asarray(data).dtype
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -52,6 +53,10 @@ def to_pandas(batch: Batch) -> Any:
 
 def columns_of(data: Any) -> dict[str, Any] | None:
     """The columns of a table of pandas, polars or pyarrow; None if it is something else."""
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(data, (numpy.ndarray, numpy.generic)):
+        # Its attributes may be fields.
+        return None
     names = getattr(data, "column_names", None)
     if names is None:
         names = getattr(data, "columns", None)

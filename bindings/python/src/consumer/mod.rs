@@ -18,6 +18,7 @@ use crate::handle::{
     self, caught, part, truth, whole, Dtype, Guarded, Name, Naps, Records, Timeout, LARGE,
 };
 use crate::stats::{ConsumerInfo, Stats};
+use ipcq::layout::FRAME_HEADER;
 use ipcq::{Error, Pop, Start};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
@@ -261,6 +262,31 @@ impl Consumer {
 }
 
 impl Consumer {
+    /// Waits until so many messages are there, or so much of the ring is in use by them, or no more can
+    /// come.
+    fn gather(
+        &self,
+        py: Python<'_>,
+        timeout: Timeout,
+        at_least: u64,
+        in_use: u64,
+    ) -> PyResult<bool> {
+        let found = handle::wait_for(py, timeout, &Lingering(self), || {
+            let figures = self.with(py, |i| {
+                i.queue.as_ref().map(|q| Ok((q.stats()?, q.in_use()?)))
+            })?;
+            let (stats, used) = figures;
+            // No more come: what is there is enough, and a drained queue raises.
+            let is_over = stats.closed || (stats.unlinked && !stats.producer_alive);
+            match stats.lag >= at_least || used >= in_use {
+                true => Ok(Some(())),
+                false if is_over => self.there(py),
+                false => Ok(None),
+            }
+        })?;
+        Ok(found.is_some())
+    }
+
     /// A batch of at most `max` messages of fixed size; `None` if there is none yet.
     fn take_batch<'py>(&self, py: Python<'py>, max: usize) -> PyResult<Option<Taking<'py>>> {
         let size = self.message_size;
@@ -624,9 +650,9 @@ impl Consumer {
     /// and for `async for`.
     ///
     /// A batch is given as soon as there is a message, or, with linger, when max messages are
-    /// there or so many seconds have passed since the first was. It ends where messages were
-    /// lost. The iterator ends when the producer closes. It waits without a time limit, and Ctrl-C
-    /// ends the wait: for a limit, call wait(seconds) before next(iterator).
+    /// there, half the ring is full, or so many seconds have passed since the first was. It ends
+    /// where messages were lost. The iterator ends when the producer closes. It waits without a time
+    /// limit, and Ctrl-C ends the wait: for a limit, call wait(seconds) before next(iterator).
     ///
     /// Raises Replaced as pop(), UsageError for a max below 1.
     ///
@@ -665,14 +691,15 @@ impl Consumer {
     }
 
     /// Waits for a message, at most timeout seconds (None: for ever), and says whether there is
-    /// one. With at_least, waits until there are so many.
+    /// one. With at_least, waits until there are so many, or until the producer has closed the queue
+    /// and no more can come: then it returns True although fewer are there.
     ///
     /// Like all waiting calls it looks for some microseconds and then sleeps, without use of the
     /// processor, until the producer pushes. For that it needs to write the control file; where it
     /// may not, it looks again after 0.1 to 4 ms. While it waits for more than the first message it
     /// looks once a millisecond, so that the producer need not wake it for each.
     ///
-    /// Raises Closed as pop().
+    /// Raises Closed as pop(), UsageError for an at_least that is more than the ring can hold.
     #[pyo3(signature = (timeout=None, *, at_least=1))]
     fn wait(
         &self,
@@ -682,19 +709,33 @@ impl Consumer {
     ) -> PyResult<bool> {
         let timeout = Timeout::seconds(py, timeout)?;
         if at_least > 1 {
-            let found = handle::wait_for(py, timeout, &Lingering(self), || {
-                let stats = self.with(py, |i| i.queue.as_ref().map(|q| q.stats()))?;
-                // No more come: what is there is enough, and a drained queue raises.
-                let is_over = stats.closed || (stats.unlinked && !stats.producer_alive);
-                match stats.lag >= at_least {
-                    true => Ok(Some(())),
-                    false if is_over => self.there(py),
-                    false => Ok(None),
-                }
-            })?;
-            return Ok(found.is_some());
+            let (most, ring) = match self.message_size {
+                0 => (
+                    self.capacity / FRAME_HEADER as u64,
+                    format!("{} bytes", self.capacity),
+                ),
+                _ => (self.capacity, "that size".to_owned()),
+            };
+            if at_least > most {
+                return Err(errors::usage(
+                    py,
+                    format!(
+                        "{}: at_least: a ring of {ring} holds {most} messages at most, not \
+                         {at_least}",
+                        self.name.display()
+                    ),
+                ));
+            }
+            return self.gather(py, timeout, at_least, u64::MAX);
         }
         Ok(handle::wait_for(py, timeout, self, || self.there(py))?.is_some())
+    }
+
+    /// Waits until so many messages are there, or half a ring of them: whoever waits for all of a ring
+    /// loses, or stops the producer. For _batch.py.
+    fn _gather(&self, py: Python<'_>, timeout: f64, at_least: u64) -> PyResult<bool> {
+        let timeout = Timeout::seconds(py, Some(timeout))?;
+        self.gather(py, timeout, at_least, self.capacity / 2)
     }
 
     /// A descriptor for select, selectors and loop.add_reader of asyncio: it becomes readable when

@@ -4,10 +4,12 @@ use super::take::{copy, new_bytes, Inner};
 use super::Consumer;
 use crate::buffer::Buffer;
 use crate::errors;
+use crate::export;
 use crate::handle::{caught, whole, whole_or_none, Guard};
 use ipcq::{Error, Pop};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyByteArray, PyByteArrayMethods, PyBytes};
 
 /// A message in place; see Consumer.peek(). bytes(view) copies all of it, len(view) is its length.
 #[pyclass(frozen, weakref, module = "ipcq")]
@@ -103,6 +105,25 @@ impl View {
 
     fn __bytes__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         self.read(py, 0, None)
+    }
+
+    /// The bytes of the message as a numpy array, for numpy.asarray(view); a copy.
+    #[pyo3(signature = (dtype=None, copy=None))]
+    fn __array__<'py>(
+        &self,
+        py: Python<'py>,
+        dtype: Option<Bound<'py, PyAny>>,
+        copy: Option<bool>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        if copy == Some(false) {
+            return Err(PyValueError::new_err(
+                "copy: an array of a view of one message is always a copy",
+            ));
+        }
+        let bytes = PyByteArray::new(py, &[]);
+        bytes.resize(self.message.length as usize)?;
+        self.readinto(&bytes)?;
+        export::array(&bytes, dtype, None)
     }
 
     /// Copies size bytes from offset; None: up to the end.

@@ -66,6 +66,22 @@ impl Waiting for Several<'_, '_> {
     }
 }
 
+/// So many of several queues are named in an error, as in C.
+const SHOWN: usize = 4;
+
+/// Several consumers, for messages.
+fn shown(consumers: &[PyRef<'_, Consumer>]) -> String {
+    let shown: Vec<_> = consumers
+        .iter()
+        .take(SHOWN)
+        .map(|consumer| consumer.name.display().to_string())
+        .collect();
+    match consumers.len() - shown.len() {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
 /// Waits until one of several consumers has a message, or is at its end, at most timeout seconds
 /// (None: for ever), and returns its index, the first that is so. To be fair to all, take what each
 /// has before waiting again.
@@ -104,7 +120,7 @@ pub fn wait_any(
         Some(i) => Ok(i),
         None => Err(errors::empty(
             py,
-            format!("{} queues: none has a message", consumers.len()),
+            format!("{}: the queues have no new message", shown(&consumers)),
         )),
     }
 }

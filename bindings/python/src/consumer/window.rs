@@ -4,7 +4,7 @@ use super::take::{copy, new_bytes, Inner};
 use super::Consumer;
 use crate::errors;
 use crate::export::{self, Shown};
-use crate::handle::{self, caught, part, whole, Guard, Timeout};
+use crate::handle::{self, caught, whole, Guard, Timeout};
 use ipcq::{Error, Pop};
 use pyo3::exceptions::PyIndexError;
 use pyo3::ffi;
@@ -160,8 +160,17 @@ impl Window {
     /// Raises UsageError if the view has ended.
     #[getter]
     fn array<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        let asarray = part!(slf.py(), "numpy", "asarray")?;
-        asarray.call1((slf,))
+        Self::__array__(slf, None, None)
+    }
+
+    /// For numpy.asarray(window), which takes no notice of what the buffer raises, and asks here.
+    #[pyo3(signature = (dtype=None, copy=None))]
+    fn __array__<'py>(
+        slf: &Bound<'py, Self>,
+        dtype: Option<Bound<'py, PyAny>>,
+        copy: Option<bool>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        export::array(slf.as_any(), dtype, copy)
     }
 
     /// The messages as a numpy array of the consumer's dtype, without a copy, as array. Its fields are
@@ -173,7 +182,8 @@ impl Window {
         let layout = slf.get().consumer.get().records.layout.bind(slf.py());
         // Before there is an array.
         layout.getattr(intern!(slf.py(), "form"))?;
-        layout.call_method1(intern!(slf.py(), "of_rows"), (Self::array(slf)?,))
+        let array = Self::array(slf)?;
+        layout.call_method1(intern!(slf.py(), "of_rows"), (array,))
     }
 
     fn __len__(&self) -> usize {
