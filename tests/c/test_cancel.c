@@ -3,6 +3,8 @@
 // No function is a cancellation point: a pthread_cancel that was pending before a call, or that comes
 // while it waits, takes effect after it, and the call does what it does without.
 
+#include "check.h"
+
 #include <ipcq.h>
 
 #include <errno.h>
@@ -15,14 +17,6 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#define CHECK(what)                                                                                \
-  do {                                                                                             \
-    if (!(what)) {                                                                                 \
-      fprintf(stderr, "%s:%d: %s (%s)\n", __FILE__, __LINE__, #what, ipcq_errmsg());               \
-      exit(1);                                                                                     \
-    }                                                                                              \
-  } while (0)
 
 // A lossless ring of two messages, with one in it that `in` has not popped; and one that is empty.
 static ipcq_queue *out, *in, *idle_out, *idle;

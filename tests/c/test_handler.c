@@ -3,6 +3,8 @@
 // What runs in the middle of a call: a signal handler that forks, as a reporter of crashes does, and a
 // log function that uses the name that the call is about.
 
+#include "check.h"
+
 #include <ipcq.h>
 
 #include <signal.h>
@@ -12,14 +14,6 @@
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#define CHECK(what)                                                                                \
-  do {                                                                                             \
-    if (!(what)) {                                                                                 \
-      fprintf(stderr, "%s:%d: %s (%s)\n", __FILE__, __LINE__, #what, ipcq_errmsg());               \
-      exit(1);                                                                                     \
-    }                                                                                              \
-  } while (0)
 
 static ipcq_queue *producer(const char *name) {
   ipcq_options o = IPCQ_OPTIONS_INIT;

@@ -2,6 +2,8 @@
 //
 // Every function of ipcq.h and every error it can give, through the C interface.
 
+#include "check.h"
+
 #include <ipcq.h>
 
 #include <errno.h>
@@ -15,14 +17,6 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#define CHECK(what)                                                                                \
-  do {                                                                                             \
-    if (!(what)) {                                                                                 \
-      fprintf(stderr, "%s:%d: %s (%s)\n", __FILE__, __LINE__, #what, ipcq_errmsg());               \
-      exit(1);                                                                                     \
-    }                                                                                              \
-  } while (0)
 
 // Fails as it must, and says of which queue.
 #define FAILS(call, code)                                                                          \

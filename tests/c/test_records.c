@@ -3,6 +3,8 @@
 // Records: the fields that the macros make of members of every type, what the queue then holds, and
 // what a consumer of other records is told.
 
+#include "check.h"
+
 #include <errno.h>
 #include <ipcq.h>
 #include <stdbool.h>
@@ -10,13 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHECK(what)                                                                                \
-  do {                                                                                             \
-    if (!(what)) {                                                                                 \
-      fprintf(stderr, "%s:%d: %s (%s)\n", __FILE__, __LINE__, #what, ipcq_errmsg());               \
-      exit(1);                                                                                     \
-    }                                                                                              \
-  } while (0)
 #define COUNT(list) ((uint32_t)(sizeof(list) / sizeof((list)[0])))
 
 enum side { BUY, SELL };
