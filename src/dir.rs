@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::steps::step;
 use crate::sys::{self, Identity, OpenFile};
 use std::ffi::{CStr, CString, OsStr};
+use std::fmt;
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd};
@@ -68,8 +69,8 @@ impl Dir {
     }
 
     /// A name in this directory, for messages.
-    pub(crate) fn shown(&self, name: &CStr) -> crate::name::Shown {
-        crate::name::Shown::of(&self.path.join(OsStr::from_bytes(name.to_bytes())))
+    pub(crate) fn shown(&self, name: &CStr) -> Shown {
+        Shown::of(&self.path.join(OsStr::from_bytes(name.to_bytes())))
     }
 
     fn fd(&self) -> io::Result<i32> {
@@ -226,6 +227,33 @@ pub(crate) fn check_owner(meta: &Metadata, shown: &impl std::fmt::Display) -> Re
     }
 }
 
+/// A path as people are shown it: what a terminal would act on is escaped.
+pub(crate) struct Shown(String);
+
+impl Shown {
+    pub(crate) fn of(path: &Path) -> Shown {
+        let mut text = String::new();
+        for chunk in path.as_os_str().as_bytes().utf8_chunks() {
+            for c in chunk.valid().chars() {
+                match c {
+                    '"' | '\'' | '\\' => text.push(c),
+                    c => text.extend(c.escape_debug()),
+                }
+            }
+            for byte in chunk.invalid() {
+                text.push_str(&format!("\\x{byte:02x}"));
+            }
+        }
+        Shown(text)
+    }
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 impl Dir {
     /// Refuses a file that has a second name: another user may have planted this one, and so chosen the
     /// file. In a directory that is not safe, that user could remove the name again before it is
@@ -252,7 +280,7 @@ impl Dir {
 /// How often a name is looked at where another user can change it at any moment.
 const LOOKS: usize = 16;
 
-fn check_count(meta: &Metadata, shown: &crate::name::Shown) -> Result<()> {
+fn check_count(meta: &Metadata, shown: &Shown) -> Result<()> {
     match meta.nlink() {
         0 | 1 => Ok(()),
         names => Err(Error::PermissionDenied(

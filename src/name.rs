@@ -1,12 +1,11 @@
 //! Names and the files they stand for.
 
-use crate::dir::Dir;
+use crate::dir::{Dir, Shown};
 use crate::error::{Error, Result};
 use crate::sys;
 use std::ffi::{CString, OsStr, OsString};
-use std::fmt;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// What a queue's files are called besides the data file: `NAME.ctl` and so on. No queue may have
@@ -138,33 +137,6 @@ fn path_of(name: &OsStr) -> Result<PathBuf> {
     std::path::absolute(&path).map_err(|e| Error::from_io(&e, &tried))
 }
 
-/// A path as people are shown it: what a terminal would act on is escaped.
-pub(crate) struct Shown(String);
-
-impl Shown {
-    pub(crate) fn of(path: &Path) -> Shown {
-        let mut text = String::new();
-        for chunk in path.as_os_str().as_bytes().utf8_chunks() {
-            for c in chunk.valid().chars() {
-                match c {
-                    '"' | '\'' | '\\' => text.push(c),
-                    c => text.extend(c.escape_debug()),
-                }
-            }
-            for byte in chunk.invalid() {
-                text.push_str(&format!("\\x{byte:02x}"));
-            }
-        }
-        Shown(text)
-    }
-}
-
-impl fmt::Display for Shown {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 /// The names of the queues in the shared directory: what [`crate::list`] goes through.
 pub(crate) fn bare_name(file: &OsStr) -> Option<OsString> {
     let name = file.as_bytes().strip_prefix(PREFIX.as_bytes())?;
@@ -178,6 +150,7 @@ pub(crate) fn bare_name(file: &OsStr) -> Option<OsString> {
 mod tests {
     use super::*;
     use std::ffi::CStr;
+    use std::path::Path;
 
     fn os(name: &CStr) -> &OsStr {
         OsStr::from_bytes(name.to_bytes())

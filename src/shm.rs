@@ -3,12 +3,12 @@
 //! It knows nothing of queues. Who creates it writes, who opens it reads; a handle does one of the
 //! two for life.
 
-use crate::dir::check_owner;
+use crate::dir::{check_owner, Shown};
 use crate::error::{Error, Result};
 use crate::layout::{self, lock_byte};
 use crate::log;
 use crate::memory;
-use crate::name::{Paths, Shown, PREFIX};
+use crate::name::{Paths, PREFIX};
 use crate::sys::{self, HeldLock, Identity, Lock, LockFile, NoCancel, OpenFile};
 use memmap2::{Advice, MmapOptions, MmapRaw};
 use std::ffi::{CStr, CString, OsStr};

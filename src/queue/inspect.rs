@@ -5,6 +5,7 @@
 //! may make files is safe.
 
 use super::{files, Stats};
+use crate::dir::Shown;
 use crate::error::{Error, Result};
 use crate::layout::{at, state, Framing, Geometry, HEADER_BYTES};
 use crate::memory::{Field, Memory, Site};
@@ -49,7 +50,7 @@ pub fn list() -> Result<Vec<OsString>> {
 pub fn listing() -> Result<Listing> {
     let _no = NoCancel::new();
     let directory = name::directory();
-    let shown = name::Shown::of(&directory);
+    let shown = Shown::of(&directory);
     let failed = |e| Error::from_io(&e, format_args!("cannot list {shown}"));
     let path = std::path::absolute(&directory).map_err(failed)?;
     let dir = crate::dir::Dir::open(&path).map_err(failed)?;

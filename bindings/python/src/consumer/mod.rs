@@ -262,8 +262,8 @@ impl Consumer {
 }
 
 impl Consumer {
-    /// Waits until so many messages are there, or so much of the ring is in use by them, or no more can
-    /// come.
+    /// Waits until `at_least` messages are there, or they take `in_use` of the ring, or the producer can
+    /// push no more.
     fn gather(
         &self,
         py: Python<'_>,
@@ -276,7 +276,7 @@ impl Consumer {
                 i.queue.as_ref().map(|q| Ok((q.stats()?, q.in_use()?)))
             })?;
             let (stats, used) = figures;
-            // No more come: what is there is enough, and a drained queue raises.
+            // The producer pushes no more: any message is enough, and a drained queue raises.
             let is_over = stats.closed || (stats.unlinked && !stats.producer_alive);
             match stats.lag >= at_least || used >= in_use {
                 true => Ok(Some(())),
@@ -731,8 +731,8 @@ impl Consumer {
         Ok(handle::wait_for(py, timeout, self, || self.there(py))?.is_some())
     }
 
-    /// Waits until so many messages are there, or half a ring of them: whoever waits for all of a ring
-    /// loses, or stops the producer. For _batch.py.
+    /// Waits until `at_least` messages are there, or half a ring of them: a consumer that waits for a
+    /// whole ring loses messages, or stops the producer. For _batch.py.
     fn _gather(&self, py: Python<'_>, timeout: f64, at_least: u64) -> PyResult<bool> {
         let timeout = Timeout::seconds(py, Some(timeout))?;
         self.gather(py, timeout, at_least, self.capacity / 2)
