@@ -233,14 +233,14 @@ fn opening(control: &Control, paths: &Paths) -> Result<File> {
         }
     }
     region.file().reopen().map_err(|e| {
-        Error::from_io(
-            &e,
-            format_args!(
-                "{}: cannot open its control file again: open the queue before the process gives \
-                 up the right to",
-                paths.shown()
-            ),
-        )
+        let advice = match e.raw_os_error() {
+            Some(libc::EACCES | libc::EPERM) => {
+                ": open the queue before the process gives up the right to"
+            }
+            _ => "",
+        };
+        let what = "cannot open its control file again";
+        Error::from_io(&e, format_args!("{}: {what}{advice}", paths.shown()))
     })
 }
 

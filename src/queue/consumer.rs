@@ -464,7 +464,7 @@ impl Consumer {
         let _no = NoCancel::new();
         if !self.watch.as_ref().is_some_and(Watch::is_own) {
             self.watch = None;
-            self.watch = Some(Watch::new()?);
+            self.watch = Some(Watch::new(&self.paths)?);
             self.heeds_empty = true;
             // Where nothing is there it is not readable.
             self.is_ready();

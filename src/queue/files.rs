@@ -55,6 +55,7 @@ pub(super) fn named<T>(result: Result<T>, paths: &Paths) -> Result<T> {
     result.map_err(|e| match e {
         Error::Damaged(text) => Error::Damaged(with_name(text)),
         Error::Version(text) => Error::Version(with_name(text)),
+        Error::Invalid(text) => Error::Invalid(with_name(text)),
         e => e,
     })
 }
@@ -608,10 +609,7 @@ fn create(
     request: &Request,
     old: Option<&Region>,
 ) -> Result<Opened> {
-    let geometry = Geometry::new(request).map_err(|e| match e {
-        Error::Invalid(text) => Error::Invalid(format!("{}: {text}", paths.shown()).into()),
-        e => e,
-    })?;
+    let geometry = named(Geometry::new(request), paths)?;
     let mode = if o.permissions == 0 {
         0o600
     } else {
@@ -806,7 +804,7 @@ fn check_fit(
         },
         ..*r
     };
-    let want = Geometry::new(&filled)?;
+    let want = named(Geometry::new(&filled), paths)?;
     let essence = |g: &Geometry| {
         (
             g.framing,

@@ -91,8 +91,8 @@ pub fn unlink_unused(name: impl AsRef<OsStr>) -> Result<()> {
             None => "another process".to_owned(),
         };
         format!(
-            "{holder} has it open to write, and nobody could find it any more: end that process \
-             first, or remove it all the same (ipcq unlink --force)"
+            "{holder} has it open to write, so it was not removed: end that process first, or remove \
+             it all the same (ipcq unlink --force)"
         )
     };
     crate::shm::unlink(&paths, Some(&busy))

@@ -11,6 +11,7 @@
 
 use super::sleep::Ticket;
 use crate::error::{Error, Result};
+use crate::name::Paths;
 use crate::sys::{self, Event, Identity, Woken, FUTEX_WAITV_MAX};
 use crate::wait::{Deadline, Pace};
 use std::os::fd::RawFd;
@@ -50,9 +51,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Watch {
     /// A descriptor that is readable, until the consumer's next pop that finds nothing.
-    pub(super) fn new() -> Result<Watch> {
+    pub(super) fn new(paths: &Paths) -> Result<Watch> {
         sys::watch_forks();
-        let fail = |e| Error::from_io(&e, "cannot make a descriptor to poll");
+        let shown = paths.shown();
+        let fail = |e| {
+            Error::from_io(
+                &e,
+                format_args!("{shown}: cannot make a descriptor to poll"),
+            )
+        };
         let event = Event::new().map_err(fail)?;
         event.signal();
         let (fd, identity) = (event.fd(), event.identity());
@@ -63,7 +70,15 @@ impl Watch {
                 armed: None,
             }),
         });
-        let watcher = Watcher::join(shared.clone()).map_err(fail)?;
+        let watcher = Watcher::join(shared.clone()).map_err(|e| {
+            let limit = "as many run as the user or the container may have (ulimit -u, pids.max)";
+            let why = match e.raw_os_error() {
+                Some(libc::EAGAIN) => limit,
+                _ => "it could not be started",
+            };
+            let what = "cannot start the thread behind the descriptor to poll";
+            Error::from_io(&e, format_args!("{shown}: {what}: {why}"))
+        })?;
         Ok(Watch {
             shared,
             watcher,
