@@ -246,8 +246,9 @@ fn evicted_again_and_again() {
                         let mut many = vec![0u8; size as usize * 100];
                         while !stop.load(Ordering::Relaxed) {
                             match random.below(6) {
+                                // Longer than the producer takes from one look at it to the next.
                                 0 => {
-                                    std::thread::sleep(Duration::from_micros(random.below(20_000)))
+                                    std::thread::sleep(Duration::from_micros(random.below(80_000)))
                                 }
                                 1 => {
                                     let count = 1 + random.below(100) as usize;
