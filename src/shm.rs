@@ -229,7 +229,7 @@ impl Region {
 const NAMES_PATIENCE: Duration = Duration::from_secs(1);
 /// Shorter where a test stops that process at each step.
 #[cfg(feature = "steps")]
-const NAMES_PATIENCE: Duration = Duration::from_millis(20);
+const NAMES_PATIENCE: Duration = Duration::from_millis(60);
 
 /// The right to make, replace and remove the files of a name. It is held for a part of a call.
 pub(crate) struct NamesLock {
