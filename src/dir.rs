@@ -209,6 +209,27 @@ impl Dir {
             Err(e) => Err(e),
         }
     }
+
+    /// Refuses a file that has a second name: another user may have planted this one, and so chosen the
+    /// file. In a directory that is not safe, that user could remove the name again before it is
+    /// counted, so it has to be the only one several times over.
+    pub(crate) fn check_one_name(&self, name: &CStr, file: &File) -> Result<()> {
+        let shown = self.shown(name);
+        let failed = |e| Error::from_io(&e, format_args!("cannot stat {shown}"));
+        check_count(&file.metadata().map_err(failed)?, &shown)?;
+        if self.is_safe() {
+            return Ok(());
+        }
+        for _ in 0..LOOKS {
+            if !self.names(name, file).map_err(failed)? {
+                return Err(Error::Stale(
+                    format!("{shown}: another process has replaced or removed the file").into(),
+                ));
+            }
+            check_count(&file.metadata().map_err(failed)?, &shown)?;
+        }
+        Ok(())
+    }
 }
 
 /// Refuses to write a file that belongs to another user. Its owner could also truncate it, which is a
@@ -221,6 +242,22 @@ pub(crate) fn check_owner(meta: &Metadata, shown: &impl std::fmt::Display) -> Re
             format!(
                 "{shown}: it belongs to another user (uid {owner}; this process is uid {me}), and \
                  only its owner may write it"
+            )
+            .into(),
+        )),
+    }
+}
+
+/// How often a name is looked at where another user can change it at any moment.
+const LOOKS: usize = 16;
+
+fn check_count(meta: &Metadata, shown: &Shown) -> Result<()> {
+    match meta.nlink() {
+        0 | 1 => Ok(()),
+        names => Err(Error::PermissionDenied(
+            format!(
+                "{shown}: the file has {names} names (hard links), and nothing in it says that this \
+                 is the right one: remove the others"
             )
             .into(),
         )),
@@ -254,45 +291,6 @@ impl fmt::Display for Shown {
     }
 }
 
-impl Dir {
-    /// Refuses a file that has a second name: another user may have planted this one, and so chosen the
-    /// file. In a directory that is not safe, that user could remove the name again before it is
-    /// counted, so it has to be the only one several times over.
-    pub(crate) fn check_one_name(&self, name: &CStr, file: &File) -> Result<()> {
-        let shown = self.shown(name);
-        let failed = |e| Error::from_io(&e, format_args!("cannot stat {shown}"));
-        check_count(&file.metadata().map_err(failed)?, &shown)?;
-        if self.is_safe() {
-            return Ok(());
-        }
-        for _ in 0..LOOKS {
-            if !self.names(name, file).map_err(failed)? {
-                return Err(Error::Stale(
-                    format!("{shown}: another process has replaced or removed the file").into(),
-                ));
-            }
-            check_count(&file.metadata().map_err(failed)?, &shown)?;
-        }
-        Ok(())
-    }
-}
-
-/// How often a name is looked at where another user can change it at any moment.
-const LOOKS: usize = 16;
-
-fn check_count(meta: &Metadata, shown: &Shown) -> Result<()> {
-    match meta.nlink() {
-        0 | 1 => Ok(()),
-        names => Err(Error::PermissionDenied(
-            format!(
-                "{shown}: the file has {names} names (hard links), and nothing in it says that this \
-                 is the right one: remove the others"
-            )
-            .into(),
-        )),
-    }
-}
-
 /// # Safety
 /// `fd` is a new descriptor that nothing else owns, or -1 with `errno` set.
 unsafe fn owned(fd: i32) -> io::Result<File> {
@@ -307,5 +305,24 @@ fn done(rc: i32) -> io::Result<()> {
     match rc {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_would_act_on_is_escaped() {
+        for (name, shown) in [
+            (&b"a b \\\"'"[..], "a b \\\"'"),
+            (b"\x1b[2J\n\t", "\\u{1b}[2J\\n\\t"),
+            ("\u{9b}31m\u{202e}".as_bytes(), "\\u{9b}31m\\u{202e}"),
+            (b"\xff.x", "\\xff.x"),
+            ("größe".as_bytes(), "größe"),
+        ] {
+            let path = Path::new(OsStr::from_bytes(name));
+            assert_eq!(Shown::of(path).to_string(), shown);
+        }
     }
 }

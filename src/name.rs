@@ -150,7 +150,6 @@ pub(crate) fn bare_name(file: &OsStr) -> Option<OsString> {
 mod tests {
     use super::*;
     use std::ffi::CStr;
-    use std::path::Path;
 
     fn os(name: &CStr) -> &OsStr {
         OsStr::from_bytes(name.to_bytes())
@@ -191,19 +190,5 @@ mod tests {
         let long = "x".repeat(NAME_MAX);
         let error = Paths::of(OsStr::new(&long)).unwrap_err();
         assert_eq!(error.code(), -libc::ENAMETOOLONG);
-    }
-
-    #[test]
-    fn what_a_terminal_would_act_on_is_escaped() {
-        for (name, shown) in [
-            (&b"a b \\\"'"[..], "a b \\\"'"),
-            (b"\x1b[2J\n\t", "\\u{1b}[2J\\n\\t"),
-            ("\u{9b}31m\u{202e}".as_bytes(), "\\u{9b}31m\\u{202e}"),
-            (b"\xff.x", "\\xff.x"),
-            ("größe".as_bytes(), "größe"),
-        ] {
-            let path = Path::new(OsStr::from_bytes(name));
-            assert_eq!(Shown::of(path).to_string(), shown);
-        }
     }
 }

@@ -736,20 +736,15 @@ pub(crate) fn is_queue(file: &File) -> bool {
 }
 
 /// Refuses a file that has nothing to do with this library. A program may have been given the name of
-/// one by mistake. `made`: whether this call has made its lock file.
-pub(crate) fn check_ours(paths: &Paths, made: bool) -> Result<()> {
-    if paths.data.to_bytes().starts_with(PREFIX.as_bytes()) {
+/// one by mistake. `has_lock`: whether it had a lock file before this call.
+pub(crate) fn check_ours(paths: &Paths, has_lock: bool) -> Result<()> {
+    if paths.data.to_bytes().starts_with(PREFIX.as_bytes()) || has_lock {
         return Ok(());
     }
     let Ok((file, meta)) = paths.dir.open_file(&paths.data, false) else {
         return Ok(());
     };
-    let mut others = vec![&paths.control, &paths.new_control, &paths.new_data];
-    if !made {
-        others.push(&paths.lock);
-    }
-    let exists = |name: &CString| matches!(paths.dir.stat(name), Ok(Some(_)));
-    if meta.len() == 0 || is_queue(&file) || others.into_iter().any(exists) {
+    if meta.len() == 0 || is_queue(&file) || has_others(paths)? {
         return Ok(());
     }
     Err(Error::Damaged(
@@ -759,6 +754,18 @@ pub(crate) fn check_ours(paths: &Paths, made: bool) -> Result<()> {
         )
         .into(),
     ))
+}
+
+/// Whether the name has files besides the data and the lock file.
+fn has_others(paths: &Paths) -> Result<bool> {
+    for name in [&paths.control, &paths.new_control, &paths.new_data] {
+        let found = paths.dir.stat(name);
+        let failed = |e| Error::from_io(&e, format_args!("cannot stat {}", paths.dir.shown(name)));
+        if found.map_err(failed)?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Removes all files of a name, the lock file only if no live writer holds it. `busy`, if a live writer
@@ -785,17 +792,9 @@ pub(crate) fn unlink(paths: &Paths, busy: Option<&dyn Fn() -> String>) -> Result
         }
         _ => {}
     }
-    check_ours(paths, false)?;
-    let mut leftovers = false;
-    for name in [
-        &paths.control,
-        &paths.new_control,
-        &paths.new_data,
-        &paths.lock,
-    ] {
-        leftovers |= dir.stat(name).map_err(failed)?.is_some();
-    }
-    if data.is_none() && !leftovers {
+    let has_lock = dir.stat(&paths.lock).map_err(failed)?.is_some();
+    check_ours(paths, has_lock)?;
+    if data.is_none() && !has_lock && !has_others(paths)? {
         return Err(Error::NotFound(
             format!("{shown}: there is no such queue or shared memory").into(),
         ));

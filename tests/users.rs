@@ -1064,6 +1064,16 @@ fn try_it(process: &mut Process, command: &str) -> String {
 
 // --- the tests ------------------------------------------------------------------------------------
 
+/// What the user can do beside what was planted; nothing of it may have changed. How many calls went well.
+fn work_on(place: &Place, user: &mut Process, attacker: &mut Process, what: &str) -> usize {
+    let done = ask(user, "works", "worked").parse().unwrap();
+    ask(attacker, "check", "same");
+    ask(attacker, "drop", "dropped");
+    place.check(what);
+    place.clear();
+    done
+}
+
 /// Everything is planted under each name, of a queue that is not there and of one that is. Of the
 /// combinations, each `every`th is tried.
 fn plant_everything(place: &Place, victim: u32, every: usize) {
@@ -1097,11 +1107,7 @@ fn plant_everything(place: &Place, victim: u32, every: usize) {
                 let again = try_it(&mut user, "restart");
                 assert!(!place.sticky || again == "restarted", "{what}: {again}");
             }
-            done += ask(&mut user, "works", "worked").parse::<usize>().unwrap();
-            ask(&mut attacker, "check", "same");
-            ask(&mut attacker, "drop", "dropped");
-            place.check(&what);
-            place.clear();
+            done += work_on(place, &mut user, &mut attacker, &what);
             // Beside a queue that exists.
             ask(&mut user, &format!("make {lossless}"), "made");
             let beside = try_it(&mut attacker, &plant) == "planted";
@@ -1112,11 +1118,7 @@ fn plant_everything(place: &Place, victim: u32, every: usize) {
             try_it(&mut attacker, "link");
             let again = try_it(&mut user, "restart");
             assert!(!place.sticky || again == "restarted", "{what}: {again}");
-            done += ask(&mut user, "works", "worked").parse::<usize>().unwrap();
-            ask(&mut attacker, "check", "same");
-            ask(&mut attacker, "drop", "dropped");
-            place.check(&what);
-            place.clear();
+            done += work_on(place, &mut user, &mut attacker, &what);
             planted += usize::from(before) + usize::from(beside);
         }
     }

@@ -164,7 +164,7 @@ pub(super) fn attach(paths: &Paths, o: &ProducerOptions) -> Result<Attached> {
     let names = NamesLock::take(paths, true, None)?;
     let names = names.ok_or_else(|| Error::Internal("no lock file".into()))?;
     let ours = match o.replace {
-        true => check_ours(paths, names.has_made_it()),
+        true => check_ours(paths, !names.has_made_it()),
         false => Ok(()),
     };
     // A producer that has closed or detached holds the lock no more, nor does one that is dead.

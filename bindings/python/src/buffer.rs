@@ -52,7 +52,7 @@ impl<'py> Buffer<'py> {
     /// A copy.
     pub fn to_vec(&self) -> Vec<u8> {
         let mut copy = vec![0; self.len()];
-        // SAFETY: so many bytes are readable there, and so many writable here.
+        // SAFETY: `copy.len()` bytes are readable there and writable here.
         unsafe { std::ptr::copy_nonoverlapping(self.as_ptr(), copy.as_mut_ptr(), copy.len()) };
         copy
     }

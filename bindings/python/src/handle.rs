@@ -194,7 +194,7 @@ impl Timeout {
         }
     }
 
-    /// `None` for ever.
+    /// The time; `None` if there is no limit.
     pub fn time(self) -> Option<Duration> {
         self.0
     }

@@ -105,7 +105,7 @@ impl SharedMemory {
             return Err(handle::closed(py, &self.name, "shared memory"));
         };
         if inner.shown.is_none() {
-            // SAFETY: so many bytes are mapped there, shared.
+            // SAFETY: `size` bytes are mapped there, shared.
             match unsafe { Mapping::of(memory.as_ptr(), self.size) } {
                 Ok(mapping) => inner.shown = Some(mapping),
                 Err(e) => {

@@ -193,7 +193,7 @@ unsafe impl Send for ArrowArrayStream {}
 
 impl Drop for ArrowArrayStream {
     fn drop(&mut self) {
-        // Whoever has taken the stream out of its capsule has left none.
+        // A consumer that took the stream out of its capsule has left none here.
         if let Some(release) = self.release {
             // SAFETY: a stream that was not released.
             unsafe { release(self) };

@@ -16,7 +16,7 @@ use pyo3::types::{PyBytes, PyCapsule};
 
 /// How messages become columns.
 enum Layout {
-    /// A column for each field; of messages with so many bytes.
+    /// A column for each field of the records.
     Records(Schema),
     /// One column of bytes; 0 if their lengths vary.
     Bytes(usize),

@@ -311,7 +311,7 @@ impl Consumer {
         };
         let bytes = count.saturating_mul(size);
         let (buffer, to) = take::new_bytearray(py, bytes)?;
-        // SAFETY: the buffer has so many bytes, and nobody else has seen it.
+        // SAFETY: the buffer has `bytes` bytes, and nobody else has seen it.
         let Some((count, first)) = (unsafe { self.fill(py, to, bytes) })? else {
             return Ok(None);
         };
