@@ -772,13 +772,10 @@ fn wait_by(what: &str, name: &Path, others: &[&Path; 2]) -> Error {
     .unwrap_err()
 }
 
-/// With and without `SA_RESTART`, and whenever it arrives.
-#[test]
-fn a_signal_ends_every_wait() {
-    let soak = std::env::var_os("IPCQ_SOAK_SECONDS").is_some();
-    let tries = if soak { 100 } else { 5 };
+/// Sends a signal to each wait, with and without `SA_RESTART`, as often as `tries`. How many were sent, and
+/// how many of them ended no wait.
+fn interrupt_waits(tries: u32, random: &mut Random) -> (u32, u32) {
     let (mut sent, mut missed) = (0, 0);
-    let mut random = Random(u64::from(std::process::id()));
     for what in WAITS {
         for flags in [0, libc::SA_RESTART] {
             let dir = Dir::new();
@@ -836,10 +833,24 @@ fn a_signal_ends_every_wait() {
         }
     }
     println!("{sent} signals, {missed} of them not noticed");
+    (sent, missed)
+}
+
+/// With and without `SA_RESTART`, and whenever it arrives.
+#[test]
+fn a_signal_ends_every_wait() {
+    const SOAK: u32 = 100;
+    let soak = std::env::var_os("IPCQ_SOAK_SECONDS").is_some();
+    let mut random = Random(u64::from(std::process::id()));
+    let (mut sent, mut missed) = interrupt_waits(if soak { SOAK } else { 5 }, &mut random);
     // The kernel reports a sleep whose time is over as such, also if a signal arrives before the thread
-    // gets a processor. On a busy machine that takes milliseconds, and a producer sleeps for ten.
+    // gets a processor. One of a few says nothing about how often that is.
+    if !soak && missed > 0 {
+        let more = interrupt_waits(SOAK, &mut random);
+        (sent, missed) = (sent + more.0, missed + more.1);
+    }
     assert!(
-        missed * 20 <= sent,
+        missed * 100 <= sent,
         "{missed} of {sent} signals ended no wait"
     );
 }
