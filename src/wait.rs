@@ -271,6 +271,8 @@ impl Deadline {
 /// How long the next sleep of a waiter lasts that nobody wakes: longer and longer.
 pub struct Pace {
     next: Duration,
+    /// Whether a sleep that somebody could have ended took its whole time.
+    pub(crate) in_vain: bool,
     /// Once it has slept so: no signal arrives between two sleeps.
     gate: Option<SignalGate>,
 }
@@ -285,6 +287,7 @@ impl Default for Pace {
     fn default() -> Self {
         Pace {
             next: DOZE.0,
+            in_vain: false,
             gate: None,
         }
     }
@@ -299,6 +302,17 @@ impl Pace {
         let now = self.next;
         self.next = (now * 2).min(DOZE.1);
         now
+    }
+
+    /// A short sleep on a word, with the signals held back so that none arrives as it ends, when the
+    /// kernel would report the time and not the signal. They are let in before the next sleep.
+    pub(crate) fn sleep_held(&mut self, sleep: impl FnOnce() -> Woken) -> Woken {
+        match &self.gate {
+            None => self.gate = Some(SignalGate::new()),
+            Some(gate) if gate.nap(Duration::ZERO) => {}
+            Some(_) => return Woken::Signal,
+        }
+        sleep()
     }
 
     /// Sleeps for that long at most, without being woken.

@@ -40,7 +40,7 @@ const WAKE_EVERY: usize = 1024;
 const BREATH: u32 = 64;
 
 /// How long a blocked producer sleeps at most before it looks for consumers that have died.
-const LIFE_SIGN: Duration = Duration::from_millis(50);
+const LIFE_SIGN: Duration = Duration::from_millis(10);
 
 /// The producing handle of a queue. There is one at a time.
 ///

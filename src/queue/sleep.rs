@@ -137,11 +137,17 @@ impl Ticket {
     ) -> Woken {
         let theirs = tickets.iter().map(|t| (t.word(), t.armed.seen));
         let slice = tickets.iter().map(|t| t.slice).min().unwrap_or(SLICE);
-        let heard = tickets.iter().all(|t| t.armed.heard);
+        // A blocked producer, which nobody has woken in its first slice.
+        let in_vain = slice < SLICE && pace.in_vain;
+        let heard = tickets.iter().all(|t| t.armed.heard) && !in_vain;
         let until =
             |pace: &mut Pace, heard| deadline.within(pace.next(heard).min(wait::uneven(slice)));
-        match (own, tickets) {
+        let woken = match (own, tickets) {
             (None, []) => Woken::Perhaps,
+            (None, [one]) if heard && slice < SLICE => {
+                let until = until(pace, true);
+                pace.sleep_held(|| sys::futex_wait(one.word(), one.armed.seen, until))
+            }
             (None, [one]) if heard => {
                 sys::futex_wait(one.word(), one.armed.seen, until(pace, true))
             }
@@ -156,7 +162,9 @@ impl Ticket {
                     None => pace.doze(deadline),
                 })
             }
-        }
+        };
+        pace.in_vain |= woken == Woken::Late;
+        woken
     }
 
     /// The barrier between asking, of one or several consumers, and the last look.
