@@ -99,10 +99,14 @@ $(VENV)/.ipcq: target/module/.built
 	@touch $@
 
 # To hand out: linked by zig against glibc 2.17, so that it runs on every distribution in use. Where there is no
-# zig, ZIG= links by the system's linker, and the wheel wants the glibc of this machine.
+# zig, ZIG= links by the system's linker, and the wheel wants the glibc of this machine. zig has an unwinder of
+# its own, which crashes on a thread that glibc unwinds: CPython ends daemon threads like that. So the wheel takes
+# the unwinder of glibc.
+UNWINDER = -C link-arg=$(shell $(CC) -print-file-name=libgcc_s.so.1)
 wheel: $(VENV)/.packages $(if $(ZIG),$(VENV)/.wheel)
 	rm -f target/wheels/*.whl
-	PATH="$(abspath $(VENV))/bin:$$PATH" $(MATURIN) build --quiet $(MANIFEST) --release --interpreter $(VENV)/bin/python \
+	RUSTFLAGS="$$RUSTFLAGS $(UNWINDER)" PATH="$(abspath $(VENV))/bin:$$PATH" \
+		$(MATURIN) build --quiet $(MANIFEST) --release --interpreter $(VENV)/bin/python \
 		$(if $(ZIG),--zig --compatibility manylinux2014) --out target/wheels
 	scripts/test-wheel.sh $(VENV)/bin/python target/wheels/*.whl
 	@ls target/wheels/*.whl

@@ -5,6 +5,9 @@
 //! (variable) that it wants next. The producer announces nothing beyond the lowest cursor plus the
 //! capacity. It keeps that limit, and looks at the seats again only when it gets there.
 //!
+//! In a variable ring the producer keeps the whole block that the lowest cursor is in. The index has
+//! one frame of each block, so another consumer can find the frame at that cursor only from there.
+//!
 //! A consumer that takes a seat while the producer still lives on an old limit is not looked at
 //! yet. So the limit is written down, and the two sides exclude each other as in Dekker's
 //! algorithm: each stores, issues a full fence, and then looks at what the other has stored.
@@ -80,7 +83,7 @@ pub fn bound(shape: &Shape, seats: &impl Seats, front: Front) -> u64 {
         slowest = Some(slowest.map_or(cursor, |s| earlier(s, cursor)));
     });
     let bound = match slowest {
-        Some(cursor) => cursor.wrapping_add(shape.capacity),
+        Some(cursor) => shape.kept_from(cursor).wrapping_add(shape.capacity),
         // Not further than a block: what is allowed is not there to be joined at.
         None => later(front.end, front.next.wrapping_add(shape.block)),
     };

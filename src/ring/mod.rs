@@ -41,7 +41,7 @@ pub struct Shape {
     pub capacity: u64,
     /// How far is announced at once.
     pub block: u64,
-    /// Bytes from slot to slot (fixed).
+    /// Bytes from slot to slot (fixed); 0 (variable).
     pub stride: usize,
     /// Bytes of the ring.
     pub bytes: usize,
@@ -67,6 +67,14 @@ impl Shape {
             first: g.first_sequence,
             lossless: g.delivery == Delivery::Lossless,
             min_consumers: g.min_consumers,
+        }
+    }
+
+    /// The first sequence or position that a producer keeps for a consumer at this cursor.
+    pub fn kept_from(&self, cursor: u64) -> u64 {
+        match self.stride {
+            0 => cursor & !(self.block - 1),
+            _ => cursor,
         }
     }
 
