@@ -1,5 +1,4 @@
-# `make demo` runs the main job, `make test` passes the tests; each sets up what it needs inside
-# this folder. `make help` lists the rest.
+# `make help` lists the targets. Each target sets up what it needs inside this folder.
 
 PYTHON ?= python3
 CC ?= cc
@@ -9,8 +8,9 @@ LIBDIR ?= $(PREFIX)/lib
 INSTALL ?= install
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
-# Everything is built in target/, also for one who keeps cargo's output elsewhere.
-export CARGO_TARGET_DIR := $(CURDIR)/target
+# The finished libraries, programs and wheels are always in target/. Cargo's intermediate files are
+# there too, unless CARGO_TARGET_DIR or a cargo configuration names another folder.
+CARGO_OUT := $(or $(CARGO_TARGET_DIR),target)
 
 SONAME := libipcq.so.$(basename $(VERSION))
 SO := target/release/libipcq.so
@@ -25,35 +25,43 @@ MODULE := $(shell find bindings/python -name '*.rs' -o -name '*.py' -path '*/pyt
 EXAMPLES := $(patsubst c-examples/%,target/examples/%,$(basename $(wildcard c-examples/*.c c-examples/*.cpp)))
 CFLAGS ?= -O2 -g
 WARNINGS := -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wpedantic -Werror
-# The programs in target/*/ find the library where it lies, also in a folder with a blank in its name.
+# The programs in target/*/ find the library by a relative path, so the checkout may be moved, and
+# its path may contain a blank.
 LINK := -Iinclude -Ltarget/release -lipcq -Wl,-rpath,'$$ORIGIN/../release'
 
-.PHONY: build header examples demo test test-rust test-steps test-c test-python test-install \
-	test-wheel test-sdist test-fuzz test-budget test-aarch64 model tsan soak fuzz bench budget lint docs wheel sdist install \
-	uninstall clean help tools
+.PHONY: build header examples demo check test test-rust test-steps test-c test-python test-install \
+	test-wheel test-sdist test-fuzz test-budget test-aarch64 features model tsan soak fuzz bench budget \
+	lint docs wheel sdist install uninstall clean help tools
 
 build: $(SO)
 
 help:
-	@echo "make            the C library and the ipcq command, in target/release"
-	@echo "make demo       C feeds Python, with this machine's counters and with a large file"
-	@echo "make test       all tests (some minutes)"
-	@echo "make examples   the C examples, in target/examples"
-	@echo "make install    headers, libraries, pkg-config and CMake files, command: PREFIX, LIBDIR, DESTDIR"
-	@echo "make wheel      the Python wheel for every Linux of this architecture, in target/wheels"
-	@echo "make sdist      the Python source distribution, in target/wheels"
-	@echo "make test-sdist builds and installs it from scratch"
-	@echo "make bench      ipcq and its peers, in target/bench (QUICK=1: the short form)"
-	@echo "make budget     benches/budget.json, anew from counted instructions"
-	@echo "make lint       formatters and linters, and the pages"
-	@echo "make docs       the pages of docs/ and the Python API, in target/docs"
-	@echo "make header     include/ipcq.h, anew from src/ffi"
-	@echo "make model      the models of the protocol, in full"
-	@echo "make tsan       ThreadSanitizer over producer and consumers in threads (nightly Rust)"
-	@echo "make soak       kills and stops producers and consumers for minutes (SECONDS=300)"
-	@echo "make fuzz       hostile files, guided by coverage, for an hour (SECONDS=3600)"
-	@echo "make test-aarch64  builds for aarch64 and runs the tests under emulation"
-	@echo "make clean      removes what was built"
+	@echo "Build"
+	@echo "  make            build the C library and the ipcq command in target/release"
+	@echo "  make examples   build the C and C++ examples in target/examples"
+	@echo "  make install    install headers, libraries and the command (PREFIX, LIBDIR, DESTDIR)"
+	@echo "  make uninstall  remove what make install installed"
+	@echo "  make wheel      build the Python wheel in target/wheels (ZIG= links it without zig)"
+	@echo "  make sdist      build the Python source distribution in target/wheels"
+	@echo "  make docs       build the documentation site in target/docs"
+	@echo "  make header     generate include/ipcq.h from src/ffi"
+	@echo "  make clean      remove target/ and .venv/"
+	@echo "Try"
+	@echo "  make demo       send this machine's counters, and a large file, from C to Python"
+	@echo "  make bench      compare ipcq with other queues, in target/bench (QUICK=1: short)"
+	@echo "Check"
+	@echo "  make check      format, lint and test the Rust code: run it before every commit"
+	@echo "  make test       run all tests"
+	@echo "  make lint       run all formatters and linters, and build the documentation"
+	@echo "Check more"
+	@echo "  make features      build and test without features, and with each one alone"
+	@echo "  make model         explore the models of the protocol in full"
+	@echo "  make tsan          run ThreadSanitizer (needs nightly Rust)"
+	@echo "  make soak          kill and stop processes for minutes (DURATION=300 seconds)"
+	@echo "  make fuzz          fuzz the readers of files for an hour (DURATION=3600 seconds)"
+	@echo "  make test-aarch64  build for aarch64 and run the tests under emulation"
+	@echo "  make test-sdist    build the source distribution, and install it from scratch"
+	@echo "  make budget        count instructions again and write benches/budget.json"
 
 tools:
 	@sh scripts/check-tools.sh "$(PYTHON)" "$(CC)"
@@ -119,6 +127,12 @@ sdist: $(VENV)/.packages
 demo: examples $(VENV)/.ipcq
 	$(VENV)/bin/python scripts/demo.py
 
+# For every commit: about two minutes once the dependencies are built. It needs Rust and a C compiler only.
+check:
+	cargo fmt --all --check
+	cargo clippy --all-targets -- -D warnings
+	cargo test
+
 test: test-rust test-steps test-fuzz test-c test-budget test-install test-wheel \
 		test-python
 	scripts/model.sh short
@@ -127,12 +141,16 @@ test: test-rust test-steps test-fuzz test-c test-budget test-install test-wheel 
 test-rust: $(SO)
 	cargo test
 
+# Without features, and with each feature alone.
+features:
+	scripts/features.sh
+
 test-steps: | tools
 	scripts/steps.sh
 
-# What `make fuzz` kept, once more; stable Rust will do.
+# Replays what `make fuzz` has kept. This needs no nightly Rust.
 test-fuzz: | tools
-	cargo test --manifest-path fuzz/Cargo.toml --target-dir target/fuzz
+	cargo test --manifest-path fuzz/Cargo.toml --target-dir "$(CARGO_OUT)/fuzz"
 
 test-c: examples
 	CC="$(CC)" CXX="$(CXX)" scripts/test-c.sh
@@ -162,8 +180,8 @@ tsan: | tools
 	scripts/tsan.sh
 
 soak: | tools
-	IPCQ_SOAK_SECONDS=$(or $(SECONDS),300) cargo test --release --test kill --test stop --test lossless -- --nocapture
-	IPCQ_SOAK_SECONDS=$(or $(SECONDS),300) scripts/steps.sh --test-threads=2
+	IPCQ_SOAK_SECONDS=$(or $(DURATION),300) cargo test --release --test kill --test stop --test lossless -- --nocapture
+	IPCQ_SOAK_SECONDS=$(or $(DURATION),300) scripts/steps.sh --test-threads=2
 	IPCQ_WAKES=$(or $(WAKES),10000000) cargo test --release --test wait no_wake_up_is_lost -- --nocapture
 	IPCQ_TEST_STEP=1 cargo test --release --test hostile
 
@@ -171,7 +189,7 @@ target/tools/bin/cargo-fuzz: | tools
 	cargo install --quiet --locked --version 0.13.2 --root target/tools cargo-fuzz
 
 fuzz: target/tools/bin/cargo-fuzz
-	CXX="$(CXX)" scripts/fuzz.sh $(or $(SECONDS),3600)
+	CXX="$(CXX)" scripts/fuzz.sh $(or $(DURATION),3600)
 
 target/bench/budget: benches/budget.c include/ipcq.h $(SO)
 	@mkdir -p $(@D)
@@ -196,7 +214,7 @@ bench: $(SO) target/module/.built
 lint: $(VENV)/.ipcq $(VENV)/.test $(VENV)/.lint docs
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
-	cargo clippy --manifest-path fuzz/Cargo.toml --target-dir target/fuzz --all-targets -- -D warnings
+	cargo clippy --manifest-path fuzz/Cargo.toml --target-dir "$(CARGO_OUT)/fuzz" --all-targets -- -D warnings
 	PYO3_PYTHON=$(abspath $(VENV))/bin/python cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy --features steps --lib --test steps -- -D warnings
 	cd bindings/python && $(abspath $(VENV))/bin/ruff check .
