@@ -31,7 +31,7 @@ LINK := -Iinclude -Ltarget/release -lipcq -Wl,-rpath,'$$ORIGIN/../release'
 
 .PHONY: build header examples demo check test test-rust test-steps test-c test-python test-install \
 	test-wheel test-sdist test-fuzz test-budget test-aarch64 features model tsan soak fuzz bench budget \
-	lint docs wheel sdist install uninstall clean help tools
+	lint prose docs wheel sdist install uninstall clean help tools
 
 build: $(SO)
 
@@ -53,6 +53,7 @@ help:
 	@echo "  make check      format, lint and test the Rust code: run it before every commit"
 	@echo "  make test       run all tests"
 	@echo "  make lint       run all formatters and linters, and build the documentation"
+	@echo "  make prose      lint the English of documents, comments and error texts"
 	@echo "Check more"
 	@echo "  make features      build and test without features, and with each one alone"
 	@echo "  make model         explore the models of the protocol in full"
@@ -91,12 +92,13 @@ $(VENV)/.packages: bindings/python/requirements-dev.txt | tools
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-# What only some targets need: the stamp .x stands for requirements-x.txt.
+# The stamp .x records that the packages of requirements-x.txt are installed. Only some targets
+# need them.
 $(VENV)/.%: bindings/python/requirements-%.txt $(VENV)/.packages
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-# For this machine: what the tests and the demo use.
+# The wheel for this machine. The tests and the demo use it.
 target/module/.built: $(RUST) $(MODULE) $(VENV)/.packages
 	rm -rf $(@D)
 	$(MATURIN) build --quiet $(MANIFEST) --release --interpreter $(VENV)/bin/python --out $(@D)
@@ -106,8 +108,8 @@ $(VENV)/.ipcq: target/module/.built
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall target/module/*.whl
 	@touch $@
 
-# To hand out: linked by zig against glibc 2.17, so that it runs on every distribution in use. Where there is no
-# zig, ZIG= links by the system's linker, and the wheel wants the glibc of this machine.
+# The wheel for distribution. zig links it against glibc 2.17, so that it runs on every current Linux
+# distribution. With ZIG= the system's linker links it, and the wheel needs this machine's glibc.
 wheel: $(VENV)/.packages $(if $(ZIG),$(VENV)/.wheel)
 	rm -f target/wheels/*.whl
 	PATH="$(abspath $(VENV))/bin:$$PATH" $(MATURIN) build --quiet $(MANIFEST) --release --interpreter $(VENV)/bin/python \
@@ -122,12 +124,13 @@ sdist: $(VENV)/.packages
 	scripts/check-sdist.sh target/wheels/*.tar.gz
 	@ls target/wheels/*.tar.gz
 
-# --- the main job and the tests -------------------------------------------------------------------
+# --- demo and tests -------------------------------------------------------------------------------
 
 demo: examples $(VENV)/.ipcq
 	$(VENV)/bin/python scripts/demo.py
 
-# For every commit: about two minutes once the dependencies are built. It needs Rust and a C compiler only.
+# Run this before every commit. It takes about two minutes once the dependencies are built, and needs
+# only Rust and a C compiler.
 check:
 	cargo fmt --all --check
 	cargo clippy --all-targets -- -D warnings
@@ -141,7 +144,7 @@ test: test-rust test-steps test-fuzz test-c test-budget test-install test-wheel 
 test-rust: $(SO)
 	cargo test
 
-# Without features, and with each feature alone.
+# Tests the library without any feature, and with each feature alone.
 features:
 	scripts/features.sh
 
@@ -162,7 +165,8 @@ target/pairs/%: tests/c/%.c include/ipcq.h $(SO)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(WARNINGS) $< -o $@ $(LINK)
 
-# Into an empty environment without a compiler, and in every CPython that is installed.
+# Installs the wheel in an empty environment without a compiler, and loads it in every installed
+# CPython.
 test-wheel: target/module/.built sdist
 	scripts/test-wheel.sh $(VENV)/bin/python target/module/*.whl
 	scripts/test-versions.sh target/module/*.whl
@@ -195,23 +199,27 @@ target/bench/budget: benches/budget.c include/ipcq.h $(SO)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(WARNINGS) $< -o $@ $(LINK)
 
-# Neither a part of `make test`, nor without tools of its own: the script says which.
+# Not a part of `make test`, because it needs more tools. The script names them.
 test-aarch64:
 	scripts/test-aarch64.sh
 
-# The instructions of each operation, against benches/budget.json.
+# Counts the instructions of each operation and compares them with benches/budget.json.
 test-budget: target/bench/budget
 	$(PYTHON) benches/budget.py $<
 
 budget: target/bench/budget
 	$(PYTHON) benches/budget.py $< --write
 
-# QUICK=1: the short form, under three minutes after the build. ONLY=expression: some of the groups.
+# QUICK=1 runs the short form, in under three minutes after the build. ONLY=expression selects groups.
 bench: $(SO) target/module/.built
 	benches/build.sh "$(PYTHON)" "$(CC)"
 	$(PYTHON) benches/bench.py $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)")
 
-lint: $(VENV)/.ipcq $(VENV)/.test $(VENV)/.lint docs
+# Lints the English of documents, comments and error texts by the rules of scripts/prose/rules.toml.
+prose: | tools
+	$(PYTHON) scripts/prose/prose.py
+
+lint: $(VENV)/.ipcq $(VENV)/.test $(VENV)/.lint docs prose
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --manifest-path fuzz/Cargo.toml --target-dir "$(CARGO_OUT)/fuzz" --all-targets -- -D warnings
@@ -229,13 +237,14 @@ lint: $(VENV)/.ipcq $(VENV)/.test $(VENV)/.lint docs
 	PATH="$(abspath $(VENV))/bin:$$PATH" basedpyright --verifytypes ipcq --ignoreexternal >target/pyright.log || \
 		{ cat target/pyright.log; exit 1; }
 
-# The pages of docs/, in target/docs. A warning is an error: a link that leads nowhere, a name that is not there.
+# Builds the documentation site in target/docs. A warning, for example about a broken link, is an
+# error.
 docs: $(VENV)/.ipcq $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 
 # --- installing -----------------------------------------------------------------------------------
 
-# In quotes in the recipes: a blank may be in any of them.
+# The recipes quote these paths, because any of them may contain a blank.
 CMAKEDIR := $(LIBDIR)/cmake/ipcq
 fill = sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@VERSION@|$(VERSION)|; s|@SONAME@|$(SONAME)|' $(1) >"$(2)" && \
 	chmod 644 "$(2)"
@@ -247,7 +256,7 @@ install: $(SO)
 	$(INSTALL) -m 755 $(SO) "$(DESTDIR)$(LIBDIR)/libipcq.so.$(VERSION)"
 	ln -sf libipcq.so.$(VERSION) "$(DESTDIR)$(LIBDIR)/$(SONAME)"
 	ln -sf $(SONAME) "$(DESTDIR)$(LIBDIR)/libipcq.so"
-	scripts/localise.sh target/release/libipcq.a # a later cargo may have made it anew
+	scripts/localise.sh target/release/libipcq.a # cargo may have built it again since
 	$(INSTALL) -m 644 target/release/libipcq.a "$(DESTDIR)$(LIBDIR)"
 	$(INSTALL) -m 755 target/release/ipcq "$(DESTDIR)$(PREFIX)/bin"
 	$(call fill,scripts/ipcq.pc.in,$(DESTDIR)$(LIBDIR)/pkgconfig/ipcq.pc)

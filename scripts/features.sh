@@ -3,8 +3,8 @@
 #
 #   scripts/features.sh
 #
-# The feature names come from Cargo.toml. A feature that only tests use (`steps`, or a name with a leading
-# underscore) is only linted here, because its tests have a target of their own.
+# The feature names come from Cargo.toml. A feature that only tests use (`steps`, or a name with a
+# leading underscore) is only linted here, because its tests have a target of their own.
 set -eu
 cd "$(dirname "$0")/.."
 names=$(sed -n '/^\[features\]/,/^\[/s/^\([a-z_][a-z0-9_-]*\) *=.*/\1/p' Cargo.toml | grep -vx default)
