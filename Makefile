@@ -18,6 +18,8 @@ VENV := .venv
 MATURIN = $(VENV)/bin/maturin
 MANIFEST = --manifest-path bindings/python/Cargo.toml
 ZIG ?= 1
+# The two workspaces share deny.toml, so neither uses all of it.
+DENY := bans licenses sources -A unmatched-skip-root -A license-exception-not-encountered
 RUST := $(shell find src cli/src build.rs cbindgen.toml Cargo.toml Cargo.lock cli/Cargo.toml) \
 	scripts/build-library.sh scripts/localise.sh
 MODULE := $(shell find bindings/python -name '*.rs' -o -name '*.py' -path '*/python/ipcq/*' \
@@ -31,7 +33,7 @@ LINK := -Iinclude -Ltarget/release -lipcq -Wl,-rpath,'$$ORIGIN/../release'
 
 .PHONY: build header examples demo check test test-rust test-steps test-c test-python test-install \
 	test-wheel test-sdist test-fuzz test-budget test-aarch64 features model tsan soak fuzz bench budget \
-	lint prose docs wheel sdist install uninstall clean help tools
+	lint prose deny docs wheel sdist install uninstall clean help tools
 
 build: $(SO)
 
@@ -53,6 +55,7 @@ help:
 	@echo "  make check      format, lint and test the Rust code: run it before every commit"
 	@echo "  make test       run all tests"
 	@echo "  make lint       run all formatters and linters, and build the documentation"
+	@echo "  make deny       check the licences and sources of all dependencies"
 	@echo "  make prose      lint the English of documents, comments and error texts"
 	@echo "Check more"
 	@echo "  make features      build and test without features, and with each one alone"
@@ -108,7 +111,7 @@ $(VENV)/.ipcq: target/module/.built
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall target/module/*.whl
 	@touch $@
 
-# The wheel for distribution. zig links it against glibc 2.17, so that it runs on every current Linux
+# The wheel for distribution. zig links it against glibc 2.17, so that it runs on every current
 # distribution. With ZIG= the system's linker links it, and the wheel needs this machine's glibc.
 wheel: $(VENV)/.packages $(if $(ZIG),$(VENV)/.wheel)
 	rm -f target/wheels/*.whl
@@ -129,7 +132,7 @@ sdist: $(VENV)/.packages
 demo: examples $(VENV)/.ipcq
 	$(VENV)/bin/python scripts/demo.py
 
-# Run this before every commit. It takes about two minutes once the dependencies are built, and needs
+# Run this before every commit. It takes about two minutes once the dependencies are built. It needs
 # only Rust and a C compiler.
 check:
 	cargo fmt --all --check
@@ -210,7 +213,8 @@ test-budget: target/bench/budget
 budget: target/bench/budget
 	$(PYTHON) benches/budget.py $< --write
 
-# QUICK=1 runs the short form, in under three minutes after the build. ONLY=expression selects groups.
+# QUICK=1 runs the short form, in under three minutes after the build. ONLY=expression selects
+# groups.
 bench: $(SO) target/module/.built
 	benches/build.sh "$(PYTHON)" "$(CC)"
 	$(PYTHON) benches/bench.py $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)")
@@ -219,7 +223,17 @@ bench: $(SO) target/module/.built
 prose: | tools
 	$(PYTHON) scripts/prose/prose.py
 
-lint: $(VENV)/.ipcq $(VENV)/.test $(VENV)/.lint docs prose
+# cargo-deny needs Rust 1.88 or later. It takes about four minutes to build, once.
+target/tools/bin/cargo-deny: | tools
+	cargo install --quiet --locked --version 0.20.2 --root target/tools cargo-deny
+
+# Checks the versions, licences and sources of all dependencies by deny.toml. Only the CI workflow
+# checks security advisories, because their database is a Git repository that must be fetched.
+deny: target/tools/bin/cargo-deny
+	$< --workspace --all-features check $(DENY)
+	$< --manifest-path fuzz/Cargo.toml --all-features --config deny.toml check $(DENY)
+
+lint: $(VENV)/.ipcq $(VENV)/.test $(VENV)/.lint docs prose deny
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --manifest-path fuzz/Cargo.toml --target-dir "$(CARGO_OUT)/fuzz" --all-targets -- -D warnings
