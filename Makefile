@@ -241,9 +241,9 @@ lint: $(VENV)/.ipcq $(VENV)/.test $(VENV)/.lint docs prose deny
 	cargo clippy --features steps --lib --test steps -- -D warnings
 	cd bindings/python && $(abspath $(VENV))/bin/ruff check .
 	$(VENV)/bin/ruff check --config bindings/python/pyproject.toml --ignore D,SIM105 c-examples scripts tests/pairs \
-		benches
+		benches .ci
 	$(VENV)/bin/ruff format --check --config bindings/python/pyproject.toml bindings/python c-examples scripts tests/pairs \
-		benches
+		benches .ci
 	cd bindings/python && $(abspath $(VENV))/bin/mypy
 	cd bindings/python && $(abspath $(VENV))/bin/python -m mypy.stubtest ipcq \
 		--allowlist stubtest-allowlist.txt --ignore-unused-allowlist
