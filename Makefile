@@ -247,6 +247,9 @@ lint: $(VENV)/.ipcq $(VENV)/.test $(VENV)/.lint docs prose deny
 	cd bindings/python && $(abspath $(VENV))/bin/mypy
 	cd bindings/python && $(abspath $(VENV))/bin/python -m mypy.stubtest ipcq \
 		--allowlist stubtest-allowlist.txt --ignore-unused-allowlist
+	$(VENV)/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(VENV)/bin/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(VENV)/bin/zizmor --offline --quiet .github
 	PATH="$(abspath $(VENV))/bin:$$PATH" basedpyright --project bindings/python
 	PATH="$(abspath $(VENV))/bin:$$PATH" basedpyright --verifytypes ipcq --ignoreexternal >target/pyright.log || \
 		{ cat target/pyright.log; exit 1; }
