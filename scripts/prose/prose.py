@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Lints the English of documents, comments, docstrings and error texts.
 
     scripts/prose/prose.py [FILE...]   report findings that the baseline does not allow
