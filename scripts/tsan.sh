@@ -3,7 +3,7 @@
 # (tests/threads.rs).
 #
 # Covered: every access to a mapped file. In this build the handles of a process share one mapping
-# (src/one_mapping.rs), and payloads are copied as atomic words (cfg(ipcq_words)). Whatever the
+# (src/os/tsan_mapping.rs), and payloads are copied as atomic words (cfg(ipcq_words)). Whatever the
 # threads race for in memory of their own is covered, too. Not covered: whether the orders are right.
 # The tool does not know fences, and atomic words cannot race; the models show that (make model).
 # Nor is the platform's memcpy, which this build does not call.

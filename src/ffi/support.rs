@@ -2,7 +2,7 @@
 
 use super::types::ipcq_queue;
 use crate::error::{Error, Result};
-use crate::sys::NoCancel;
+use crate::os::NoCancel;
 use crate::{Consumer, Producer};
 use std::cell::{Cell, UnsafeCell};
 use std::ffi::{c_char, CStr, OsStr};

@@ -2,7 +2,7 @@
 
 use super::{Consumer, Producer};
 use crate::error::Result;
-use crate::layout::Delivery;
+use crate::format::data_file::Delivery;
 use crate::ring::Start;
 use crate::schema::{Record, Schema};
 use std::ffi::OsStr;
