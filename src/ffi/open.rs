@@ -1,7 +1,7 @@
 //! Opening, closing, removing.
 
 use super::fields::schema;
-use super::support::{guard_slow, init, name, null, out, sized, wrong_role, Role};
+use super::support::{guard_slow, init, name, null, out, sized, wrong_role};
 use super::types::*;
 use crate::error::{Error, Result};
 use crate::{Consumer, Delivery, Producer, Start};

@@ -1,6 +1,6 @@
 //! Statistics, messages, versions, the log.
 
-use super::support::{array, bytes, guard_slow, init, last_message, null, size_of_sized, Role};
+use super::support::{array, bytes, guard_slow, init, last_message, null, size_of_sized};
 use super::types::*;
 use crate::error::{Error, Result};
 use crate::ConsumerInfo;

@@ -1,6 +1,6 @@
 //! What the functions here share: the panic boundary, the error text, the checks of arguments.
 
-use super::types::ipcq_queue;
+use super::types::{ipcq_queue, Role};
 use crate::error::{Error, Result};
 use crate::os::NoCancel;
 use crate::{Consumer, Producer};
@@ -9,13 +9,6 @@ use std::ffi::{c_char, CStr, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::time::Duration;
-
-/// What a handle is. The tag is a word of its own, so that one comparison tells the two apart.
-#[repr(u32)]
-pub(super) enum Role {
-    Producer(Producer),
-    Consumer(Consumer),
-}
 
 /// The longest text of an error, in bytes; a longer one is cut.
 const TEXT: usize = 4096;

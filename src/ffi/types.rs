@@ -46,9 +46,16 @@ pub const IPCQ_LOG_WARNING: i32 = 2;
 /// Log level: a queue was created, continued, closed or detached.
 pub const IPCQ_LOG_INFO: i32 = 3;
 
+/// What a handle is. The tag is a word of its own, so that one comparison tells the two apart.
+#[repr(u32)]
+pub(super) enum Role {
+    Producer(crate::Producer),
+    Consumer(crate::Consumer),
+}
+
 /// A producer or a consumer of one queue.
 pub struct ipcq_queue {
-    pub(super) role: super::support::Role,
+    pub(super) role: Role,
 }
 
 /// Shared memory by itself.

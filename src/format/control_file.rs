@@ -19,7 +19,8 @@
 use crate::error::{Error, Result};
 use crate::format::data_file::Geometry;
 use crate::format::names::Paths;
-use crate::shm::{NewFile, NewName, Region};
+use crate::format::new_file::{NewFile, NewName};
+use crate::os::Region;
 use std::ffi::CStr;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -124,7 +125,7 @@ impl Control {
 
     /// Opens a control file by its name.
     fn open(paths: &Paths, name: &CStr, g: &Geometry, write: bool, owner: u32) -> Result<Control> {
-        let region = Arc::new(Region::open_of(paths, name, write, Some(owner))?);
+        let region = Arc::new(Region::open_of(&paths.dir, name, write, Some(owner))?);
         let shown = paths.dir.shown(name);
         let damaged = |what: &str| Err(Error::Damaged(format!("{shown}: {what}").into()));
         if region.len() < HEADER_BYTES + g.max_consumers as usize * SLOT_BYTES {

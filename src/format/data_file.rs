@@ -24,6 +24,8 @@
 //! ```
 
 use crate::error::{Error, Result};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 
 /// `IPCQRING`, read as a little-endian number.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"IPCQRING");
@@ -520,6 +522,12 @@ impl Geometry {
         check(g.min_consumers <= least, "min_consumers")?;
         Ok(g)
     }
+}
+
+/// Whether a file says that it is a queue.
+pub(crate) fn is_queue(file: &File) -> bool {
+    let mut magic = [0; 8];
+    file.read_exact_at(&mut magic, at::MAGIC as u64).is_ok() && u64::from_le_bytes(magic) == MAGIC
 }
 
 #[cfg(test)]

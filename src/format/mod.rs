@@ -3,3 +3,4 @@
 pub(crate) mod control_file;
 pub mod data_file;
 pub(crate) mod names;
+pub(crate) mod new_file;

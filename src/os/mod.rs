@@ -13,13 +13,14 @@ mod file_system;
 mod fork;
 mod futex;
 mod lock;
+mod mapping;
 mod process;
 mod process_lock;
 mod signal;
 mod space;
 mod thread;
 #[cfg(ipcq_words)]
-pub(crate) mod tsan_mapping;
+mod tsan_mapping;
 
 pub(crate) use barrier::{heavy_barrier, register_barrier};
 pub(crate) use cancel::NoCancel;
@@ -31,6 +32,7 @@ pub(crate) use fork::SpareFile;
 pub use fork::{fork_generation, watch_forks};
 pub(crate) use futex::{futex_wait, futex_wait_any, futex_wake, Woken, FUTEX_WAITV_MAX};
 pub(crate) use lock::{is_locked, try_lock, Lock};
+pub(crate) use mapping::Region;
 pub(crate) use process::{effective_uid, is_dead, unique_id, ProcessStamp};
 pub(crate) use process_lock::{HeldLock, LockFile, RESIDUE};
 pub(crate) use signal::{nap, restarts_after_signals, SignalGate};

@@ -8,7 +8,7 @@ use super::errors::damaged;
 use super::registry::{self, ConsumerInfo};
 use super::{open, Stats};
 use crate::error::{Error, Result};
-use crate::format::data_file::{at, state, Framing, Geometry, HEADER_BYTES};
+use crate::format::data_file::{at, is_queue, state, Framing, Geometry, HEADER_BYTES};
 use crate::format::names::{self, Paths};
 use crate::os::dir::Shown;
 use crate::os::NoCancel;
@@ -16,7 +16,6 @@ use crate::ring::flow_control::{self, Front, Seats};
 use crate::ring::{distance, FixedReader, Frames, Shape, VariableReader};
 use crate::ring::{Field, Memory, Site};
 use crate::schema::Schema;
-use crate::shm;
 use std::cell::RefCell;
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
@@ -66,7 +65,7 @@ pub fn listing() -> Result<Listing> {
         };
         match dir.open_file(&file, false) {
             Ok((file, _)) => {
-                if shm::is_queue(&file) {
+                if is_queue(&file) {
                     listing.queues.push(bare);
                 }
             }

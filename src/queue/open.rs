@@ -12,13 +12,14 @@ use crate::format::data_file::{
     at, lock_byte, state, Delivery, Framing, Geometry, Request, HEADER_BYTES, MAGIC,
 };
 use crate::format::names::Paths;
+use crate::format::new_file::{NewFile, NewName};
 use crate::log::{self, Level};
 use crate::os::dir::check_owner;
-use crate::os::{self, HeldLock, Lock, ProcessStamp};
+use crate::os::{self, HeldLock, Lock, ProcessStamp, Region};
 use crate::ring::{self, FixedWriter, Shape, VariableWriter};
 use crate::ring::{Field, Mapped, Memory, Site};
 use crate::schema::Schema;
-use crate::shm::{check_ours, NamesLock, NewFile, NewName, Region, Writer};
+use crate::shm::{check_ours, NamesLock, Writer};
 use crate::wakeup;
 use std::ffi::CStr;
 use std::fs::File;
@@ -439,7 +440,7 @@ fn give_name(paths: &Paths, name: &CStr) {
 /// this queue may have to stay there ([`name_control`]).
 fn remove_leftovers(paths: &Paths, control: &Control) {
     for name in [&paths.new_data, &paths.new_control] {
-        let unused = matches!(control.region().is_named(paths, name), Ok(false));
+        let unused = matches!(control.region().is_named(&paths.dir, name), Ok(false));
         if unused && matches!(paths.dir.stat(name), Ok(Some(_))) {
             let _ = paths.dir.remove(name);
         }
@@ -916,7 +917,7 @@ pub(super) fn observe(name: &std::ffi::OsStr, o: &ConsumerOptions) -> Result<(Pa
 /// One try. `None` if the queue was replaced or removed meanwhile.
 fn observe_once(name: &std::ffi::OsStr, o: &ConsumerOptions) -> Result<Option<(Paths, Observed)>> {
     let paths = Paths::of(name)?;
-    let region = Region::open(&paths, &paths.data, false)?;
+    let region = Region::open(&paths.dir, &paths.data, false)?;
     let geometry = geometry_of(&region, &paths)?;
     check_home(&paths, open_file(&region, &paths)?)?;
     let schema = schema_of(&region, &geometry, &paths)?;
@@ -928,7 +929,7 @@ fn observe_once(name: &std::ffi::OsStr, o: &ConsumerOptions) -> Result<Option<(P
     let (control, seat) = match take_seat(&paths, &region, &geometry, o) {
         Ok((_, None)) if sits => return Err(registry_full(&paths, &geometry)),
         Ok((control, seat)) => (Some(control), seat),
-        Err(e) => match region.is_named(&paths, &paths.data) {
+        Err(e) => match region.is_named(&paths.dir, &paths.data) {
             Ok(false) => return Ok(None),
             _ if sits => return Err(no_seat(&paths, e)),
             // A lossy queue can be consumed without, by a process that may not write the file, or if

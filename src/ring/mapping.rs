@@ -7,13 +7,6 @@ use crate::format::data_file::SHORT;
 use crate::format::data_file::{Geometry, SLOT_HEADER};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The memory that a queue's handles use.
-#[cfg(not(feature = "steps"))]
-pub type Mapped = Mapping;
-/// As above, in builds whose tests end a process at each access.
-#[cfg(feature = "steps")]
-pub type Mapped = super::stepped::Stepped;
-
 /// A mapping of a data file.
 ///
 /// It holds pointers only: whoever makes one keeps the mapping alive for as long.

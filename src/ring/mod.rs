@@ -37,11 +37,17 @@ mod variable;
 pub use fixed::{FixedReader, FixedWriter};
 pub use frames::{Frames, Place};
 pub use join::join;
-pub use mapping::Mapped;
 pub use memory::{Field, Memory, Site};
 pub use reader::Reader;
 pub use types::{distance, Damage, Info, Pop, Shape, Start};
 pub use variable::{VariableReader, VariableWriter};
+
+/// The memory that a queue's handles use.
+#[cfg(not(feature = "steps"))]
+pub type Mapped = mapping::Mapping;
+/// As above, in builds whose tests end a process at each access.
+#[cfg(feature = "steps")]
+pub type Mapped = stepped::Stepped;
 
 /// Marks the queue closed; or live again, or superseded.
 pub fn set_state<M: Memory>(memory: &M, value: u64) {

@@ -4,20 +4,18 @@
 //! two for life.
 
 mod names_lock;
-mod new_file;
-mod region;
 mod unlink;
 
 pub(crate) use names_lock::{NamesLock, Writer};
-pub(crate) use new_file::{NewFile, NewName};
-pub(crate) use region::Region;
-pub(crate) use unlink::{check_ours, is_queue, unlink};
+pub(crate) use unlink::{check_ours, unlink};
 
 use crate::copy;
 use crate::error::{Error, Result};
+use crate::format::data_file::is_queue;
 use crate::format::names::Paths;
+use crate::format::new_file::NewFile;
 use crate::os::dir::check_owner;
-use crate::os::{self, NoCancel};
+use crate::os::{self, NoCancel, Region};
 use std::ffi::OsStr;
 use std::path::Path;
 
@@ -145,7 +143,7 @@ impl SharedMem {
     pub fn open(name: impl AsRef<OsStr>) -> Result<SharedMem> {
         let _no = NoCancel::new();
         let paths = Paths::of(name.as_ref())?;
-        let region = Region::open(&paths, &paths.data, false)?;
+        let region = Region::open(&paths.dir, &paths.data, false)?;
         Ok(SharedMem {
             region,
             paths,

@@ -1,13 +1,11 @@
 //! The locks on a name.
 
-use super::region::Region;
-use super::unlink::is_queue;
 use crate::error::{Error, Result};
-use crate::format::data_file::lock_byte;
+use crate::format::data_file::{is_queue, lock_byte};
 use crate::format::names::Paths;
 use crate::log;
 use crate::os::dir::check_owner;
-use crate::os::{self, HeldLock, Identity, Lock, LockFile};
+use crate::os::{self, HeldLock, Identity, Lock, LockFile, Region};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
@@ -261,7 +259,7 @@ impl Writer {
         // Another process may be removing the name, and see this lock or not, or be making it anew,
         // and then needs the lock file.
         let names = NamesLock::take(paths, false, None);
-        let lost = matches!(region.is_named(paths, &paths.data), Ok(false));
+        let lost = matches!(region.is_named(&paths.dir, &paths.data), Ok(false));
         if let (Ok(Some(names)), true) = (&names, lost) {
             let gone = matches!(paths.dir.stat(&paths.data), Ok(None));
             if gone && names.identity == self.identity {

@@ -2,20 +2,10 @@
 
 use super::names_lock::NamesLock;
 use crate::error::{Error, Result};
-use crate::format::data_file::{self, lock_byte};
+use crate::format::data_file::{is_queue, lock_byte};
 use crate::format::names::{Paths, PREFIX};
 use crate::os::{self, Lock, NoCancel};
 use std::ffi::CString;
-use std::fs::File;
-use std::os::unix::fs::FileExt;
-
-/// Whether a file says that it is a queue.
-pub(crate) fn is_queue(file: &File) -> bool {
-    let mut magic = [0; 8];
-    file.read_exact_at(&mut magic, data_file::at::MAGIC as u64)
-        .is_ok()
-        && u64::from_le_bytes(magic) == data_file::MAGIC
-}
 
 /// Refuses a file that has nothing to do with this library. A program may have been given the name of
 /// one by mistake. `has_lock`: whether it had a lock file before this call.

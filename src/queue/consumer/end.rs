@@ -3,10 +3,10 @@
 use super::{Consumer, Ring};
 use crate::format::data_file::state;
 use crate::format::names::Paths;
+use crate::os::Region;
 use crate::os::{self, NoCancel};
 use crate::queue::open;
 use crate::ring::{Field, Frames, Memory, Pop};
-use crate::shm::Region;
 use std::time::Duration;
 
 /// What it means that no message was found. (Small, so that a pop keeps its result in registers.)
@@ -66,7 +66,7 @@ impl Consumer {
         if !self.gone
             && self
                 .region
-                .is_named(&self.paths, &self.paths.data)
+                .is_named(&self.paths.dir, &self.paths.data)
                 .unwrap_or(false)
         {
             return false;
@@ -99,5 +99,5 @@ pub(super) const SEEK_END_EVERY: Duration = Duration::from_millis(500);
 /// Whether nobody can push into a queue any more: a producer finds it by its name, which leads
 /// elsewhere, and it has none.
 pub(super) fn is_at_its_end(region: &Region, paths: &Paths) -> bool {
-    matches!(region.is_named(paths, &paths.data), Ok(false)) && !open::is_alive(region)
+    matches!(region.is_named(&paths.dir, &paths.data), Ok(false)) && !open::is_alive(region)
 }

@@ -4,6 +4,7 @@ use crate::error::{Error, Result, Text};
 use crate::format::control_file::Control;
 use crate::format::data_file::{state, Framing, Geometry};
 use crate::format::names::Paths;
+use crate::os::Region;
 use crate::os::{self, NoCancel};
 use crate::queue::errors::damaged;
 use crate::queue::open::{self, Observed};
@@ -18,7 +19,6 @@ use crate::ring::{
     Field, FixedReader, Frames, Mapped, Memory, Pop, Reader, Shape, Site, Start, VariableReader,
 };
 use crate::schema::Schema;
-use crate::shm::Region;
 use crate::wakeup::{self, Bell as _, SharedBell};
 use end::Nothing;
 use seat::{room, NOTHING, TELL};
@@ -107,6 +107,23 @@ impl std::fmt::Debug for Consumer {
             .field("queue", &self.geometry.describe())
             .field("next", &self.next_sequence())
             .finish()
+    }
+}
+
+impl ConsumerOptions {
+    /// Opens the queue as one of its consumers.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound), also when the time to wait is over;
+    /// [`Error::PermissionDenied`](crate::Error::PermissionDenied),
+    /// [`Error::Damaged`](crate::Error::Damaged), [`Error::Version`](crate::Error::Version);
+    /// [`Error::SchemaMismatch`](crate::Error::SchemaMismatch);
+    /// [`Error::RegistryFull`](crate::Error::RegistryFull) if the queue is lossless and has no
+    /// place left, `PermissionDenied` also if its control file may not be written;
+    /// [`Error::Invalid`](crate::Error::Invalid) if the start sequence was not pushed yet;
+    /// [`Error::Interrupted`](crate::Error::Interrupted) if a signal arrived while waiting.
+    pub fn open(&self, name: impl AsRef<OsStr>) -> Result<Consumer> {
+        Consumer::open_with(name.as_ref(), self)
     }
 }
 
@@ -458,7 +475,7 @@ impl Consumer {
             id: self.geometry.id,
             unlinked: !self
                 .region
-                .is_named(&self.paths, &self.paths.data)
+                .is_named(&self.paths.dir, &self.paths.data)
                 .unwrap_or(true),
         })
     }

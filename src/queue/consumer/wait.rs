@@ -109,7 +109,9 @@ impl Consumer {
             let (region, paths) = (self.region.clone(), self.paths.clone());
             let look: Look = Box::new(move |idle| match either!(&mut ring, r => r.peek()) {
                 Ok((Pop::Empty, _)) => idle && is_at_its_end(&region, &paths),
-                Ok((Pop::Superseded, _)) => !region.is_named(&paths, &paths.data).unwrap_or(false),
+                Ok((Pop::Superseded, _)) => {
+                    !region.is_named(&paths.dir, &paths.data).unwrap_or(false)
+                }
                 _ => true,
             });
             (ticket, look)

@@ -8,6 +8,7 @@ use crate::format::control_file::Control;
 use crate::format::data_file::{state, Framing, Geometry};
 use crate::format::names::Paths;
 use crate::log::{self, Level};
+use crate::os::Region;
 use crate::os::{HeldLock, NoCancel};
 use crate::queue::errors::{damaged, wrong_length};
 use crate::queue::eviction::Backpressure;
@@ -22,7 +23,7 @@ use crate::ring::{
     VariableWriter,
 };
 use crate::schema::Schema;
-use crate::shm::{Region, Writer as WriterLock};
+use crate::shm::Writer as WriterLock;
 use crate::wakeup::{self, Bell as _, SharedBell};
 
 pub use claim::Claim;
@@ -89,6 +90,22 @@ impl std::fmt::Debug for Producer {
             .field("queue", &self.geometry.describe())
             .field("next", &self.next_sequence())
             .finish()
+    }
+}
+
+impl ProducerOptions {
+    /// Opens the queue as its producer, and creates it where there is none.
+    ///
+    /// # Errors
+    /// [`Error::ProducerExists`](crate::Error::ProducerExists),
+    /// [`Error::Geometry`](crate::Error::Geometry), [`Error::Exists`](crate::Error::Exists),
+    /// [`Error::NoSpace`](crate::Error::NoSpace),
+    /// [`Error::PermissionDenied`](crate::Error::PermissionDenied),
+    /// [`Error::Damaged`](crate::Error::Damaged), [`Error::Version`](crate::Error::Version),
+    /// [`Error::SchemaMismatch`](crate::Error::SchemaMismatch),
+    /// [`Error::Invalid`](crate::Error::Invalid).
+    pub fn open(&self, name: impl AsRef<OsStr>) -> Result<Producer> {
+        Producer::open_with(name.as_ref(), self)
     }
 }
 
@@ -396,7 +413,7 @@ impl Producer {
             id: self.geometry.id,
             unlinked: !self
                 .region
-                .is_named(&self.paths, &self.paths.data)
+                .is_named(&self.paths.dir, &self.paths.data)
                 .unwrap_or(true),
         })
     }

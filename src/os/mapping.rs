@@ -1,9 +1,9 @@
 //! Mapped files.
 
+use super::dir::{Dir, Shown};
+use super::file::OpenFile;
+use super::file_system::check_file_system;
 use crate::error::{Error, Result};
-use crate::format::names::Paths;
-use crate::os::dir::Shown;
-use crate::os::{self, OpenFile};
 use memmap2::{Advice, MmapOptions, MmapRaw};
 use std::ffi::CStr;
 use std::fs::File;
@@ -23,20 +23,20 @@ pub(crate) struct Region {
 
 impl Region {
     /// Opens and maps a regular file as long as it is.
-    pub(crate) fn open(paths: &Paths, name: &CStr, write: bool) -> Result<Region> {
-        Region::open_of(paths, name, write, None)
+    pub(crate) fn open(dir: &Dir, name: &CStr, write: bool) -> Result<Region> {
+        Region::open_of(dir, name, write, None)
     }
 
     /// As [`Region::open`], of a file that belongs to this user. No other is mapped: its owner could
     /// truncate it.
     pub(crate) fn open_of(
-        paths: &Paths,
+        dir: &Dir,
         name: &CStr,
         write: bool,
         owner: Option<u32>,
     ) -> Result<Region> {
-        let (file, meta) = paths.dir.open_file(name, write)?;
-        let shown = paths.dir.shown(name);
+        let (file, meta) = dir.open_file(name, write)?;
+        let shown = dir.shown(name);
         if owner.is_some_and(|owner| meta.uid() != owner) {
             return Err(Error::Damaged(
                 format!("{shown}: it belongs to another user than the queue").into(),
@@ -45,7 +45,7 @@ impl Region {
         if meta.len() == 0 {
             return Err(Error::Damaged(format!("{shown}: the file is empty").into()));
         }
-        os::check_file_system(&file, &shown)?;
+        check_file_system(&file, &shown)?;
         Region::map(file, &shown, meta.len(), write)
     }
 
@@ -62,7 +62,7 @@ impl Region {
             Err(_) => Err(std::io::Error::from_raw_os_error(libc::ENOMEM)),
         };
         #[cfg(ipcq_words)]
-        let map = crate::os::tsan_mapping::share(&file, writable, || map);
+        let map = super::tsan_mapping::share(&file, writable, || map);
         let failed = |e: std::io::Error| {
             let advice = match e.raw_os_error() {
                 Some(libc::EAGAIN) => ": the limit of locked memory is reached (ulimit -l)",
@@ -103,12 +103,12 @@ impl Region {
     }
 
     /// Whether the name still leads to this file; an error if that cannot be found out.
-    pub(crate) fn is_named(&self, paths: &Paths, name: &CStr) -> std::io::Result<bool> {
+    pub(crate) fn is_named(&self, dir: &Dir, name: &CStr) -> std::io::Result<bool> {
         let file = self.file.get()?;
         // An unlinked file is known without a look at the directory.
         match file.metadata()?.nlink() {
             0 => Ok(false),
-            _ => paths.dir.names(name, file),
+            _ => dir.names(name, file),
         }
     }
 

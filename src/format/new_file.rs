@@ -1,9 +1,8 @@
 //! Files in the making.
 
-use super::region::Region;
+use super::names::Paths;
 use crate::error::{Error, Result};
-use crate::format::names::Paths;
-use crate::os;
+use crate::os::{self, Region};
 use std::ffi::{CStr, CString};
 
 /// A file in the making.
@@ -80,7 +79,7 @@ impl NewName<'_> {
         dir.rename(&self.name, name).map_err(failed)?;
         self.done = true;
         // In a directory that everybody may write, somebody may have moved another file there.
-        match region.is_named(self.paths, name) {
+        match region.is_named(dir, name) {
             Ok(false) => Err(replaced()),
             _ => Ok(()),
         }
