@@ -46,6 +46,8 @@
 )))]
 compile_error!("ipcq supports 64-bit little-endian Linux");
 
+#[doc(hidden)]
+pub mod __binding;
 mod copy;
 mod error;
 #[cfg(feature = "capi")]
@@ -57,34 +59,19 @@ mod queue;
 mod ring;
 mod schema;
 mod shm;
-#[cfg(not(feature = "steps"))]
 mod steps;
-#[cfg(feature = "steps")]
-#[doc(hidden)]
-pub mod steps;
 mod wakeup;
 
-// For bindings, which hold the raw pointers of `claim_raw` and `peek_raw`.
-#[doc(hidden)]
-pub use copy::{copy_from_shared, copy_to_shared};
 pub use error::{Error, Result, Text};
-pub use format::data_file as layout;
 pub use format::data_file::{Delivery, Framing, Geometry};
-// For bindings, whose handles have locks of their own.
-#[doc(hidden)]
-pub use os::{fork_generation, watch_forks};
 pub use queue::{
     inspect, list, listing, unlink, unlink_unused, wait_any, Claim, Consumer, ConsumerInfo,
     ConsumerOptions, Inspection, Listing, Message, Producer, ProducerOptions, Run, Stats, View,
     WAIT_ANY_MAX,
 };
-#[doc(hidden)]
-pub use queue::{speak, Language, Ticket};
 pub use ring::{Pop, Start};
 pub use schema::{Chars, Element, Field, Format, Record, Scalar, Schema};
 pub use shm::SharedMem;
-#[doc(hidden)]
-pub use wakeup::{Deadline, Pace};
 
 /// The version of this library, `major.minor.patch`.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -10,7 +10,9 @@
 pub(crate) fn step() {}
 
 #[cfg(feature = "steps")]
-pub use counted::*;
+pub use counted::signal_at;
+#[cfg(feature = "steps")]
+pub(crate) use counted::step;
 
 #[cfg(feature = "steps")]
 mod counted {

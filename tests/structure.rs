@@ -6,8 +6,19 @@ use std::fs;
 use std::path::Path;
 
 /// The folders and files directly in `src`, lowest first. Each uses only those before it.
-const LAYERS: [&str; 12] = [
-    "error", "log", "steps", "os", "format", "copy", "wakeup", "ring", "schema", "shm", "queue",
+const LAYERS: [&str; 13] = [
+    "error",
+    "log",
+    "steps",
+    "os",
+    "format",
+    "copy",
+    "wakeup",
+    "ring",
+    "schema",
+    "shm",
+    "queue",
+    "__binding",
     "ffi",
 ];
 

@@ -100,7 +100,7 @@ pub(super) fn guard<T: Code>(body: impl FnOnce() -> Result<T>) -> T {
 /// what it drops, and texts name options as a C program does.
 pub(super) fn guard_slow<T: Code>(body: impl FnOnce() -> Result<T>) -> T {
     let _no = NoCancel::new();
-    crate::speak(crate::Language::C);
+    crate::queue::speak(crate::queue::Language::C);
     guard(body)
 }
 

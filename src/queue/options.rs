@@ -122,13 +122,6 @@ impl ProducerOptions {
         self.evict_after = Some(time);
         self
     }
-
-    /// For tests of the wrap-around: the sequence of the first message of a new queue.
-    #[doc(hidden)]
-    pub fn first_sequence(mut self, sequence: u64) -> Self {
-        self.first_sequence = sequence;
-        self
-    }
 }
 
 /// How a consumer opens a queue.

@@ -10,8 +10,8 @@ use std::ffi::OsStr;
 /// are dropped. The lock file of a live producer stays until that producer closes.
 ///
 /// # Errors
-/// [`Error::NotFound`]; [`Error::PermissionDenied`], also if the queue belongs to another user;
-/// [`Error::ProducerExists`] if another process has been opening or removing the queue for a second.
+/// [`Error::NotFound`](crate::Error::NotFound); [`Error::PermissionDenied`](crate::Error::PermissionDenied), also if the queue belongs to another user;
+/// [`Error::ProducerExists`](crate::Error::ProducerExists) if another process has been opening or removing the queue for a second.
 pub fn unlink(name: impl AsRef<OsStr>) -> Result<()> {
     shm::unlink(&Paths::of(name.as_ref())?, None)
 }
@@ -20,7 +20,7 @@ pub fn unlink(name: impl AsRef<OsStr>) -> Result<()> {
 /// of that name. No process can become its producer meanwhile.
 ///
 /// # Errors
-/// As [`unlink`]; [`Error::ProducerExists`] also if a process has it open, with that process in the text.
+/// As [`unlink`]; [`Error::ProducerExists`](crate::Error::ProducerExists) also if a process has it open, with that process in the text.
 pub fn unlink_unused(name: impl AsRef<OsStr>) -> Result<()> {
     let paths = Paths::of(name.as_ref())?;
     let busy = || {

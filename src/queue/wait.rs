@@ -79,7 +79,6 @@ impl Sleeper {
 }
 
 /// What to sleep on, for bindings: it does not borrow the handle.
-#[doc(hidden)]
 #[derive(Clone)]
 pub struct Ticket {
     word: NonNull<AtomicU32>,

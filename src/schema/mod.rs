@@ -13,7 +13,7 @@ mod diff;
 mod json;
 mod record;
 
-pub use record::{Chars, Element, Record};
+pub use record::{field_of, schema_of, Chars, Element, Record};
 
 use crate::error::{Error, Result};
 use crate::format::data_file::MAX_MESSAGE;

@@ -252,9 +252,12 @@ impl Consumer {
     ///
     /// # Safety
     /// As [`Consumer::pop_raw`].
-    #[doc(hidden)]
     #[inline(always)]
-    pub unsafe fn pop_quickly(&mut self, to: *mut u8, size: usize) -> Option<(Message, bool)> {
+    pub(crate) unsafe fn pop_quickly(
+        &mut self,
+        to: *mut u8,
+        size: usize,
+    ) -> Option<(Message, bool)> {
         if size < self.quick || self.generation.get() != os::fork_generation() {
             return None;
         }
@@ -266,9 +269,8 @@ impl Consumer {
     }
 
     /// To be called with each message that was popped quickly; returns its length.
-    #[doc(hidden)]
     #[inline(always)]
-    pub fn popped_quickly(&self, message: Message, crowded: bool) -> i64 {
+    pub(crate) fn popped_quickly(&self, message: Message, crowded: bool) -> i64 {
         if crowded {
             if let (Some(seat), Some(room)) = (&self.seat, &self.room) {
                 // Partner: `SeeCursor`.
@@ -485,8 +487,7 @@ impl Consumer {
     ///
     /// # Errors
     /// [`Error::Damaged`].
-    #[doc(hidden)]
-    pub fn in_use(&self) -> Result<u64> {
+    pub(crate) fn in_use(&self) -> Result<u64> {
         let end = match &self.ring {
             Ring::Fixed(r) => r.frames().frontier(),
             Ring::Variable(r) => r.frames().front().map(|(position, _)| position),

@@ -125,8 +125,7 @@ impl Consumer {
 
     /// Asks the producer to wake this consumer, for those that wait in their own way:
     /// [`Ticket::confirm`] it, look once more, and only then sleep.
-    #[doc(hidden)]
-    pub fn ask(&mut self) -> Ticket {
+    pub(crate) fn ask(&mut self) -> Ticket {
         self.tell();
         self.set_asleep(true);
         // A caller that waits in its own way asks before each sleep, and has found nothing.
@@ -141,8 +140,7 @@ impl Consumer {
     }
 
     /// Says that one who has [asked](Consumer::ask) does not sleep any more.
-    #[doc(hidden)]
-    pub fn awake(&self) {
+    pub(crate) fn awake(&self) {
         self.set_asleep(false);
     }
 }

@@ -218,9 +218,8 @@ impl Producer {
     ///
     /// # Safety
     /// As [`Producer::push_raw`].
-    #[doc(hidden)]
     #[inline(always)]
-    pub unsafe fn push_quickly(&mut self, from: *const u8, length: usize) -> Option<i32> {
+    pub(crate) unsafe fn push_quickly(&mut self, from: *const u8, length: usize) -> Option<i32> {
         // SAFETY: the caller's promise.
         match unsafe { self.push_if_quick(from, length, SharedBell::or_asleep) }? {
             true => Some(self.halt()),
@@ -264,9 +263,8 @@ impl Producer {
 
     /// As [`Producer::push`], but does not look whether anybody is asleep after a short message. It is there to
     /// measure what that look costs (`benches/peers/src/bin/ipcq.rs`), and differs in nothing else.
-    #[doc(hidden)]
     #[inline(always)]
-    pub fn push_unheard(&mut self, message: &[u8]) -> Result<()> {
+    pub(crate) fn push_unheard(&mut self, message: &[u8]) -> Result<()> {
         let (from, length) = (message.as_ptr(), message.len());
         // SAFETY: a slice is readable.
         unsafe {

@@ -62,8 +62,7 @@ impl Producer {
 
     /// Asks the consumers to wake this producer when they have consumed something, for those that
     /// wait in their own way: [`Ticket::confirm`] it, try once more, and only then sleep.
-    #[doc(hidden)]
-    pub fn ask(&mut self) -> Ticket {
+    pub(crate) fn ask(&mut self) -> Ticket {
         let room = self.control.room();
         // SAFETY: both are mapped for as long as the control file, which the producer keeps.
         let bell = unsafe { SharedBell::to_hear(self.control.blocked(), room) };
