@@ -9,7 +9,7 @@
 # Nor is the platform's memcpy, which this build does not call.
 #
 # That it can fail is shown by its twin: with one plain copy in the place of atomic words
-# (cfg(ipcq_plain)) there must be a report.
+# (src/ring/plain.rs, cfg(ipcq_plain)) there must be a report.
 #
 # It needs a nightly compiler ($TSAN_TOOLCHAIN, or `nightly`). The standard library is not built for it,
 # so the test uses nothing of that to hand things from thread to thread but starting and joining them;

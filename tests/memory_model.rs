@@ -29,7 +29,7 @@ fn word(text: &str) -> &str {
 /// The files of the protocol, without its tests and the memory below it, and how the page calls them:
 /// by their folder if they are in one.
 fn ring() -> Vec<(String, String)> {
-    let below = ["memory.rs", "mapping.rs", "stepped.rs"];
+    let below = ["memory.rs", "mapping.rs", "stepped.rs", "plain.rs"];
     let mut paths = Vec::new();
     sources("src/ring", &mut paths);
     let mut files: Vec<_> = paths

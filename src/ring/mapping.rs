@@ -110,10 +110,6 @@ unsafe impl Memory for Mapping {
     unsafe fn read(&self, offset: usize, to: *mut u8, length: usize) {
         // SAFETY: in bounds, aligned and disjoint, says the caller.
         unsafe {
-            if cfg!(ipcq_plain) {
-                // What must not be done: the negative twin of `scripts/tsan.sh`.
-                return to.copy_from_nonoverlapping(self.ring.add(offset), length);
-            }
             #[cfg(not(ipcq_words))]
             if length > SHORT {
                 return copy::opaque_copy(to, self.ring.add(offset), length);

@@ -26,6 +26,8 @@ mod frames;
 mod join;
 mod mapping;
 mod memory;
+#[cfg(ipcq_plain)]
+mod plain;
 mod reader;
 #[cfg(feature = "steps")]
 mod stepped;
@@ -43,11 +45,14 @@ pub use types::{distance, Damage, Info, Pop, Shape, Start};
 pub use variable::{VariableReader, VariableWriter};
 
 /// The memory that a queue's handles use.
-#[cfg(not(feature = "steps"))]
+#[cfg(not(any(feature = "steps", ipcq_plain)))]
 pub type Mapped = mapping::Mapping;
 /// As above, in builds whose tests end a process at each access.
 #[cfg(feature = "steps")]
 pub type Mapped = stepped::Stepped;
+/// As above, in the build that ThreadSanitizer has to find fault with.
+#[cfg(ipcq_plain)]
+pub type Mapped = plain::Plain;
 
 /// Marks the queue closed; or live again, or superseded.
 pub fn set_state<M: Memory>(memory: &M, value: u64) {
