@@ -1,5 +1,5 @@
-//! What the bindings, the macros and the tests of this repository use of the library beside its
-//! interface. It belongs to this version alone, and changes with any other.
+//! Items for the bindings, the macros and the tests of this repository. They are not part of the
+//! interface, and any version may change them.
 
 pub use crate::copy::{copy_from_shared, copy_to_shared};
 pub use crate::format::data_file as layout;
@@ -13,8 +13,8 @@ pub use crate::wakeup::{Deadline, Pace};
 use crate::error::Result;
 use crate::queue::{Consumer, Message, Producer, ProducerOptions};
 
-/// Pops, if that takes nothing but the copy of a short message of a fixed queue; `None` where there is
-/// anything else to do or to say. [`popped_quickly`] comes after it.
+/// Pops a short message of a fixed queue if a copy is all that it takes. Otherwise returns `None` and
+/// changes nothing. Call [`popped_quickly`] after it.
 ///
 /// # Safety
 /// As [`Consumer::pop_raw`].
@@ -28,14 +28,14 @@ pub unsafe fn pop_quickly(
     unsafe { consumer.pop_quickly(to, size) }
 }
 
-/// To be called with each message that was popped quickly; returns its length.
+/// Call it with each message that [`pop_quickly`] returns. Returns the length of the message.
 #[inline(always)]
 pub fn popped_quickly(consumer: &Consumer, message: Message, crowded: bool) -> i64 {
     consumer.popped_quickly(message, crowded)
 }
 
-/// Pushes and returns 0, if that takes nothing but the copy of a short message of a fixed queue; `None`
-/// where there is anything else to do or to say.
+/// Pushes a short message of a fixed queue and returns 0 if a copy is all that it takes. Otherwise
+/// returns `None` and changes nothing.
 ///
 /// # Safety
 /// As [`Producer::push_raw`].
@@ -45,7 +45,7 @@ pub unsafe fn push_quickly(producer: &mut Producer, from: *const u8, length: usi
     unsafe { producer.push_quickly(from, length) }
 }
 
-/// A push that wakes nobody: what waking costs is the difference to it.
+/// Pushes without waking consumers, so that the cost of waking can be measured.
 ///
 /// # Errors
 /// As [`Producer::push`].
@@ -54,13 +54,13 @@ pub fn push_unheard(producer: &mut Producer, message: &[u8]) -> Result<()> {
     producer.push_unheard(message)
 }
 
-/// Asks the producer to wake this consumer, for those that wait in their own way: [`Ticket::confirm`]
-/// it, look once more, and only then sleep.
+/// Asks the producer to wake this consumer. [`Ticket::confirm`] the ticket, look at the queue once
+/// more, and only then sleep.
 pub fn consumer_ask(consumer: &mut Consumer) -> Ticket {
     consumer.ask()
 }
 
-/// Says that one who has [asked](consumer_ask) does not sleep any more.
+/// Ends the request of [`consumer_ask`]: the consumer does not sleep any more.
 pub fn consumer_awake(consumer: &Consumer) {
     consumer.awake();
 }
@@ -70,8 +70,8 @@ pub fn producer_ask(producer: &mut Producer) -> Ticket {
     producer.ask()
 }
 
-/// How much of the ring the messages take that were pushed and not consumed, in the unit of its
-/// capacity. More than the capacity if some of them are lost.
+/// Returns the room in the ring that unread messages take, in the unit of the capacity. It is more than
+/// the capacity if some of them are lost.
 ///
 /// # Errors
 /// [`Error::Damaged`](crate::Error::Damaged).
@@ -79,7 +79,7 @@ pub fn in_use(consumer: &Consumer) -> Result<u64> {
     consumer.in_use()
 }
 
-/// Lets a queue that is made begin with this sequence, to come to those that wrap around.
+/// Sets the sequence of the first message of a new queue, for tests of wrap-around.
 pub fn first_sequence(mut options: ProducerOptions, sequence: u64) -> ProducerOptions {
     options.first_sequence = sequence;
     options

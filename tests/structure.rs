@@ -56,8 +56,8 @@ impl Sources {
         }
     }
 
-    /// The paths that a module names, with the names they are known by there: those from the root, and
-    /// those that it gives on from modules inside it.
+    /// The paths that a module names, and the name of each in that module. They are paths from the root,
+    /// and paths into the modules inside it.
     fn paths(&self, module: &Module) -> Vec<(Vec<String>, String)> {
         let text = &self.0[module];
         let mut found = Vec::new();
@@ -193,8 +193,7 @@ fn no_module_uses_one_above_it() {
     assert!(LAYERS.iter().filter(|l| seen.contains(**l)).count() > 9);
 }
 
-/// Of two modules in one folder, too. What a module has in common with those inside it is in neither
-/// direction.
+/// This holds for the modules of one folder, too. A module and the modules inside it count as one.
 #[test]
 fn no_modules_use_each_other() {
     let mut folders = BTreeMap::<Module, BTreeMap<String, BTreeSet<String>>>::new();
@@ -210,7 +209,7 @@ fn no_modules_use_each_other() {
     }
     assert!(folders.len() > 6);
     for (folder, mut uses) in folders {
-        // What uses nothing that is left is in no circle.
+        // A module that uses none of the others is in no circle.
         loop {
             let left: BTreeSet<String> = uses.keys().cloned().collect();
             uses.values_mut()

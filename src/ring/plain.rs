@@ -1,5 +1,5 @@
-//! What must not be done: a memory with a plain copy in the place of atomic words (`cfg(ipcq_plain)`). It
-//! shows that `scripts/tsan.sh` can fail.
+//! A memory with a data race, for the build with `cfg(ipcq_plain)`: it copies out of the ring by a
+//! plain copy instead of atomic words. `scripts/tsan.sh` must report it.
 
 use super::mapping::Mapping;
 use super::memory::{Field, Memory, Site};
@@ -25,8 +25,8 @@ impl std::ops::Deref for Plain {
     }
 }
 
-// SAFETY: none for `read`, which is a data race; that is what it is for. Every other access is one of
-// the mapping's.
+// SAFETY: every access but `read` is one of the mapping's. `read` is a data race on purpose, and no
+// shipped build has it.
 unsafe impl Memory for Plain {
     fn load(&self, field: Field) -> u64 {
         self.0.load(field)
