@@ -1,6 +1,7 @@
 #!/bin/sh
-# The C side: the test programs, the C++ layer and the examples, plain, under AddressSanitizer and
-# UBSan, under valgrind, by clang; with signals; a test program against the static library too.
+# The C side: builds and runs the test programs, those of the C++ header, the examples and the
+# example in ipcq.h: plain, under AddressSanitizer and UBSan, under valgrind, and with clang. Runs
+# the examples with signals, and a test program against the static library.
 set -eu
 cd "$(dirname "$0")/.."
 cc=${CC:-cc} cxx=${CXX:-c++}
@@ -8,12 +9,12 @@ out=$PWD/target/c-tests
 rm -rf "$out"
 mkdir -p "$out"
 warnings="-g -Wall -Wextra -Wpedantic -Werror -Iinclude"
-# Seen from a program in target/c-tests/*/: no path of this folder, for it may have a blank in it.
+# Relative to a program in target/c-tests/*/, because the path of this folder may have a blank.
 shared="-Ltarget/release -lipcq -Wl,-rpath,\$ORIGIN/../../release -pthread"
 static="-static target/release/libipcq.a -lpthread -lm -ldl"
 sanitize="-O1 -fsanitize=address,undefined -fno-sanitize-recover=all"
 
-# An empty directory for the queues of the next program.
+# Makes an empty directory for the queues of the next program.
 directory() {
     IPCQ_DIR=$(mktemp -d "$out/queues.XXXXXX")
     export IPCQ_DIR
@@ -25,7 +26,7 @@ fail() {
     exit 1
 }
 
-# run WHAT COMMAND...: it must leave no files.
+# run WHAT COMMAND...: runs a program, which must leave no files.
 run() {
     what=$1
     shift
@@ -35,7 +36,7 @@ run() {
     echo "test-c: $what passed"
 }
 
-# build FOLDER FLAGS...: the test program, the C++ layer and all examples.
+# build FOLDER FLAGS...: builds the test programs and all examples.
 build() {
     folder=$out/$1
     mkdir "$folder"
@@ -43,27 +44,35 @@ build() {
     # shellcheck disable=SC2086 # the flags are words
     {
         for source in tests/c/test_ipcq.c tests/c/test_records.c tests/c/test_cancel.c \
-                tests/c/test_handler.c c-examples/*.c; do
+                tests/c/test_handler.c target/c-tests/ticks.c c-examples/*.c; do
             $cc -std=c11 -D_GNU_SOURCE $warnings "$@" "$source" \
                 -o "$folder/$(basename "$source" .c)" $shared
         done
         for source in tests/c/test_hpp.cpp c-examples/*.cpp; do
             $cxx -std=c++17 $warnings "$@" "$source" -o "$folder/$(basename "$source" .cpp)" $shared
         done
-        # {.start = IPCQ_NEXT} names some members, which is what it is for.
+        # {.start = IPCQ_NEXT} names only some members on purpose.
         $cxx -std=c++20 $warnings -Wno-missing-field-initializers "$@" \
             tests/c/test_hpp.cpp -o "$folder/test_hpp20" $shared
     }
 }
 
-# programs FOLDER HOW [RUNNER...]: runs what was built there.
+# programs FOLDER HOW [RUNNER...]: runs the programs in the folder.
 programs() {
     folder=$out/$1 how=$2
     shift 2
-    for program in test_ipcq test_records test_hpp test_hpp20 zero_copy records shared_memory variable_length; do
+    for program in test_ipcq test_records test_hpp test_hpp20 zero_copy records shared_memory \
+            variable_length; do
         run "$program, $how" "$@" "$folder/$program"
     done
-    # Two processes; the consumer is started first.
+    # The example in ipcq.h. The consumer starts first.
+    directory
+    timeout 300 "$@" "$folder/ticks" receive >"$out/log" 2>&1 &
+    timeout 300 "$@" "$folder/ticks" >"$out/producer.log" 2>&1 ||
+        { cat "$out/producer.log"; fail "ticks, $how"; }
+    wait $! || fail "ticks, $how"
+    grep -qx "9.50, 0 lost before" "$out/log" || fail "ticks, $how"
+    # Two processes. The consumer starts first.
     directory
     timeout 300 "$@" "$folder/consumer" ticks >"$out/log" 2>&1 &
     timeout 300 "$@" "$folder/producer" ticks 1000 >"$out/producer.log" 2>&1 ||
@@ -78,46 +87,48 @@ programs() {
     done
     timeout 300 "$@" "$folder/fan_in" a b c >"$out/log" 2>&1 || fail "fan_in, $how"
     tail -n 1 "$out/log" | grep -qx "received 3000, lost 0" || fail "fan_in, $how"
-    # An event loop, and a consumer that sleeps, of one queue.
+    # An event loop and a consumer that sleeps, on the same queue.
     timeout 300 "$@" "$folder/poll" a </dev/null >"$out/log" 2>&1 || fail "poll, $how"
     [ "$(grep -c "^message .* 24 bytes" "$out/log")" = 1000 ] || fail "poll, $how"
     timeout 300 "$@" "$folder/blocking" a >"$out/log" 2>&1 || fail "blocking, $how"
     timeout 300 "$@" "$folder/machine" machine 0.1 >"$out/log" 2>&1 || fail "machine, $how"
-    echo "test-c: producer, consumer, fan_in, poll, blocking and machine, $how passed"
+    echo "test-c: ticks, producer, consumer, fan_in, poll, blocking and machine, $how passed"
 }
 
 # The processes in the background.
 background=
 trap 'kill $background 2>/dev/null || true' EXIT
-# ring NAME COMMAND...: in the background, with signals; its output is in NAME.log.
-ring() {
+# start NAME COMMAND...: runs a command in the background, with signals. Its output is in NAME.log.
+start() {
     name=$1
     shift
-    # A blank would end the path.
-    env ALARMS="$out/$name.alarms" LD_PRELOAD=target/c-tests/alarms.so "$@" >"$out/$name.log" 2>&1 </dev/null &
+    # The path in LD_PRELOAD must not have a blank in it.
+    env ALARMS="$out/$name.alarms" LD_PRELOAD=target/c-tests/alarms.so "$@" \
+        >"$out/$name.log" 2>&1 </dev/null &
     background="$background $!"
 }
-rung() {
+signals_of() {
     wc -c <"$out/$1.alarms" || echo 0
 }
-# until_rung NAME...: until each has got 20 more signals.
-until_rung() {
+# wait_for_signals NAME...: waits until each process has received 20 more signals.
+wait_for_signals() {
     for name; do
-        enough=$(($(rung "$name") + 20))
-        while [ "$(rung "$name")" -lt $enough ]; do
+        enough=$(($(signals_of "$name") + 20))
+        while [ "$(signals_of "$name")" -lt $enough ]; do
             all_run
             sleep 0.01
         done
     done
 }
-# What was started with signals has not ended.
+# Fails if a process in the background has ended.
 all_run() {
     # shellcheck disable=SC2086
-    kill -0 $background 2>/dev/null || { cat "$out"/*.log >"$out/log"; fail "a program, with signals"; }
+    kill -0 $background 2>/dev/null ||
+        { cat "$out"/*.log >"$out/log"; fail "a program, with signals"; }
 }
 
-# signals FOLDER: no loop that the examples show ends when a harmless signal comes, whatever it waits
-# for; and Ctrl-C ends the one that it is to end.
+# signals FOLDER: a harmless signal ends no loop of the examples, whatever the loop waits for.
+# Ctrl-C ends the loop that it must end.
 signals() {
     folder=$out/$1
     directory
@@ -126,18 +137,18 @@ signals() {
     receivers="consumer blocking poll fan_in stop"
     for receiver in $receivers; do
         : >"$out/$receiver.alarms"
-        ring $receiver "$folder/$receiver" ticks
+        start $receiver "$folder/$receiver" ticks
     done
     all=$background
     : >"$out/interrupted.alarms"
-    ring interrupted "$folder/stop" ticks
+    start interrupted "$folder/stop" ticks
     interrupted=$!
-    until_rung $receivers interrupted # they wait for the queue
+    wait_for_signals $receivers interrupted # they wait for the queue
     "$folder/producer" ticks >"$out/producer.log" 2>&1 &
     producer=$!
     background="$background $producer"
-    until_rung $receivers interrupted # and now for messages, of which ten come a second
-    until_rung $receivers interrupted
+    wait_for_signals $receivers interrupted # now they wait for messages, ten per second
+    wait_for_signals $receivers interrupted
     kill -INT $interrupted
     wait $interrupted && grep -qx stopped "$out/interrupted.log" || fail "stop, by Ctrl-C"
     kill -INT $producer
@@ -155,9 +166,9 @@ signals() {
     # A producer that waits for room, and its consumer.
     background=
     : >"$out/pop.alarms"
-    ring pop "$folder/lossless" pop alice
-    until_rung pop
-    ring push "$folder/lossless" push
+    start pop "$folder/lossless" pop alice
+    wait_for_signals pop
+    start push "$folder/lossless" push
     until grep -qx 'alice: 1000' "$out/pop.log"; do
         all_run
         sleep 0.01
@@ -167,6 +178,7 @@ signals() {
     echo "test-c: the examples, with signals passed"
 }
 
+sed -n '/^#include <errno.h>/,/^\*\//p' include/ipcq.h | sed '$d' >"$out/ticks.c"
 build plain -O2
 programs plain plain
 run "test_cancel" "$out/plain/test_cancel"
@@ -174,7 +186,8 @@ run "test_handler" "$out/plain/test_handler"
 signals plain
 scripts/localise.sh target/release/libipcq.a
 # shellcheck disable=SC2086
-$cc -std=c11 -D_GNU_SOURCE $warnings tests/c/test_ipcq.c -o "$out/static" $static 2>"$out/log" || fail "static"
+$cc -std=c11 -D_GNU_SOURCE $warnings tests/c/test_ipcq.c -o "$out/static" $static 2>"$out/log" ||
+    fail "static"
 run "test_ipcq, static library" "$out/static"
 
 # shellcheck disable=SC2086

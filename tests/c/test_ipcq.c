@@ -18,7 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-// Fails as it must, and says of which queue.
+// Fails as it must, with a text that names the queue.
 #define FAILS(call, code)                                                                          \
   do {                                                                                             \
     CHECK((call) == (code));                                                                       \
@@ -30,16 +30,17 @@
     CHECK(strstr(ipcq_errmsg(), text));                                                            \
   } while (0)
 
-// The layout of what programs were compiled with must not change.
+// Compiled programs depend on the layout.
 _Static_assert(sizeof(ipcq_info) == 24 && offsetof(ipcq_info, length) == 16, "ABI");
 _Static_assert(sizeof(ipcq_view) == 32 && offsetof(ipcq_view, length) == 24, "ABI");
 _Static_assert(sizeof(ipcq_stats) == 168 && offsetof(ipcq_stats, id) == 160, "ABI");
 _Static_assert(offsetof(ipcq_stats, unlinked) == 92 && offsetof(ipcq_stats, oldest) == 40, "ABI");
 _Static_assert(offsetof(ipcq_stats, message_size) == 56 && offsetof(ipcq_stats, closed) == 76, "ABI");
 _Static_assert(sizeof(ipcq_field) == 32 && offsetof(ipcq_field, unit) == 24, "ABI");
-_Static_assert(sizeof(ipcq_options) == 88 && offsetof(ipcq_options, capacity) == 16, "ABI");
-_Static_assert(offsetof(ipcq_options, fields) == 40 && offsetof(ipcq_options, start) == 52, "ABI");
-_Static_assert(offsetof(ipcq_options, consumer_name) == 72, "ABI");
+_Static_assert(sizeof(ipcq_options) == 88 && offsetof(ipcq_options, message_size) == 4, "ABI");
+_Static_assert(offsetof(ipcq_options, fields) == 8 && offsetof(ipcq_options, delivery) == 20, "ABI");
+_Static_assert(offsetof(ipcq_options, capacity) == 24 && offsetof(ipcq_options, start) == 56, "ABI");
+_Static_assert(offsetof(ipcq_options, consumer_name) == 80, "ABI");
 
 static const char NAME[] = "c-test";
 
@@ -204,8 +205,8 @@ static void test_options(void) {
   newer.more = 0;
   CHECK(ipcq_open(&q, NAME, IPCQ_PRODUCER, &newer.o) == 0);
   ipcq_close(q);
-  // A shorter one of an older version: what it lacks is the default.
-  newer.o.struct_size = offsetof(ipcq_options, capacity);
+  // A shorter struct of an older version: the members that it lacks have their defaults.
+  newer.o.struct_size = offsetof(ipcq_options, message_size);
   CHECK(ipcq_unlink(NAME) == 0 && ipcq_open(&q, NAME, IPCQ_PRODUCER, &newer.o) == 0);
   CHECK(stats(q).message_size == 0);
   s.struct_size = offsetof(ipcq_stats, received);
@@ -232,7 +233,7 @@ static void test_options(void) {
   CHECK(newer.o.struct_size == sizeof newer && newer.o.start == 0 && newer.more == 0);
   memset(&o, 0xff, sizeof o);
   ipcq_options_init(&o, offsetof(ipcq_options, capacity));
-  CHECK(o.permissions == 0 && o.capacity == UINT64_MAX);
+  CHECK(o.delivery == 0 && o.capacity == UINT64_MAX);
   FAILS_NAMING(ipcq_unlink(NAME), -ENOENT, NAME);
 }
 
