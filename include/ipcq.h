@@ -34,7 +34,8 @@ static int receive(void) {
   ipcq_queue *q;
   struct tick tick;
   ipcq_info info;
-  int64_t n = ipcq_open(&q, "ticks", IPCQ_CONSUMER, &options);
+  int64_t n;
+  while ((n = ipcq_open(&q, "ticks", IPCQ_CONSUMER, &options)) == -EINTR) {}
   while (n >= 0 || n == -EINTR) { // -EINTR: a signal handler has run
     n = ipcq_pop_wait(q, &tick, sizeof tick, &info, -1); // -1: no limit
     if (n >= 0)
@@ -121,7 +122,7 @@ extern "C" {
    -EUSERS           too many consumers
    and those of open(2) and mmap(2) */
 
-// This thread's last error in words: which file, what failed, what to do.
+// This thread's last error in words: which file, what failed, what to do. Valid until the next.
 IPCQ_API const char *ipcq_errmsg(void);
 
 // What a return value means, as in the table.
@@ -180,7 +181,7 @@ enum {
   IPCQ_NEWEST = 1,
   // Start: the next message pushed.
   IPCQ_NEXT = 2,
-  // Start: start_sequence. If it is no longer retained, the messages in between count as lost.
+  // Start: start_sequence. Messages that are no longer retained count as lost.
   IPCQ_AT = 3,
 };
 
@@ -276,18 +277,19 @@ IPCQ_CHECKED int64_t ipcq_pop_wait(ipcq_queue *q, void *buffer, size_t size, ipc
 IPCQ_CHECKED int64_t ipcq_pop_many(ipcq_queue *q, void *buffer, size_t stride, size_t count,
     ipcq_info *info);
 
-// Sets the sequence of the next message. If it is no longer retained, the messages in between
-// count as lost. The counts in ipcq_stats start again.
+// Sets the sequence of the next message. Messages that are no longer retained count as lost. The
+// counts in ipcq_stats start again.
 IPCQ_API int ipcq_seek(ipcq_queue *q, uint64_t sequence);
 
 /* ---- Zero copy ---- */
 
 // Sets `*slot` to room for a message of up to `length` bytes. Write it, then call ipcq_commit or
-// ipcq_abort. It still holds older bytes.
+// ipcq_abort. The room still holds older bytes.
 // Errors: as ipcq_push.
 IPCQ_CHECKED int ipcq_claim(ipcq_queue *q, size_t length, void **slot);
 
-// Publishes the first `length` bytes: message_size, or any length in a variable queue.
+// Publishes the first `length` bytes: message_size, or up to the claimed length in a variable
+// queue.
 // Errors: -EMSGSIZE (the claim stays).
 IPCQ_CHECKED int ipcq_commit(ipcq_queue *q, size_t length);
 

@@ -95,7 +95,7 @@ pub const IPCQ_OLDEST: u32 = 0;
 pub const IPCQ_NEWEST: u32 = 1;
 /// Start: the next message pushed.
 pub const IPCQ_NEXT: u32 = 2;
-/// Start: start_sequence. If it is no longer retained, the messages in between count as lost.
+/// Start: start_sequence. Messages that are no longer retained count as lost.
 pub const IPCQ_AT: u32 = 3;
 
 /// Zero means the default. For the producer of a queue that exists, it means the queue's value, and

@@ -2,7 +2,7 @@
 
 use super::handle::{consumer, consumer_if, ipcq_queue};
 use super::support::{array, bytes, empty, guard, timeout};
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::{Consumer, Message, Pop};
 use std::ffi::{c_int, c_void};
 
@@ -54,18 +54,11 @@ unsafe extern "C" fn pop(
 ) -> i64 {
     guard(|| {
         let buffer = bytes(buffer, size, "the buffer")?;
-        // SAFETY: a handle, and `size` writable bytes, says the caller.
-        let q = unsafe { consumer(q) }?;
-        // SAFETY: as above.
-        match unsafe { q.pop_fully(buffer, size) }? {
-            Pop::Message(message) => {
-                // SAFETY: NULL or valid, says the caller.
-                unsafe { write_info(info, message) };
-                Ok(message.length.into())
-            }
-            Pop::Empty => Ok(empty(q).into()),
-            // SAFETY: as above.
-            pop => Err(unsafe { not_popped(q, pop, size, info) }),
+        // SAFETY: a handle, `size` writable bytes, and an info or NULL, says the caller.
+        unsafe {
+            let q = consumer(q)?;
+            let pop = q.pop_fully(buffer, size)?;
+            popped(q, pop, size, info, |message| message.length.into())
         }
     })
 }
@@ -83,17 +76,11 @@ pub unsafe extern "C" fn ipcq_pop_wait(
 ) -> i64 {
     guard(|| {
         let buffer = bytes(buffer, size, "the buffer")?;
-        // SAFETY: a handle, and `size` writable bytes, says the caller.
-        let q = unsafe { consumer(q) }?;
-        // SAFETY: as above.
-        match unsafe { q.pop_wait_raw(buffer, size, timeout(timeout_ns)) }? {
-            Pop::Message(message) => {
-                // SAFETY: NULL or valid, says the caller.
-                unsafe { write_info(info, message) };
-                Ok(message.length.into())
-            }
-            // SAFETY: as above.
-            pop => Err(unsafe { not_popped(q, pop, size, info) }),
+        // SAFETY: a handle, `size` writable bytes, and an info or NULL, says the caller.
+        unsafe {
+            let q = consumer(q)?;
+            let pop = q.pop_wait_raw(buffer, size, timeout(timeout_ns))?;
+            popped(q, pop, size, info, |message| message.length.into())
         }
     })
 }
@@ -112,25 +99,17 @@ pub unsafe extern "C" fn ipcq_pop_many(
 ) -> i64 {
     guard(|| {
         let buffer = array(buffer, stride, count, "the buffer")?;
-        // SAFETY: a handle, and room for so many messages, says the caller.
-        let q = unsafe { consumer(q) }?;
-        // SAFETY: as above.
-        let (pop, many) = unsafe { q.pop_many_raw(buffer, stride, count) }?;
-        match pop {
-            Pop::Message(first) => {
-                // SAFETY: NULL or valid, says the caller.
-                unsafe { write_info(info, first) };
-                Ok(many as i64)
-            }
-            Pop::Empty => Ok(empty(q).into()),
-            // SAFETY: as above.
-            pop => Err(unsafe { not_popped(q, pop, stride, info) }),
+        // SAFETY: a handle, room for `count` messages, and an info or NULL, says the caller.
+        unsafe {
+            let q = consumer(q)?;
+            let (pop, many) = q.pop_many_raw(buffer, stride, count)?;
+            popped(q, pop, stride, info, |_| many as i64)
         }
     })
 }
 
-/// Sets the sequence of the next message. If it is no longer retained, the messages in between
-/// count as lost. The counts in ipcq_stats start again.
+/// Sets the sequence of the next message. Messages that are no longer retained count as lost. The
+/// counts in ipcq_stats start again.
 #[no_mangle]
 pub unsafe extern "C" fn ipcq_seek(q: *mut ipcq_queue, sequence: u64) -> c_int {
     guard(|| {
@@ -160,6 +139,30 @@ unsafe fn write_info(info: *mut ipcq_info, message: Message) {
     if !info.is_null() {
         // SAFETY: the caller's promise.
         unsafe { info.write(message.into()) };
+    }
+}
+
+/// The return value of a pop that has ended with `pop`: `value` of its message, or an error.
+///
+/// # Safety
+/// As [`write_info`].
+#[inline(always)]
+unsafe fn popped(
+    q: &Consumer,
+    pop: Pop,
+    size: usize,
+    info: *mut ipcq_info,
+    value: impl FnOnce(Message) -> i64,
+) -> Result<i64> {
+    match pop {
+        Pop::Message(message) => {
+            // SAFETY: the caller's promise.
+            unsafe { write_info(info, message) };
+            Ok(value(message))
+        }
+        Pop::Empty => Ok(empty(q).into()),
+        // SAFETY: the caller's promise.
+        pop => Err(unsafe { not_popped(q, pop, size, info) }),
     }
 }
 

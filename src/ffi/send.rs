@@ -70,7 +70,7 @@ pub unsafe extern "C" fn ipcq_push_many(
 ) -> i64 {
     guard(|| {
         let data = array(data, stride, count, "the messages")?;
-        // SAFETY: a handle, and so many readable messages, says the caller.
+        // SAFETY: a handle, and `count` readable messages, says the caller.
         let pushed = unsafe { producer(q)?.push_many_raw(data, stride, count) }?;
         Ok(pushed as i64)
     })

@@ -28,7 +28,7 @@ pub unsafe extern "C" fn ipcq_wait_any(
     count: usize,
     timeout_ns: i64,
 ) -> c_int {
-    // SAFETY: as many handles, says the caller.
+    // SAFETY: NULL or `count` handles, says the caller.
     guard(|| unsafe { wait_any(queues, count, timeout(timeout_ns)) })
 }
 

@@ -2,11 +2,11 @@
 
 use super::handle::{consumer, ipcq_queue, producer};
 use super::support::{empty, guard, out};
-use crate::Pop;
+use crate::{Message, Pop};
 use std::ffi::{c_int, c_void};
 
 /// Sets `*slot` to room for a message of up to `length` bytes. Write it, then call ipcq_commit or
-/// ipcq_abort. It still holds older bytes.
+/// ipcq_abort. The room still holds older bytes.
 /// Errors: as ipcq_push.
 #[must_use]
 #[no_mangle]
@@ -23,7 +23,8 @@ pub unsafe extern "C" fn ipcq_claim(
     })
 }
 
-/// Publishes the first `length` bytes: message_size, or any length in a variable queue.
+/// Publishes the first `length` bytes: message_size, or up to the claimed length in a variable
+/// queue.
 /// Errors: -EMSGSIZE (the claim stays).
 #[must_use]
 #[no_mangle]
@@ -68,14 +69,8 @@ pub unsafe extern "C" fn ipcq_peek(q: *mut ipcq_queue, view: *mut ipcq_view) -> 
         // SAFETY: valid or NULL, and a handle, says the caller.
         let (view, q) = unsafe { (out(view, "the view")?, consumer(q)?) };
         match q.peek_raw()? {
-            (Pop::Message(m), data) => {
-                *view = ipcq_view {
-                    data: data.cast(),
-                    sequence: m.sequence,
-                    lost: m.lost,
-                    length: m.length,
-                    reserved: 0,
-                };
+            (Pop::Message(message), data) => {
+                *view = ipcq_view::new(data, message);
                 Ok(0)
             }
             (Pop::Empty, _) => Ok(empty(q)),
@@ -95,4 +90,16 @@ pub unsafe extern "C" fn ipcq_release(q: *mut ipcq_queue, view: *const ipcq_view
         q.release_raw(view.sequence)?;
         Ok(0)
     })
+}
+
+impl ipcq_view {
+    fn new(data: *const u8, message: Message) -> Self {
+        ipcq_view {
+            data: data.cast(),
+            sequence: message.sequence,
+            lost: message.lost,
+            length: message.length,
+            reserved: 0,
+        }
+    }
 }
