@@ -1,7 +1,7 @@
 // c++ -std=c++17 -O2 stop.cpp -o stop $(pkg-config --cflags --libs ipcq)
 //
-// Prints the ticks of ./producer until the producer closes the queue, or until Ctrl-C. Other signals
-// do not end the wait.
+// Prints the ticks of ./producer, and ends when the producer closes the queue, or at Ctrl-C. Any other
+// signal does not end the wait.
 //
 //     ./stop [name]
 

@@ -9,12 +9,12 @@ out=$PWD/target/c-tests
 rm -rf "$out"
 mkdir -p "$out"
 warnings="-g -Wall -Wextra -Wpedantic -Werror -Iinclude"
-# Relative to a program in target/c-tests/*/, because the path of this folder may have a blank.
+# Seen from a program in target/c-tests/*/: no path of this folder, for it may have a blank in it.
 shared="-Ltarget/release -lipcq -Wl,-rpath,\$ORIGIN/../../release -pthread"
 static="-static target/release/libipcq.a -lpthread -lm -ldl"
 sanitize="-O1 -fsanitize=address,undefined -fno-sanitize-recover=all"
 
-# Makes an empty directory for the queues of the next program.
+# An empty directory for the queues of the next program.
 directory() {
     IPCQ_DIR=$(mktemp -d "$out/queues.XXXXXX")
     export IPCQ_DIR
@@ -51,7 +51,7 @@ build() {
         for source in tests/c/test_hpp.cpp c-examples/*.cpp; do
             $cxx -std=c++17 $warnings "$@" "$source" -o "$folder/$(basename "$source" .cpp)" $shared
         done
-        # {.start = IPCQ_NEXT} names only some members on purpose.
+        # {.start = IPCQ_NEXT} names some members, which is what it is for.
         $cxx -std=c++20 $warnings -Wno-missing-field-initializers "$@" \
             tests/c/test_hpp.cpp -o "$folder/test_hpp20" $shared
     }
@@ -61,18 +61,10 @@ build() {
 programs() {
     folder=$out/$1 how=$2
     shift 2
-    for program in test_ipcq test_records test_hpp test_hpp20 zero_copy records shared_memory \
-            variable_length; do
+    for program in test_ipcq test_records test_hpp test_hpp20 zero_copy records shared_memory variable_length; do
         run "$program, $how" "$@" "$folder/$program"
     done
-    # The example in ipcq.h. The consumer starts first.
-    directory
-    timeout 300 "$@" "$folder/ticks" receive >"$out/log" 2>&1 &
-    timeout 300 "$@" "$folder/ticks" >"$out/producer.log" 2>&1 ||
-        { cat "$out/producer.log"; fail "ticks, $how"; }
-    wait $! || fail "ticks, $how"
-    grep -qx "9.50, 0 lost before" "$out/log" || fail "ticks, $how"
-    # Two processes. The consumer starts first.
+    # Two processes; the consumer is started first.
     directory
     timeout 300 "$@" "$folder/consumer" ticks >"$out/log" 2>&1 &
     timeout 300 "$@" "$folder/producer" ticks 1000 >"$out/producer.log" 2>&1 ||
@@ -92,43 +84,48 @@ programs() {
     [ "$(grep -c "^message .* 24 bytes" "$out/log")" = 1000 ] || fail "poll, $how"
     timeout 300 "$@" "$folder/blocking" a >"$out/log" 2>&1 || fail "blocking, $how"
     timeout 300 "$@" "$folder/machine" machine 0.1 >"$out/log" 2>&1 || fail "machine, $how"
-    echo "test-c: ticks, producer, consumer, fan_in, poll, blocking and machine, $how passed"
+    # The example in ipcq.h. The consumer starts first.
+    directory
+    timeout 300 "$@" "$folder/ticks" receive >"$out/log" 2>&1 &
+    timeout 300 "$@" "$folder/ticks" >"$out/producer.log" 2>&1 ||
+        { cat "$out/producer.log"; fail "ticks, $how"; }
+    wait $! || fail "ticks, $how"
+    grep -qx "9.50, 0 lost before" "$out/log" || fail "ticks, $how"
+    echo "test-c: producer, consumer, fan_in, poll, blocking, machine and ticks, $how passed"
 }
 
 # The processes in the background.
 background=
 trap 'kill $background 2>/dev/null || true' EXIT
-# start NAME COMMAND...: runs a command in the background, with signals. Its output is in NAME.log.
-start() {
+# ring NAME COMMAND...: in the background, with signals; its output is in NAME.log.
+ring() {
     name=$1
     shift
-    # The path in LD_PRELOAD must not have a blank in it.
-    env ALARMS="$out/$name.alarms" LD_PRELOAD=target/c-tests/alarms.so "$@" \
-        >"$out/$name.log" 2>&1 </dev/null &
+    # A blank would end the path.
+    env ALARMS="$out/$name.alarms" LD_PRELOAD=target/c-tests/alarms.so "$@" >"$out/$name.log" 2>&1 </dev/null &
     background="$background $!"
 }
-signals_of() {
+rung() {
     wc -c <"$out/$1.alarms" || echo 0
 }
-# wait_for_signals NAME...: waits until each process has received 20 more signals.
-wait_for_signals() {
+# until_rung NAME...: until each has got 20 more signals.
+until_rung() {
     for name; do
-        enough=$(($(signals_of "$name") + 20))
-        while [ "$(signals_of "$name")" -lt $enough ]; do
+        enough=$(($(rung "$name") + 20))
+        while [ "$(rung "$name")" -lt $enough ]; do
             all_run
             sleep 0.01
         done
     done
 }
-# Fails if a process in the background has ended.
+# What was started with signals has not ended.
 all_run() {
     # shellcheck disable=SC2086
-    kill -0 $background 2>/dev/null ||
-        { cat "$out"/*.log >"$out/log"; fail "a program, with signals"; }
+    kill -0 $background 2>/dev/null || { cat "$out"/*.log >"$out/log"; fail "a program, with signals"; }
 }
 
-# signals FOLDER: a harmless signal ends no loop of the examples, whatever the loop waits for.
-# Ctrl-C ends the loop that it must end.
+# signals FOLDER: no loop that the examples show ends when a harmless signal comes, whatever it waits
+# for; and Ctrl-C ends the one that it is to end.
 signals() {
     folder=$out/$1
     directory
@@ -137,18 +134,18 @@ signals() {
     receivers="consumer blocking poll fan_in stop"
     for receiver in $receivers; do
         : >"$out/$receiver.alarms"
-        start $receiver "$folder/$receiver" ticks
+        ring $receiver "$folder/$receiver" ticks
     done
     all=$background
     : >"$out/interrupted.alarms"
-    start interrupted "$folder/stop" ticks
+    ring interrupted "$folder/stop" ticks
     interrupted=$!
-    wait_for_signals $receivers interrupted # they wait for the queue
+    until_rung $receivers interrupted # they wait for the queue
     "$folder/producer" ticks >"$out/producer.log" 2>&1 &
     producer=$!
     background="$background $producer"
-    wait_for_signals $receivers interrupted # now they wait for messages, ten per second
-    wait_for_signals $receivers interrupted
+    until_rung $receivers interrupted # and now for messages, of which ten come a second
+    until_rung $receivers interrupted
     kill -INT $interrupted
     wait $interrupted && grep -qx stopped "$out/interrupted.log" || fail "stop, by Ctrl-C"
     kill -INT $producer
@@ -166,9 +163,9 @@ signals() {
     # A producer that waits for room, and its consumer.
     background=
     : >"$out/pop.alarms"
-    start pop "$folder/lossless" pop alice
-    wait_for_signals pop
-    start push "$folder/lossless" push
+    ring pop "$folder/lossless" pop alice
+    until_rung pop
+    ring push "$folder/lossless" push
     until grep -qx 'alice: 1000' "$out/pop.log"; do
         all_run
         sleep 0.01
@@ -186,8 +183,7 @@ run "test_handler" "$out/plain/test_handler"
 signals plain
 scripts/localise.sh target/release/libipcq.a
 # shellcheck disable=SC2086
-$cc -std=c11 -D_GNU_SOURCE $warnings tests/c/test_ipcq.c -o "$out/static" $static 2>"$out/log" ||
-    fail "static"
+$cc -std=c11 -D_GNU_SOURCE $warnings tests/c/test_ipcq.c -o "$out/static" $static 2>"$out/log" || fail "static"
 run "test_ipcq, static library" "$out/static"
 
 # shellcheck disable=SC2086
