@@ -244,9 +244,9 @@ lint: $(VENV)/.ipcq $(VENV)/.test $(VENV)/.lint docs prose deny
 	PYO3_PYTHON=$(abspath $(VENV))/bin/python cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy --features steps --lib --test steps -- -D warnings
 	cd bindings/python && $(abspath $(VENV))/bin/ruff check .
-	$(VENV)/bin/ruff check --config bindings/python/pyproject.toml --ignore D,SIM105 c-examples scripts tests/pairs \
+	$(VENV)/bin/ruff check --config bindings/python/pyproject.toml --ignore D,SIM105 scripts tests/pairs \
 		benches .ci
-	$(VENV)/bin/ruff format --check --config bindings/python/pyproject.toml bindings/python c-examples scripts tests/pairs \
+	$(VENV)/bin/ruff format --check --config bindings/python/pyproject.toml bindings/python scripts tests/pairs \
 		benches .ci
 	cd bindings/python && $(abspath $(VENV))/bin/mypy
 	cd bindings/python && $(abspath $(VENV))/bin/python -m mypy.stubtest ipcq \

@@ -1,6 +1,7 @@
 #!/bin/sh
-# The C side: the test programs, the C++ layer and the examples, plain, under AddressSanitizer and
-# UBSan, under valgrind, by clang; with signals; a test program against the static library too.
+# The C side: builds and runs the test programs, those of the C++ header, the examples and the
+# example in ipcq.h: plain, under AddressSanitizer and UBSan, under valgrind, and with clang. Runs
+# the examples with signals, and a test program against the static library.
 set -eu
 cd "$(dirname "$0")/.."
 cc=${CC:-cc} cxx=${CXX:-c++}
@@ -25,7 +26,7 @@ fail() {
     exit 1
 }
 
-# run WHAT COMMAND...: it must leave no files.
+# run WHAT COMMAND...: runs a program, which must leave no files.
 run() {
     what=$1
     shift
@@ -35,7 +36,7 @@ run() {
     echo "test-c: $what passed"
 }
 
-# build FOLDER FLAGS...: the test program, the C++ layer and all examples.
+# build FOLDER FLAGS...: builds the test programs and all examples.
 build() {
     folder=$out/$1
     mkdir "$folder"
@@ -43,7 +44,7 @@ build() {
     # shellcheck disable=SC2086 # the flags are words
     {
         for source in tests/c/test_ipcq.c tests/c/test_records.c tests/c/test_cancel.c \
-                tests/c/test_handler.c c-examples/*.c; do
+                tests/c/test_handler.c target/c-tests/ticks.c c-examples/*.c; do
             $cc -std=c11 -D_GNU_SOURCE $warnings "$@" "$source" \
                 -o "$folder/$(basename "$source" .c)" $shared
         done
@@ -56,7 +57,7 @@ build() {
     }
 }
 
-# programs FOLDER HOW [RUNNER...]: runs what was built there.
+# programs FOLDER HOW [RUNNER...]: runs the programs in the folder.
 programs() {
     folder=$out/$1 how=$2
     shift 2
@@ -78,12 +79,19 @@ programs() {
     done
     timeout 300 "$@" "$folder/fan_in" a b c >"$out/log" 2>&1 || fail "fan_in, $how"
     tail -n 1 "$out/log" | grep -qx "received 3000, lost 0" || fail "fan_in, $how"
-    # An event loop, and a consumer that sleeps, of one queue.
+    # An event loop and a consumer that sleeps, on the same queue.
     timeout 300 "$@" "$folder/poll" a </dev/null >"$out/log" 2>&1 || fail "poll, $how"
     [ "$(grep -c "^message .* 24 bytes" "$out/log")" = 1000 ] || fail "poll, $how"
     timeout 300 "$@" "$folder/blocking" a >"$out/log" 2>&1 || fail "blocking, $how"
     timeout 300 "$@" "$folder/machine" machine 0.1 >"$out/log" 2>&1 || fail "machine, $how"
-    echo "test-c: producer, consumer, fan_in, poll, blocking and machine, $how passed"
+    # The example in ipcq.h. The consumer starts first.
+    directory
+    timeout 300 "$@" "$folder/ticks" receive >"$out/log" 2>&1 &
+    timeout 300 "$@" "$folder/ticks" >"$out/producer.log" 2>&1 ||
+        { cat "$out/producer.log"; fail "ticks, $how"; }
+    wait $! || fail "ticks, $how"
+    grep -qx "9.50, 0 lost before" "$out/log" || fail "ticks, $how"
+    echo "test-c: producer, consumer, fan_in, poll, blocking, machine and ticks, $how passed"
 }
 
 # The processes in the background.
@@ -167,6 +175,7 @@ signals() {
     echo "test-c: the examples, with signals passed"
 }
 
+sed -n '/^#include <errno.h>/,/^\*\//p' include/ipcq.h | sed '$d' >"$out/ticks.c"
 build plain -O2
 programs plain plain
 run "test_cancel" "$out/plain/test_cancel"

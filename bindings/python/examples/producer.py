@@ -1,6 +1,7 @@
 """Pushes ticks into a queue: python producer.py [queue] [count].
 
-Without a count it pushes ten a second until Ctrl-C. c-examples/consumer.c reads them as well.
+Without a count it pushes ten per second until Ctrl-C. consumer.py or c-examples/consumer.c reads
+them.
 """
 
 import struct
