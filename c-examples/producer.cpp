@@ -1,7 +1,7 @@
 // c++ -std=c++17 -O2 producer.cpp -o producer_cpp $(pkg-config --cflags --libs ipcq)
 //
-// Pushes ticks into a queue, for ./consumer_cpp or ./consumer. Without a count it pushes ten a second
-// until SIGINT (Ctrl-C) or SIGTERM.
+// Pushes ticks into a queue, for ./consumer_cpp or ./consumer. Without a count it pushes ten a
+// second until SIGINT (Ctrl-C) or SIGTERM.
 //
 //     ./producer_cpp [name [count]]
 

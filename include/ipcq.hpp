@@ -24,8 +24,9 @@
 //   for (const auto &m : in.until(stop))
 //     use(m.value);
 //
-// The wait calls the function after each signal, and ten times a second. When the function returns
-// true, the wait ends as if its time were over.
+// Every call that waits takes such a function as its last argument, and so does the constructor of
+// a consumer. The wait calls the function after each signal, and ten times a second. When the
+// function returns true, the wait ends as if its time were over.
 
 #ifndef IPCQ_HPP
 #define IPCQ_HPP
