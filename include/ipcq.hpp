@@ -1,4 +1,5 @@
-// ipcq.hpp: the C++17 interface to ipcq. Header only; link as for C.
+// ipcq.hpp: the C++17 interface to ipcq, a queue between processes. Header only; link as for C:
+// c++ -std=c++17 main.cpp $(pkg-config --cflags --libs ipcq)
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //
 //   struct tick { std::uint64_t time_ns; double price; };
@@ -42,7 +43,6 @@
 #include <functional>
 #include <initializer_list>
 #include <iterator>
-#include <limits>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -82,7 +82,7 @@ public:
 };
 
 /// ESTALE: another queue has this name now, and this consumer has drained the old one. To receive
-/// from the new one, open the name again.
+/// from the new one, open the queue again.
 class replaced : public error {
 public:
   using error::error;
@@ -427,8 +427,8 @@ protected:
   }
 };
 
-/// Pops when the loop asks for a message, not when it steps on: a loop that ends early takes no
-/// message too many. The end is an iterator without a consumer.
+/// Pops when the loop asks for a message, not when it advances, so a loop that ends early takes no
+/// message that it does not read. The end is an iterator without a consumer.
 template <class Consumer, class Stop> class iterator {
 public:
   using iterator_category = std::input_iterator_tag;
@@ -488,15 +488,16 @@ inline constexpr never never_stop{};
 /// `Self` is the consumer that derives from this.
 template <class Self> class receiver : public handle {
 public:
-  /// Waits until there is a message, and consumes nothing. False if the time is over first.
+  /// Waits until there is a message; consumes nothing. False if the time is over first.
   template <class Stop = const never> bool wait(timeout time = forever, Stop &&stop = {}) {
     return found(
         wait_for(time, stop, [this](std::int64_t left) { return ipcq_wait(get(), left); }));
   }
-  /// Loops wait for each message, and end when the queue is closed and drained.
+  /// For loops: `for (auto &m : in)` waits for each message. The loop ends when the queue is closed
+  /// and drained.
   auto begin() { return iterator<Self, const never>(self(), never_stop); }
   auto end() { return iterator<Self, const never>(); }
-  /// The same for a loop that also ends when `stop` returns true.
+  /// For loops that also end when `stop` returns true: `for (auto &m : in.until(stop))`.
   template <class Stop> range<Self, Stop> until(Stop stop) { return {self(), std::move(stop)}; }
   /// A descriptor for poll and its like.
   int fd() { return static_cast<int>(check(ipcq_fd(get()))); }
@@ -663,6 +664,9 @@ private:
 
 // ---- Messages of one type -----------------------------------------------------------------------
 
+/// Sends values of one type. The type is trivially copyable and has no pointers, references or
+/// views, because these mean nothing to another process. In a struct, the compiler finds them only
+/// among the members that IPCQ_RECORD lists.
 template <class T> class producer : public detail::sender {
 public:
   explicit producer(const std::string &name, const producer_options &o = {})
@@ -679,7 +683,8 @@ public:
   bool push_wait(const T &value, timeout time = forever, Stop &&stop = {}) {
     return push_wait_bytes(&value, sizeof value, time, stop);
   }
-  /// How many of a container's values were pushed: fewer than all if a lossless queue is full.
+  /// Pushes the values of a container. Returns how many were pushed: fewer than all if a lossless
+  /// queue is full.
   template <class C, class = std::enable_if_t<std::is_same_v<
                          std::remove_const_t<detail::element_t<const C>>, T>>>
   std::size_t push_many(const C &values) {
@@ -691,16 +696,19 @@ public:
   std::size_t push_many(const T *values, std::size_t count) {
     return push_many_bytes(values, sizeof(T), count);
   }
-  /// Room for one value, with the bytes of an older message. Write all of it, then commit or abort.
+  /// Room for one value in the ring. It still has the bytes of an older message: write all of it,
+  /// then commit or abort.
   T *claim() {
     detail::check_in_place<T>();
     void *slot = nullptr;
     detail::check(ipcq_claim(get(), sizeof(T), &slot));
     return static_cast<T *>(slot);
   }
+  /// Publishes the value.
   void commit() { detail::check(ipcq_commit(get(), sizeof(T))); }
 };
 
+/// Receives values of one type.
 template <class T> class consumer : public detail::receiver<consumer<T>> {
   using base = detail::receiver<consumer<T>>;
 
@@ -719,13 +727,13 @@ public:
     static_assert(std::is_default_constructible_v<T>, "a message is copied to a value that exists");
   }
 
-  /// The next message, or none if there is none yet.
+  /// Takes the next message; none if there is none yet.
   std::optional<message> pop() {
     return take([this](T &value, ipcq_info &info) {
       return ipcq_pop(base::get(), &value, sizeof value, &info);
     });
   }
-  /// Waits for the next message. None if the time is over first.
+  /// Waits for the next message and takes it; none if the time is over first.
   template <class Stop = const detail::never>
   std::optional<message> pop_wait(timeout time = forever, Stop &&stop = {}) {
     return take([&](T &value, ipcq_info &info) {
@@ -734,7 +742,7 @@ public:
       });
     });
   }
-  /// Fills a container of T, or the first part of it; never waits.
+  /// Takes as many messages as there are and as fit into a container of T; never waits.
   template <class C, class = std::enable_if_t<std::is_same_v<detail::element_t<C>, T>>>
   batch pop_many(C &&values) {
     return pop_many(std::data(values), std::size(values));
@@ -788,7 +796,7 @@ public:
   std::size_t push_many(const void *data, std::size_t stride, std::size_t count) {
     return push_many_bytes(data, stride, count);
   }
-  /// Room for up to `length` bytes; then commit what was written, or abort.
+  /// Room for up to `length` bytes in the ring. Commit what was written, or abort.
   std::byte *claim(std::size_t length) {
     void *slot = nullptr;
     detail::check(ipcq_claim(get(), length, &slot));
@@ -857,9 +865,9 @@ private:
 
 // ---- Several consumers, names, shared memory ----------------------------------------------------
 
-/// Waits until one of 1 to 128 consumers has a message or is at its end. Takes what their get()
-/// returns. Returns the index of the first; none if the time is over before. To be fair to all, pop
-/// from each before waiting again.
+/// Waits until one of 1 to 128 consumers has a message or is at its end, and returns the index of
+/// the first one; none if the time is over before that. Pass what get() returns for each. To be
+/// fair to all, pop from each before waiting again.
 template <class Stop = const detail::never>
 std::optional<std::size_t> wait_any(const std::vector<ipcq_queue *> &queues, timeout time = forever,
                                     Stop &&stop = {}) {
