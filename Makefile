@@ -24,7 +24,8 @@ RUST := $(shell find src cli/src build.rs cbindgen.toml Cargo.toml Cargo.lock cl
 	scripts/build-library.sh scripts/localise.sh
 MODULE := $(shell find bindings/python -name '*.rs' -o -name '*.py' -path '*/python/ipcq/*' \
 	-o -name '*.pyi' -o -name '*.toml')
-EXAMPLES := $(patsubst c-examples/%,target/examples/%,$(basename $(wildcard c-examples/*.c c-examples/*.cpp)))
+EXAMPLES := $(patsubst c-examples/%.c,target/examples/%,$(wildcard c-examples/*.c)) \
+	$(patsubst c-examples/%.cpp,target/examples/%_cpp,$(wildcard c-examples/*.cpp))
 CFLAGS ?= -O2 -g
 WARNINGS := -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wpedantic -Werror
 # The programs in target/*/ find the library by a relative path, so the checkout may be moved, and
@@ -84,9 +85,9 @@ target/examples/%: c-examples/%.c include/ipcq.h $(SO)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(WARNINGS) $< -o $@ $(LINK)
 
-target/examples/%: c-examples/%.cpp include/ipcq.h include/ipcq.hpp $(SO)
+target/examples/%_cpp: c-examples/%.cpp include/ipcq.h include/ipcq.hpp $(SO)
 	@mkdir -p $(@D)
-	$(CXX) $(CFLAGS) -std=c++17 -Wall -Wextra -Wpedantic -Werror $< -o $@ $(LINK)
+	$(CXX) $(CFLAGS) -std=c++17 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror $< -o $@ $(LINK)
 
 # --- Python ---------------------------------------------------------------------------------------
 

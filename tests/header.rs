@@ -367,46 +367,147 @@ fn constants_outlive_the_preprocessor() {
     assert!(constants > 10);
 }
 
-/// A type that the ring cannot hold in place, or not at all, is found by the compiler, which says why.
+/// The C++ header compiles without a warning in every dialect, with all that its test uses of it.
 #[test]
-fn what_is_no_message_does_not_compile() {
-    let text = "#include <ipcq.hpp>\n#include <string>\nstruct plain { double x; };\n\
-                struct alignas(16) wide { float f[8]; };\nstruct quad { long double x; };\n\
-                using pointer = int *;\nusing text = std::string;\nvoid f(ipcq::producer<TYPE> &out, \
-                ipcq::consumer<TYPE> &in, ipcq::byte_producer &raw, ipcq::bytes_view &view) { USE }\n";
-    let copies = "out.push(in.pop()->value);";
-    let in_place = [
-        "out.claim();",
-        "raw.claim<TYPE>();",
-        "(void)view.as<TYPE>();",
-        "in.peek([](auto &, auto, auto) {});",
-    ];
-    let open = "ipcq::producer<TYPE> x(std::string(\"x\"));";
-    let all = [&[copies, open], &in_place[..]].concat().concat();
-    let aligned = "aligns messages to 8 bytes";
-    let mut tries = vec![("plain", all.as_str(), ""), ("wide", copies, "")];
-    tries.extend(in_place.map(|place| ("wide", place, aligned)));
-    tries.push(("quad", in_place[0], aligned));
-    tries.push((
-        "pointer",
-        open,
-        "a pointer means nothing to another process",
-    ));
-    tries.push(("text", open, "a message is copied as bytes"));
-    let dir = tempfile::tempdir().unwrap();
-    let source = dir.path().join("source");
+fn the_cpp_header_compiles_in_every_dialect() {
     for compiler in ["g++", "clang++"] {
         if !is_there(compiler) {
             println!("{compiler} is missing");
             continue;
         }
+        for dialect in ["c++17", "c++20", "c++2b"] {
+            let done = Command::new(compiler)
+                .args([&format!("-std={dialect}"), "-fsyntax-only", "-Iinclude"])
+                .args(["-Wall", "-Wextra", "-Wpedantic", "-Werror"])
+                .args(["-Wconversion", "-Wshadow"])
+                // Twice: the guard must hold.
+                .args(["-include", "ipcq.hpp", "-include", "ipcq.hpp"])
+                .arg("tests/c/test_hpp.cpp")
+                .current_dir(env!("CARGO_MANIFEST_DIR"))
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&done.stderr);
+            assert!(done.status.success(), "{compiler} -std={dialect}: {said}");
+        }
+    }
+}
+
+/// What would be wrong at run time is found by the C++ compiler, which says why. An empty reason
+/// means that the code must compile.
+#[test]
+fn what_is_wrong_in_cpp_does_not_compile() {
+    const COPIED: &str = "a message is copied as bytes";
+    const POINTER: &str = "a pointer means nothing to another process";
+    const ALIGNED: &str = "aligns messages to 8 bytes";
+    let text = "struct plain { double x; const int y = 1; };\n\
+                struct alignas(16) wide { float f[8]; };\nstruct quad { long double x; };\n\
+                template <class T> void f(ipcq::producer<T> &out, ipcq::consumer<T> &in, \
+                const ipcq::consumer<T> &seen, ipcq::byte_producer &raw, ipcq::byte_consumer &bytes, \
+                ipcq::bytes_view &view, ipcq::producer_options &po, ipcq::consumer_options &co) {\n\
+                (void)out; (void)in; (void)seen; (void)raw; (void)bytes; (void)view; (void)po; \
+                (void)co; USE }\n\
+                void (*const use)(ipcq::producer<TYPE> &, ipcq::consumer<TYPE> &, \
+                const ipcq::consumer<TYPE> &, ipcq::byte_producer &, ipcq::byte_consumer &, \
+                ipcq::bytes_view &, ipcq::producer_options &, ipcq::consumer_options &) = &f<TYPE>;\n";
+    let copies =
+        "out.push(in.pop()->value); std::vector<T> v(2); out.push_many(v); in.pop_many(v); \
+                  for (auto &m : in) out.push(m.value);";
+    let in_place = [
+        "out.claim();",
+        "(void)raw.claim<T>();",
+        "(void)view.as<T>();",
+        "in.peek([](auto &, auto &) {});",
+    ];
+    let open = "ipcq::producer<T> a(std::string(\"x\"));";
+    let receive = "ipcq::consumer<T> b(std::string(\"x\"));";
+    let inspect =
+        "(void)seen.stats(); (void)seen.consumers(); (void)seen.schema(); (void)seen.get();";
+    let bytes = "raw.push(std::vector<T>(1)); raw.push(\"text\"); T one[1]; raw.push(one);";
+    let enums = "co.start = ipcq::start::next; po.delivery = ipcq::delivery::lossless;";
+    let times = "co.open_timeout = std::chrono::seconds(-1); co.open_timeout = std::nullopt;";
+    let good = [copies, open, receive, inspect, bytes, enums, times].concat();
+    let all = [good.as_str(), &in_place.concat()].concat();
+    let mut tries = vec![("plain", all.as_str(), ""), ("wide", &good, "")];
+    tries.extend(in_place.map(|place| ("wide", place, ALIGNED)));
+    tries.push(("quad", in_place[0], ALIGNED));
+    for (name, reason) in [
+        ("int *", POINTER),
+        ("void (*)()", POINTER),
+        ("int plain::*", POINTER),
+        ("std::nullptr_t", POINTER),
+        ("std::string_view", POINTER),
+        ("ipcq::bytes_view", POINTER),
+        ("std::reference_wrapper<int>", POINTER),
+        ("std::array<int *, 2>", POINTER),
+        ("std::array<std::string_view, 2>", POINTER),
+        ("std::optional<const char *>", POINTER),
+        ("std::string", COPIED),
+        ("std::vector<int>", COPIED),
+        ("std::unique_ptr<int>", COPIED),
+    ] {
+        tries.push((name, open, reason));
+    }
+    tries.push(("std::span<int>", open, POINTER));
+    tries.push(("std::string_view", receive, POINTER));
+    tries.push(("int *", "(void)view.as<T>();", POINTER));
+    // The reasons below are the compilers' own.
+    let rest = [
+        ("int *", "raw.push(std::vector<T>(1));"),
+        ("int *", "raw.push_many(std::vector<T>(1));"),
+        ("int *", "bytes.pop_many(std::vector<T>(1));"),
+        ("std::string_view", "raw.push(std::vector<T>(1));"),
+        ("std::string", "raw.push(std::vector<T>(1));"),
+        ("plain", "raw.push(T());"),
+        ("plain", "out.push_many(std::vector<int>(1));"),
+        ("plain", "in.pop_many(std::vector<int>(1));"),
+        ("plain", "const std::vector<T> v(1); in.pop_many(v);"),
+        ("int", "const std::vector<T> v(1); bytes.pop_many(v);"),
+        ("plain", "co.start = IPCQ_NEXT;"),
+        ("plain", "co.start = 1;"),
+        ("plain", "co.start = ipcq::delivery::lossy;"),
+        ("plain", "po.delivery = IPCQ_LOSSLESS;"),
+        ("plain", "po.start = ipcq::start::next;"),
+        ("plain", "co.capacity = 1;"),
+        ("plain", "co.open_timeout = 1000;"),
+        ("plain", "in.pop_wait(1000);"),
+        ("plain", "auto seen_twice = seen;"),
+        ("plain", "seen.pop();"),
+        ("plain", "for (auto &m : seen) (void)m;"),
+    ];
+    tries.extend(rest.map(|(name, r#use)| (name, r#use, "error:")));
+    let dir = tempfile::tempdir().unwrap();
+    let source = dir.path().join("source.cpp");
+    std::fs::write(
+        dir.path().join("all.hpp"),
+        "#include <ipcq.hpp>\n#include <string>\n#include <string_view>\n#include <vector>\n",
+    )
+    .unwrap();
+    let include = concat!("-I", env!("CARGO_MANIFEST_DIR"), "/include");
+    for compiler in ["g++", "clang++"] {
+        if !is_there(compiler) {
+            println!("{compiler} is missing");
+            continue;
+        }
+        // The header is read once for all tries.
+        let precompiled = Command::new(compiler)
+            .args(["-std=c++17", "-xc++-header", include, "all.hpp"])
+            .args(["-o", "all.hpp.gch"])
+            .current_dir(dir.path())
+            .status();
+        assert!(precompiled.unwrap().success());
         for (name, r#use, error) in &tries {
             let text = text.replace("USE", r#use).replace("TYPE", name);
-            std::fs::write(&source, text).unwrap();
-            let done = Command::new(compiler)
-                .args(["-std=c++17", "-xc++", "-fsyntax-only", "-Iinclude"])
-                .arg(&source)
-                .current_dir(env!("CARGO_MANIFEST_DIR"))
+            let mut command = Command::new(compiler);
+            if name.contains("span") {
+                std::fs::write(&source, format!("#include <ipcq.hpp>\n{text}")).unwrap();
+                command.arg("-std=c++20");
+            } else {
+                std::fs::write(&source, text).unwrap();
+                command.args(["-std=c++17", "-include", "all.hpp"]);
+            }
+            let done = command
+                .args([include, "-fsyntax-only", "source.cpp"])
+                .current_dir(dir.path())
                 .output()
                 .unwrap();
             let said = String::from_utf8_lossy(&done.stderr);
