@@ -1,0 +1,93 @@
+"""For `make docs`: the front page from README.md, the C reference from include/ipcq.h, examples."""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BANNER = re.compile(r"^/\* -+ (.+?) -+ \*/$", re.MULTILINE)
+GUARDS = re.compile(r"^#(ifndef IPCQ_H|define IPCQ_H|ifdef __cplusplus|include <std)")
+NAME = re.compile(
+    r"^(?:enum (?P<enum>\w+)? ?\{|typedef (?:enum|struct) (?P<tag>\w+)?|struct (?P<struct>\w+)"
+    r"|#define (?P<macro>\w+)|[\w *]*?\b(?P<function>ipcq_\w+)\()",
+    re.MULTILINE,
+)
+
+
+def on_page_markdown(markdown, page, **_):
+    """Fills in the pages that are made of other files."""
+    if page.file.src_uri == "index.md":
+        return front_page((ROOT / "README.md").read_text())
+    if "<!-- ipcq.h -->" in markdown:
+        header = reference((ROOT / "include/ipcq.h").read_text())
+        markdown = markdown.replace("<!-- ipcq.h -->", header)
+    return re.sub(r"<!-- files: (.+?) -->", files, markdown)
+
+
+def front_page(readme):
+    """README.md with links as they are between the pages. Other files are not on the site."""
+    readme = readme.replace("](docs/", "](")
+    return re.sub(r"\[([^\]]+)\]\((?=[A-Z]+\.md)[^)]+\)", r"\1", readme)
+
+
+def reference(header):
+    """The sections of the header, each function and type under a heading of its own."""
+    first, *rest = BANNER.split(header)
+    sections = list(zip(rest[::2], rest[1::2], strict=True)) or [("All of it", first)]
+    lines = []
+    for title, text in sections:
+        lines += [f"## {title}", ""]
+        for block in blocks_of(text):
+            lines += entry(block)
+    return "\n".join(lines)
+
+
+def blocks_of(text):
+    """What blank lines separate, but for blank lines in braces, preprocessor guards left out."""
+    depth, block = 0, []
+    for line in [*text.strip().splitlines(), ""]:
+        if line or depth:
+            block.append(line)
+            code = line.split("//")[0]
+            depth += code.count("{") - code.count("}")
+        elif block:
+            if not GUARDS.match("\n".join(code_of(block))):
+                yield block
+            block = []
+
+
+def code_of(block):
+    return [line for line in block if not line.startswith("//")]
+
+
+def entry(block):
+    """A block as Markdown: its name, its declaration, and its comment as text."""
+    code = code_of(block)
+    comment = [line[2:].removeprefix(" ") for line in block if line.startswith("//")]
+    if "}" in "".join(code) and comment and not block[0].startswith("//"):
+        comment, code = [], block
+    found = NAME.search("\n".join(code))
+    name = next(filter(None, found.groups()), None) if found else None
+    lines = [f"### {name}", ""] if name else []
+    if "".join(code).strip():
+        lines += ["```c", *code, "```", ""]
+    return lines + text_of(comment)
+
+
+def text_of(comment):
+    """The comment as Markdown. What is indented in it, or is a table, is shown as it is."""
+    lines, shown = [], False
+    for line in comment:
+        if line.startswith("  ") != shown and line:
+            lines += ["```" if shown else "```text"] if shown else ["", "```text"]
+            shown = not shown
+        lines.append(line if shown else line.replace("*", r"\*").replace("_Generic", r"\_Generic"))
+    return [*lines, *(["```"] if shown else []), ""]
+
+
+def files(match):
+    """Files of the tree, each under its name; `<!-- files: c-examples/*.c -->` asks for them."""
+    lines = []
+    for path in sorted(path for pattern in match[1].split() for path in ROOT.glob(pattern)):
+        language = {"cpp": "cpp", "rs": "rust"}.get(path.suffix[1:], path.suffix[1:])
+        lines += [f"### {path.name}", "", f"```{language}", path.read_text().rstrip(), "```", ""]
+    return "\n".join(lines)
