@@ -5,7 +5,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BANNER = re.compile(r"^/\* -+ (.+?) -+ \*/$", re.MULTILINE)
-GUARDS = re.compile(r"^#(ifndef IPCQ_H|define IPCQ_H|ifdef __cplusplus|include <std)")
+# A banner may go on as a comment about the section.
+LONG_BANNER = re.compile(r"^(/\* -+ [^\n]+? -+)\n(.*?)\s*\*/$", re.MULTILINE | re.DOTALL)
+GUARDS = re.compile(r"^#(ifndef IPCQ_H|define IPCQ_H|ifdef __cplusplus|if !defined|endif|include <std)")
+CODE = re.compile(
+    r"-E[A-Z0-9]+\b|\b(ipcq|IPCQ)_\w+(\(\))?|\b[a-z]+_[a-z_]+\b|\bNULL\b|\.(ctl|lock)\b"
+)
+ROW = re.compile(r"(-E\w+|[A-Z][a-z]+) {2,}(\S.*)")
 NAME = re.compile(
     r"^(?:enum (?P<enum>\w+)? ?\{|typedef (?:enum|struct) (?P<tag>\w+)?|struct (?P<struct>\w+)"
     r"|#define (?P<macro>\w+)|[\w *]*?\b(?P<function>ipcq_\w+)\()",
@@ -31,6 +37,7 @@ def front_page(readme):
 
 def reference(header):
     """The sections of the header, each function and type under a heading of its own."""
+    header = LONG_BANNER.sub(with_comment, header)
     first, *rest = BANNER.split(header)
     sections = list(zip(rest[::2], rest[1::2], strict=True)) or [("All of it", first)]
     lines = []
@@ -41,6 +48,12 @@ def reference(header):
     return "\n".join(lines)
 
 
+def with_comment(banner):
+    """The comment in a banner as a comment below it."""
+    comment = [f"// {line.removeprefix('   ')}".rstrip() for line in banner[2].splitlines()]
+    return "\n".join([f"{banner[1]} */", "", *comment])
+
+
 def blocks_of(text):
     """What blank lines separate, but for blank lines in braces, preprocessor guards left out."""
     depth, block = 0, []
@@ -48,7 +61,8 @@ def blocks_of(text):
         if line or depth:
             block.append(line)
             code = line.split("//")[0]
-            depth += code.count("{") - code.count("}")
+            if not code.startswith(('extern "C"', "} // extern", "}  // extern")):
+                depth += code.count("{") - code.count("}")
         elif block:
             if not GUARDS.match("\n".join(code_of(block))):
                 yield block
@@ -65,7 +79,7 @@ def entry(block):
     comment = [line[2:].removeprefix(" ") for line in block if line.startswith("//")]
     if "}" in "".join(code) and comment and not block[0].startswith("//"):
         comment, code = [], block
-    found = NAME.search("\n".join(code))
+    found = NAME.search("\n".join(code)) if comment or "{" in "".join(code) else None
     name = next(filter(None, found.groups()), None) if found else None
     lines = [f"### {name}", ""] if name else []
     if "".join(code).strip():
@@ -74,14 +88,24 @@ def entry(block):
 
 
 def text_of(comment):
-    """The comment as Markdown. What is indented in it, or is a table, is shown as it is."""
-    lines, shown = [], False
+    """The comment as Markdown. Words in two columns become a table, what is indented stays."""
+    lines, kind = [], "text"
     for line in comment:
-        if line.startswith("  ") != shown and line:
-            lines += ["```" if shown else "```text"] if shown else ["", "```text"]
-            shown = not shown
-        lines.append(line if shown else line.replace("*", r"\*").replace("_Generic", r"\_Generic"))
-    return [*lines, *(["```"] if shown else []), ""]
+        row = ROW.match(line)
+        if kind == "row" and line.startswith(" " * 6):
+            lines[-1] = f"{lines[-1].removesuffix(' |')} {marked(line.strip())} |"
+            continue
+        new = "row" if row else "code" if line.startswith("  ") else "text"
+        if line and new != kind:
+            ends = {"code": ["```"], "row": [""], "text": [""]}
+            begins = {"code": ["```c"], "row": ["| | |", "|---|---|"], "text": [""]}
+            lines += ends[kind] + begins[new]
+            kind = new
+        if kind == "row" and row:
+            lines.append(f"| {marked(row[1])} | {marked(row[2])} |")
+        else:
+            lines.append(line if kind == "code" else marked(line))
+    return [*lines, *(["```"] if kind == "code" else []), ""]
 
 
 def files(match):
@@ -91,3 +115,11 @@ def files(match):
         language = {"cpp": "cpp", "rs": "rust"}.get(path.suffix[1:], path.suffix[1:])
         lines += [f"### {path.name}", "", f"```{language}", path.read_text().rstrip(), "```", ""]
     return "\n".join(lines)
+
+
+def marked(line):
+    """A line of a comment, with what is C in it as code."""
+    parts = line.split("`")
+    parts[::2] = [CODE.sub(r"`\g<0>`", part).replace("*", r"\*") for part in parts[::2]]
+    line = re.sub(r"\bdocs/(\w+)\.md", r"[\1](\1.md)", "`".join(parts))
+    return re.sub(r"^Errors:", "**Errors:**", line)

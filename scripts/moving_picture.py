@@ -9,6 +9,7 @@ written as an animated SVG. Run it after `make examples`, with an interpreter th
 
 import os
 import pty
+import re
 import select
 import subprocess
 import sys
@@ -29,7 +30,7 @@ with ipcq.Consumer("ticks") as q:
         print(f"{m.sequence:3} {price:.2f}  {m.lost} lost")
     print(q.stats.received, "received,", q.stats.lost, "lost")
 """
-ROWS, COLUMNS, LINE, CHARACTER = 16, 60, 18, 8.1
+ROWS, COLUMNS, LINE, CHARACTER = 16, 62, 18, 8.1
 HOLD = 3.0  # seconds for which the last picture stands
 STYLE = """
   text { font: 13.5px ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace }
@@ -175,9 +176,10 @@ def pane(x, title, lines, total):
     for index, line in enumerate(lines):
         for when, column, text in line:
             kind = ""
-            if "received," in "".join(part[2] for part in line):
+            whole = "".join(part[2] for part in line)
+            if re.match(r"\d+ received", whole):
                 kind = ' class="end"'
-            elif "kill" in "".join(part[2] for part in line).lower():
+            elif "kill" in whole.lower():
                 kind = ' class="kill"'
             place = f'x="{10 + column * CHARACTER:.1f}" y="{15 + index * LINE}"'
             yield f"<text {place}{kind}>{escape(text)}{appears(when, total)}</text>"
