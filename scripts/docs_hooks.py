@@ -7,7 +7,9 @@ ROOT = Path(__file__).resolve().parent.parent
 BANNER = re.compile(r"^/\* -+ (.+?) -+ \*/$", re.MULTILINE)
 # A banner may go on as a comment about the section.
 LONG_BANNER = re.compile(r"^(/\* -+ [^\n]+? -+)\n(.*?)\s*\*/$", re.MULTILINE | re.DOTALL)
-GUARDS = re.compile(r"^#(ifndef IPCQ_H|define IPCQ_H|ifdef __cplusplus|if !defined|endif|include <std)")
+GUARDS = re.compile(
+    r"^#(ifndef IPCQ_H|define IPCQ_H|ifdef __cplusplus|if !defined|endif|include <std)"
+)
 CODE = re.compile(
     r"-E[A-Z0-9]+\b|\b(ipcq|IPCQ)_\w+(\(\))?|\b[a-z]+_[a-z_]+\b|\bNULL\b|\.(ctl|lock)\b"
 )
