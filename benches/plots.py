@@ -11,7 +11,7 @@ import re
 import sys
 from html import escape
 
-# What a bar is called, and the group and key of its figure.
+# The name of each bar, and the group and key of its figure.
 MESSAGES = [
     ("ipcq, batches of 32", "stream-64-32", "ipcq C"),
     ("ipcq, from Rust", "stream-64-1", "ipcq Rust"),

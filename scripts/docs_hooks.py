@@ -5,7 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BANNER = re.compile(r"^/\* -+ (.+?) -+ \*/$", re.MULTILINE)
-# A banner may go on as a comment about the section.
+# A banner may also hold a comment about the section.
 LONG_BANNER = re.compile(r"^(/\* -+ [^\n]+? -+)\n(.*?)\s*\*/$", re.MULTILINE | re.DOTALL)
 GUARDS = re.compile(
     r"^#(ifndef IPCQ_H|define IPCQ_H|ifdef __cplusplus|if !defined|endif|include <std)"
@@ -57,7 +57,7 @@ def with_comment(banner):
 
 
 def blocks_of(text):
-    """What blank lines separate, but for blank lines in braces, preprocessor guards left out."""
+    """The blocks between blank lines. Blank lines in braces do not count. Guards are left out."""
     depth, block = 0, []
     for line in [*text.strip().splitlines(), ""]:
         if line or depth:

@@ -1,7 +1,7 @@
 """Records the moving picture of the README, docs/images/restart.svg.
 
 A C producer (c-examples/producer.c) and a Python consumer run in two real terminals. The producer
-is killed with kill -9 and started again. What the terminals print is recorded with its times and
+is killed with kill -9 and started again. The output of the terminals is recorded with its times and
 written as an animated SVG. Run it after `make examples`, with an interpreter that has ipcq:
 
     .venv/bin/python scripts/moving_picture.py
