@@ -83,6 +83,8 @@ def entry(block):
         comment, code = [], block
     found = NAME.search("\n".join(code)) if comment or "{" in "".join(code) else None
     name = next(filter(None, found.groups()), None) if found else None
+    if not comment and re.fullmatch(r"typedef struct (\w+) \1;", "\n".join(code)):
+        return []  # it is declared again with its members
     lines = [f"### {name}", ""] if name else []
     if "".join(code).strip():
         lines += ["```c", *code, "```", ""]
@@ -124,4 +126,4 @@ def marked(line):
     parts = line.split("`")
     parts[::2] = [CODE.sub(r"`\g<0>`", part).replace("*", r"\*") for part in parts[::2]]
     line = re.sub(r"\bdocs/(\w+)\.md", r"[\1](\1.md)", "`".join(parts))
-    return re.sub(r"^Errors:", "**Errors:**", line)
+    return re.sub(r"^Errors:", "\n**Errors:**", line)
