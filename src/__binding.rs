@@ -11,47 +11,52 @@ pub use crate::steps::signal_at;
 pub use crate::wakeup::{Deadline, Pace};
 
 use crate::error::Result;
-use crate::queue::{Consumer, Message, Producer, ProducerOptions};
+use crate::queue::{Consumer, Fast, Message, Producer};
 
-/// Pops a short message of a fixed queue if a copy is all that it takes. Otherwise returns `None` and
-/// changes nothing. Call [`popped_quickly`] after it.
+/// Pops a short message of a fixed queue if a copy is all that it takes. Otherwise returns `None`, and
+/// nothing has changed.
 ///
 /// # Safety
 /// As [`Consumer::pop_raw`].
 #[inline(always)]
-pub unsafe fn pop_quickly(
-    consumer: &mut Consumer,
-    to: *mut u8,
-    size: usize,
-) -> Option<(Message, bool)> {
+pub unsafe fn try_fast_pop(consumer: &mut Consumer, to: *mut u8, size: usize) -> Option<Message> {
     // SAFETY: the caller's promise.
-    unsafe { consumer.pop_quickly(to, size) }
+    match unsafe { consumer.try_fast(to, size) } {
+        Fast::Done(message) => Some(message),
+        Fast::NeedsAfter(message) => {
+            consumer.after_fast();
+            Some(message)
+        }
+        Fast::Slow => None,
+    }
 }
 
-/// Call it with each message that [`pop_quickly`] returns. Returns the length of the message.
-#[inline(always)]
-pub fn popped_quickly(consumer: &Consumer, message: Message, crowded: bool) -> i64 {
-    consumer.popped_quickly(message, crowded)
-}
-
-/// Pushes a short message of a fixed queue and returns 0 if a copy is all that it takes. Otherwise
-/// returns `None` and changes nothing.
+/// Pushes a short message of a fixed queue if a copy is all that it takes. Otherwise returns `false`,
+/// and nothing has changed.
 ///
 /// # Safety
 /// As [`Producer::push_raw`].
 #[inline(always)]
-pub unsafe fn push_quickly(producer: &mut Producer, from: *const u8, length: usize) -> Option<i32> {
+pub unsafe fn try_fast_push(producer: &mut Producer, from: *const u8, length: usize) -> bool {
     // SAFETY: the caller's promise.
-    unsafe { producer.push_quickly(from, length) }
+    match unsafe { producer.try_fast(from, length) } {
+        Fast::Done(()) => true,
+        Fast::NeedsAfter(()) => {
+            producer.after_fast();
+            true
+        }
+        Fast::Slow => false,
+    }
 }
 
 /// Pushes without waking consumers, so that the cost of waking can be measured.
 ///
 /// # Errors
 /// As [`Producer::push`].
+#[cfg(feature = "_bench")]
 #[inline(always)]
-pub fn push_unheard(producer: &mut Producer, message: &[u8]) -> Result<()> {
-    producer.push_unheard(message)
+pub fn push_without_wake(producer: &mut Producer, message: &[u8]) -> Result<()> {
+    producer.push_without_wake(message)
 }
 
 /// Asks the producer to wake this consumer. [`Ticket::confirm`] the ticket, look at the queue once
@@ -77,10 +82,4 @@ pub fn producer_ask(producer: &mut Producer) -> Ticket {
 /// [`Error::Damaged`](crate::Error::Damaged).
 pub fn in_use(consumer: &Consumer) -> Result<u64> {
     consumer.in_use()
-}
-
-/// Sets the sequence of the first message of a new queue, for tests of wrap-around.
-pub fn first_sequence(mut options: ProducerOptions, sequence: u64) -> ProducerOptions {
-    options.first_sequence = sequence;
-    options
 }

@@ -94,7 +94,8 @@ impl Scenario {
             (Kind::Fixed(_), true) => Kind::Variable,
             (kind, false) => kind,
         };
-        ipcq::__binding::first_sequence(kind.options(self.capacity), self.first)
+        kind.options(self.capacity)
+            .first_sequence(self.first)
             .replace(replacing)
             .delivery(match self.doing {
                 Doing::Keeping => Delivery::Lossless,

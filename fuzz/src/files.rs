@@ -84,7 +84,7 @@ impl Kind {
             })
             .max_consumers(4)
             .min_consumers(self.min_consumers);
-        ipcq::__binding::first_sequence(options, self.first_sequence)
+        options.first_sequence(self.first_sequence)
     }
 
     /// The length of the longest message.

@@ -3,6 +3,7 @@
 use super::handle::{consumer, consumer_if, ipcq_queue};
 use super::support::{array, bytes, empty, guard, timeout};
 use crate::error::{Error, Result};
+use crate::queue::Fast;
 use crate::{Consumer, Message, Pop};
 use std::ffi::{c_int, c_void};
 
@@ -32,15 +33,32 @@ pub unsafe extern "C" fn ipcq_pop(
     if let Some(consumer) = unsafe { consumer_if(q) } {
         if !buffer.is_null() {
             // SAFETY: `size` writable bytes, says the caller, since it is not NULL.
-            if let Some((message, crowded)) = unsafe { consumer.pop_quickly(buffer.cast(), size) } {
-                // SAFETY: NULL or valid, says the caller.
-                unsafe { write_info(info, message) };
-                return consumer.popped_quickly(message, crowded);
+            match unsafe { consumer.try_fast(buffer.cast(), size) } {
+                Fast::Done(message) => {
+                    // SAFETY: NULL or valid, says the caller.
+                    unsafe { write_info(info, message) };
+                    return message.length.into();
+                }
+                Fast::NeedsAfter(message) => {
+                    // SAFETY: as above.
+                    unsafe { write_info(info, message) };
+                    return after_pop(consumer, message.length);
+                }
+                Fast::Slow => {}
             }
         }
     }
     // SAFETY: as above.
     unsafe { pop(q, buffer, size, info) }
+}
+
+/// Completes a fast pop and returns the length. `extern "C"`, so that the call is a jump: no panic
+/// leaves it.
+#[cold]
+#[inline(never)]
+extern "C" fn after_pop(consumer: &Consumer, length: u32) -> i64 {
+    consumer.after_fast();
+    length.into()
 }
 
 /// Every outcome of a pop. `extern "C"`, so that the call is a jump: no panic leaves it.
@@ -57,7 +75,7 @@ unsafe extern "C" fn pop(
         // SAFETY: a handle, `size` writable bytes, and an info or NULL, says the caller.
         unsafe {
             let q = consumer(q)?;
-            let pop = q.pop_fully(buffer, size)?;
+            let pop = q.slow_inline(buffer, size)?;
             popped(q, pop, size, info, |message| message.length.into())
         }
     })

@@ -2,6 +2,8 @@
 
 use super::handle::{ipcq_queue, producer, producer_if};
 use super::support::{array, bytes, guard, timeout};
+use crate::queue::Fast;
+use crate::Producer;
 use std::ffi::{c_int, c_void};
 
 /// Pushes one message: message_size bytes, or, in a variable queue, up to an eighth of the
@@ -18,13 +20,23 @@ pub unsafe extern "C" fn ipcq_push(
     if let Some(producer) = unsafe { producer_if(q) } {
         if !data.is_null() {
             // SAFETY: `length` readable bytes, says the caller, since it is not NULL.
-            if let Some(pushed) = unsafe { producer.push_quickly(data.cast(), length) } {
-                return pushed;
+            match unsafe { producer.try_fast(data.cast(), length) } {
+                Fast::Done(()) => return 0,
+                Fast::NeedsAfter(()) => return after_push(producer),
+                Fast::Slow => {}
             }
         }
     }
     // SAFETY: as above.
     unsafe { push(q, data, length) }
+}
+
+/// Completes a fast push and returns 0. `extern "C"`, so that the call is a jump: no panic leaves it.
+#[cold]
+#[inline(never)]
+extern "C" fn after_push(producer: &mut Producer) -> c_int {
+    producer.after_fast();
+    0
 }
 
 /// Every outcome of a push. `extern "C"`, so that the call is a jump: no panic leaves it.
@@ -34,7 +46,7 @@ unsafe extern "C" fn push(q: *mut ipcq_queue, data: *const c_void, length: usize
     guard(|| {
         let data = bytes(data, length, "the message")?;
         // SAFETY: a handle, and `length` readable bytes, says the caller.
-        unsafe { producer(q)?.push_fully(data, length) }?;
+        unsafe { producer(q)?.slow_inline(data, length) }?;
         Ok(0)
     })
 }

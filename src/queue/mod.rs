@@ -3,6 +3,7 @@
 mod consumer;
 mod errors;
 mod eviction;
+mod fast;
 mod inspect;
 mod language;
 mod open;
@@ -19,6 +20,7 @@ mod wait_any;
 
 pub use crate::ring::Info as Message;
 pub use consumer::{Consumer, Run, View};
+pub use fast::Fast;
 pub use inspect::{inspect, list, listing, Inspection, Listing};
 pub use language::{speak, Language};
 pub use options::{ConsumerOptions, ProducerOptions};

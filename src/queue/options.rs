@@ -100,6 +100,14 @@ impl ProducerOptions {
         self
     }
 
+    /// The sequence of the first message, if this call creates the queue. Default: 0.
+    ///
+    /// A producer that goes on with the numbers of an earlier queue sets it.
+    pub fn first_sequence(mut self, sequence: u64) -> Self {
+        self.first_sequence = sequence;
+        self
+    }
+
     /// Fail with [`Error::Exists`](crate::Error::Exists) if the queue exists.
     pub fn exclusive(mut self, yes: bool) -> Self {
         self.exclusive = yes;

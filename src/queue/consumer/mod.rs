@@ -7,6 +7,7 @@ use crate::format::names::Paths;
 use crate::os::Region;
 use crate::os::{self, NoCancel};
 use crate::queue::errors::damaged;
+use crate::queue::fast::Fast;
 use crate::queue::open::{self, Observed};
 use crate::queue::options::ConsumerOptions;
 use crate::queue::poll_fd::Watch;
@@ -21,7 +22,7 @@ use crate::ring::{
 use crate::schema::Schema;
 use crate::wakeup::{self, Bell as _, SharedBell};
 use end::Nothing;
-use seat::{room, NOTHING, TELL};
+use seat::{room, PUBLISH_EVERY, UNPUBLISHED};
 use std::cell::{Cell, OnceCell};
 use std::ffi::OsStr;
 #[cfg(feature = "capi")]
@@ -68,14 +69,15 @@ pub struct Consumer {
     control: Option<Arc<Control>>,
     /// This consumer's slot in it.
     seat: Option<Seat>,
-    /// The sequence that it last showed there, or would have; or [`NOTHING`].
-    told: Cell<u64>,
-    /// The message size, if it is fixed and short; or else more than any buffer has.
-    quick: usize,
-    /// Where all bits of it are zero in the sequence wanted next, this consumer shows how far it is.
-    tell_mask: u64,
-    /// The same after a pop that was more than a copy. In a lossless queue that is always.
-    slow_tell_mask: u64,
+    /// The next sequence when the position was last published, or [`UNPUBLISHED`].
+    last_published: Cell<u64>,
+    /// The smallest buffer for the fast path: the message size if it is fixed and short, otherwise
+    /// more than any buffer has.
+    fast_len: usize,
+    /// The consumer publishes its position when the next sequence has zeroes under this mask.
+    publish_mask: u64,
+    /// The same for the slow path. In a lossless queue it publishes after every pop.
+    slow_publish_mask: u64,
     /// The fork generation this handle last did all that a pop may have to do in.
     generation: Cell<u32>,
     /// Whether the seat holds the producer back.
@@ -157,7 +159,7 @@ impl Consumer {
         let room = control.as_deref().filter(|_| shape.lossless).map(room);
         let mut consumer = Consumer {
             ring,
-            quick: geometry.short_message().unwrap_or(usize::MAX),
+            fast_len: geometry.short_message().unwrap_or(usize::MAX),
             geometry,
             schema: schema.map(Box::new),
             paths: Arc::new(paths),
@@ -166,12 +168,12 @@ impl Consumer {
             region,
             control,
             seat,
-            told: Cell::new(NOTHING),
-            tell_mask: match shape.lossless {
-                true => TELL.min(shape.block) - 1,
-                false => TELL - 1,
+            last_published: Cell::new(UNPUBLISHED),
+            publish_mask: match shape.lossless {
+                true => PUBLISH_EVERY.min(shape.block) - 1,
+                false => PUBLISH_EVERY - 1,
             },
-            slow_tell_mask: if shape.lossless { 0 } else { TELL - 1 },
+            slow_publish_mask: if shape.lossless { 0 } else { PUBLISH_EVERY - 1 },
             generation: Cell::new(os::fork_generation()),
             lossless: shape.lossless,
             room,
@@ -204,20 +206,22 @@ impl Consumer {
     #[inline]
     pub fn pop(&mut self, buffer: &mut [u8]) -> Result<Option<Message>> {
         // SAFETY: a mutable slice is writable.
-        match unsafe { self.pop_quickly(buffer.as_mut_ptr(), buffer.len()) } {
-            Some((message, crowded)) => {
-                self.popped_quickly(message, crowded);
+        match unsafe { self.try_fast(buffer.as_mut_ptr(), buffer.len()) } {
+            Fast::Done(message) => Ok(Some(message)),
+            Fast::NeedsAfter(message) => {
+                self.after_fast();
                 Ok(Some(message))
             }
-            None => self.pop_otherwise(buffer),
+            Fast::Slow => self.slow_into(buffer),
         }
     }
 
+    /// The slow path of [`Consumer::pop`].
     #[cold]
     #[inline(never)]
-    fn pop_otherwise(&mut self, buffer: &mut [u8]) -> Result<Option<Message>> {
+    fn slow_into(&mut self, buffer: &mut [u8]) -> Result<Option<Message>> {
         // SAFETY: a mutable slice is writable.
-        match unsafe { self.pop_fully(buffer.as_mut_ptr(), buffer.len()) }? {
+        match unsafe { self.slow_inline(buffer.as_mut_ptr(), buffer.len()) }? {
             Pop::Message(message) => Ok(Some(message)),
             Pop::Empty => Ok(None),
             other => Err(self.not_popped(other, buffer.len())),
@@ -236,83 +240,91 @@ impl Consumer {
     pub unsafe fn pop_raw(&mut self, to: *mut u8, size: usize) -> Result<Pop> {
         // SAFETY: the caller's promise.
         unsafe {
-            let Some((message, crowded)) = self.pop_quickly(to, size) else {
-                return self.pop_slowly(to, size);
-            };
-            self.popped_quickly(message, crowded);
-            Ok(Pop::Message(message))
+            match self.try_fast(to, size) {
+                Fast::Done(message) => Ok(Pop::Message(message)),
+                Fast::NeedsAfter(message) => {
+                    self.after_fast();
+                    Ok(Pop::Message(message))
+                }
+                Fast::Slow => self.slow(to, size),
+            }
         }
     }
 
-    /// Pops, if that takes nothing but the copy of a short message of a fixed queue; `None` where
-    /// there is anything else to do or to say. [`Consumer::popped_quickly`] comes after it.
+    /// Pops a short message of a fixed queue if the copy is all that the pop takes. The slow path does
+    /// everything else, and reports every error.
     ///
-    /// It does not look whether the producer has taken this consumer's seat away. What was not
-    /// overwritten since is popped, and then it is seen.
+    /// It does not check whether the producer has evicted this consumer. What was not overwritten
+    /// since then is popped, and the slow path finds out.
     ///
     /// # Safety
     /// As [`Consumer::pop_raw`].
     #[inline(always)]
-    pub(crate) unsafe fn pop_quickly(
-        &mut self,
-        to: *mut u8,
-        size: usize,
-    ) -> Option<(Message, bool)> {
-        if size < self.quick || self.generation.get() != os::fork_generation() {
-            return None;
+    pub(crate) unsafe fn try_fast(&mut self, to: *mut u8, size: usize) -> Fast<Message> {
+        if size < self.fast_len || self.generation.get() != os::fork_generation() {
+            return Fast::Slow;
         }
         let Ring::Fixed(reader) = &mut self.ring else {
-            return None;
+            return Fast::Slow;
         };
         // SAFETY: writable, says the caller, and the message is short.
-        unsafe { reader.pop_short(to) }
-    }
-
-    /// To be called with each message that was popped quickly; returns its length.
-    #[inline(always)]
-    pub(crate) fn popped_quickly(&self, message: Message, crowded: bool) -> i64 {
-        if crowded {
+        let Some((message, near_full)) = (unsafe { reader.pop_short(to) }) else {
+            return Fast::Slow;
+        };
+        let next = message.sequence.wrapping_add(1);
+        if near_full {
             if let (Some(seat), Some(room)) = (&self.seat, &self.room) {
                 // Partner: `SeeCursor`.
-                seat.consumed(Site::Consumed, message.sequence.wrapping_add(1));
+                seat.consumed(Site::Consumed, next);
                 if room.is_flagged() {
-                    return self.tell_now_and_then(message.length);
+                    return Fast::NeedsAfter(message);
                 }
             }
         }
-        if message.sequence.wrapping_add(1) & self.tell_mask == 0 {
-            return self.tell_now_and_then(message.length);
+        match next & self.publish_mask {
+            0 => Fast::NeedsAfter(message),
+            _ => Fast::Done(message),
         }
-        message.length.into()
     }
 
+    /// Completes a pop that returned [`Fast::NeedsAfter`].
+    ///
+    /// Out of line and in tail position, so that the fast path saves no registers.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn after_fast(&self) {
+        self.publish_position();
+    }
+
+    /// Every outcome of a pop, out of line.
+    ///
     /// # Safety
     /// As [`Consumer::pop_raw`].
     #[cold]
     #[inline(never)]
-    unsafe fn pop_slowly(&mut self, to: *mut u8, size: usize) -> Result<Pop> {
+    unsafe fn slow(&mut self, to: *mut u8, size: usize) -> Result<Pop> {
         // SAFETY: the caller's promise.
-        unsafe { self.pop_fully(to, size) }
+        unsafe { self.slow_inline(to, size) }
     }
 
-    /// All that a pop may come to.
+    /// Every outcome of a pop, for a function that is out of line itself.
     ///
     /// # Safety
     /// As [`Consumer::pop_raw`].
     #[inline(always)]
-    pub(crate) unsafe fn pop_fully(&mut self, to: *mut u8, size: usize) -> Result<Pop> {
+    pub(crate) unsafe fn slow_inline(&mut self, to: *mut u8, size: usize) -> Result<Pop> {
         // SAFETY: the caller's promise.
         let pop = unsafe { self.take(to, size) }?;
         match pop {
-            // After a loss the sequence may never be one of those again.
+            // After a loss, a sequence with zeroes under the mask may never come.
             Pop::Message(m)
-                if m.sequence.wrapping_add(1) & self.slow_tell_mask != 0 && m.lost == 0 => {}
-            _ => self.tell(),
+                if m.sequence.wrapping_add(1) & self.slow_publish_mask != 0 && m.lost == 0 => {}
+            _ => self.publish_position(),
         }
         Ok(pop)
     }
 
-    /// Pops, and tells nobody.
+    /// Pops, and does not publish the position.
     ///
     /// # Safety
     /// As [`Consumer::pop_raw`].
@@ -350,12 +362,12 @@ impl Consumer {
         if count == 0 {
             return Ok((Pop::Empty, 0));
         }
-        if stride >= self.quick && self.generation.get() == os::fork_generation() {
+        if stride >= self.fast_len && self.generation.get() == os::fork_generation() {
             if let Ring::Fixed(reader) = &mut self.ring {
                 // SAFETY: the caller's promise; the message is short, and each place has room.
                 let (many, first) = unsafe { reader.pop_run(to, stride, count) };
                 if many > 0 {
-                    self.tell();
+                    self.publish_position();
                     return Ok((Pop::Message(first), many));
                 }
             }
@@ -364,7 +376,7 @@ impl Consumer {
         let first = match unsafe { self.take(to, stride) }? {
             Pop::Message(first) => first,
             none => {
-                self.tell();
+                self.publish_position();
                 return Ok((none, 0));
             }
         };
@@ -380,7 +392,7 @@ impl Consumer {
                 Ok(false) | Err(_) => break,
             }
         }
-        self.tell();
+        self.publish_position();
         Ok((Pop::Message(first), many))
     }
 
@@ -504,7 +516,7 @@ impl Consumer {
     pub fn consumers(&self) -> Result<Vec<ConsumerInfo>> {
         let pushed = either!(&self.ring, r => r.frames().frontier());
         let pushed = pushed.map_err(|d| damaged(&self.paths, d))?;
-        self.tell();
+        self.publish_position();
         Ok(match &self.control {
             Some(control) => control.consumers(&self.paths, pushed),
             None => Vec::new(),

@@ -10,24 +10,26 @@ use crate::queue::registry::Seat;
 use crate::ring::{self, Frames, Start};
 use crate::wakeup::{self, SharedBell};
 
-/// How many messages a consumer takes before it shows again how far it is, unless it finds the ring
-/// empty. In a lossless queue it is at most a block; and where the ring is nearly full every
-/// message is shown, so that a producer that waits gets room at once.
+/// A consumer publishes its position after this many messages, and when it finds the ring empty. In
+/// a lossless queue it publishes at least once a block. If the ring is nearly full, it publishes after
+/// every message, so that a waiting producer gets room at once.
 ///
-/// A lossless pop that showed every message took 1.6 times as long, and the producer, which
-/// looks, and the consumer took the line with the cursor from each other.
-pub(super) const TELL: u64 = 64;
+/// A lossless pop that always published took 1.6 times as long, because the producer and the consumer
+/// kept taking the cache line with the cursor from each other.
+pub(super) const PUBLISH_EVERY: u64 = 64;
 
-/// What was told if nothing was. (Or it was that sequence: then it is told once less.)
-pub(super) const NOTHING: u64 = u64::MAX;
+/// Sentinel: no position published yet. (If u64::MAX is the real position, one publication is
+/// skipped.)
+pub(super) const UNPUBLISHED: u64 = u64::MAX;
 
 impl Consumer {
-    /// Shows how far this consumer is, and gives the producer of a lossless queue what is behind.
+    /// Publishes how far this consumer has read. The producer of a lossless queue may overwrite what is
+    /// before that.
     #[inline(always)]
-    pub(super) fn tell(&self) {
-        // What spins on an empty queue tells nothing new.
+    pub(super) fn publish_position(&self) {
+        // A consumer that spins on an empty queue has nothing new to publish.
         let next = self.next_sequence();
-        if self.told.replace(next) == next {
+        if self.last_published.replace(next) == next {
             return;
         }
         if let Some(seat) = &self.seat {
@@ -44,15 +46,6 @@ impl Consumer {
                 }
             }
         }
-    }
-
-    /// Out of line, for it is rare, and the last thing that is done, so that nothing has to be kept
-    /// in registers meanwhile.
-    #[cold]
-    #[inline(never)]
-    pub(super) extern "C" fn tell_now_and_then(&self, length: u32) -> i64 {
-        self.tell();
-        length.into()
     }
 
     pub(super) fn set_asleep(&self, asleep: bool) {
@@ -99,8 +92,8 @@ impl Consumer {
             (None, Some(start)) => either!(&mut self.ring, r => r.begin(start)),
             (None, None) => Ok(true),
         };
-        self.told.set(NOTHING);
-        self.tell();
+        self.last_published.set(UNPUBLISHED);
+        self.publish_position();
         joined.map_err(|d| damaged(&self.paths, d))
     }
 }

@@ -85,7 +85,7 @@ impl Consumer {
         match peek(self) {
             Ok((mut pop, place)) => {
                 if pop == Pop::Empty {
-                    self.tell();
+                    self.publish_position();
                 }
                 if self.heeds(&pop) {
                     pop = match self.found_nothing(pop == Pop::Superseded) {
@@ -122,7 +122,7 @@ impl Consumer {
     #[inline]
     pub fn release_many_raw(&mut self, sequence: u64, count: usize) -> Result<()> {
         let released = either!(&mut self.ring, r => r.release_many(sequence, count as u64));
-        self.tell();
+        self.publish_position();
         match released {
             Ok(Some(true)) => Ok(()),
             Ok(Some(false)) => Err(Error::Stale(

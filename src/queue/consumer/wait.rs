@@ -126,7 +126,7 @@ impl Consumer {
     /// Asks the producer to wake this consumer, for those that wait in their own way:
     /// [`Ticket::confirm`] it, look once more, and only then sleep.
     pub(crate) fn ask(&mut self) -> Ticket {
-        self.tell();
+        self.publish_position();
         self.set_asleep(true);
         // A caller that waits in its own way asks before each sleep, and has found nothing.
         self.seek_end(SEEK_END_EVERY);

@@ -12,6 +12,7 @@ use crate::os::Region;
 use crate::os::{HeldLock, NoCancel};
 use crate::queue::errors::{damaged, wrong_length};
 use crate::queue::eviction::Backpressure;
+use crate::queue::fast::Fast;
 use crate::queue::open::{self, Attached};
 use crate::queue::options::ProducerOptions;
 use crate::queue::registry::ConsumerInfo;
@@ -37,7 +38,7 @@ enum Writer {
     Variable(VariableWriter<Mapped>),
 }
 
-/// What is no length of a message.
+/// Sentinel: not a valid message length.
 const NONE: usize = usize::MAX;
 
 /// In a long batch, those asleep are woken after so many messages.
@@ -61,10 +62,10 @@ const LIFE_SIGN: Duration = Duration::from_millis(10);
 pub struct Producer {
     writer: Writer,
     bell: SharedBell,
-    /// `short`, if nothing is claimed and the writer is ready: then a push takes nothing but a copy. Or else
-    /// [`NONE`].
-    quick: usize,
-    /// The message size, if it is fixed and short; or else [`NONE`].
+    /// The length of messages that the fast path takes: `short` if nothing is claimed and the writer
+    /// is ready, otherwise [`NONE`].
+    fast_len: usize,
+    /// The message size if it is fixed and short, otherwise [`NONE`].
     short: usize,
     /// The bytes claimed and not committed.
     claimed: Option<usize>,
@@ -139,7 +140,7 @@ impl Producer {
         let producer = Producer {
             writer,
             bell,
-            quick: NONE,
+            fast_len: NONE,
             short: geometry.short_message().unwrap_or(NONE),
             claimed: None,
             detached: false,
@@ -179,28 +180,88 @@ impl Producer {
     pub unsafe fn push_raw(&mut self, from: *const u8, length: usize) -> Result<()> {
         // SAFETY: the caller's promise.
         unsafe {
-            match self.push_quickly(from, length) {
-                Some(_) => Ok(()),
-                None => self.push_slowly(from, length),
+            match self.try_fast(from, length) {
+                Fast::Done(()) => Ok(()),
+                Fast::NeedsAfter(()) => {
+                    self.after_fast();
+                    Ok(())
+                }
+                Fast::Slow => self.slow(from, length),
             }
         }
     }
 
-    /// # Safety
-    /// As [`Producer::push_raw`].
-    #[cold]
-    #[inline(never)]
-    unsafe fn push_slowly(&mut self, from: *const u8, length: usize) -> Result<()> {
-        // SAFETY: the caller's promise.
-        unsafe { self.push_fully(from, length) }
-    }
-
-    /// All that a push may come to.
+    /// Pushes a short message of a fixed queue if the copy is all that the push takes. The slow path
+    /// does everything else, and reports every error.
+    ///
+    /// The two paths are separate because a function that does both saves registers for the slow
+    /// one, which took 12 more instructions a push.
     ///
     /// # Safety
     /// As [`Producer::push_raw`].
     #[inline(always)]
-    pub(crate) unsafe fn push_fully(&mut self, from: *const u8, length: usize) -> Result<()> {
+    pub(crate) unsafe fn try_fast(&mut self, from: *const u8, length: usize) -> Fast<()> {
+        // SAFETY: the caller's promise.
+        unsafe { self.try_fast_with(from, length, SharedBell::or_asleep) }
+    }
+
+    /// As `try_fast`. `look` sees the next sequence, and returns all ones instead if a consumer may be
+    /// asleep.
+    ///
+    /// This way one branch answers two questions: whether a consumer may be asleep, and whether the
+    /// next push takes more than a copy. With two branches, a push of 8 bytes took 4.1 ns instead of
+    /// 3.9 ns.
+    ///
+    /// # Safety
+    /// As [`Producer::push_raw`].
+    #[inline(always)]
+    unsafe fn try_fast_with(
+        &mut self,
+        from: *const u8,
+        length: usize,
+        look: impl FnOnce(&SharedBell, u64) -> u64,
+    ) -> Fast<()> {
+        if length != self.fast_len || !self.lock.is_own() {
+            return Fast::Slow;
+        }
+        let Writer::Fixed(writer) = &mut self.writer else {
+            return Fast::Slow;
+        };
+        // SAFETY: readable, says the caller. The length is the message size, which is short, and the
+        // writer is ready.
+        unsafe { writer.push_next(from, length) };
+        match writer.is_past(look(&self.bell, writer.next())) {
+            true => Fast::NeedsAfter(()),
+            false => Fast::Done(()),
+        }
+    }
+
+    /// Completes a push that returned [`Fast::NeedsAfter`].
+    ///
+    /// Out of line and in tail position, so that the fast path saves no registers.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn after_fast(&mut self) {
+        self.pushed();
+    }
+
+    /// Every outcome of a push, out of line.
+    ///
+    /// # Safety
+    /// As [`Producer::push_raw`].
+    #[cold]
+    #[inline(never)]
+    unsafe fn slow(&mut self, from: *const u8, length: usize) -> Result<()> {
+        // SAFETY: the caller's promise.
+        unsafe { self.slow_inline(from, length) }
+    }
+
+    /// Every outcome of a push, for a function that is out of line itself.
+    ///
+    /// # Safety
+    /// As [`Producer::push_raw`].
+    #[inline(always)]
+    pub(crate) unsafe fn slow_inline(&mut self, from: *const u8, length: usize) -> Result<()> {
         self.check_push(length)?;
         // SAFETY: readable, says the caller; the length was checked.
         if !unsafe { self.write(from, length) } {
@@ -210,68 +271,18 @@ impl Producer {
         Ok(())
     }
 
-    /// Pushes and returns 0, if that takes nothing but the copy of a short message of a fixed queue; `None`
-    /// where there is anything else to do or to say.
-    ///
-    /// What callers inline is this and a call. In one piece with all that a push may come to, it
-    /// took 12 more instructions, to save registers.
-    ///
-    /// # Safety
-    /// As [`Producer::push_raw`].
+    /// As [`Producer::push`], but does not wake consumers after a short message. With it,
+    /// `benches/peers/src/bin/ipcq.rs` measures what the look at the sleepers costs.
+    #[cfg(feature = "_bench")]
     #[inline(always)]
-    pub(crate) unsafe fn push_quickly(&mut self, from: *const u8, length: usize) -> Option<i32> {
-        // SAFETY: the caller's promise.
-        match unsafe { self.push_if_quick(from, length, SharedBell::or_asleep) }? {
-            true => Some(self.halt()),
-            false => Some(0),
-        }
-    }
-
-    /// As `push_quickly`, but leaves to the caller what comes after the push: whether anything does.
-    ///
-    /// Whether somebody is asleep, and whether the next push takes more than a copy, are two questions in one
-    /// branch: `look` makes all ones of the next sequence for the first. As two, they took a push of 8
-    /// bytes 4.1 ns, and now 3.9.
-    ///
-    /// # Safety
-    /// As [`Producer::push_raw`]; and if anything comes after it, [`Producer::set_quick`] does.
-    #[inline(always)]
-    unsafe fn push_if_quick(
-        &mut self,
-        from: *const u8,
-        length: usize,
-        look: impl FnOnce(&SharedBell, u64) -> u64,
-    ) -> Option<bool> {
-        if length != self.quick || !self.lock.is_own() {
-            return None;
-        }
-        let Writer::Fixed(writer) = &mut self.writer else {
-            return None;
-        };
-        // SAFETY: readable, says the caller; it is the message size, and short; and the writer is ready.
-        unsafe { writer.push_next(from, length) };
-        Some(writer.is_past(look(&self.bell, writer.next())))
-    }
-
-    /// Out of line, and the last thing that is done, so that nothing has to be kept meanwhile.
-    #[cold]
-    #[inline(never)]
-    extern "C" fn halt(&mut self) -> i32 {
-        self.pushed();
-        0
-    }
-
-    /// As [`Producer::push`], but does not look whether anybody is asleep after a short message. It is there to
-    /// measure what that look costs (`benches/peers/src/bin/ipcq.rs`), and differs in nothing else.
-    #[inline(always)]
-    pub(crate) fn push_unheard(&mut self, message: &[u8]) -> Result<()> {
+    pub(crate) fn push_without_wake(&mut self, message: &[u8]) -> Result<()> {
         let (from, length) = (message.as_ptr(), message.len());
         // SAFETY: a slice is readable.
         unsafe {
-            match self.push_if_quick(from, length, |_, next| next) {
-                Some(true) => self.set_quick(),
-                Some(false) => {}
-                None => return self.push_slowly(from, length),
+            match self.try_fast_with(from, length, |_, next| next) {
+                Fast::Done(()) => {}
+                Fast::NeedsAfter(()) => self.set_fast_len(),
+                Fast::Slow => return self.slow(from, length),
             }
         }
         Ok(())
@@ -445,14 +456,14 @@ impl Producer {
     /// is pushed.
     #[inline(always)]
     fn pushed(&mut self) {
-        self.set_quick();
+        self.set_fast_len();
         wakeup::notify(&self.bell);
     }
 
     /// To be done after whatever may change what it depends on.
     #[inline(always)]
-    fn set_quick(&mut self) {
-        self.quick = match &self.writer {
+    fn set_fast_len(&mut self) {
+        self.fast_len = match &self.writer {
             Writer::Fixed(writer) if writer.is_ready() && self.claimed.is_none() => self.short,
             _ => NONE,
         };
@@ -488,7 +499,7 @@ impl Producer {
 
     fn set_claimed(&mut self, claimed: Option<usize>) {
         self.claimed = claimed;
-        self.set_quick();
+        self.set_fast_len();
     }
 
     #[cold]

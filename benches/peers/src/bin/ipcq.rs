@@ -106,15 +106,15 @@ impl<const N: usize> Receiver<N> for In {
 // One call each, as from C: the two differ in nothing else. A cycle is 7 % of a push, and where the code
 // lies decides whether one more shows: so both are measured in several places, `PAD` bytes on.
 #[inline(never)]
-fn heard_push<const PAD: usize>(producer: &mut Producer, message: &[u8]) {
+fn waking_push<const PAD: usize>(producer: &mut Producer, message: &[u8]) {
     shift::<PAD>();
     producer.push(message).unwrap_or_else(|e| fail(e));
 }
 
 #[inline(never)]
-fn unheard_push<const PAD: usize>(producer: &mut Producer, message: &[u8]) {
+fn silent_push<const PAD: usize>(producer: &mut Producer, message: &[u8]) {
     shift::<PAD>();
-    ipcq::__binding::push_unheard(producer, message).unwrap_or_else(|e| fail(e));
+    ipcq::__binding::push_without_wake(producer, message).unwrap_or_else(|e| fail(e));
 }
 
 #[inline(always)]
@@ -130,14 +130,14 @@ type Push = fn(&mut Producer, &[u8]);
 
 /// The same two in all places.
 const PLACES: [[Push; 2]; 8] = [
-    [heard_push::<0>, unheard_push::<0>],
-    [heard_push::<8>, unheard_push::<8>],
-    [heard_push::<16>, unheard_push::<16>],
-    [heard_push::<24>, unheard_push::<24>],
-    [heard_push::<32>, unheard_push::<32>],
-    [heard_push::<40>, unheard_push::<40>],
-    [heard_push::<48>, unheard_push::<48>],
-    [heard_push::<56>, unheard_push::<56>],
+    [waking_push::<0>, silent_push::<0>],
+    [waking_push::<8>, silent_push::<8>],
+    [waking_push::<16>, silent_push::<16>],
+    [waking_push::<24>, silent_push::<24>],
+    [waking_push::<32>, silent_push::<32>],
+    [waking_push::<40>, silent_push::<40>],
+    [waking_push::<48>, silent_push::<48>],
+    [waking_push::<56>, silent_push::<56>],
 ];
 
 /// A push that looks for sleepers, of whom there are none, and one that does not, in turns.

@@ -1,0 +1,12 @@
+//! The result of the fast path of a push or a pop.
+
+/// What became of a call that tried the fast path. `T` is what the call returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fast<T> {
+    /// The call is complete.
+    Done(T),
+    /// The message was copied. `after_fast` of the handle completes the call.
+    NeedsAfter(T),
+    /// The fast path does not apply, and nothing has changed: take the slow path.
+    Slow,
+}
