@@ -11,7 +11,8 @@ pub use crate::steps::signal_at;
 pub use crate::wakeup::{Deadline, Pace};
 
 use crate::error::Result;
-use crate::queue::{Consumer, Fast, Message, Producer};
+use crate::queue::{Consumer, Fast, Meta, Producer};
+use std::os::fd::RawFd;
 
 /// Pops a short message of a fixed queue if a copy is all that it takes. Otherwise returns `None`, and
 /// nothing has changed.
@@ -19,7 +20,7 @@ use crate::queue::{Consumer, Fast, Message, Producer};
 /// # Safety
 /// As [`Consumer::pop_raw`].
 #[inline(always)]
-pub unsafe fn try_fast_pop(consumer: &mut Consumer, to: *mut u8, size: usize) -> Option<Message> {
+pub unsafe fn try_fast_pop(consumer: &mut Consumer, to: *mut u8, size: usize) -> Option<Meta> {
     // SAFETY: the caller's promise.
     match unsafe { consumer.try_fast(to, size) } {
         Fast::Done(message) => Some(message),
@@ -70,6 +71,14 @@ pub fn consumer_awake(consumer: &Consumer) {
     consumer.awake();
 }
 
+/// The descriptor of [`Consumer::fd`] itself. It belongs to the handle and is closed with it.
+///
+/// # Errors
+/// As [`Consumer::fd`].
+pub fn consumer_fd(consumer: &mut Consumer) -> Result<RawFd> {
+    consumer.raw_fd()
+}
+
 /// Asks the consumers to wake this producer when there is room; as [`consumer_ask`].
 pub fn producer_ask(producer: &mut Producer) -> Ticket {
     producer.ask()
@@ -82,4 +91,23 @@ pub fn producer_ask(producer: &mut Producer) -> Ticket {
 /// [`Error::Damaged`](crate::Error::Damaged).
 pub fn in_use(consumer: &Consumer) -> Result<u64> {
     consumer.in_use()
+}
+
+/// What the examples in the documentation begin with: a directory for their queues, and a producer and
+/// a consumer of a queue of messages of eight bytes.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __example {
+    () => {
+        let directory = tempfile::tempdir().unwrap();
+        std::env::set_var("IPCQ_DIR", directory.path());
+    };
+    ($producer:ident, $consumer:ident) => {
+        $crate::__example!();
+        let options = $crate::Producer::options().message_size(8);
+        #[allow(unused_mut)]
+        let mut $producer = options.open("numbers").unwrap();
+        #[allow(unused_mut)]
+        let mut $consumer = $crate::Consumer::options().open("numbers").unwrap();
+    };
 }

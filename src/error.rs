@@ -1,67 +1,76 @@
-//! One error type for every language: each variant is one negated errno of the C interface.
+//! The error type of the library. Each error of the C interface is a negated errno.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// The text that goes with an error: which queue, what failed, what to do. It is shared, so that a
-/// frequent error ([`Error::Full`]) costs no copy.
+/// The text of an error. It is shared, so that a frequent error ([`Error::Full`]) costs no copy.
 pub type Text = Arc<str>;
 
-/// What an operation of this crate can fail with.
+/// Every way in which a call of this crate can fail.
 ///
-/// [`Error::code`] gives the value that the C function of the same name returns, and
-/// [`Error::from_code`] goes back.
+/// The text of an error names the queue, the cause and the remedy. [`Error::code`] is the value that
+/// the C interface returns for it.
+///
+/// ```
+/// use ipcq::{Consumer, Error};
+/// # ipcq::__example!();
+/// match Consumer::options().open("numbers") {
+///     Err(Error::NotFound(text)) => println!("{text}"),
+///     other => panic!("{other:?}"),
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
     /// `ENOENT`: there is no such queue.
     NotFound(Text),
-    /// `EEXIST`: it exists, and exclusive creation was asked for.
+    /// `EEXIST`: the queue exists, and only a new one was requested.
     Exists(Text),
-    /// `EACCES`: the file permissions do not allow this.
+    /// `EACCES`: the file permissions do not allow the call.
     PermissionDenied(Text),
     /// `EBUSY`: another live producer holds the queue.
     ProducerExists(Text),
-    /// `EBADF`: a consumer was asked to produce, a producer to consume, or a reader to write.
+    /// `EBADF`: the handle cannot do this. It is a consumer that was asked to push, a producer that was
+    /// asked to pop, a read-only memory that was asked to write, or a producer of the process from
+    /// which this one was forked.
     WrongRole(Text),
-    /// `EINVAL`: an argument is out of its range.
+    /// `EINVAL`: an argument is outside its range.
     Invalid(Text),
-    /// `EINVAL`: the queue exists with another geometry than the one asked for.
+    /// `EINVAL`: the queue exists, and differs from what was requested.
     Geometry(Text),
-    /// `EMSGSIZE`: the message has not the size of this queue, or the buffer is too small for it.
+    /// `EMSGSIZE`: the message is too long or too short for this queue, or for the buffer or type that
+    /// receives it.
     MessageSize(Text),
-    /// `EAGAIN`: the queue has no new message.
-    Empty(Text),
     /// `EAGAIN`: the ring is full of messages that an attached consumer has not consumed yet.
     Full(Text),
-    /// `ETIMEDOUT`: the timeout expired.
+    /// `ETIMEDOUT`: the time limit of the call was reached.
     TimedOut(Text),
-    /// `EPIPE`: the producer closed the queue, and this consumer has consumed everything in it.
+    /// `EPIPE`: the producer has closed the queue, and this consumer has consumed every message.
     Closed(Text),
-    /// `ESTALE`: a message was overwritten while it was being read, or the queue was replaced or
-    /// removed.
-    Stale(Text),
+    /// `ESTALE`: the queue was replaced or removed, and this consumer has consumed every message. The
+    /// name belongs to another queue now, or to none.
+    Replaced(Text),
+    /// `ESTALE`: messages were overwritten while a consumer looked at them in place.
+    Overrun(Text),
     /// `EBADMSG`: the file is not a queue, or it is damaged.
     Damaged(Text),
     /// `EPROTONOSUPPORT`: the file has another layout version.
     Version(Text),
     /// `EPROTOTYPE`: the record schemas of producer and consumer differ.
     SchemaMismatch(Text),
-    /// `EUSERS`: as many consumers as the queue can hold are attached.
+    /// `EUSERS`: every consumer slot of the queue is taken.
     RegistryFull(Text),
     /// `ENOSPC`: the file system (or a limit) has no room for the queue.
     NoSpace(Text),
-    /// `E2BIG`: options of a newer version of the library.
-    TooBig(Text),
-    /// `ERANGE`: an access beyond the end of a shared memory.
+    /// `ERANGE`: an access beyond the end of a shared memory or of a message.
     OutOfRange(Text),
     /// `EINTR`: a signal arrived during the call.
     Interrupted(Text),
-    /// `ENOTRECOVERABLE`: an internal error was caught; the handle should be closed.
+    /// `ENOTRECOVERABLE`: a bug in this library. Close the handle, and report the text.
     Internal(Text),
     /// Any other error of the operating system: its errno (positive) and what was tried.
     ///
-    /// [`Error::code`] gives the errno, unless that stands for a state of a queue: then it gives
+    /// [`Error::code`] gives the errno, unless that stands for a state of a queue. Then it gives
     /// `ENOMEM` (for `EAGAIN`, which the system returns when a limit is reached) or `EIO`.
     Os(i32, Text),
 }
@@ -70,7 +79,13 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// The negated errno that stands for this error in the C interface.
+    /// The negated errno that the C interface returns for this error.
+    ///
+    /// ```
+    /// let error = ipcq::Error::Closed("numbers: closed".into());
+    /// assert_eq!(error.code(), -libc::EPIPE);
+    /// ```
+    #[must_use]
     pub fn code(&self) -> i32 {
         -match self {
             Error::NotFound(_) => libc::ENOENT,
@@ -80,16 +95,15 @@ impl Error {
             Error::WrongRole(_) => libc::EBADF,
             Error::Invalid(_) | Error::Geometry(_) => libc::EINVAL,
             Error::MessageSize(_) => libc::EMSGSIZE,
-            Error::Empty(_) | Error::Full(_) => libc::EAGAIN,
+            Error::Full(_) => libc::EAGAIN,
             Error::TimedOut(_) => libc::ETIMEDOUT,
             Error::Closed(_) => libc::EPIPE,
-            Error::Stale(_) => libc::ESTALE,
+            Error::Replaced(_) | Error::Overrun(_) => libc::ESTALE,
             Error::Damaged(_) => libc::EBADMSG,
             Error::Version(_) => libc::EPROTONOSUPPORT,
             Error::SchemaMismatch(_) => libc::EPROTOTYPE,
             Error::RegistryFull(_) => libc::EUSERS,
             Error::NoSpace(_) => libc::ENOSPC,
-            Error::TooBig(_) => libc::E2BIG,
             Error::OutOfRange(_) => libc::ERANGE,
             Error::Interrupted(_) => libc::EINTR,
             Error::Internal(_) => libc::ENOTRECOVERABLE,
@@ -97,41 +111,10 @@ impl Error {
         }
     }
 
-    /// The error that a code of the C interface stands for, with a text of one's own.
-    ///
-    /// `EAGAIN` becomes [`Error::Empty`] and `EINVAL` [`Error::Invalid`]: the codes do not tell
-    /// them from [`Error::Full`] and [`Error::Geometry`].
-    pub fn from_code(code: i32, text: impl Into<Text>) -> Self {
-        let text = text.into();
-        match code.wrapping_neg() {
-            libc::ENOENT => Error::NotFound(text),
-            libc::EEXIST => Error::Exists(text),
-            libc::EACCES | libc::EPERM => Error::PermissionDenied(text),
-            libc::EBUSY => Error::ProducerExists(text),
-            libc::EBADF => Error::WrongRole(text),
-            libc::EINVAL => Error::Invalid(text),
-            libc::EMSGSIZE => Error::MessageSize(text),
-            libc::EAGAIN => Error::Empty(text),
-            libc::ETIMEDOUT => Error::TimedOut(text),
-            libc::EPIPE => Error::Closed(text),
-            libc::ESTALE => Error::Stale(text),
-            libc::EBADMSG => Error::Damaged(text),
-            libc::EPROTONOSUPPORT => Error::Version(text),
-            libc::EPROTOTYPE => Error::SchemaMismatch(text),
-            libc::EUSERS => Error::RegistryFull(text),
-            libc::ENOSPC | libc::EDQUOT => Error::NoSpace(text),
-            libc::E2BIG => Error::TooBig(text),
-            libc::ERANGE => Error::OutOfRange(text),
-            libc::EINTR => Error::Interrupted(text),
-            libc::ENOTRECOVERABLE => Error::Internal(text),
-            errno => Error::Os(errno, text),
-        }
-    }
-
     /// An error of the operating system, with what was tried on which file.
     ///
-    /// Only four kinds have a variant of their own. Every other errno stays what it is: the
-    /// system's `EAGAIN`, `EPIPE` or `ESTALE` says nothing about the state of a queue.
+    /// Only four kinds have a variant of their own. Every other errno becomes [`Error::Os`], because
+    /// the system's `EAGAIN`, `EPIPE` or `ESTALE` says nothing about the state of a queue.
     pub(crate) fn from_io(error: &std::io::Error, tried: impl fmt::Display) -> Self {
         let errno = match (error.raw_os_error(), error.kind()) {
             (Some(errno), _) => errno,
@@ -148,7 +131,7 @@ impl Error {
         }
     }
 
-    /// The text alone.
+    /// The text of the error.
     pub(crate) fn text(&self) -> &Text {
         match self {
             Error::NotFound(t)
@@ -159,17 +142,16 @@ impl Error {
             | Error::Invalid(t)
             | Error::Geometry(t)
             | Error::MessageSize(t)
-            | Error::Empty(t)
             | Error::Full(t)
             | Error::TimedOut(t)
             | Error::Closed(t)
-            | Error::Stale(t)
+            | Error::Replaced(t)
+            | Error::Overrun(t)
             | Error::Damaged(t)
             | Error::Version(t)
             | Error::SchemaMismatch(t)
             | Error::RegistryFull(t)
             | Error::NoSpace(t)
-            | Error::TooBig(t)
             | Error::OutOfRange(t)
             | Error::Interrupted(t)
             | Error::Internal(t)
@@ -178,8 +160,8 @@ impl Error {
     }
 }
 
-/// The code for an errno of the operating system. One that stands for a state of a queue, or for a
-/// mistake of the caller, is replaced: the text says which it was.
+/// The code for an errno of the operating system. An errno that stands for a state of a queue, or for
+/// a mistake of the caller, is replaced. The text names the original.
 fn system_code(errno: i32) -> i32 {
     match errno {
         libc::EAGAIN => libc::ENOMEM,
@@ -221,18 +203,26 @@ impl From<Error> for std::io::Error {
 mod tests {
     use super::*;
 
-    #[test]
-    fn codes_go_both_ways() {
-        for errno in 1..134 {
-            let there = Error::from_code(-errno, "x");
-            let again = Error::from_code(there.code(), "x");
-            assert_eq!(there, again, "errno {errno}");
-        }
-        assert_eq!(
-            Error::Full("x".into()).code(),
-            Error::Empty("x".into()).code()
-        );
-    }
+    /// The codes that stand for a state of a queue, or for a mistake of the caller.
+    const STATES: [i32; 17] = [
+        libc::EEXIST,
+        libc::EBUSY,
+        libc::EBADF,
+        libc::EINVAL,
+        libc::EMSGSIZE,
+        libc::EAGAIN,
+        libc::ETIMEDOUT,
+        libc::EPIPE,
+        libc::ESTALE,
+        libc::EBADMSG,
+        libc::EPROTONOSUPPORT,
+        libc::EPROTOTYPE,
+        libc::EUSERS,
+        libc::E2BIG,
+        libc::ERANGE,
+        libc::ENOTRECOVERABLE,
+        libc::ENOENT,
+    ];
 
     #[test]
     fn no_error_of_the_system_is_a_state_of_a_queue() {
@@ -247,18 +237,14 @@ mod tests {
                     | Error::Interrupted(_)
             );
             assert!(own || error.clone() == Error::Os(errno, error.text().clone()));
-            // What the code stands for in the C interface is again an error of the system.
-            let seen = Error::from_code(error.code(), "x");
-            assert!(
-                own || matches!(seen, Error::Os(..)),
-                "errno {errno}: {seen:?}"
-            );
+            assert!(own || !STATES.contains(&-error.code()), "errno {errno}");
         }
     }
 
     #[test]
-    fn texts_are_kept() {
-        let error = Error::from_code(-libc::ENOENT, "no queue ticks");
+    fn an_error_of_io_keeps_kind_and_text() {
+        let error = std::io::Error::from(Error::NotFound("no queue ticks".into()));
+        assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
         assert_eq!(error.to_string(), "no queue ticks");
     }
 }

@@ -1,43 +1,65 @@
-//! A queue between processes on one host, through shared memory.
+//! A queue between processes on one Linux host, through shared memory.
 //!
-//! One process produces and any number of processes consume, through one memory-mapped file. A push
-//! or pop makes no system call unless the other side is asleep. Every consumer sees every message and keeps its own
-//! position. A consumer maps the data read-only, so that it can neither corrupt nor delay the
-//! producer; one that is too slow loses the oldest messages, and is told exactly how many.
+//! One process produces and any number of processes consume, through one memory-mapped file. Every
+//! consumer sees every message and has a position of its own. Push and pop make no system call unless the
+//! other side is asleep. A consumer maps the data read-only, so it can neither corrupt nor delay the
+//! producer. A consumer that is too slow loses the oldest messages, and learns exactly how many. Or the
+//! producer waits for it, if the queue is lossless.
 //!
-//! **Guaranteed**: no torn message, ever, under the memory model of Rust and C11;
-//! `received + lost + lag == pushed - start` for every consumer at every moment; whatever process
-//! is killed at whatever instruction, the others go on, the producer can be started again and
-//! continues the sequence, and nothing has to be cleaned up.
+//! **Guaranteed**: no message is ever torn, under the memory model of Rust and C11. For every consumer, at
+//! every moment, `received + lost + lag == pushed - start`. Whatever process is killed at whatever
+//! instruction, the others continue, a new producer continues the sequence, and nothing has to be cleaned
+//! up.
 //!
-//! **Not guaranteed**: delivery to a lossy consumer that falls a whole ring behind; anything across
-//! hosts; anything across a crash of the machine (a queue on disk is not flushed).
+//! **Not guaranteed**: delivery to a lossy consumer that falls a whole ring behind; anything across hosts;
+//! anything after a crash of the machine (a queue on disk is not flushed).
+//!
+//! # Example
+//!
+//! A producer and a consumer, which are usually two processes:
 //!
 //! ```
 //! use ipcq::{Consumer, Producer};
-//! # let dir = std::env::temp_dir().join(format!("ipcq-doc-{}", std::process::id()));
-//! # std::fs::create_dir_all(&dir).unwrap();
-//! # std::env::set_var("IPCQ_DIR", &dir);
-//! let mut out = Producer::options().capacity(1 << 10).message_size(8).open("numbers")?;
-//! let mut q = Consumer::options().open("numbers")?;
+//! # ipcq::__example!();
+//!
+//! let mut out = Producer::options().message_size(8).open("numbers")?;
 //! for n in 0u64..3 {
-//!     out.push(&n.to_le_bytes())?;
+//!     out.push_value(&n)?;
 //! }
-//! let mut buffer = [0; 8];
-//! while let Some(message) = q.pop(&mut buffer)? {
-//!     assert_eq!(message.sequence, u64::from_le_bytes(buffer));
-//!     assert_eq!(message.lost, 0);
+//! drop(out); // closes the queue
+//!
+//! let mut q = Consumer::options().open("numbers")?;
+//! for number in q.iter::<u64>() { // ends when the queue is closed
+//!     let number = number?;
+//!     println!("{}, {} lost", *number, number.meta.lost);
 //! }
 //! ipcq::unlink("numbers")?;
-//! # std::fs::remove_dir_all(&dir).unwrap();
 //! # Ok::<(), ipcq::Error>(())
 //! ```
 //!
-//! A queue can say what records its messages are: [`record!`], or a [`Schema`]. A consumer that expects
-//! anything else is told so when it opens it.
+//! # What is where
 //!
-//! [`SharedMem`] is the memory by itself. `docs/design.md` in the repository has the file format
-//! and the ordering argument.
+//! - [`Producer`] and [`Consumer`] are the handles of a queue. [`Producer::options`] and
+//!   [`Consumer::options`] open one.
+//! - [`Consumer::recv`] and [`Consumer::iter`] receive values. [`Consumer::pop`] receives bytes.
+//!   [`Consumer::peek`] and [`Producer::claim`] read and write in place.
+//! - [`Consumer::wait`] and [`wait_any`] wait. [`Consumer::fd`] is for event loops and async runtimes.
+//! - [`record!`] and [`Schema`] describe the layout of the messages. A consumer that expects another
+//!   layout fails to open the queue.
+//! - [`inspect`] and [`list`] look at queues from outside. [`SharedMem`] is shared memory by itself.
+//! - Every error is an [`Error`], whose text names the file, the cause and the remedy.
+//!
+//! # Crate features
+//!
+//! | feature | default | adds |
+//! |---|---|---|
+//! | `typed` | yes | `push_value`, `recv`, `iter` and the like, for types that are `bytemuck::Pod` |
+//! | `capi` | yes | the C interface, which a Rust program does not need |
+//!
+//! A Rust program uses `default-features = false, features = ["typed"]`.
+//!
+//! The feature `steps`, and features that begin with an underscore, are for the tests and benchmarks of
+//! this repository.
 
 #[cfg(not(all(
     target_os = "linux",
@@ -62,13 +84,15 @@ mod shm;
 mod steps;
 mod wakeup;
 
-pub use error::{Error, Result, Text};
+pub use error::{Error, Result};
 pub use format::data_file::{Delivery, Framing, Geometry};
 pub use queue::{
     inspect, list, listing, unlink, unlink_unused, wait_any, Claim, Consumer, ConsumerInfo,
-    ConsumerOptions, Inspection, Listing, Message, Producer, ProducerOptions, Run, Stats, View,
+    ConsumerOptions, Inspection, Listing, Meta, Producer, ProducerOptions, Run, Stats, View,
     WAIT_ANY_MAX,
 };
+#[cfg(feature = "typed")]
+pub use queue::{Iter, Received};
 pub use ring::{Pop, Start};
 pub use schema::{Chars, Element, Field, Format, Record, Scalar, Schema};
 pub use shm::SharedMem;

@@ -166,10 +166,13 @@ fn what_was_consumed_is_room() {
         ("peek", |q| assert!(q.peek().unwrap().is_none())),
         ("peek_many", |q| assert!(q.peek_many(9).unwrap().is_none())),
         ("wait", |q| {
-            assert!(matches!(q.wait(Duration::ZERO), Err(Error::TimedOut(_))))
+            assert!(matches!(
+                q.wait(Some(Duration::ZERO)),
+                Err(Error::TimedOut(_))
+            ))
         }),
         ("wait_any", |q| {
-            let found = ipcq::wait_any(&mut [q], Duration::ZERO);
+            let found = ipcq::wait_any(&mut [q], Some(Duration::ZERO));
             assert!(matches!(found, Err(Error::TimedOut(_))));
         }),
     ];
@@ -316,7 +319,7 @@ fn evicted_again_and_again() {
                 for _ in 0..100 {
                     let sequence = out.next_sequence();
                     let bytes = message(sequence, size as usize);
-                    out.push_wait(&bytes, Duration::MAX).unwrap();
+                    out.push_wait(&bytes, None).unwrap();
                 }
             }
             stop.store(true, Ordering::Relaxed);

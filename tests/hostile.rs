@@ -175,7 +175,7 @@ fn ask(q: &mut Consumer, random: &mut Random) {
             ),
             4 => match q.peek() {
                 Ok(Some(view)) => {
-                    let length = (view.message().length as usize).min(buffer.len());
+                    let length = (view.meta().length as usize).min(buffer.len());
                     view.read(0, &mut buffer[..length]).unwrap();
                     view.release().map_err(fair).unwrap_or(());
                 }
@@ -858,7 +858,7 @@ fn what_is_no_queue() {
         make(&name);
         let consume = || {
             Consumer::options()
-                .open_timeout(Duration::from_millis(5))
+                .open_timeout(Some(Duration::from_millis(5)))
                 .open(&name)
         };
         let error = consume().unwrap_err();

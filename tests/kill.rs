@@ -217,7 +217,7 @@ fn consume(name: &Path, how: &str) {
     let ended = told();
     let mut q = Consumer::options()
         .start(Start::Oldest)
-        .open_timeout(Duration::from_secs(30))
+        .open_timeout(Some(Duration::from_secs(30)))
         .open(name)
         .unwrap();
     let start = q.next_sequence();
@@ -419,7 +419,10 @@ fn follow(name: &Path) {
     let (mut messages, mut stale) = (0u64, 0u64);
     let open = || {
         let wait = Duration::from_secs(60) + duration();
-        Consumer::options().open_timeout(wait).open(name).unwrap()
+        Consumer::options()
+            .open_timeout(Some(wait))
+            .open(name)
+            .unwrap()
     };
     let mut q = open();
     let mut expected = q.next_sequence();
@@ -434,7 +437,7 @@ fn follow(name: &Path) {
             Ok(None) => std::thread::yield_now(),
             Err(Error::Closed(_)) if q.geometry().message_size == 40 => break,
             Err(Error::Closed(_)) => std::thread::yield_now(),
-            Err(Error::Stale(_)) => {
+            Err(Error::Replaced(_)) => {
                 stale += 1;
                 q = open();
                 expected = q.next_sequence();

@@ -170,14 +170,14 @@ fn a_producer_sleeps_until_there_is_room() {
             message(sequence, length_in(out.geometry(), sequence))
         };
         for timeout in [0, 1, 20_000] {
-            let full = out.push_wait(&next(&out), Duration::from_micros(timeout));
+            let full = out.push_wait(&next(&out), Some(Duration::from_micros(timeout)));
             assert!(matches!(full, Err(Error::TimedOut(_))));
         }
         let count = 20_000;
         let popper = std::thread::spawn(move || {
             let mut next = 0;
             while next < count {
-                match q.wait(Duration::MAX) {
+                match q.wait(None) {
                     Ok(()) => {}
                     Err(e) => panic!("{e}"),
                 }
@@ -189,20 +189,20 @@ fn a_producer_sleeps_until_there_is_room() {
             q
         });
         while out.next_sequence() < count {
-            out.push_wait(&next(&out), Duration::MAX).unwrap();
+            out.push_wait(&next(&out), None).unwrap();
         }
         drop(popper.join().unwrap());
         // One that detaches makes room, too.
         let q = Consumer::options().open(&name).unwrap();
         fill_up(&mut out);
         let left = std::thread::spawn(move || drop(q));
-        out.push_wait(&next(&out), Duration::MAX).unwrap();
+        out.push_wait(&next(&out), None).unwrap();
         left.join().unwrap();
         // And one that is killed.
         let mut child = attach(&name, 0);
         fill_up(&mut out);
         child.kill();
-        out.push_wait(&next(&out), Duration::MAX).unwrap();
+        out.push_wait(&next(&out), None).unwrap();
     }
 }
 
@@ -289,7 +289,7 @@ fn what_is_looked_at_does_not_change() {
         for _ in 0..100 {
             fill_up(&mut out);
             let view = q.peek().unwrap().unwrap();
-            let got = view.message();
+            let got = view.meta();
             let mut bytes = vec![0; got.length as usize];
             assert_eq!(fill_up(&mut out), 0);
             view.read(0, &mut bytes).unwrap();
@@ -663,7 +663,7 @@ fn a_forked_child_leaves_the_slot_to_its_parent() {
             q.peek().unwrap().unwrap().release().unwrap();
             assert_eq!(drain(&mut q), 149);
             assert!(matches!(
-                q.wait(Duration::from_millis(1)),
+                q.wait(Some(Duration::from_millis(1))),
                 Err(Error::TimedOut(_))
             ));
             check_accounts(&q, 0);
@@ -787,7 +787,9 @@ fn produce(name: &Path, count: u64) {
         let length = length_in(out.geometry(), sequence);
         let message = message(sequence, length);
         match sequence % 2 {
-            0 => out.push_wait(&message, Duration::from_secs(30)).unwrap(),
+            0 => out
+                .push_wait(&message, Some(Duration::from_secs(30)))
+                .unwrap(),
             // One that does not wait is up to date just the same.
             _ => {
                 while let Err(e) = out.push(&message) {
@@ -813,7 +815,7 @@ fn consume(name: &Path, seed: u64) {
         let mut popped = 0;
         while popped < stay {
             let waited = match random.below(2) {
-                0 => q.wait(Duration::from_secs(30)),
+                0 => q.wait(Some(Duration::from_secs(30))),
                 _ => Ok(()),
             };
             match waited.and_then(|()| pop_next(&mut q)) {

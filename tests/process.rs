@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 /// The user without rights.
 const NOBODY: u32 = 65534;
 
-const FOR_EVER: Duration = Duration::MAX;
+const FOREVER: Option<Duration> = None;
 
 /// A wait that is to end long before.
 const LONG: Duration = Duration::from_secs(20);
@@ -115,7 +115,7 @@ fn a_program_that_closes_all_descriptors_keeps_its_queues() {
         unsafe { libc::kill(other, libc::SIGKILL) };
         wait_for(other);
         let next = out.next_sequence();
-        out.push_wait(&message(next, 24), LONG).unwrap();
+        out.push_wait(&message(next, 24), Some(LONG)).unwrap();
         assert!(pop_next(&mut q).unwrap().is_some());
         // It has an empty ring, and is not taken for dead.
         (0..64).for_each(|_| push_next(&mut out));
@@ -272,7 +272,7 @@ fn a_bare_clone_keeps_nothing_of_its_parent() {
     // Nobody holds it back.
     for _ in 0..200 {
         let next = out.next_sequence();
-        out.push_wait(&message(next, 24), LONG).unwrap();
+        out.push_wait(&message(next, 24), Some(LONG)).unwrap();
     }
     // SAFETY: takes numbers; it stays as long as it is not killed, so the number is its own.
     unsafe { libc::kill(clone, libc::SIGKILL) };
@@ -463,27 +463,27 @@ fn nobody_waits_for_a_queue_that_has_lost_its_name_and_its_producer() {
         remove(name);
         // As long as the producer lives, messages may come.
         assert!(q.stats().unwrap().unlinked);
-        let waited = q.wait(Duration::from_millis(20));
+        let waited = q.wait(Some(Duration::from_millis(20)));
         assert!(matches!(waited, Err(Error::TimedOut(_))), "{waited:?}");
         words.word(0).store(2, Ordering::SeqCst);
         says(3);
         for q in [&mut q, &mut polled, &mut one, &mut other] {
-            q.wait(LONG).unwrap();
+            q.wait(Some(LONG)).unwrap();
             assert_eq!(pop_next(q).unwrap().unwrap().sequence, 0);
             assert!(pop_next(q).unwrap().is_none());
         }
         // SAFETY: takes numbers; the process was not waited for.
         unsafe { libc::kill(producer, libc::SIGKILL) };
         wait_for(producer);
-        let waited = q.wait(LONG);
-        assert!(matches!(waited, Err(Error::Stale(_))), "{waited:?}");
-        assert!(matches!(pop_next(&mut q), Err(Error::Stale(_))));
-        let first = wait_any(&mut [&mut one, &mut other], LONG).unwrap();
+        let waited = q.wait(Some(LONG));
+        assert!(matches!(waited, Err(Error::Replaced(_))), "{waited:?}");
+        assert!(matches!(pop_next(&mut q), Err(Error::Replaced(_))));
+        let first = wait_any(&mut [&mut one, &mut other], Some(LONG)).unwrap();
         let popped = pop_next([&mut one, &mut other][first]);
-        assert!(matches!(popped, Err(Error::Stale(_))), "{popped:?}");
+        assert!(matches!(popped, Err(Error::Replaced(_))), "{popped:?}");
         eventually("the end, by the descriptor", || {
             let mut poll = libc::pollfd {
-                fd,
+                fd: fd.as_raw_fd(),
                 events: libc::POLLIN,
                 revents: 0,
             };
@@ -491,7 +491,7 @@ fn nobody_waits_for_a_queue_that_has_lost_its_name_and_its_producer() {
             assert!(unsafe { libc::poll(&mut poll, 1, 10_000) } >= 0);
             match pop_next(&mut polled) {
                 Ok(None) => None,
-                Err(Error::Stale(_)) => Some(()),
+                Err(Error::Replaced(_)) => Some(()),
                 other => panic!("{other:?}"),
             }
         });
@@ -523,7 +523,7 @@ fn a_lossless_queue_is_not_continued_without_its_control_file() {
         let got = pop_next(&mut q).unwrap().unwrap();
         assert_eq!((got.sequence, got.lost), (sequence, 0));
     }
-    assert!(matches!(pop_next(&mut q), Err(Error::Stale(_))));
+    assert!(matches!(pop_next(&mut q), Err(Error::Replaced(_))));
 }
 
 /// What is zero in the options is taken from the queue only where it makes sense.
@@ -649,15 +649,15 @@ fn a_pause_of_both_sides_evicts_nobody() {
         let mut out = options.open(name).unwrap();
         loop {
             let next = out.next_sequence();
-            out.push_wait(&message(next, 24), FOR_EVER).unwrap();
+            out.push_wait(&message(next, 24), FOREVER).unwrap();
             words.word(0).store(next, Ordering::SeqCst);
         }
     });
     let consumer = fork_to_the_end(|| {
-        let options = Consumer::options().open_timeout(LONG);
+        let options = Consumer::options().open_timeout(Some(LONG));
         let mut q = options.open(name).unwrap();
         loop {
-            q.wait(LONG).unwrap();
+            q.wait(Some(LONG)).unwrap();
             let got = pop_next(&mut q).unwrap().unwrap();
             assert_eq!(got.lost, 0, "it was evicted");
             words.word(1).store(got.sequence + 1, Ordering::SeqCst);
@@ -751,13 +751,13 @@ fn wait_by(what: &str, name: &Path, others: &[&Path; 2]) -> Error {
     let open = |name: &Path| Consumer::options().observer(true).open(name).unwrap();
     let (mut q, mut second, mut third) = (open(name), open(others[0]), open(others[1]));
     match what {
-        "pop_wait" => q.pop_wait(&mut [0; 64], FOR_EVER).map(drop),
-        "wait_any of one" => wait_any(&mut [&mut q], FOR_EVER).map(drop),
+        "pop_wait" => q.pop_wait(&mut [0; 64], FOREVER).map(drop),
+        "wait_any of one" => wait_any(&mut [&mut q], FOREVER).map(drop),
         "wait_any of three" | "wait_any, not woken" => {
-            wait_any(&mut [&mut q, &mut second, &mut third], LONG).map(drop)
+            wait_any(&mut [&mut q, &mut second, &mut third], Some(LONG)).map(drop)
         }
         "open" => {
-            let options = Consumer::options().open_timeout(FOR_EVER);
+            let options = Consumer::options().open_timeout(FOREVER);
             options.open(name.with_file_name("never")).map(drop)
         }
         "push_wait" => {
@@ -765,9 +765,9 @@ fn wait_by(what: &str, name: &Path, others: &[&Path; 2]) -> Error {
             let mut out = lossless().open(&name).unwrap();
             let _q = Consumer::options().open(&name).unwrap();
             while out.push(&[0; 24]).is_ok() {}
-            out.push_wait(&[0; 24], FOR_EVER)
+            out.push_wait(&[0; 24], FOREVER)
         }
-        _ => q.wait(FOR_EVER),
+        _ => q.wait(FOREVER),
     }
     .unwrap_err()
 }
@@ -918,7 +918,7 @@ fn a_queue_is_handed_over() {
     assert!(!s.producer_alive && !s.closed && !s.unlinked, "{s:?}");
     assert_eq!(ipcq::inspect(name).unwrap().producer_pid, 0);
     assert!(pop_next(&mut q).unwrap().is_some());
-    let waited = q.wait(Duration::from_millis(10));
+    let waited = q.wait(Some(Duration::from_millis(10)));
     assert!(matches!(waited, Err(Error::TimedOut(_))), "{waited:?}");
     in_a_process(|| {
         let mut out = lossless().open(name).unwrap();

@@ -391,11 +391,11 @@ fn peeked_in_place() {
             // Looked at and left: it is still there.
             for _ in 0..2 {
                 let view = q.peek().unwrap().unwrap();
-                assert_eq!(view.message().sequence, sequence);
+                assert_eq!(view.meta().sequence, sequence);
                 assert_eq!(view.as_ptr() as usize % 8, 0);
             }
             let view = q.peek().unwrap().unwrap();
-            let mut bytes = vec![0; view.message().length as usize];
+            let mut bytes = vec![0; view.meta().length as usize];
             let half = bytes.len() / 2;
             view.read(0, &mut bytes[..half]).unwrap();
             view.read(half, &mut bytes[half..]).unwrap();
@@ -411,7 +411,7 @@ fn peeked_in_place() {
             view.release().unwrap();
         }
         // A peek does not stand in the way of a pop, which ends it.
-        assert_eq!(q.peek().unwrap().unwrap().message().sequence, 5);
+        assert_eq!(q.peek().unwrap().unwrap().meta().sequence, 5);
         assert_eq!(pop_next(&mut q).unwrap().unwrap().sequence, 5);
         for sequence in [5, 6, u64::MAX] {
             assert!(matches!(q.release_raw(sequence), Err(Error::Invalid(_))));
@@ -495,7 +495,7 @@ fn a_run_of_which_one_was_overwritten_is_stale_and_lost() {
     // The ring holds 63 at least: the first of the run is overwritten, most of it is not.
     (0..26).for_each(|_| push_next(&mut out));
     let error = q.release_many_raw(first, 40).unwrap_err();
-    assert!(matches!(error, Error::Stale(_)), "{error}");
+    assert!(matches!(error, Error::Overrun(_)), "{error}");
     let stats = check_accounts(&q, 0);
     assert_eq!(stats.received, 0);
     assert!(stats.lost > 0 && stats.lost < 40);
@@ -518,7 +518,7 @@ fn a_view_that_was_overwritten_is_stale_and_lost() {
         );
         (0..1000).for_each(|_| push_next(&mut out));
         let error = q.release_raw(1).unwrap_err();
-        assert!(matches!(error, Error::Stale(_)), "{error}");
+        assert!(matches!(error, Error::Overrun(_)), "{error}");
         check_accounts(&q, 0);
         assert!(
             matches!(q.release_raw(1), Err(Error::Invalid(_))),
@@ -672,7 +672,7 @@ fn accounts_hold_at_every_moment() {
                     let Some(view) = q.peek().unwrap() else {
                         continue;
                     };
-                    let m = view.message();
+                    let m = view.meta();
                     match random.below(3) {
                         0 => {
                             view.release().unwrap();
@@ -690,7 +690,7 @@ fn accounts_hold_at_every_moment() {
                                     lost += m.lost;
                                     last_told = m.sequence + 1;
                                 }
-                                Err(e) => assert!(matches!(e, Error::Stale(_)), "{e}"),
+                                Err(e) => assert!(matches!(e, Error::Overrun(_)), "{e}"),
                             }
                         }
                     }
@@ -724,7 +724,7 @@ fn a_consumer_waits_for_its_queue() {
         "{error}"
     );
     let error = Consumer::options()
-        .open_timeout(Duration::from_millis(30))
+        .open_timeout(Some(Duration::from_millis(30)))
         .open(&name)
         .unwrap_err();
     assert!(matches!(error, Error::NotFound(_)), "{error}");
@@ -732,7 +732,7 @@ fn a_consumer_waits_for_its_queue() {
     let mut late = Process::start("push_late", &[("NAME", &name)]);
     let waiting = std::thread::spawn(move || {
         Consumer::options()
-            .open_timeout(Duration::from_secs(60))
+            .open_timeout(Some(Duration::from_secs(60)))
             .open(name)
     });
     late.tell("go");
@@ -910,14 +910,14 @@ fn replaced_by_another() {
         assert_eq!(pop_next(&mut old).unwrap().unwrap().sequence, sequence);
     }
     for _ in 0..2 {
-        assert!(matches!(pop_next(&mut old), Err(Error::Stale(_))));
+        assert!(matches!(pop_next(&mut old), Err(Error::Replaced(_))));
     }
     check_accounts(&old, 0);
     let mut new = consumer(&name, Start::Oldest);
     assert_eq!(drain(&mut new), [0]);
     drop(out);
     assert!(
-        matches!(pop_next(&mut old), Err(Error::Stale(_))),
+        matches!(pop_next(&mut old), Err(Error::Replaced(_))),
         "the old stays superseded"
     );
     assert!(matches!(pop_next(&mut new), Err(Error::Closed(_))));

@@ -129,7 +129,7 @@ fn take(q: &mut Consumer) -> u64 {
                 assert_eq!(m.lost, 0);
                 taken += 1;
             }
-            Ok(None) | Err(Error::Closed(_) | Error::Stale(_)) => return taken,
+            Ok(None) | Err(Error::Closed(_) | Error::Replaced(_)) => return taken,
             Err(e) => panic!("{e:?}"),
         }
     }

@@ -67,8 +67,9 @@ fn a_consumer_finds_the_records_of_the_producer() {
     let mut q = Consumer::options().record::<Tick>().open(&name).unwrap();
     assert_eq!(q.schema(), Some(&Tick::schema()));
     for n in 0..100 {
-        let (value, message) = q.pop_value::<Tick>().unwrap().unwrap();
-        assert_eq!((value, message.sequence, message.lost), (tick(n), n, 0));
+        let got = q.try_recv::<Tick>().unwrap().unwrap();
+        let (sequence, lost) = (got.meta.sequence, got.meta.lost);
+        assert_eq!((got.value, sequence, lost), (tick(n), n, 0));
     }
     // Also of one that is gone.
     drop(out);
@@ -194,7 +195,7 @@ fn a_producer_keeps_the_records_or_replaces_the_queue() {
     let mut out = others().replace(true).open(&name).unwrap();
     assert_eq!(push(&mut out), 1);
     assert_eq!(found(&name), Some(other::Tick::schema()));
-    assert!(matches!(q.pop(&mut [0; 24]), Err(Error::Stale(_))));
+    assert!(matches!(q.pop(&mut [0; 24]), Err(Error::Replaced(_))));
     assert_eq!(
         q.schema(),
         Some(&Tick::schema()),

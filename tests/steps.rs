@@ -184,7 +184,7 @@ fn open(options: &ProducerOptions, name: &Path, ledger: &Ledger) -> Producer {
 fn push_all_ways(out: &mut Producer, ledger: &Ledger, producer: u64, random: &mut Random) {
     for way in [0, 1, 2, 3, 4, 0, 3, 0] {
         let longest = out.max_message();
-        out.wait_for_room(longest, PATIENCE).unwrap();
+        out.wait_for_room(longest, Some(PATIENCE)).unwrap();
         let next = out.next_sequence();
         let begin = |many: u64| ledger.set(Ledger::BEGUN, next.wrapping_add(many));
         let length = length(out, random);
@@ -320,7 +320,7 @@ impl Watcher {
             match self.take(|s, producer| assert_eq!(producer, history.author(id, first, s))) {
                 Ok(true) => {}
                 Ok(false) | Err(Error::Closed(_)) => break End::Drained,
-                Err(Error::Stale(_)) => break End::Replaced,
+                Err(Error::Replaced(_)) => break End::Replaced,
                 Err(e) => panic!("{e}"),
             }
         };
@@ -336,7 +336,7 @@ impl Watcher {
 fn watch(name: &Path) {
     static TOLD: AtomicBool = AtomicBool::new(false);
     let open = || {
-        let options = Consumer::options().open_timeout(Duration::from_secs(60));
+        let options = Consumer::options().open_timeout(Some(Duration::from_secs(60)));
         Watcher::new(options.open(name).unwrap())
     };
     let (mut received, mut lost, mut replaced) = (0, 0, 0u64);
@@ -352,7 +352,7 @@ fn watch(name: &Path) {
             Ok(true) => {}
             Ok(false) | Err(Error::Closed(_)) if last => break,
             Ok(false) | Err(Error::Closed(_)) => std::thread::yield_now(),
-            Err(Error::Stale(_)) => {
+            Err(Error::Replaced(_)) => {
                 check_accounts(&w.q, w.start);
                 (received, lost) = (received + w.received, lost + w.lost);
                 replaced += 1;
@@ -522,7 +522,7 @@ fn drive(name: &Path, s: &Scenario) {
                 ledger.set(Ledger::BEGUN, next.wrapping_add(1));
                 let length = length(&out, &mut Random(!seed)).max(8);
                 let last = content(next, producer + 1, length);
-                out.push_wait(&last, PATIENCE).unwrap();
+                out.push_wait(&last, Some(PATIENCE)).unwrap();
                 ledger.set(Ledger::PUSHED, next.wrapping_add(1));
             }
             if turn % 2 == 0 {

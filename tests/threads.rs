@@ -24,7 +24,7 @@ fn produce(options: &ipcq::ProducerOptions, name: &Path, mut out: Producer, end:
         let length = length_in(out.geometry(), next);
         // In a lossless queue it sleeps, and is woken.
         let longest = out.max_message();
-        out.wait_for_room(longest, Duration::MAX).unwrap();
+        out.wait_for_room(longest, None).unwrap();
         match random.below(64) {
             0 => {
                 drop(out);
@@ -77,7 +77,7 @@ fn consume(name: &Path, how: &str, ended: &AtomicBool, received: &AtomicU64) -> 
         match found {
             Ok(Found::Messages | Found::Overwritten) => {}
             Ok(Found::Nothing) | Err(Error::Closed(_)) if last => break,
-            Ok(Found::Nothing) if how == "pop" => match q.wait(Duration::from_millis(10)) {
+            Ok(Found::Nothing) if how == "pop" => match q.wait(Some(Duration::from_millis(10))) {
                 Ok(()) | Err(Error::TimedOut(_) | Error::Closed(_)) => {}
                 Err(e) => panic!("{e}"),
             },

@@ -593,7 +593,7 @@ fn call<T>(name: &str, call: impl FnOnce() -> ipcq::Result<T>) -> ipcq::Result<T
                 | Error::ProducerExists(_)
                 | Error::Geometry(_)
                 | Error::Damaged(_)
-                | Error::Stale(_)
+                | Error::Replaced(_)
                 | Error::RegistryFull(_)
                 | Error::Closed(_)
         );

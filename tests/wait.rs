@@ -6,8 +6,9 @@
 mod common;
 
 use common::*;
-use ipcq::__binding::{consumer_ask, Deadline, Pace, Ticket};
+use ipcq::__binding::{consumer_ask, consumer_fd, Deadline, Pace, Ticket};
 use ipcq::{wait_any, Consumer, Error, Producer, WAIT_ANY_MAX};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -20,7 +21,7 @@ const NOBODY: u32 = 65534;
 /// Where the control file has the flag that somebody may be asleep.
 const ASLEEP: usize = 128;
 
-const FOR_EVER: Duration = Duration::MAX;
+const FOREVER: Option<Duration> = None;
 
 #[test]
 fn child_main() {
@@ -210,7 +211,7 @@ fn sleep(name: &Path) {
     let mut buffer = [0; 24];
     let mut expected = 0;
     loop {
-        match consumer.pop_wait(&mut buffer, FOR_EVER) {
+        match consumer.pop_wait(&mut buffer, FOREVER) {
             Ok(got) => {
                 assert!(got.sequence == expected && got.lost == 0, "{got:?}");
                 assert!(is_whole(got.sequence, &buffer), "{got:?}");
@@ -224,7 +225,7 @@ fn sleep(name: &Path) {
                     return;
                 }
             }
-            Err(Error::Stale(_)) => {
+            Err(Error::Replaced(_)) => {
                 say("stale");
                 return;
             }
@@ -403,32 +404,38 @@ fn timeouts() {
     let mut other = Consumer::options().open(&name).unwrap();
     let mut buffer = [0; 24];
     let no_time = Duration::ZERO;
-    assert!(matches!(consumer.wait(no_time), Err(Error::TimedOut(_))));
     assert!(matches!(
-        consumer.pop_wait(&mut buffer, no_time),
+        consumer.wait(Some(no_time)),
         Err(Error::TimedOut(_))
     ));
-    let none = wait_any(&mut [&mut consumer, &mut other], no_time);
+    assert!(matches!(
+        consumer.pop_wait(&mut buffer, Some(no_time)),
+        Err(Error::TimedOut(_))
+    ));
+    let none = wait_any(&mut [&mut consumer, &mut other], Some(no_time));
     assert!(matches!(none, Err(Error::TimedOut(_))));
     for time in [1, 20, 1100].map(Duration::from_millis) {
         let since = Instant::now();
-        assert!(matches!(consumer.wait(time), Err(Error::TimedOut(_))));
+        assert!(matches!(consumer.wait(Some(time)), Err(Error::TimedOut(_))));
         assert!(since.elapsed() >= time);
         let since = Instant::now();
-        let none = wait_any(&mut [&mut consumer, &mut other], time);
+        let none = wait_any(&mut [&mut consumer, &mut other], Some(time));
         assert!(matches!(none, Err(Error::TimedOut(_))));
         assert!(since.elapsed() >= time);
     }
     push_next(&mut producer);
-    for time in [no_time, Duration::from_millis(1), FOR_EVER] {
+    for time in [Some(no_time), Some(Duration::from_millis(1)), FOREVER] {
         consumer.wait(time).unwrap();
         assert_eq!(wait_any(&mut [&mut consumer, &mut other], time), Ok(0));
     }
-    let got = consumer.pop_wait(&mut buffer, no_time).unwrap();
+    let got = consumer.pop_wait(&mut buffer, Some(no_time)).unwrap();
     assert!(got.sequence == 0 && is_whole(0, &buffer));
-    assert_eq!(wait_any(&mut [&mut consumer, &mut other], no_time), Ok(1));
+    assert_eq!(
+        wait_any(&mut [&mut consumer, &mut other], Some(no_time)),
+        Ok(1)
+    );
     drop(producer);
-    for time in [no_time, FOR_EVER] {
+    for time in [Some(no_time), FOREVER] {
         assert!(matches!(consumer.wait(time), Err(Error::Closed(_))));
         assert!(matches!(
             consumer.pop_wait(&mut buffer, time),
@@ -437,7 +444,7 @@ fn timeouts() {
         assert_eq!(wait_any(&mut [&mut consumer], time), Ok(0));
     }
     let invalid = |found| matches!(found, Err(Error::Invalid(_)));
-    assert!(invalid(wait_any(&mut [], FOR_EVER)));
+    assert!(invalid(wait_any(&mut [], FOREVER)));
 }
 
 // --- without help from the producer, or the kernel ------------------------------------------------
@@ -530,7 +537,7 @@ fn say_which(directory: &Path, mut which: impl FnMut(&mut [Consumer]) -> usize) 
 fn sleep_any(directory: &Path) {
     say_which(directory, |consumers| {
         let mut all: Vec<_> = consumers.iter_mut().collect();
-        wait_any(&mut all, FOR_EVER).unwrap()
+        wait_any(&mut all, FOREVER).unwrap()
     });
 }
 
@@ -602,6 +609,7 @@ fn poll(fds: &[i32], milliseconds: i32) -> Option<usize> {
 fn sleep_by_poll(directory: &Path) {
     say_which(directory, |consumers| {
         let fds: Vec<_> = consumers.iter_mut().map(|c| c.fd().unwrap()).collect();
+        let fds: Vec<_> = fds.iter().map(|fd| fd.as_raw_fd()).collect();
         poll(&fds, -1).unwrap()
     });
 }
@@ -642,12 +650,15 @@ fn a_descriptor_is_readable_while_a_pop_finds_something() {
     let mut producer = options().open(&name).unwrap();
     push_next(&mut producer);
     let mut consumer = Consumer::options().open(&name).unwrap();
-    let fd = consumer.fd().unwrap();
-    assert_eq!(consumer.fd().unwrap(), fd);
+    let duplicate = consumer.fd().unwrap();
+    let fd = consumer_fd(&mut consumer).unwrap();
+    assert_eq!(consumer_fd(&mut consumer).unwrap(), fd);
+    assert!(is_readable(duplicate.as_raw_fd()));
     assert!(is_readable(fd));
     pop_next(&mut consumer).unwrap().unwrap();
     assert_eq!(pop_next(&mut consumer), Ok(None));
     assert!(!is_readable(fd));
+    assert!(!is_readable(duplicate.as_raw_fd()));
     let becomes_readable = || eventually("it is readable", || is_readable(fd).then_some(()));
     for _ in 0..100 {
         push_next(&mut producer);
@@ -664,7 +675,7 @@ fn a_descriptor_is_readable_while_a_pop_finds_something() {
     pop_next(&mut consumer).unwrap().unwrap();
     consumer.seek(producer.next_sequence()).unwrap();
     assert!(matches!(
-        consumer.wait(Duration::ZERO),
+        consumer.wait(Some(Duration::ZERO)),
         Err(Error::TimedOut(_))
     ));
     assert!(!is_readable(fd));
@@ -686,6 +697,7 @@ fn a_descriptor_is_readable_while_a_pop_finds_something() {
         assert_eq!(pop_next(&mut consumer).unwrap().unwrap().sequence, 101);
         assert_eq!(pop_next(&mut consumer), Ok(None));
         let own = consumer.fd().unwrap();
+        let own = own.as_raw_fd();
         assert!(!is_readable(own));
         // SAFETY: one byte is readable.
         assert_eq!(unsafe { libc::write(pipe[1], b"x".as_ptr().cast(), 1) }, 1);
@@ -701,6 +713,7 @@ fn a_descriptor_is_readable_while_a_pop_finds_something() {
     drop(consumer);
     // SAFETY: asks about a descriptor.
     assert_eq!(unsafe { libc::fcntl(fd, libc::F_GETFD) }, -1);
+    assert!(is_readable(duplicate.as_raw_fd()));
 }
 
 #[test]
@@ -826,7 +839,7 @@ fn sleep_in_turns(name: &Path) {
     unsafe { libc::alarm(60 + (number("WAKES") / 2_000) as u32) };
     let mut consumer = Consumer::options().open(name).unwrap();
     let taken = taken(name);
-    let ended = Deadline::after(FOR_EVER);
+    let ended = Deadline::after(FOREVER);
     let (mut asleep, mut in_time) = (0u64, 0u64);
     let mut random = Random(4);
     for n in 0..2 * number("WAKES") {

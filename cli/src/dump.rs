@@ -1,7 +1,7 @@
 //! `dump`: the messages of a queue.
 
 use crate::{has_reader, text, Failure};
-use ipcq::{Consumer, Error, Message, Start};
+use ipcq::{Consumer, Error, Meta, Start};
 use std::ffi::OsStr;
 use std::io::{self, BufWriter, Write};
 use std::time::Duration;
@@ -48,7 +48,7 @@ pub fn format(text: &str) -> Result<Format, &'static str> {
     }
 }
 
-fn show(out: &mut impl Write, format: Format, m: &Message, bytes: &[u8]) -> io::Result<()> {
+fn show(out: &mut impl Write, format: Format, m: &Meta, bytes: &[u8]) -> io::Result<()> {
     match format {
         Format::Raw => out.write_all(bytes),
         Format::Text => writeln!(out, "{}", text::payload(bytes)),

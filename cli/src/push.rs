@@ -4,7 +4,6 @@ use crate::Failure;
 use ipcq::Producer;
 use std::ffi::OsStr;
 use std::io::{self, BufRead, Read};
-use std::time::Duration;
 
 /// The options of this verb.
 #[derive(Default)]
@@ -52,7 +51,7 @@ pub fn push(name: &OsStr, o: &Options) -> Result<(), Failure> {
             }
         }
         // A lossless queue may be full.
-        while let Err(e) = out.push_wait(&message, Duration::MAX) {
+        while let Err(e) = out.push_wait(&message, None) {
             if !matches!(e, ipcq::Error::Interrupted(_)) {
                 return Err(e.into());
             }

@@ -835,7 +835,7 @@ fn a_producer_that_waits_for_a_consumer_is_blocked_by_it() {
         let mut buffer = [0; 8];
         let mut take = |q: &mut ipcq::Consumer, lines: &[String]| {
             for line in lines {
-                q.wait(Duration::from_secs(30)).unwrap();
+                q.wait(Some(Duration::from_secs(30))).unwrap();
                 let got = q.pop(&mut buffer).unwrap().unwrap();
                 assert_eq!((got.lost, &buffer[..7]), (0, &line.as_bytes()[..7]));
             }
@@ -860,7 +860,7 @@ fn a_producer_that_waits_for_a_consumer_is_blocked_by_it() {
             move || {
                 let mut buffer = [0; 8];
                 for line in &lines[30..] {
-                    fast.wait(Duration::from_secs(30)).unwrap();
+                    fast.wait(Some(Duration::from_secs(30))).unwrap();
                     fast.pop(&mut buffer).unwrap().unwrap();
                     assert_eq!(&buffer[..7], &line.as_bytes()[..7]);
                 }

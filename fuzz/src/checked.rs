@@ -3,7 +3,7 @@
 
 use crate::Input;
 use arbitrary::Result;
-use ipcq::{Consumer, Error, Framing, Geometry, Message, Pop, Start};
+use ipcq::{Consumer, Error, Framing, Geometry, Meta, Pop, Start};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ fn mapping(address: usize) -> Range<usize> {
 }
 
 /// The message lies in the ring. Reading beyond need not be a signal, for others may lie behind.
-fn check_place(mapped: &mut Option<Range<usize>>, data: *const u8, m: &Message) {
+fn check_place(mapped: &mut Option<Range<usize>>, data: *const u8, m: &Meta) {
     // Its stamp lies before it, and an empty message may lie at the very end.
     let (from, to) = (data as usize - 8, data as usize + m.length as usize);
     let mapped = mapped.get_or_insert_with(|| mapping(from));
@@ -98,13 +98,13 @@ impl Checked {
     }
 
     /// What is told of a message before it counts as consumed.
-    fn check(&self, m: &Message) {
+    fn check(&self, m: &Meta) {
         assert_eq!(m.sequence, self.after.wrapping_add(m.lost), "the gap");
         let (length, most) = (m.length as usize, self.q.max_message());
         assert!(length == most || !self.is_fixed() && length < most);
     }
 
-    fn consumed(&mut self, m: &Message, many: usize) {
+    fn consumed(&mut self, m: &Meta, many: usize) {
         self.received = self.received.wrapping_add(many as u64);
         self.after = m.sequence.wrapping_add(many as u64);
         assert_eq!(self.after, self.q.next_sequence());
@@ -121,7 +121,7 @@ impl Checked {
         Ok(vec![0xa5; size])
     }
 
-    pub fn pop(&mut self, buffer: &mut [u8]) -> ipcq::Result<Option<Message>> {
+    pub fn pop(&mut self, buffer: &mut [u8]) -> ipcq::Result<Option<Meta>> {
         let before = self.q.next_sequence();
         let popped = self.q.pop(buffer);
         match &popped {
@@ -168,7 +168,7 @@ impl Checked {
         let Some(Some(view)) = fair(self.q.peek()) else {
             return Ok(());
         };
-        let m = view.message();
+        let m = view.meta();
         assert_eq!(m.sequence, after.wrapping_add(m.lost), "the gap");
         assert!(m.length as usize <= most);
         assert_eq!(view.as_ptr() as usize % align, 0);

@@ -89,7 +89,7 @@ pub unsafe extern "C" fn ipcq_get_consumers(
     count: usize,
 ) -> i64 {
     // SAFETY: a handle or NULL, and a list of that size or NULL, says the caller.
-    guard_slow(|| unsafe { fill_consumers(queue(q)?, list, size, count) })
+    guard_slow(|| Ok(unsafe { fill_consumers(queue(q)?, list, size, count) }?))
 }
 
 /// Sets the log function of the process, or none if `fn` is NULL. Any thread in the library may

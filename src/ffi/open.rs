@@ -3,7 +3,7 @@
 use super::fields;
 use super::handle::{into_handle, ipcq_queue, queue, wrong_role, Role};
 use super::schema::ipcq_field;
-use super::support::{guard_slow, init, invalid, name, out, sized};
+use super::support::{guard_slow, init, invalid, name, out, sized, timeout, Failure};
 use crate::error::Result;
 use crate::schema::Schema;
 use crate::{Consumer, Delivery, Producer, Start};
@@ -52,7 +52,7 @@ pub unsafe extern "C" fn ipcq_detach(q: *mut ipcq_queue) -> c_int {
     guard_slow(|| {
         // SAFETY: a handle or NULL, says the caller.
         if let Role::Consumer(_) = unsafe { queue(q) }?.role {
-            return Err(wrong_role("producer"));
+            return Err(wrong_role("producer").into());
         }
         // SAFETY: from `ipcq_open`, and not used again, says the caller.
         if let Role::Producer(producer) = unsafe { Box::from_raw(q) }.role {
@@ -149,25 +149,34 @@ pub unsafe extern "C" fn ipcq_options_init(options: *mut ipcq_options, size: usi
 
 /// # Safety
 /// `options` is NULL or points to options, whose pointers are valid or NULL.
-unsafe fn open(name: &OsStr, flags: u32, options: *const ipcq_options) -> Result<Role> {
+unsafe fn open(
+    name: &OsStr,
+    flags: u32,
+    options: *const ipcq_options,
+) -> std::result::Result<Role, Failure> {
     // SAFETY: the caller's promise. The options are plain data.
     let options = unsafe { sized(options, "ipcq_options", "IPCQ_OPTIONS_INIT") }?;
     if let Some(ipcq_options { reserved: 1.., .. }) = options {
-        return Err(invalid(
-            "ipcq_options.reserved is not zero: start with IPCQ_OPTIONS_INIT",
-        ));
+        return Err(
+            invalid("ipcq_options.reserved is not zero: start with IPCQ_OPTIONS_INIT").into(),
+        );
     }
     if flags & !(IPCQ_EXCL | IPCQ_REPLACE) == IPCQ_PRODUCER {
         // SAFETY: the caller's promise; likewise below.
-        unsafe { open_producer(name, flags, options) }.map(Role::Producer)
+        Ok(Role::Producer(unsafe {
+            open_producer(name, flags, options)
+        }?))
     } else if flags & !IPCQ_OBSERVER == IPCQ_CONSUMER {
         // SAFETY: as above.
-        unsafe { open_consumer(name, flags, options) }.map(Role::Consumer)
+        Ok(Role::Consumer(unsafe {
+            open_consumer(name, flags, options)
+        }?))
     } else {
         Err(invalid(format!(
             "flags {flags:#x}: IPCQ_PRODUCER (| IPCQ_EXCL | IPCQ_REPLACE) or IPCQ_CONSUMER \
              (| IPCQ_OBSERVER)"
-        )))
+        ))
+        .into())
     }
 }
 
@@ -186,10 +195,22 @@ unsafe fn open_producer(
         if let Some(schema) = unsafe { schema(&o) }? {
             builder = builder.schema(schema);
         }
+        if o.permissions != 0 {
+            builder = builder.permissions(o.permissions);
+        }
+        if o.control_permissions != 0 {
+            builder = builder.control_permissions(o.control_permissions);
+        }
+        if o.capacity != 0 {
+            builder = builder.capacity(o.capacity);
+        }
+        if o.max_consumers != 0 {
+            builder = builder.max_consumers(o.max_consumers);
+        }
+        if o.min_consumers != 0 {
+            builder = builder.min_consumers(o.min_consumers);
+        }
         builder = builder
-            .permissions(o.permissions)
-            .control_permissions(o.control_permissions)
-            .capacity(o.capacity)
             .message_size(o.message_size)
             .delivery(match o.delivery {
                 IPCQ_LOSSY => Delivery::Lossy,
@@ -199,9 +220,7 @@ unsafe fn open_producer(
                         "delivery {n}: IPCQ_LOSSY or IPCQ_LOSSLESS"
                     )));
                 }
-            })
-            .max_consumers(o.max_consumers)
-            .min_consumers(o.min_consumers);
+            });
         match u64::try_from(o.evict_after_ns) {
             Ok(0) => {}
             Ok(time) => builder = builder.evict_after(Duration::from_nanos(time)),
@@ -239,10 +258,7 @@ unsafe fn open_consumer(
                     )));
                 }
             })
-            .open_timeout(match u64::try_from(o.open_timeout_ns) {
-                Ok(time) => Duration::from_nanos(time),
-                Err(_) => Duration::MAX,
-            });
+            .open_timeout(timeout(o.open_timeout_ns));
         if o.message_size != 0 {
             builder = builder.message_size(o.message_size);
         }

@@ -4,7 +4,7 @@ use super::handle::{consumer, consumer_if, ipcq_queue};
 use super::support::{array, bytes, empty, guard, timeout};
 use crate::error::{Error, Result};
 use crate::queue::Fast;
-use crate::{Consumer, Message, Pop};
+use crate::{Consumer, Meta, Pop};
 use std::ffi::{c_int, c_void};
 
 /// What is known about a message.
@@ -137,8 +137,8 @@ pub unsafe extern "C" fn ipcq_seek(q: *mut ipcq_queue, sequence: u64) -> c_int {
     })
 }
 
-impl From<Message> for ipcq_info {
-    fn from(m: Message) -> Self {
+impl From<Meta> for ipcq_info {
+    fn from(m: Meta) -> Self {
         ipcq_info {
             sequence: m.sequence,
             lost: m.lost,
@@ -153,7 +153,7 @@ impl From<Message> for ipcq_info {
 /// # Safety
 /// `info` is NULL or valid to write.
 #[inline(always)]
-unsafe fn write_info(info: *mut ipcq_info, message: Message) {
+unsafe fn write_info(info: *mut ipcq_info, message: Meta) {
     if !info.is_null() {
         // SAFETY: the caller's promise.
         unsafe { info.write(message.into()) };
@@ -170,7 +170,7 @@ unsafe fn popped(
     pop: Pop,
     size: usize,
     info: *mut ipcq_info,
-    value: impl FnOnce(Message) -> i64,
+    value: impl FnOnce(Meta) -> i64,
 ) -> Result<i64> {
     match pop {
         Pop::Message(message) => {

@@ -33,7 +33,7 @@ pub unsafe extern "C" fn ipcq_schema(
     size: usize,
 ) -> i64 {
     // SAFETY: a handle or NULL, and `size` writable bytes or NULL, says the caller.
-    guard_slow(|| unsafe { write_schema(queue(q)?, buffer, size) })
+    guard_slow(|| Ok(unsafe { write_schema(queue(q)?, buffer, size) }?))
 }
 
 /// # Safety

@@ -37,8 +37,12 @@ pub(super) fn last_message() -> *const c_char {
 
 /// Stores the error's text and returns its code.
 pub(super) fn fail(error: &Error) -> i32 {
-    let _ = LAST_ERROR.try_with(|last| last.set(error.text(), 0));
+    set_last_error(error.text());
     error.code()
+}
+
+fn set_last_error(text: &str) {
+    let _ = LAST_ERROR.try_with(|last| last.set(text, 0));
 }
 
 /// As [`fail`], with the error of an empty queue.
@@ -97,10 +101,31 @@ pub(super) fn guard<T: Code>(body: impl FnOnce() -> Result<T>) -> T {
 
 /// As [`guard`], for functions that open, close and inspect. The thread cannot be cancelled during
 /// the call or the destructors that it runs, and error texts use the C names of options.
-pub(super) fn guard_slow<T: Code>(body: impl FnOnce() -> Result<T>) -> T {
+pub(super) fn guard_slow<T: Code>(body: impl FnOnce() -> std::result::Result<T, Failure>) -> T {
     let _no = NoCancel::new();
     crate::queue::speak(crate::queue::Language::C);
-    guard(body)
+    guard(|| {
+        body().or_else(|failure| match failure {
+            Failure::Error(error) => Err(error),
+            Failure::NewerStruct(text) => {
+                set_last_error(&text);
+                Ok(T::of(-libc::E2BIG))
+            }
+        })
+    })
+}
+
+/// Why a function of the C interface fails.
+pub(super) enum Failure {
+    Error(Error),
+    /// -E2BIG: a struct of a newer version of the library. No other language has structs that grow.
+    NewerStruct(Text),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Failure::Error(error)
+    }
 }
 
 #[cold]
@@ -173,8 +198,8 @@ pub(super) unsafe fn out<'a, T>(pointer: *mut T, what: &str) -> Result<&'a mut T
 }
 
 /// Nanoseconds to wait. A negative number means no limit.
-pub(super) fn timeout(ns: i64) -> Duration {
-    u64::try_from(ns).map_or(Duration::MAX, Duration::from_nanos)
+pub(super) fn timeout(ns: i64) -> Option<Duration> {
+    u64::try_from(ns).ok().map(Duration::from_nanos)
 }
 
 /// # Safety
@@ -224,7 +249,7 @@ pub(super) unsafe fn sized<T: Copy>(
     from: *const T,
     name: &str,
     initialiser: &str,
-) -> Result<Option<T>> {
+) -> std::result::Result<Option<T>, Failure> {
     if from.is_null() {
         return Ok(None);
     }
@@ -242,7 +267,7 @@ pub(super) unsafe fn sized<T: Copy>(
     for i in known..size {
         // SAFETY: the struct has `size` bytes, says the caller.
         if unsafe { from.cast::<u8>().add(i).read() } != 0 {
-            return Err(Error::TooBig(
+            return Err(Failure::NewerStruct(
                 format!(
                     "{name} has {size} bytes (struct_size), and a byte after the {known} that ipcq \
                      {} knows is not zero. Either the program was built with a newer ipcq.h and \

@@ -39,7 +39,7 @@ pub unsafe extern "C" fn ipcq_wait_any(
 #[no_mangle]
 pub unsafe extern "C" fn ipcq_fd(q: *mut ipcq_queue) -> c_int {
     // SAFETY: a handle, says the caller.
-    guard_slow(|| unsafe { consumer(q) }?.fd())
+    guard_slow(|| Ok(unsafe { consumer(q) }?.raw_fd()?))
 }
 
 /// # Safety
@@ -47,7 +47,7 @@ pub unsafe extern "C" fn ipcq_fd(q: *mut ipcq_queue) -> c_int {
 unsafe fn wait_any(
     queues: *const *mut ipcq_queue,
     count: usize,
-    timeout: Duration,
+    timeout: Option<Duration>,
 ) -> Result<c_int> {
     let stride = size_of::<*mut ipcq_queue>();
     array(queues, stride, count, "the list of queues")?;

@@ -2,7 +2,7 @@
 
 use super::handle::{consumer, ipcq_queue, producer};
 use super::support::{empty, guard, out};
-use crate::{Message, Pop};
+use crate::{Meta, Pop};
 use std::ffi::{c_int, c_void};
 
 /// Sets `*slot` to room for a message of up to `length` bytes. Write it, then call ipcq_commit or
@@ -93,7 +93,7 @@ pub unsafe extern "C" fn ipcq_release(q: *mut ipcq_queue, view: *const ipcq_view
 }
 
 impl ipcq_view {
-    fn new(data: *const u8, message: Message) -> Self {
+    fn new(data: *const u8, message: Meta) -> Self {
         ipcq_view {
             data: data.cast(),
             sequence: message.sequence,

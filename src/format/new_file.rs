@@ -67,7 +67,7 @@ impl NewName<'_> {
     pub(crate) fn publish(&mut self, region: &Region, name: &CStr) -> Result<()> {
         let (dir, shown) = (&self.paths.dir, self.paths.dir.shown(name));
         let replaced = || {
-            Error::Stale(
+            Error::Replaced(
                 format!("{shown}: another process has replaced or removed the file").into(),
             )
         };

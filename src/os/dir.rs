@@ -222,7 +222,7 @@ impl Dir {
         }
         for _ in 0..LOOKS {
             if !self.names(name, file).map_err(failed)? {
-                return Err(Error::Stale(
+                return Err(Error::Replaced(
                     format!("{shown}: another process has replaced or removed the file").into(),
                 ));
             }

@@ -3,7 +3,7 @@
 use super::file::{Identity, OpenFile};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 /// A descriptor that is readable from [`Event::signal`] to [`Event::drain`].
@@ -44,6 +44,11 @@ impl Event {
 
     pub(crate) fn fd(&self) -> RawFd {
         self.0.file.as_raw_fd()
+    }
+
+    /// Another descriptor for the same event.
+    pub(crate) fn duplicate(&self) -> io::Result<OwnedFd> {
+        Ok(self.0.get()?.try_clone()?.into())
     }
 
     pub(crate) fn identity(&self) -> Identity {

@@ -144,11 +144,21 @@ pub(super) fn mapped(region: &Region, g: &Geometry) -> Mapped {
 
 /// Opens the queue as its one producer; makes or replaces it where that is asked for.
 pub(super) fn attach(paths: &Paths, o: &ProducerOptions) -> Result<Attached> {
+    for (option, count) in [
+        ("capacity", o.capacity),
+        ("max_consumers", o.max_consumers.map(u64::from)),
+    ] {
+        if count == Some(0) {
+            return Err(Error::Invalid(
+                format!("{}: {option} 0: use at least 1", paths.shown()).into(),
+            ));
+        }
+    }
     for (option, mode) in [
         ("permissions", o.permissions),
         ("control_permissions", o.control_permissions),
     ] {
-        if mode != 0 && (mode & 0o600 != 0o600 || mode > 0o777) {
+        if let Some(mode) = mode.filter(|mode| mode & 0o600 != 0o600 || *mode > 0o777) {
             return Err(Error::Invalid(
                 format!(
                     "{}: {option} 0{mode:o}: use mode bits up to 0777 that include 0600 for the \
@@ -255,11 +265,11 @@ pub(super) fn check_home(paths: &Paths, file: &File) -> Result<()> {
 fn attach_locked(paths: &Paths, o: &ProducerOptions, writer: Writer) -> Result<Attached> {
     let message_size = message_size(paths, o)?;
     let request = Request {
-        capacity: o.capacity,
+        capacity: o.capacity.unwrap_or(0),
         message_size: message_size.unwrap_or(0),
         delivery: o.delivery.unwrap_or_default(),
-        max_consumers: o.max_consumers,
-        min_consumers: o.min_consumers,
+        max_consumers: o.max_consumers.unwrap_or(0),
+        min_consumers: o.min_consumers.unwrap_or(0),
         schema_length: o.schema.as_ref().map_or(0, |s| s.to_json().len() as u32),
         alignment: o.schema.as_ref().map_or(1, Schema::alignment),
         first_sequence: o.first_sequence,
@@ -465,7 +475,7 @@ fn show_alive(paths: &Paths, name: &CStr, region: &Region) -> Result<HeldLock> {
         || paths.dir.open_file(name, true),
         |file, meta| {
             if os::identity(meta) != region.file().identity() {
-                return Err(Error::Stale(
+                return Err(Error::Replaced(
                     format!("{shown}: another process has replaced the file").into(),
                 ));
             }
@@ -590,11 +600,7 @@ fn already_there(paths: &Paths) -> Error {
 /// Mode bits of the control file. Those who may not write it may not read it either: a process that
 /// can open a file to read can lock it, and so keep others from locking theirs.
 fn control_mode(o: &ProducerOptions) -> u32 {
-    let mode = match (o.control_permissions, o.permissions) {
-        (0, 0) => 0o600,
-        (0, data) => data,
-        (control, _) => control,
-    };
+    let mode = o.control_permissions.or(o.permissions).unwrap_or(0o600);
     [0o60, 0o6]
         .iter()
         .fold(mode, |mode, both| match mode & both & 0o222 {
@@ -613,11 +619,7 @@ fn create(
     old: Option<&Region>,
 ) -> Result<Opened> {
     let geometry = named(Geometry::new(request), paths)?;
-    let mode = if o.permissions == 0 {
-        0o600
-    } else {
-        o.permissions
-    };
+    let mode = o.permissions.unwrap_or(0o600);
     let (control, mut control_name) = Control::make(paths, &geometry, control_mode(o))?;
     let mut new = NewFile::create(paths, &paths.new_data, geometry.file_bytes(), 0o600)?;
     let home = paths.dir.home(&paths.data);
@@ -787,23 +789,15 @@ fn check_fit(
     r: &Request,
 ) -> Result<()> {
     let filled = Request {
-        capacity: if o.capacity == 0 {
-            have.capacity
-        } else {
-            o.capacity
-        },
+        capacity: o.capacity.unwrap_or(have.capacity),
         message_size: message_size.unwrap_or(have.message_size),
         delivery: o.delivery.unwrap_or(have.delivery),
-        max_consumers: if o.max_consumers == 0 {
-            have.max_consumers
-        } else {
-            o.max_consumers
-        },
+        max_consumers: o.max_consumers.unwrap_or(have.max_consumers),
         // A lossy queue has none.
         min_consumers: match (o.min_consumers, o.delivery) {
-            (0, Some(delivery)) if delivery != have.delivery => 0,
-            (0, _) => have.min_consumers,
-            (count, _) => count,
+            (None, Some(delivery)) if delivery != have.delivery => 0,
+            (None, _) => have.min_consumers,
+            (Some(count), _) => count,
         },
         ..*r
     };
@@ -874,20 +868,22 @@ pub(super) fn observe(name: &std::ffi::OsStr, o: &ConsumerOptions) -> Result<(Pa
             Err(Error::NotFound(text)) => Some(text),
             Err(e) => return Err(e),
         };
-        let left = o.open_timeout.saturating_sub(since.elapsed());
+        let left = o
+            .open_timeout
+            .map_or(Duration::MAX, |t| t.saturating_sub(since.elapsed()));
         // It changes for a moment only, unless somebody does nothing else.
         let again = missing.is_none() && since.elapsed() < EXIT_GRACE;
         if left.is_zero() && !again {
             let shown = Paths::shown_of(name);
             return Err(Error::NotFound(match (missing, o.open_timeout) {
                 (None, _) => format!("{shown}: the queue is being replaced again and again").into(),
-                (Some(text), Duration::ZERO) => format!(
+                (Some(text), None | Some(Duration::ZERO)) => format!(
                     "{shown}: there is no such queue: a producer has to open it first (to wait for \
                      that, set {}): {text}",
                     language::open_timeout()
                 )
                 .into(),
-                (Some(text), time) => format!(
+                (Some(text), Some(time)) => format!(
                     "{shown}: there is no such queue, and no producer opened one within {time:?} ({}): \
                      {text}",
                     language::open_timeout()

@@ -1,22 +1,36 @@
-//! What a queue is opened with.
+//! The options that a queue is opened with.
 
 use crate::format::data_file::Delivery;
 use crate::ring::Start;
 use crate::schema::{Record, Schema};
 use std::time::Duration;
 
-/// How a producer opens a queue. Everything has a default, and 0 stands for it.
+/// How a producer opens a queue. Every option has a default.
 ///
-/// Where the queue exists, what is given must fit it, and what is not given is taken from it.
+/// If the queue exists, each option that is given has to match it, and the producer takes the others from
+/// the queue.
+///
+/// ```
+/// # ipcq::__example!();
+/// use ipcq::{Delivery, Producer};
+///
+/// let out = Producer::options()
+///     .message_size(8)
+///     .capacity(1024)
+///     .delivery(Delivery::Lossless)
+///     .open("numbers")?;
+/// # Ok::<(), ipcq::Error>(())
+/// ```
 #[derive(Debug, Clone, Default)]
+#[must_use = "options do nothing until `open`"]
 pub struct ProducerOptions {
-    pub(crate) permissions: u32,
-    pub(crate) control_permissions: u32,
-    pub(crate) capacity: u64,
+    pub(crate) permissions: Option<u32>,
+    pub(crate) control_permissions: Option<u32>,
+    pub(crate) capacity: Option<u64>,
     pub(crate) message_size: Option<u32>,
     pub(crate) delivery: Option<Delivery>,
-    pub(crate) max_consumers: u32,
-    pub(crate) min_consumers: u32,
+    pub(crate) max_consumers: Option<u32>,
+    pub(crate) min_consumers: Option<u32>,
     pub(crate) exclusive: bool,
     pub(crate) replace: bool,
     pub(crate) first_sequence: u64,
@@ -25,167 +39,351 @@ pub struct ProducerOptions {
 }
 
 impl ProducerOptions {
-    /// Mode bits of the data file, set exactly, whatever the umask: up to 0777, with 0600 for the
-    /// producer. Default 0600. Consumers need the read bit and nothing more.
+    /// The mode bits of the data file: at most 0777, with 0600 for the producer. The umask does not
+    /// change them. Consumers need the read bit and nothing more. Default: 0600.
+    ///
+    /// ```
+    /// # ipcq::__example!();
+    /// let out = ipcq::Producer::options().permissions(0o644).open("numbers")?;
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     pub fn permissions(mut self, mode: u32) -> Self {
-        self.permissions = mode;
+        self.permissions = Some(mode);
         self
     }
 
-    /// Mode bits of the control file. Default: those of the data file. A consumer that may write it
-    /// is woken by the producer; one that may not looks every few milliseconds while it waits. Give
-    /// write permission only to those who may stop the producer: they can make it wait, and by
-    /// truncating the file kill it.
+    /// The mode bits of the control file. Default: those of the data file.
+    ///
+    /// The producer wakes a consumer that may write the control file. Any other consumer looks every few
+    /// milliseconds while it waits. Give write permission only to users that you trust not to stop the
+    /// producer: they can make it wait, and they can kill it if they truncate the file.
+    ///
+    /// ```
+    /// # ipcq::__example!();
+    /// let options = ipcq::Producer::options().permissions(0o666).control_permissions(0o600);
+    /// let out = options.open("numbers")?;
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     pub fn control_permissions(mut self, mode: u32) -> Self {
-        self.control_permissions = mode;
+        self.control_permissions = Some(mode);
         self
     }
 
-    /// Messages (fixed) or bytes (variable) that the ring holds; rounded up to a power of two.
-    /// Default: a ring of about 4 MiB. At most 1 TiB of ring.
+    /// How many messages the ring holds or, in a variable queue, how many bytes. It is rounded up to a
+    /// power of two, and the ring has at most 1 TiB. Default: a ring of about 4 MiB.
+    ///
+    /// ```
+    /// # ipcq::__example!();
+    /// let out = ipcq::Producer::options().message_size(8).capacity(1000).open("numbers")?;
+    /// assert_eq!(out.geometry().capacity, 1024);
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     pub fn capacity(mut self, capacity: u64) -> Self {
-        self.capacity = capacity;
+        self.capacity = Some(capacity);
         self
     }
 
-    /// Bytes of every message, at most 1 GiB. 0, the default: each message has its own length, at
-    /// most an eighth of the capacity.
+    /// The size of every message in bytes, at most 1 GiB. The default, 0, makes a variable queue: each
+    /// message has its own length, which is at most an eighth of the capacity.
+    ///
+    /// ```
+    /// # ipcq::__example!();
+    /// let out = ipcq::Producer::options().message_size(24).open("ticks")?;
+    /// assert_eq!(out.max_message(), 24);
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     pub fn message_size(mut self, bytes: u32) -> Self {
         self.message_size = Some(bytes);
         self
     }
 
-    /// What records the messages are, to be kept in the queue: consumers that say what they expect
-    /// are told where it differs, and those that do not can ask. All messages then have the size of
-    /// the record.
+    /// The record schema of the messages, which is stored in the queue. The message size is that of the
+    /// records.
     ///
-    /// A queue that exists has to have this schema, and keeps it where none is given.
+    /// If a consumer expects another schema, opening fails with an error that shows the difference. A
+    /// consumer that expects none can ask for it. A queue that exists must have this schema.
+    ///
+    /// ```
+    /// # ipcq::__example!();
+    /// use ipcq::{Field, Producer, Scalar, Schema};
+    ///
+    /// let price = Field::new("price", 0, Scalar::parse("<f8")?);
+    /// let out = Producer::options().schema(Schema::new(8, vec![price])?).open("prices")?;
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     pub fn schema(mut self, schema: Schema) -> Self {
         self.schema = Some(schema);
         self
     }
 
-    /// As [`ProducerOptions::schema`], with that of a type.
+    /// As [`ProducerOptions::schema`], with the schema of a type.
+    ///
+    /// ```
+    /// # ipcq::__example!();
+    /// ipcq::record! {
+    ///     #[derive(Clone, Copy)]
+    ///     struct Tick { time_ns: u64, price: f64 }
+    /// }
+    /// let out = ipcq::Producer::options().record::<Tick>().open("ticks")?;
+    /// assert_eq!(out.geometry().message_size, 16);
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     ///
     /// # Panics
-    /// If the type can have none: see [`Schema::new`].
+    /// If the type can have no schema: see [`Schema::new`].
     pub fn record<T: Record>(self) -> Self {
         self.schema(T::schema())
     }
 
-    /// Lossy, the default: the oldest messages are overwritten. Lossless: nothing is overwritten
-    /// that an attached consumer has not consumed, and pushing fails with
-    /// [`Error::Full`](crate::Error::Full) or waits.
+    /// Lossy, the default: the producer overwrites the oldest messages. Lossless: the producer never
+    /// overwrites a message that an attached consumer has not consumed. If there is no room, a push waits
+    /// or fails with [`Error::Full`](crate::Error::Full).
     ///
-    /// A consumer of a lossless queue publishes its position when it finds the queue empty or waits, at
-    /// least once every 64 messages (or 1/64 of the capacity, if that is less), and with each message
-    /// if the ring is nearly full. So a push may report a full queue although fewer messages than that
-    /// have been read already.
+    /// A consumer of a lossless queue publishes its position when it finds the queue empty or waits, and at
+    /// least every 64 messages (or every 1/64 of the capacity, if that is less). If the ring is nearly
+    /// full, it publishes after each message. So a push may find the queue full although fewer messages
+    /// than that have been read already.
+    ///
+    /// ```
+    /// # ipcq::__example!();
+    /// use ipcq::{Delivery, Producer};
+    ///
+    /// let options = Producer::options().message_size(8).delivery(Delivery::Lossless);
+    /// let out = options.open("numbers")?;
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     pub fn delivery(mut self, delivery: Delivery) -> Self {
         self.delivery = Some(delivery);
         self
     }
 
-    /// Places for consumers in the control file. Default 32, at most 4096. More cannot attach to a
-    /// lossless queue; in a lossy one, more are not listed.
+    /// The number of consumer slots, from 1 to 4096. A lossless queue accepts no more consumers than that.
+    /// In a lossy queue, further consumers are not listed. Default: 32.
+    ///
+    /// ```
+    /// # ipcq::__example!();
+    /// let out = ipcq::Producer::options().max_consumers(100).open("numbers")?;
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     pub fn max_consumers(mut self, count: u32) -> Self {
-        self.max_consumers = count;
+        self.max_consumers = Some(count);
         self
     }
 
-    /// Lossless: how many consumers must be attached at once before anything is overwritten for
-    /// the first time. Default 0: with nobody attached, the producer runs on.
+    /// In a lossless queue, the producer overwrites nothing before this many consumers have been attached
+    /// at the same time. Default: 0, and the producer does not wait for consumers to attach.
+    ///
+    /// ```
+    /// # ipcq::__example!();
+    /// use ipcq::{Delivery, Producer};
+    ///
+    /// let options = Producer::options().delivery(Delivery::Lossless).min_consumers(1);
+    /// let out = options.open("numbers")?;
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     pub fn min_consumers(mut self, count: u32) -> Self {
-        self.min_consumers = count;
+        self.min_consumers = Some(count);
         self
     }
 
     /// The sequence of the first message, if this call creates the queue. Default: 0.
     ///
-    /// A producer that goes on with the numbers of an earlier queue sets it.
+    /// Use it to continue the numbers of an earlier queue.
+    ///
+    /// ```
+    /// # ipcq::__example!();
+    /// let out = ipcq::Producer::options().first_sequence(1000).open("numbers")?;
+    /// assert_eq!(out.next_sequence(), 1000);
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     pub fn first_sequence(mut self, sequence: u64) -> Self {
         self.first_sequence = sequence;
         self
     }
 
-    /// Fail with [`Error::Exists`](crate::Error::Exists) if the queue exists.
+    /// Fail with [`Error::Exists`](crate::Error::Exists) if the queue exists. Default: no.
+    ///
+    /// ```
+    /// # ipcq::__example!();
+    /// let options = ipcq::Producer::options().exclusive(true);
+    /// let out = options.open("numbers")?;
+    /// assert!(matches!(options.open("numbers"), Err(ipcq::Error::Exists(_))));
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     pub fn exclusive(mut self, yes: bool) -> Self {
         self.exclusive = yes;
         self
     }
 
-    /// If what exists does not fit (another geometry, schema or layout version, or damaged), put a new
-    /// queue in its place; the consumers of the old one learn it
-    /// ([`Error::Stale`](crate::Error::Stale)) once they have drained it. A queue that fits is
-    /// continued all the same.
+    /// Replace the queue if it differs from the options (in geometry, schema or layout version) or is
+    /// damaged. Its consumers drain it, and then get [`Error::Replaced`](crate::Error::Replaced). A queue
+    /// that does not differ is continued. Default: no.
+    ///
+    /// ```
+    /// # ipcq::__example!();
+    /// # ipcq::Producer::options().message_size(8).open("numbers")?.close();
+    /// let out = ipcq::Producer::options().message_size(16).replace(true).open("numbers")?;
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     pub fn replace(mut self, yes: bool) -> Self {
         self.replace = yes;
         self
     }
 
-    /// Lossless: a consumer that holds the producer up for so long without consuming anything
-    /// loses its hold; it goes on, and counts as lost what was overwritten. Default: never, but
-    /// one that died is dropped at once.
+    /// Evict a consumer of a lossless queue that blocks the producer for this long without progress. The
+    /// consumer may continue, and loses what was overwritten. Default: never. A consumer that has died is
+    /// always evicted.
+    ///
+    /// ```
+    /// # ipcq::__example!();
+    /// use ipcq::{Delivery, Producer};
+    /// use std::time::Duration;
+    ///
+    /// let out = Producer::options()
+    ///     .delivery(Delivery::Lossless)
+    ///     .evict_after(Duration::from_secs(1))
+    ///     .open("numbers")?;
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     pub fn evict_after(mut self, time: Duration) -> Self {
         self.evict_after = Some(time);
         self
     }
 }
 
-/// How a consumer opens a queue.
-#[derive(Debug, Clone, Default)]
+/// How a consumer opens a queue. Every option has a default.
+///
+/// ```
+/// # ipcq::__example!(out, q);
+/// use ipcq::{Consumer, Start};
+///
+/// let late = Consumer::options().start(Start::Next).name("logger").open("numbers")?;
+/// # Ok::<(), ipcq::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "options do nothing until `open`"]
 pub struct ConsumerOptions {
     pub(crate) start: Start,
-    pub(crate) open_timeout: Duration,
+    pub(crate) open_timeout: Option<Duration>,
     pub(crate) observer: bool,
     pub(crate) name: String,
     pub(crate) schema: Option<Schema>,
     pub(crate) message_size: Option<u32>,
 }
 
+impl Default for ConsumerOptions {
+    fn default() -> Self {
+        ConsumerOptions {
+            start: Start::default(),
+            open_timeout: Some(Duration::ZERO),
+            observer: false,
+            name: String::new(),
+            schema: None,
+            message_size: None,
+        }
+    }
+}
+
 impl ConsumerOptions {
-    /// Where to begin. Default: at the oldest message retained.
+    /// The first message of this consumer. Default: the oldest message that is retained.
+    ///
+    /// ```
+    /// # ipcq::__example!(out, q);
+    /// use ipcq::{Consumer, Start};
+    ///
+    /// out.push_many(&[0; 3 * 8], 8)?;
+    /// let late = Consumer::options().start(Start::Newest).open("numbers")?;
+    /// assert_eq!(late.next_sequence(), 2);
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     pub fn start(mut self, start: Start) -> Self {
         self.start = start;
         self
     }
 
-    /// How long to wait for the queue to appear. Default: not at all. `Duration::MAX`: for ever.
-    pub fn open_timeout(mut self, time: Duration) -> Self {
-        self.open_timeout = time;
+    /// How long to wait for the queue to appear. `None` waits without a limit. Default: no wait.
+    ///
+    /// ```
+    /// # ipcq::__example!(out, q);
+    /// use std::time::Duration;
+    ///
+    /// let late = ipcq::Consumer::options().open_timeout(Duration::from_secs(1).into());
+    /// assert!(late.open("numbers").is_ok());
+    /// ```
+    pub fn open_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.open_timeout = timeout;
         self
     }
 
-    /// Never hold a producer back, also in a queue that is lossless, and lose instead. In a lossy
-    /// queue all consumers are such.
+    /// Never hold the producer of a lossless queue back, and lose messages instead. A consumer of a lossy
+    /// queue does that anyway. Default: no.
+    ///
+    /// ```
+    /// # ipcq::__example!(out, q);
+    /// let monitor = ipcq::Consumer::options().observer(true).open("numbers")?;
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     pub fn observer(mut self, yes: bool) -> Self {
         self.observer = yes;
         self
     }
 
-    /// What records this consumer expects: a queue of others is an error that shows both, field by
-    /// field. Default: it takes any.
+    /// The record schema that this consumer expects. If the queue has another one, opening fails with an
+    /// error that shows the difference. Default: any.
+    ///
+    /// ```
+    /// # ipcq::__example!(out, q);
+    /// use ipcq::{Consumer, Field, Scalar, Schema};
+    ///
+    /// let price = Field::new("price", 0, Scalar::parse("<f8")?);
+    /// let prices = Consumer::options().schema(Schema::new(8, vec![price])?);
+    /// assert!(matches!(prices.open("numbers"), Err(ipcq::Error::SchemaMismatch(_))));
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     pub fn schema(mut self, schema: Schema) -> Self {
         self.schema = Some(schema);
         self
     }
 
-    /// As [`ConsumerOptions::schema`], with that of a type.
+    /// As [`ConsumerOptions::schema`], with the schema of a type.
+    ///
+    /// ```
+    /// # ipcq::__example!(out, q);
+    /// ipcq::record! {
+    ///     #[derive(Clone, Copy)]
+    ///     struct Price { price: f64 }
+    /// }
+    /// let prices = ipcq::Consumer::options().record::<Price>();
+    /// assert!(matches!(prices.open("numbers"), Err(ipcq::Error::SchemaMismatch(_))));
+    /// ```
     ///
     /// # Panics
-    /// If the type can have none: see [`Schema::new`].
+    /// If the type can have no schema: see [`Schema::new`].
     pub fn record<T: Record>(self) -> Self {
         self.schema(T::schema())
     }
 
-    /// The size of messages that this consumer expects, in bytes. If the queue has another one,
-    /// opening fails with [`Error::Geometry`](crate::Error::Geometry). Default: any.
+    /// The message size that this consumer expects, in bytes. If the queue has another one, opening fails
+    /// with [`Error::Geometry`](crate::Error::Geometry). Default: any.
+    ///
+    /// ```
+    /// # ipcq::__example!(out, q);
+    /// let ticks = ipcq::Consumer::options().message_size(24);
+    /// assert!(matches!(ticks.open("numbers"), Err(ipcq::Error::Geometry(_))));
+    /// ```
     pub fn message_size(mut self, bytes: u32) -> Self {
         self.message_size = Some(bytes);
         self
     }
 
-    /// What monitors are to call this consumer.
+    /// The name of this consumer in [`ConsumerInfo`](crate::ConsumerInfo). Default: none.
+    ///
+    /// ```
+    /// # ipcq::__example!(out, q);
+    /// let logger = ipcq::Consumer::options().name("logger").open("numbers")?;
+    /// assert!(out.consumers().iter().any(|c| c.name == "logger"));
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self

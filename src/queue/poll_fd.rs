@@ -14,10 +14,9 @@ use crate::error::{Error, Result};
 use crate::format::names::Paths;
 use crate::os::{self, Event, Identity, Woken, FUTEX_WAITV_MAX};
 use crate::wakeup::{Deadline, Pace};
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 /// Tells whether a consumer would find something, from a copy of its position; if it is told that
 /// nothing came for a while, also whether the queue is at its end.
@@ -88,8 +87,25 @@ impl Watch {
         })
     }
 
+    /// The descriptor, which is closed when the watch is dropped.
     pub(super) fn fd(&self) -> RawFd {
         self.fd
+    }
+
+    /// A descriptor for the caller, which is readable when that of the watch is.
+    pub(super) fn duplicate(&self, paths: &Paths) -> Result<OwnedFd> {
+        let state = lock(&self.shared.state);
+        let copy = match &state.event {
+            Some(event) => event.duplicate(),
+            None => Err(std::io::Error::from_raw_os_error(libc::EBADF)),
+        };
+        copy.map_err(|e| {
+            let shown = paths.shown();
+            Error::from_io(
+                &e,
+                format_args!("{shown}: cannot make a descriptor to poll"),
+            )
+        })
     }
 
     /// Whether this process made it.
@@ -139,7 +155,10 @@ impl Drop for Watch {
         }
         let mut state = lock(&self.shared.state);
         state.armed = None;
-        state.event = None;
+        if let Some(event) = state.event.take() {
+            // Whoever polls a duplicate wakes up.
+            event.signal();
+        }
         drop(state);
         self.watcher.leave(&self.shared);
     }
@@ -275,7 +294,7 @@ impl Watcher {
                     tickets.push(ticket.clone());
                 }
             }
-            let forever = Deadline::after(Duration::MAX);
+            let forever = Deadline::after(None);
             // It gets no signals, so no sleep is interrupted.
             let woken =
                 Ticket::sleep_any_or(&tickets, Some((&self.kicks, kicks)), &mut pace, forever);

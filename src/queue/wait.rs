@@ -189,14 +189,14 @@ pub(super) trait Waits {
 /// Looks until there is something, asleep in between. This is where all waiting calls wait.
 pub(super) fn until<S: Waits, T>(
     state: &mut S,
-    timeout: Duration,
+    timeout: Option<Duration>,
     mut look: impl FnMut(&mut S) -> Result<Option<T>>,
 ) -> Result<T> {
     if let Some(found) = look(state)? {
         return Ok(found);
     }
-    if timeout.is_zero() {
-        return Err(state.timed_out(timeout));
+    if timeout == Some(Duration::ZERO) {
+        return Err(state.timed_out(Duration::ZERO));
     }
     let deadline = Deadline::after(timeout);
     for _ in 0..LOOKS {
@@ -213,7 +213,7 @@ pub(super) fn until<S: Waits, T>(
         Err(Woken::Signal) => Err(Error::Interrupted(
             format!("{}: a signal arrived while this call waited", state.shown()).into(),
         )),
-        Err(_) => Err(state.timed_out(timeout)),
+        Err(_) => Err(state.timed_out(timeout.unwrap_or(Duration::MAX))),
     }
 }
 

@@ -6,29 +6,39 @@ use crate::error::{Error, Result};
 use crate::os;
 use std::time::Duration;
 
-/// The most queues that [`wait_any`] waits for.
+/// [`wait_any`] waits for at most this many queues.
 pub const WAIT_ANY_MAX: usize = os::FUTEX_WAITV_MAX;
 
-/// Waits until one of several consumers has a message, or is at its end, so that its next pop
-/// returns something else than nothing. Returns the index of the first that is so: to be fair to
-/// all, serve each that has something before waiting again.
+/// Waits until one of several consumers has a message, or its queue has ended. Returns the index of the
+/// first such consumer. To be fair, pop from each of them before the next wait.
 ///
-/// `timeout` and errors are those of [`Consumer::wait`]; [`Error::Invalid`] for no consumers, or
-/// more than [`WAIT_ANY_MAX`]. Where the kernel cannot sleep on several words (before Linux 5.16),
-/// this looks at all of them every few milliseconds.
-pub fn wait_any(consumers: &mut [&mut Consumer], timeout: Duration) -> Result<usize> {
+/// It waits for at most `timeout`, or without a limit if that is `None`. On Linux before 5.16, a thread
+/// cannot sleep until one of several things happens, so the call looks every few milliseconds.
+///
+/// ```
+/// # ipcq::__example!(out, q);
+/// let mut other = ipcq::Consumer::options().open("numbers")?;
+/// out.push(&[0; 8])?;
+/// assert_eq!(ipcq::wait_any(&mut [&mut q, &mut other], None)?, 0);
+/// # Ok::<(), ipcq::Error>(())
+/// ```
+///
+/// # Errors
+/// As [`Consumer::wait`], except that a queue that has ended is a result. [`Error::Invalid`] for no
+/// consumers, or for more than [`WAIT_ANY_MAX`].
+pub fn wait_any(consumers: &mut [&mut Consumer], timeout: Option<Duration>) -> Result<usize> {
     wait_any_of(consumers.len(), timeout, |i, act| act(consumers[i]))
 }
 
-/// As [`wait_any`], over consumers that are reached one at a time, so that one may be there twice.
+/// As [`wait_any`]. It reaches the consumers one at a time, so that the same one may be there twice.
 pub(crate) fn wait_any_of(
     count: usize,
-    timeout: Duration,
+    timeout: Option<Duration>,
     with: impl FnMut(usize, &mut dyn FnMut(&mut Consumer)),
 ) -> Result<usize> {
     if count == 0 || count > WAIT_ANY_MAX {
         return Err(Error::Invalid(
-            format!("{count} queues to wait for: from 1 to {WAIT_ANY_MAX}").into(),
+            format!("{count} queues to wait for: use 1 to {WAIT_ANY_MAX}").into(),
         ));
     }
     until(&mut Several { count, with }, timeout, |several| {
@@ -40,10 +50,10 @@ pub(crate) fn wait_any_of(
     })
 }
 
-/// So many of several queues are named in an error.
+/// An error names this many of several queues.
 const SHOWN: usize = 4;
 
-/// Several consumers that are waited for.
+/// Several consumers to wait for.
 struct Several<W> {
     count: usize,
     with: W,

@@ -134,7 +134,7 @@ unsafe impl<const N: usize> bytemuck::Pod for Chars<N> {}
 /// out.push_value(&Tick { time_ns: 1, bid_ask: [9.5, 9.6], symbol: Chars::new("ACME") })?;
 ///
 /// let mut q = Consumer::options().record::<Tick>().open("ticks")?;
-/// let (tick, _) = q.pop_value::<Tick>()?.expect("one was pushed");
+/// let tick = q.try_recv::<Tick>()?.expect("one was pushed");
 /// assert_eq!(tick.symbol.bytes(), b"ACME");
 /// # ipcq::unlink("ticks")?;
 /// # std::fs::remove_dir_all(&dir).unwrap();

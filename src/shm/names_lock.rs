@@ -116,7 +116,7 @@ impl NamesLock {
                     true => {
                         os::try_lock(file, Lock::Exclusive, lock_byte::PRODUCER).map_err(failed)
                     }
-                    false => Err(Error::Stale(
+                    false => Err(Error::Replaced(
                         format!("{shown}: another process has replaced the lock file").into(),
                     )),
                 },

@@ -18,12 +18,10 @@ pub(crate) const LOOKS: usize = 256;
 pub struct Deadline(Option<Duration>);
 
 impl Deadline {
-    /// So long from now; for ever, if that is beyond all clocks.
-    pub fn after(timeout: Duration) -> Deadline {
-        match timeout {
-            Duration::MAX => Deadline(None),
-            _ => Deadline(os::now().checked_add(timeout)),
-        }
+    /// The end of a time that starts now. `None` has no end, and neither has a time that the clock
+    /// cannot count.
+    pub fn after(timeout: Option<Duration>) -> Deadline {
+        Deadline(timeout.and_then(|timeout| os::now().checked_add(timeout)))
     }
 
     /// Whether the time is over.

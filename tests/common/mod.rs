@@ -357,7 +357,7 @@ pub fn push_next(producer: &mut ipcq::Producer) {
 }
 
 /// Pops, and checks every byte.
-pub fn pop_next(consumer: &mut ipcq::Consumer) -> ipcq::Result<Option<ipcq::Message>> {
+pub fn pop_next(consumer: &mut ipcq::Consumer) -> ipcq::Result<Option<ipcq::Meta>> {
     let mut buffer = vec![0; consumer.max_message()];
     let Some(got) = consumer.pop(&mut buffer)? else {
         return Ok(None);
@@ -391,7 +391,7 @@ pub fn pop_by(
     mut take: impl FnMut(u64, u64, &[u8]),
 ) -> ipcq::Result<Found> {
     let size = q.max_message();
-    let mut take_all = |first: ipcq::Message, count: usize, buffer: &[u8]| {
+    let mut take_all = |first: ipcq::Meta, count: usize, buffer: &[u8]| {
         for (i, bytes) in buffer.chunks(size).take(count).enumerate() {
             let lost = if i == 0 { first.lost } else { 0 };
             take(
@@ -404,7 +404,7 @@ pub fn pop_by(
     };
     let released = |released: ipcq::Result<()>| match released {
         Ok(()) => Ok(true),
-        Err(ipcq::Error::Stale(_)) => Ok(false),
+        Err(ipcq::Error::Overrun(_)) => Ok(false),
         Err(e) => Err(e),
     };
     Ok(match how {
@@ -414,7 +414,7 @@ pub fn pop_by(
         },
         "peek" => match q.peek()? {
             Some(view) => {
-                let m = view.message();
+                let m = view.meta();
                 view.read(0, &mut buffer[..m.length as usize])?;
                 match released(view.release())? {
                     true => take_all(m, 1, buffer),

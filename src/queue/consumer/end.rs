@@ -1,4 +1,4 @@
-//! What it means that a consumer finds nothing.
+//! Why a consumer finds no message: there is none yet, or the queue has ended.
 
 use super::{Consumer, Ring};
 use crate::format::data_file::state;
@@ -9,28 +9,28 @@ use crate::queue::open;
 use crate::ring::{Field, Frames, Memory, Pop};
 use std::time::Duration;
 
-/// What it means that no message was found. (Small, so that a pop keeps its result in registers.)
+/// Why no message was found. (It is small, so that a pop keeps its result in registers.)
 pub(super) enum Nothing {
-    /// There is none yet.
+    /// There is no message yet.
     Yet,
     /// The producer has closed the queue.
     Closed,
-    /// Nobody can push into this queue any more.
+    /// No producer can push into this queue any more.
     Ever,
 }
 
 impl Consumer {
-    /// Whether it has to be found out what it means that no message was found.
+    /// Whether the caller has to find out why there is no message.
     #[inline(always)]
-    pub(super) fn heeds(&self, found: &Pop) -> bool {
+    pub(super) fn needs_reason(&self, found: &Pop) -> bool {
         match found {
             Pop::Message(_) | Pop::TooSmall(_) | Pop::Closed => false,
-            Pop::Empty => self.heeds_empty,
+            Pop::Empty => self.checks_empty,
             Pop::Superseded => true,
         }
     }
 
-    /// What it means that no message was found.
+    /// Why there is no message.
     #[cold]
     #[inline(never)]
     pub(super) fn found_nothing(&mut self, superseded: bool) -> Nothing {
@@ -42,10 +42,10 @@ impl Consumer {
             return Nothing::Closed;
         }
         if self.watch.is_some() {
-            // A descriptor that became readable for this, perhaps.
-            self.seek_end(SEEK_END_EVERY);
+            // The descriptor may have become readable because the queue has ended.
+            self.check_end(END_CHECK_EVERY);
             if !self.gone {
-                self.watch_on();
+                self.arm_watch();
             }
         }
         match self.gone {
@@ -54,14 +54,13 @@ impl Consumer {
         }
     }
 
-    /// A producer is about to give the name of this queue to another, but has not done so yet:
-    /// whether the queue was closed before.
+    /// Whether the queue was closed before a producer began to give its name to another queue.
     fn was_closed(&self) -> bool {
         let memory = either!(&self.ring, r => r.frames().memory());
         memory.load(Field::State) == state::SUPERSEDED_CLOSED
     }
 
-    /// Whether the name of the queue leads elsewhere by now. If that cannot be found out, it does.
+    /// Whether the name belongs to another queue or to none. If that cannot be found out, it does.
     fn has_lost_name(&mut self) -> bool {
         if !self.gone
             && self
@@ -71,33 +70,34 @@ impl Consumer {
         {
             return false;
         }
-        self.is_gone();
+        self.set_gone();
         true
     }
 
-    fn is_gone(&mut self) {
+    fn set_gone(&mut self) {
         self.gone = true;
-        self.heeds_empty = true;
+        self.checks_empty = true;
     }
 
-    /// Looks whether anybody can still push into this queue, if it has not looked for so long.
-    pub(super) fn seek_end(&mut self, every: Duration) {
+    /// Checks whether a producer can still push into this queue, unless the last check was less than
+    /// `every` ago.
+    pub(super) fn check_end(&mut self, every: Duration) {
         let now = os::now();
-        if self.gone || now < self.sought + every {
+        if self.gone || now < self.end_checked + every {
             return;
         }
-        self.sought = now;
+        self.end_checked = now;
         if is_at_its_end(&self.region, &self.paths) {
-            self.is_gone();
+            self.set_gone();
         }
     }
 }
 
-/// How often a descriptor that is readable for nothing makes a consumer look for the end.
-pub(super) const SEEK_END_EVERY: Duration = Duration::from_millis(500);
+/// A descriptor that is readable without a message makes the consumer check for the end this often.
+pub(super) const END_CHECK_EVERY: Duration = Duration::from_millis(500);
 
-/// Whether nobody can push into a queue any more: a producer finds it by its name, which leads
-/// elsewhere, and it has none.
+/// Whether no producer can push into a queue any more: it has no producer, and its name belongs to
+/// another queue or to none.
 pub(super) fn is_at_its_end(region: &Region, paths: &Paths) -> bool {
     matches!(region.is_named(&paths.dir, &paths.data), Ok(false)) && !open::is_alive(region)
 }

@@ -1,4 +1,4 @@
-//! The consuming handle.
+//! The handle of a consumer.
 
 use crate::error::{Error, Result, Text};
 use crate::format::control_file::Control;
@@ -14,7 +14,7 @@ use crate::queue::poll_fd::Watch;
 use crate::queue::registry::{ConsumerInfo, Seat};
 use crate::queue::stats::Stats;
 use crate::queue::wait::Sleeper;
-use crate::queue::Message;
+use crate::queue::Meta;
 use crate::ring::flow_control::Seat as _;
 use crate::ring::{
     Field, FixedReader, Frames, Mapped, Memory, Pop, Reader, Shape, Site, Start, VariableReader,
@@ -38,7 +38,7 @@ enum Ring {
     Variable(Reader<VariableReader<Mapped>>),
 }
 
-/// Does the same to either kind of ring.
+/// Evaluates the expression for either kind of ring.
 macro_rules! either {
     ($ring:expr, $reader:ident => $do:expr) => {
         match $ring {
@@ -53,21 +53,34 @@ mod seat;
 mod view;
 mod wait;
 
-/// A consuming handle of a queue. There may be any number; each has its own position and sees
-/// every message.
+/// The handle of a consumer. A queue has any number of consumers. Each one sees every message and has a
+/// position of its own.
 ///
-/// It may move between threads and is used by one at a time. It maps the ring read-only.
+/// A handle may move between threads, and one thread uses it at a time. It maps the ring read-only.
+///
+/// ```
+/// # ipcq::__example!();
+/// use ipcq::{Consumer, Producer};
+///
+/// let mut out = Producer::options().message_size(8).open("numbers")?;
+/// let mut q = Consumer::options().open("numbers")?;
+/// out.push(&7u64.to_le_bytes())?;
+/// let mut buffer = [0; 8];
+/// let meta = q.pop(&mut buffer)?.unwrap();
+/// assert_eq!((meta.sequence, u64::from_le_bytes(buffer)), (0, 7));
+/// # Ok::<(), ipcq::Error>(())
+/// ```
 pub struct Consumer {
     ring: Ring,
     geometry: Geometry,
     schema: Option<Box<Schema>>,
     paths: Arc<Paths>,
     sleeper: Sleeper,
-    /// The descriptor to poll, if it was asked for.
+    /// The descriptor to poll, if the program has called `fd`.
     watch: Option<Watch>,
     region: Arc<Region>,
     control: Option<Arc<Control>>,
-    /// This consumer's slot in it.
+    /// This consumer's slot in the control file.
     seat: Option<Seat>,
     /// The next sequence when the position was last published, or [`UNPUBLISHED`].
     last_published: Cell<u64>,
@@ -78,22 +91,22 @@ pub struct Consumer {
     publish_mask: u64,
     /// The same for the slow path. In a lossless queue it publishes after every pop.
     slow_publish_mask: u64,
-    /// The fork generation this handle last did all that a pop may have to do in.
+    /// The fork generation of this handle's last slow pop.
     generation: Cell<u32>,
-    /// Whether the seat holds the producer back.
+    /// Whether the producer waits for this consumer.
     lossless: bool,
-    /// Lossless: wakes a producer that waits for room.
+    /// Wakes the producer of a lossless queue that waits for room.
     room: Option<SharedBell>,
     name: String,
-    /// Nobody will push into this queue again: its file has lost its name, and it has no producer.
+    /// Whether the queue has ended: its file has lost its name, and it has no producer.
     gone: bool,
-    /// When that was last looked for.
-    sought: Duration,
-    /// Whether finding nothing is more than that: there is a descriptor, or the queue is gone.
-    heeds_empty: bool,
-    /// What is said of an empty queue, once it was.
+    /// When the consumer last checked for that.
+    end_checked: Duration,
+    /// Whether an empty ring needs `found_nothing`: there is a descriptor, or the queue has ended.
+    checks_empty: bool,
+    /// The error text for an empty queue, once it was needed.
     empty: OnceCell<Text>,
-    /// Tells this consumer from all others of this process.
+    /// Differs from the number of any other consumer of this process.
     #[cfg(feature = "capi")]
     number: u64,
 }
@@ -115,22 +128,36 @@ impl std::fmt::Debug for Consumer {
 impl ConsumerOptions {
     /// Opens the queue as one of its consumers.
     ///
+    /// ```
+    /// # ipcq::__example!();
+    /// use ipcq::{Consumer, Start};
+    /// # let out = ipcq::Producer::options().message_size(8).open("numbers")?;
+    ///
+    /// let q = Consumer::options().start(Start::Next).open("numbers")?;
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
+    ///
     /// # Errors
-    /// [`Error::NotFound`](crate::Error::NotFound), also when the time to wait is over;
-    /// [`Error::PermissionDenied`](crate::Error::PermissionDenied),
-    /// [`Error::Damaged`](crate::Error::Damaged), [`Error::Version`](crate::Error::Version);
-    /// [`Error::SchemaMismatch`](crate::Error::SchemaMismatch);
-    /// [`Error::RegistryFull`](crate::Error::RegistryFull) if the queue is lossless and has no
-    /// place left, `PermissionDenied` also if its control file may not be written;
-    /// [`Error::Invalid`](crate::Error::Invalid) if the start sequence was not pushed yet;
-    /// [`Error::Interrupted`](crate::Error::Interrupted) if a signal arrived while waiting.
+    /// [`Error::NotFound`], also when the time limit is reached. [`Error::PermissionDenied`], also if
+    /// the queue is lossless and this process may not write its control file. [`Error::RegistryFull`]
+    /// if the queue is lossless and has no free consumer slot. [`Error::Invalid`] if the start sequence
+    /// was not pushed yet. [`Error::Interrupted`] if a signal arrived during the wait.
+    /// [`Error::Damaged`], [`Error::Version`], [`Error::Geometry`], [`Error::SchemaMismatch`].
     pub fn open(&self, name: impl AsRef<OsStr>) -> Result<Consumer> {
         Consumer::open_with(name.as_ref(), self)
     }
 }
 
 impl Consumer {
-    /// What to open with; see [`ConsumerOptions`].
+    /// The options to open a queue with.
+    ///
+    /// ```
+    /// # ipcq::__example!();
+    /// # let out = ipcq::Producer::options().message_size(8).open("numbers")?;
+    /// let options = ipcq::Consumer::options().name("logger");
+    /// let q = options.open("numbers")?;
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     pub fn options() -> ConsumerOptions {
         ConsumerOptions::default()
     }
@@ -179,10 +206,10 @@ impl Consumer {
             room,
             name: options.name.clone(),
             gone: false,
-            sought: Duration::ZERO,
-            heeds_empty: false,
+            end_checked: Duration::ZERO,
+            checks_empty: false,
             empty: OnceCell::new(),
-            // Relaxed: only that they differ counts.
+            // Relaxed: the numbers only have to differ.
             #[cfg(feature = "capi")]
             number: OPENED.fetch_add(1, Ordering::Relaxed) + 1,
         };
@@ -190,21 +217,32 @@ impl Consumer {
         Ok(consumer)
     }
 
-    /// Copies the next message into `buffer` and consumes it; `None` if there is none yet. Makes no
-    /// system call, unless a producer of a lossless queue is asleep until there is room, the consumer
-    /// has a descriptor ([`Consumer::fd`]) and finds nothing, or this is the first call in a forked
-    /// child.
+    /// Copies the next message into `buffer` and consumes it. Returns `None` if there is no message yet.
     ///
-    /// In a lossy queue, [`Message::lost`] says how many messages were overwritten between the
-    /// last one this consumer consumed and this one.
+    /// [`Meta::lost`] says how many messages were overwritten between the last message of this consumer
+    /// and this one.
+    ///
+    /// The call makes no system call, except if the producer of a lossless queue sleeps until there is
+    /// room, if the consumer has a descriptor ([`Consumer::fd`]) and finds nothing, or if this is the
+    /// first call in a forked child.
+    ///
+    /// ```
+    /// # ipcq::__example!(out, q);
+    /// out.push(&7u64.to_le_bytes())?;
+    /// let mut buffer = [0; 8];
+    /// while let Some(meta) = q.pop(&mut buffer)? {
+    ///     println!("#{}: {}", meta.sequence, u64::from_le_bytes(buffer));
+    /// }
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`Error::Closed`] if the producer has closed and everything was consumed; a producer may
-    /// open the queue again, and then messages come again. [`Error::Stale`] if the queue was
-    /// replaced. [`Error::MessageSize`] if the buffer is too small: nothing is consumed.
+    /// [`Error::Closed`] if the producer has closed the queue and every message was consumed. If a
+    /// producer opens the queue again, messages come again. [`Error::Replaced`] if the queue was
+    /// replaced. [`Error::MessageSize`] if the buffer is too small; nothing is consumed.
     /// [`Error::Damaged`].
     #[inline]
-    pub fn pop(&mut self, buffer: &mut [u8]) -> Result<Option<Message>> {
+    pub fn pop(&mut self, buffer: &mut [u8]) -> Result<Option<Meta>> {
         // SAFETY: a mutable slice is writable.
         match unsafe { self.try_fast(buffer.as_mut_ptr(), buffer.len()) } {
             Fast::Done(message) => Ok(Some(message)),
@@ -219,7 +257,7 @@ impl Consumer {
     /// The slow path of [`Consumer::pop`].
     #[cold]
     #[inline(never)]
-    fn slow_into(&mut self, buffer: &mut [u8]) -> Result<Option<Message>> {
+    fn slow_into(&mut self, buffer: &mut [u8]) -> Result<Option<Meta>> {
         // SAFETY: a mutable slice is writable.
         match unsafe { self.slow_inline(buffer.as_mut_ptr(), buffer.len()) }? {
             Pop::Message(message) => Ok(Some(message)),
@@ -228,14 +266,23 @@ impl Consumer {
         }
     }
 
-    /// As [`Consumer::pop`], to a pointer, with all outcomes told apart.
+    /// As [`Consumer::pop`], to a pointer. A closed queue and a small buffer are results, not errors.
+    ///
+    /// ```
+    /// # ipcq::__example!(out, q);
+    /// let mut number = 0u64;
+    /// // SAFETY: the number is writable, and any bytes are a valid one.
+    /// let pop = unsafe { q.pop_raw((&raw mut number).cast(), 8) }?;
+    /// assert_eq!(pop, ipcq::Pop::Empty);
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     ///
     /// # Safety
     /// `to` is writable for `size` bytes.
     ///
     /// # Errors
-    /// [`Error::Damaged`]; [`Error::RegistryFull`] if this consumer has lost its place in a
-    /// lossless queue (in a forked child, or evicted) and there is none left.
+    /// [`Error::Damaged`]; [`Error::RegistryFull`] if this consumer has lost its slot in a lossless
+    /// queue (in a forked child, or by eviction) and no slot is free.
     #[inline(always)]
     pub unsafe fn pop_raw(&mut self, to: *mut u8, size: usize) -> Result<Pop> {
         // SAFETY: the caller's promise.
@@ -260,7 +307,7 @@ impl Consumer {
     /// # Safety
     /// As [`Consumer::pop_raw`].
     #[inline(always)]
-    pub(crate) unsafe fn try_fast(&mut self, to: *mut u8, size: usize) -> Fast<Message> {
+    pub(crate) unsafe fn try_fast(&mut self, to: *mut u8, size: usize) -> Fast<Meta> {
         if size < self.fast_len || self.generation.get() != os::fork_generation() {
             return Fast::Slow;
         }
@@ -330,10 +377,10 @@ impl Consumer {
     /// As [`Consumer::pop_raw`].
     #[inline(always)]
     unsafe fn take(&mut self, to: *mut u8, size: usize) -> Result<Pop> {
-        self.keep_seat()?;
+        self.keep_slot()?;
         // SAFETY: writable, says the caller.
         match unsafe { either!(&mut self.ring, r => r.pop(to, size)) } {
-            Ok(pop) if !self.heeds(&pop) => Ok(pop),
+            Ok(pop) if !self.needs_reason(&pop) => Ok(pop),
             Ok(pop) => Ok(match self.found_nothing(pop == Pop::Superseded) {
                 Nothing::Yet => Pop::Empty,
                 Nothing::Closed => Pop::Closed,
@@ -343,13 +390,24 @@ impl Consumer {
         }
     }
 
-    /// Copies up to `count` messages out, each to a place `stride` bytes after the last, and
-    /// consumes them. Returns how many, and about the first; its `lost` counts what was lost
-    /// before it. All follow each other without a gap: a batch ends where messages were lost,
-    /// and in a variable queue where the length changes.
+    /// Copies up to `count` messages out, `stride` bytes apart, and consumes them. Returns what the pop of
+    /// the first message returned, and how many messages were copied.
+    ///
+    /// The messages follow each other without a gap. A batch ends where messages were lost and, in a
+    /// variable queue, where the length changes.
+    ///
+    /// ```
+    /// # ipcq::__example!(out, q);
+    /// out.push_many(&[0; 3 * 8], 8)?;
+    /// let mut numbers = [0u64; 10];
+    /// // SAFETY: the numbers are writable, and any bytes are valid ones.
+    /// let (first, count) = unsafe { q.pop_many_raw(numbers.as_mut_ptr().cast(), 8, 10) }?;
+    /// assert_eq!(count, 3);
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`Error::Damaged`] only.
+    /// As [`Consumer::pop_raw`].
     ///
     /// # Safety
     /// `to` is writable for `stride * count` bytes.
@@ -388,7 +446,7 @@ impl Consumer {
             // SAFETY: as above; the stride has room for the length, which the first message had.
             match unsafe { either!(&mut self.ring, r => r.pop_alike(to, length)) } {
                 Ok(true) => many += 1,
-                // Damage is told by the next call, at the first place.
+                // The next call reports damage.
                 Ok(false) | Err(_) => break,
             }
         }
@@ -396,16 +454,30 @@ impl Consumer {
         Ok((Pop::Message(first), many))
     }
 
-    /// Copies up to `buffer.len() / size` messages of `size` bytes each into `buffer`; see
-    /// [`Consumer::pop_many_raw`]. In a variable queue, `size` is the room for each message.
+    /// Copies up to `buffer.len() / size` messages into `buffer`, `size` bytes apart, and consumes them.
+    /// Returns how many, and the meta of the first.
+    ///
+    /// The messages follow each other without a gap. A batch ends where messages were lost and, in a
+    /// variable queue, where the length changes.
+    ///
+    /// ```
+    /// # ipcq::__example!(out, q);
+    /// out.push_many(&[0; 3 * 8], 8)?;
+    /// let mut buffer = [0; 10 * 8];
+    /// let (count, first) = q.pop_many(&mut buffer, 8)?.unwrap();
+    /// assert_eq!((count, first.sequence), (3, 0));
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// As [`Consumer::pop`]; [`Error::Invalid`] for a `size` of 0.
-    pub fn pop_many(&mut self, buffer: &mut [u8], size: usize) -> Result<Option<(usize, Message)>> {
+    /// As [`Consumer::pop`]; [`Error::Invalid`] if `size` is 0.
+    pub fn pop_many(&mut self, buffer: &mut [u8], size: usize) -> Result<Option<(usize, Meta)>> {
         if size == 0 {
-            return Err(Error::Invalid("a size of 0 bytes for each message".into()));
+            return Err(Error::Invalid(
+                "the size of each message is 0 bytes: it has to be at least 1".into(),
+            ));
         }
-        // SAFETY: the buffer has room for so many messages.
+        // SAFETY: the buffer has room for this many messages.
         match unsafe { self.pop_many_raw(buffer.as_mut_ptr(), size, buffer.len() / size) }? {
             (Pop::Message(first), many) => Ok(Some((many, first))),
             (Pop::Empty, _) => Ok(None),
@@ -413,11 +485,19 @@ impl Consumer {
         }
     }
 
-    /// Goes to a sequence, at most the one pushed next; one that is not retained any more becomes
-    /// the oldest that is, and what lies between counts as lost. The counts begin anew.
+    /// Goes to a sequence, which is at most that of the message pushed next. Messages that are no longer
+    /// retained count as lost. The counts of [`Consumer::stats`] start again.
+    ///
+    /// ```
+    /// # ipcq::__example!(out, q);
+    /// out.push_many(&[0; 3 * 8], 8)?;
+    /// q.seek(2)?;
+    /// assert_eq!(q.next_sequence(), 2);
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`Error::Invalid`] if the sequence lies beyond what was pushed; the position is as before.
+    /// [`Error::Invalid`] if the sequence is beyond what was pushed; the position does not change.
     pub fn seek(&mut self, sequence: u64) -> Result<()> {
         let begun = self.begin(Start::At(sequence));
         if let Some(watch) = &self.watch {
@@ -427,32 +507,67 @@ impl Consumer {
         begun
     }
 
-    /// The sequence of the message wanted next.
+    /// The sequence of the next message.
+    ///
+    /// ```
+    /// # ipcq::__example!(out, q);
+    /// assert_eq!(q.next_sequence(), 0);
+    /// ```
     pub fn next_sequence(&self) -> u64 {
         either!(&self.ring, r => r.next())
     }
 
-    /// Bytes of the longest message that can come.
+    /// The length of the longest message that the producer can push, in bytes.
+    ///
+    /// ```
+    /// # ipcq::__example!(out, q);
+    /// let mut buffer = vec![0; q.max_message()];
+    /// assert!(q.pop(&mut buffer)?.is_none());
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     pub fn max_message(&self) -> usize {
         self.geometry.max_message() as usize
     }
 
-    /// The data file, as an absolute path that was resolved when the queue was opened.
+    /// The absolute path of the data file, as resolved when the queue was opened.
+    ///
+    /// ```
+    /// # ipcq::__example!(out, q);
+    /// assert_eq!(q.path(), out.path());
+    /// ```
     pub fn path(&self) -> &std::path::Path {
         &self.paths.path
     }
 
-    /// What the queue is.
+    /// The shape of the queue.
+    ///
+    /// ```
+    /// # ipcq::__example!(out, q);
+    /// assert_eq!(q.geometry().message_size, 8);
+    /// ```
     pub fn geometry(&self) -> &Geometry {
         &self.geometry
     }
 
-    /// What records its messages are, if the queue says so.
+    /// The record schema of the messages, if the queue has one.
+    ///
+    /// ```
+    /// # ipcq::__example!(out, q);
+    /// assert!(q.schema().is_none());
+    /// ```
     pub fn schema(&self) -> Option<&Schema> {
         self.schema.as_deref()
     }
 
-    /// Figures of the queue and of this consumer.
+    /// Statistics of the queue and of this consumer.
+    ///
+    /// ```
+    /// # ipcq::__example!(out, q);
+    /// out.push(&[0; 8])?;
+    /// let stats = q.stats()?;
+    /// assert_eq!((stats.pushed, stats.lag), (1, 1));
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Damaged`].
@@ -460,7 +575,7 @@ impl Consumer {
         self.stats_with(&self.consumers()?)
     }
 
-    /// As [`Consumer::stats`], where the consumers are known already.
+    /// As [`Consumer::stats`], if the caller has the list of consumers already.
     pub(crate) fn stats_with(&self, consumers: &[ConsumerInfo]) -> Result<Stats> {
         let _no = NoCancel::new();
         let figures = either!(&self.ring, r => {
@@ -494,8 +609,8 @@ impl Consumer {
         })
     }
 
-    /// How much of the ring the messages take that were pushed and not consumed, in the unit of its
-    /// capacity. More than the capacity if some of them are lost.
+    /// The room in the ring that unread messages take, in the unit of the capacity. It is more than the
+    /// capacity if some of them are lost.
     ///
     /// # Errors
     /// [`Error::Damaged`].
@@ -508,8 +623,14 @@ impl Consumer {
         Ok(end.wrapping_sub(either!(&self.ring, r => r.frames().cursor())))
     }
 
-    /// The consumers attached and known, the slowest first: all of a lossless queue, of a lossy
-    /// one those that may write its control file; but no observers. Costs a system call each.
+    /// The attached consumers, the slowest first. The list has neither observers nor consumers of a lossy
+    /// queue that may not write its control file. It takes a system call for each consumer.
+    ///
+    /// ```
+    /// # ipcq::__example!(out, q);
+    /// assert_eq!(q.consumers()?.len(), 1);
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Damaged`].
@@ -523,25 +644,32 @@ impl Consumer {
         })
     }
 
-    /// What is said of an empty queue. It is made once, because it is no more than an answer.
+    /// The queue's name, for error texts.
+    #[cfg(feature = "typed")]
+    pub(in crate::queue) fn shown(&self) -> impl std::fmt::Display + use<'_> {
+        self.paths.shown()
+    }
+
+    /// The error text for an empty queue. It is made once, because an empty queue is common.
     pub(crate) fn empty_text(&self) -> &Text {
         let text = || format!("{}: the queue has no new message", self.paths.shown()).into();
         self.empty.get_or_init(text)
     }
 
-    /// A number of that text, which no other consumer of this process has.
+    /// The number of that text. No other consumer of this process has the same number.
     #[cfg(feature = "capi")]
     #[inline(always)]
     pub(crate) fn empty_number(&self) -> u64 {
         self.number
     }
 
-    /// The error for a pop or peek that found no message.
+    /// The error for a pop or a peek that ended without a message. `Pop::Message` and `Pop::Empty` are
+    /// results, and never come here.
     #[cold]
     pub(crate) fn not_popped(&self, pop: Pop, size: usize) -> Error {
         let shown = self.paths.shown();
         match pop {
-            Pop::Message(_) | Pop::Empty => Error::Empty(self.empty_text().clone()),
+            Pop::Message(_) | Pop::Empty => Error::Internal(self.empty_text().clone()),
             Pop::Closed => Error::Closed(
                 format!(
                     "{shown}: the producer has closed the queue, and this consumer has consumed \
@@ -549,7 +677,7 @@ impl Consumer {
                 )
                 .into(),
             ),
-            Pop::Superseded => Error::Stale(
+            Pop::Superseded => Error::Replaced(
                 format!(
                     "{shown}: the queue was replaced or removed, and this consumer has consumed \
                      everything in it: open it again"
@@ -577,7 +705,7 @@ impl Consumer {
                 };
                 Err(Error::Invalid(
                     format!(
-                        "{}: there is no message {wanted}: {pushed} were pushed so far",
+                        "{}: message {wanted} does not exist yet: {pushed} were pushed so far",
                         self.paths.shown()
                     )
                     .into(),
@@ -590,7 +718,7 @@ impl Consumer {
 impl Drop for Consumer {
     fn drop(&mut self) {
         let _no = NoCancel::new();
-        // First the seat, then the call to those who wait for it.
+        // The slot first, because the producer looks at it when it wakes.
         self.seat = None;
         if let Some(room) = &self.room {
             wakeup::notify(room);

@@ -1,4 +1,4 @@
-//! How a consumer shows how far it is, and keeps its seat.
+//! How a consumer publishes its position, and keeps its slot.
 
 use super::{Consumer, Ring};
 use crate::error::{Error, Result};
@@ -34,7 +34,7 @@ impl Consumer {
         }
         if let Some(seat) = &self.seat {
             if self.lossless && !seat.is_held() {
-                // No short way until there is a seat again.
+                // No fast path until this consumer has a slot again.
                 self.generation.set(os::fork_generation().wrapping_sub(1));
             }
             if seat.is_own() {
@@ -54,10 +54,10 @@ impl Consumer {
         }
     }
 
-    /// Makes sure that the producer of a lossless queue waits for this consumer.
+    /// Makes sure that this consumer has a slot, if the queue is lossless.
     #[inline(always)]
-    pub(super) fn keep_seat(&mut self) -> Result<()> {
-        if self.lossless && !self.has_seat() {
+    pub(super) fn keep_slot(&mut self) -> Result<()> {
+        if self.lossless && !self.has_slot() {
             self.rejoin()?;
         }
         self.generation.set(os::fork_generation());
@@ -65,18 +65,18 @@ impl Consumer {
     }
 
     #[inline(always)]
-    fn has_seat(&self) -> bool {
+    fn has_slot(&self) -> bool {
         self.seat.as_ref().is_some_and(Seat::is_held)
     }
 
-    /// Takes the seat back, or another where this is a forked child, and goes on from here.
+    /// Takes the slot back, or another one in a forked child, and continues from the position.
     #[cold]
     fn rejoin(&mut self) -> Result<()> {
         let _no = NoCancel::new();
         if !self.seat.as_ref().is_some_and(Seat::is_own) {
             let control = self.control.clone();
             let control = control.ok_or_else(|| Error::Internal("no control file".into()))?;
-            // A process of its own rings for itself.
+            // Another process: it registers its own barrier.
             self.room = Some(room(&control));
             self.seat = Seat::lock(control, &self.paths, &self.name, self.seat.as_ref())?;
         }
@@ -98,7 +98,7 @@ impl Consumer {
     }
 }
 
-/// What wakes a producer that waits for room. It is used for as long as the control file is kept.
+/// Wakes a producer that waits for room. The result is used only while the control file is kept.
 pub(super) fn room(control: &Control) -> SharedBell {
     // SAFETY: both are mapped for as long as the control file.
     unsafe { SharedBell::to_ring(control.blocked(), control.room()) }

@@ -1,4 +1,4 @@
-//! The producing handle.
+//! The handle of a producer.
 
 mod claim;
 mod wait;
@@ -41,24 +41,38 @@ enum Writer {
 /// Sentinel: not a valid message length.
 const NONE: usize = usize::MAX;
 
-/// In a long batch, those asleep are woken after so many messages.
+/// A long batch wakes the waiters after this many messages.
 const WAKE_EVERY: usize = 1024;
 
-/// How many spins a producer of a full or nearly full lossless queue leaves its consumers alone before
-/// it looks again: about a microsecond. Streaming 64 bytes lossless took 26 ns a message
-/// without, and takes 20 ns with 32, 64 or 128.
-const BREATH: u32 = 64;
+/// How often a producer of a full or nearly full lossless queue spins before it looks at the consumers
+/// again: for about a microsecond. Streaming 64 bytes lossless took 26 ns a message without these
+/// spins, and takes 20 ns with 32, 64 or 128.
+const FULL_SPINS: u32 = 64;
 
-/// How long a blocked producer sleeps at most before it looks for consumers that have died.
-const LIFE_SIGN: Duration = Duration::from_millis(10);
+/// A blocked producer looks for consumers that have died at least this often.
+const LIVENESS_POLL: Duration = Duration::from_millis(10);
 
-/// The producing handle of a queue. There is one at a time.
+/// The handle of a producer. A queue has at most one producer at a time.
 ///
-/// It may move between threads and is used by one at a time. Dropping it closes the queue:
-/// consumers drain it and then get [`Error::Closed`]; a producer that is killed instead leaves it
-/// open, and the next one continues the sequence either way.
+/// A handle may move between threads, and one thread uses it at a time. Dropping it closes the queue:
+/// consumers drain the queue, and then get [`Error::Closed`]. A producer that is killed leaves the queue
+/// open. In both cases the next producer continues the sequence.
 ///
-/// After a `fork`, the copy in the child only returns errors, and dropping it changes nothing.
+/// After a `fork`, the handle in the child only returns errors, and dropping it changes nothing.
+///
+/// ```
+/// # ipcq::__example!();
+/// use ipcq::{Consumer, Producer};
+///
+/// let mut out = Producer::options().message_size(8).open("numbers")?;
+/// let mut q = Consumer::options().open("numbers")?;
+/// out.push(&7u64.to_le_bytes())?;
+/// drop(out);
+/// let mut buffer = [0; 8];
+/// assert!(q.pop(&mut buffer)?.is_some());
+/// assert!(matches!(q.pop(&mut buffer), Err(ipcq::Error::Closed(_))));
+/// # Ok::<(), ipcq::Error>(())
+/// ```
 pub struct Producer {
     writer: Writer,
     bell: SharedBell,
@@ -67,17 +81,17 @@ pub struct Producer {
     fast_len: usize,
     /// The message size if it is fixed and short, otherwise [`NONE`].
     short: usize,
-    /// The bytes claimed and not committed.
+    /// The length of the message that is claimed and not committed.
     claimed: Option<usize>,
-    /// Whether the queue is to stay open when the handle is dropped.
+    /// Whether the queue stays open when the handle is dropped.
     detached: bool,
-    /// Of a lossless queue.
+    /// The consumers that hold back the producer of a lossless queue.
     backpressure: Backpressure,
     geometry: Geometry,
     schema: Option<Box<Schema>>,
     paths: Paths,
-    // Below: kept for as long as the writer.
-    /// `None` once it has ended.
+    // The writer uses what follows, so it comes after the writer.
+    /// Shows that the producer lives. `None` once the producer has ended.
     alive: Option<HeldLock>,
     lock: WriterLock,
     control: Control,
@@ -95,7 +109,16 @@ impl std::fmt::Debug for Producer {
 }
 
 impl ProducerOptions {
-    /// Opens the queue as its producer, and creates it where there is none.
+    /// Opens the queue as its producer. Creates it if it does not exist.
+    ///
+    /// ```
+    /// # ipcq::__example!();
+    /// use ipcq::Producer;
+    ///
+    /// let out = Producer::options().message_size(8).capacity(1024).open("numbers")?;
+    /// assert_eq!(out.geometry().capacity, 1024);
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::ProducerExists`](crate::Error::ProducerExists),
@@ -111,7 +134,16 @@ impl ProducerOptions {
 }
 
 impl Producer {
-    /// What to open with; see [`ProducerOptions`].
+    /// The options to open a queue with.
+    ///
+    /// ```
+    /// # ipcq::__example!();
+    /// use ipcq::{Delivery, Producer};
+    ///
+    /// let options = Producer::options().message_size(8).delivery(Delivery::Lossless);
+    /// let out = options.open("numbers")?;
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     pub fn options() -> ProducerOptions {
         ProducerOptions::default()
     }
@@ -135,7 +167,8 @@ impl Producer {
         let writer = writer.map_err(|d| damaged(&paths, d))?;
         // SAFETY: the producer keeps both mappings.
         let bell = unsafe { SharedBell::to_ring(control.asleep(), wake_word(&region)) };
-        // A wake-up that the last producer was killed over; and those asleep learn of the epoch.
+        // The last producer may have been killed before it woke the waiters. They also learn the new
+        // epoch by this.
         bell.ring();
         let producer = Producer {
             writer,
@@ -156,16 +189,26 @@ impl Producer {
         Ok(producer)
     }
 
-    /// Pushes one message: of exactly the message size in a fixed queue, of at most
-    /// [`Producer::max_message`] bytes in a variable one. Never sleeps. Makes no system call, unless
-    /// consumers are asleep, or a lossless queue is full and it looks for consumers that have died (at
-    /// most every 10 ms). If a lossless queue is full, the call spins for about 1 µs before it
-    /// returns.
+    /// Pushes one message. In a fixed queue it has exactly the message size, in a variable queue at most
+    /// [`Producer::max_message`] bytes.
+    ///
+    /// The call never sleeps. If a lossless queue is full, it spins for about 1 us before it returns. It
+    /// makes no system call, except if consumers are asleep, or if a lossless queue is full and the call
+    /// looks for consumers that have died (at most every 10 ms).
+    ///
+    /// ```
+    /// # ipcq::__example!(out, q);
+    /// out.push(&7u64.to_le_bytes())?;
+    /// assert_eq!(out.next_sequence(), 1);
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`Error::Full`] in a lossless queue with a consumer that has not caught up (or not shown it
-    /// yet: [`ProducerOptions::delivery`]).
-    /// [`Error::MessageSize`]; [`Error::Invalid`] while a message is claimed; [`Error::WrongRole`] in a forked child. Nothing is pushed then.
+    /// If the call fails, it has pushed nothing.
+    /// [`Error::Full`] if a lossless queue has no room: a consumer has not consumed enough, or has not
+    /// published its position yet ([`ProducerOptions::delivery`]).
+    /// [`Error::MessageSize`]; [`Error::Invalid`] while a message is claimed; [`Error::WrongRole`] in a
+    /// forked child.
     #[inline]
     pub fn push(&mut self, message: &[u8]) -> Result<()> {
         // SAFETY: a slice is readable.
@@ -173,6 +216,14 @@ impl Producer {
     }
 
     /// As [`Producer::push`], from a pointer.
+    ///
+    /// ```
+    /// # ipcq::__example!(out, q);
+    /// let message = 7u64;
+    /// // SAFETY: a reference is readable.
+    /// unsafe { out.push_raw((&raw const message).cast(), size_of_val(&message)) }?;
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     ///
     /// # Safety
     /// `from` is readable for `length` bytes.
@@ -288,28 +339,44 @@ impl Producer {
         Ok(())
     }
 
-    /// Pushes `data` as messages of `size` bytes each, and returns how many were pushed: all, unless
-    /// a lossless queue is full. In a fixed queue `size` is the message size.
+    /// Pushes `data` as messages of `size` bytes each, and returns how many it pushed. These are fewer
+    /// than there are only if a lossless queue becomes full. In a fixed queue `size` is the message size.
+    ///
+    /// ```
+    /// # ipcq::__example!(out, q);
+    /// let pushed = out.push_many(&[0; 3 * 8], 8)?;
+    /// assert_eq!(pushed, 3);
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// As [`Producer::push`].
+    /// As [`Producer::push`]; [`Error::Invalid`] if `data` ends within a message.
     pub fn push_many(&mut self, data: &[u8], size: usize) -> Result<usize> {
         if size == 0 || data.len() % size != 0 {
             return Err(Error::Invalid(
                 format!(
-                    "{} bytes are no whole number of messages of {size}",
+                    "{} bytes are not a whole number of messages of {size} bytes",
                     data.len()
                 )
                 .into(),
             ));
         }
         self.check_push(size)?;
-        // SAFETY: `data` holds so many messages of this size.
+        // SAFETY: `data` has this many messages of this size.
         unsafe { self.push_many_raw(data.as_ptr(), size, data.len() / size) }
     }
 
-    /// Pushes `count` messages that lie `stride` bytes apart. In a fixed queue `stride` is at
-    /// least the message size; in a variable one, `stride` is the length of each.
+    /// Pushes `count` messages that are `stride` bytes apart. In a fixed queue `stride` is at least the
+    /// message size. In a variable queue `stride` is the length of each message.
+    ///
+    /// ```
+    /// # ipcq::__example!(out, q);
+    /// let messages = [1u64, 2, 3];
+    /// // SAFETY: the three messages are readable.
+    /// let pushed = unsafe { out.push_many_raw(messages.as_ptr().cast(), 8, 3) }?;
+    /// assert_eq!(pushed, 3);
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`Producer::push_many`].
@@ -332,11 +399,11 @@ impl Producer {
             // SAFETY: one of the messages.
             let at = unsafe { from.add(done * stride) };
             if let (Writer::Fixed(writer), true) = (&mut self.writer, length == self.short) {
-                // SAFETY: so many messages are readable, says the caller, of the message size.
+                // SAFETY: the messages are readable, says the caller, and have the message size.
                 let run = unsafe { writer.push_run(at, stride, (count - done).min(WAKE_EVERY)) };
                 if run > 0 {
                     done += run;
-                    // Not only at the end, or a sleeper would be lapped by a long batch.
+                    // Not only at the end, or a long batch would overwrite what a sleeper waits for.
                     if done < count {
                         self.pushed();
                     }
@@ -361,7 +428,14 @@ impl Producer {
         Ok(count)
     }
 
-    /// The sequence of the message pushed next.
+    /// The sequence of the next message.
+    ///
+    /// ```
+    /// # ipcq::__example!(out, q);
+    /// out.push(&[0; 8])?;
+    /// assert_eq!(out.next_sequence(), 1);
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     pub fn next_sequence(&self) -> u64 {
         match &self.writer {
             Writer::Fixed(writer) => writer.next(),
@@ -369,27 +443,55 @@ impl Producer {
         }
     }
 
-    /// Bytes of the longest message.
+    /// The length of the longest message, in bytes.
+    ///
+    /// ```
+    /// # ipcq::__example!(out, q);
+    /// assert_eq!(out.max_message(), 8);
+    /// ```
     pub fn max_message(&self) -> usize {
         self.geometry.max_message() as usize
     }
 
-    /// The data file, as an absolute path that was resolved when the queue was opened.
+    /// The absolute path of the data file, as resolved when the queue was opened.
+    ///
+    /// ```
+    /// # ipcq::__example!(out, q);
+    /// assert_eq!(out.path().file_name().unwrap(), "ipcq.numbers");
+    /// ```
     pub fn path(&self) -> &std::path::Path {
         &self.paths.path
     }
 
-    /// What the queue is.
+    /// The shape of the queue.
+    ///
+    /// ```
+    /// # ipcq::__example!(out, q);
+    /// assert_eq!(out.geometry().message_size, 8);
+    /// ```
     pub fn geometry(&self) -> &Geometry {
         &self.geometry
     }
 
-    /// What records its messages are, if the queue says so.
+    /// The record schema of the messages, if the queue has one.
+    ///
+    /// ```
+    /// # ipcq::__example!(out, q);
+    /// assert!(out.schema().is_none());
+    /// ```
     pub fn schema(&self) -> Option<&Schema> {
         self.schema.as_deref()
     }
 
-    /// Figures of the queue.
+    /// Statistics of the queue.
+    ///
+    /// ```
+    /// # ipcq::__example!(out, q);
+    /// out.push(&[0; 8])?;
+    /// let stats = out.stats()?;
+    /// assert_eq!((stats.pushed, stats.consumers), (1, 1));
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Damaged`].
@@ -397,7 +499,7 @@ impl Producer {
         self.stats_with(&self.consumers())
     }
 
-    /// As [`Producer::stats`], where the consumers are known already.
+    /// As [`Producer::stats`], if the caller has the list of consumers already.
     pub(crate) fn stats_with(&self, consumers: &[ConsumerInfo]) -> Result<Stats> {
         let memory = *self.memory();
         let shape = Shape::of(&self.geometry);
@@ -427,8 +529,13 @@ impl Producer {
         })
     }
 
-    /// The consumers attached and known, the slowest first: all of a lossless queue, of a lossy
-    /// one those that may write its control file; but no observers. Costs a system call each.
+    /// The attached consumers, the slowest first. The list has neither observers nor consumers of a lossy
+    /// queue that may not write its control file. It takes a system call for each consumer.
+    ///
+    /// ```
+    /// # ipcq::__example!(out, q);
+    /// assert_eq!(out.consumers().len(), 1);
+    /// ```
     pub fn consumers(&self) -> Vec<ConsumerInfo> {
         let _no = NoCancel::new();
         self.backpressure.log();
@@ -436,11 +543,25 @@ impl Producer {
     }
 
     /// Closes the queue, as dropping the handle does.
+    ///
+    /// ```
+    /// # ipcq::__example!(out, q);
+    /// out.close();
+    /// assert!(matches!(q.pop(&mut [0; 8]), Err(ipcq::Error::Closed(_))));
+    /// ```
     pub fn close(self) {}
 
-    /// Gives the handle up without closing the queue: consumers keep waiting, and another process
-    /// can open the queue as its producer and continue the sequence. A message that is claimed is
-    /// given up.
+    /// Ends the handle but does not close the queue. Consumers keep waiting, and another process can open
+    /// the queue as its producer and continue the sequence. A claimed message is dropped.
+    ///
+    /// ```
+    /// # ipcq::__example!(out, q);
+    /// out.push(&[0; 8])?;
+    /// out.detach();
+    /// let out = ipcq::Producer::options().open("numbers")?;
+    /// assert_eq!(out.next_sequence(), 1);
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     pub fn detach(mut self) {
         self.detached = true;
     }
@@ -452,15 +573,15 @@ impl Producer {
         }
     }
 
-    /// What comes after every push: sees whether the next may be quick, and wakes who sleeps until something
-    /// is pushed.
+    /// Completes every push: finds out whether the next one may take the fast path, and wakes the
+    /// waiting consumers.
     #[inline(always)]
     fn pushed(&mut self) {
         self.set_fast_len();
         wakeup::notify(&self.bell);
     }
 
-    /// To be done after whatever may change what it depends on.
+    /// Call it after every change of what it depends on.
     #[inline(always)]
     fn set_fast_len(&mut self) {
         self.fast_len = match &self.writer {
@@ -469,7 +590,7 @@ impl Producer {
         };
     }
 
-    /// Pushes, if there is room or room can be made.
+    /// Pushes if there is room, or if room can be made. Returns whether it did.
     ///
     /// # Safety
     /// `from` is readable for `length` bytes, and the length was checked.
@@ -504,7 +625,7 @@ impl Producer {
 
     #[cold]
     #[inline(never)]
-    fn reserve_slowly(&mut self, length: usize) -> Result<usize> {
+    fn reserve_slow(&mut self, length: usize) -> Result<usize> {
         match self.make_room(length) {
             true => self.reserve(length).ok_or_else(|| self.full()),
             false => Err(self.full()),
@@ -518,15 +639,15 @@ impl Producer {
         }
     }
 
-    /// Lossless, and as far as was allowed: looks how far the consumers are now. Whether there is
+    /// For a lossless queue at its limit: looks at how far the consumers are now. Returns whether there is
     /// room for a message.
     #[cold]
     fn make_room(&mut self, length: usize) -> bool {
         let mut room = self.extend(length);
-        if self.is_narrow(length) {
-            // Room for a few messages only is had for as many looks at the cursors, each of which takes
-            // their lines from the consumers. So give those that are at work the time for a block.
-            for _ in 0..BREATH {
+        if self.limit_close(length) {
+            // Each look at the cursors takes their cache lines from the consumers. With room for only a few
+            // messages there would be many looks, so give the consumers time for a block.
+            for _ in 0..FULL_SPINS {
                 std::hint::spin_loop();
             }
             room = self.extend(length);
@@ -534,8 +655,8 @@ impl Producer {
         room || self.relieve(length) && self.extend(length)
     }
 
-    /// Whether less than a block may be announced.
-    fn is_narrow(&self, length: usize) -> bool {
+    /// Whether the producer may announce less than a block.
+    fn limit_close(&self, length: usize) -> bool {
         let front = self.front(length);
         ring::distance(front.limit, front.next.wrapping_add(self.geometry.block)) < 0
     }
@@ -599,7 +720,7 @@ impl Producer {
     fn inherited(&self) -> Error {
         Error::WrongRole(
             format!(
-                "{}: this producer belongs to the process that this one was forked from",
+                "{}: this producer belongs to the parent process, and a forked child cannot use it",
                 self.paths.shown()
             )
             .into(),
@@ -618,14 +739,14 @@ impl Drop for Producer {
             Writer::Fixed(writer) => writer.settle(),
             Writer::Variable(writer) => writer.settle(),
         }
-        // A queue whose name was taken meanwhile stays superseded.
+        // A queue whose name was given to another one stays superseded.
         if !self.detached && self.memory().load(Field::State) == state::LIVE {
             ring::set_state(self.memory(), state::CLOSED);
         }
         open::end_weak(&self.region);
         self.bell.ring();
         open::set_holder(&self.region, 0);
-        // Before the lock: a producer that gets that is to find this one free.
+        // Before the lock, because a producer that gets the lock expects this one to be free.
         self.alive = None;
         self.lock.end(&self.paths, &self.region);
         log::say(Level::Info, || {
