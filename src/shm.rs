@@ -13,7 +13,7 @@ use crate::sys::{self, HeldLock, Identity, Lock, LockFile, NoCancel, OpenFile};
 use memmap2::{Advice, MmapOptions, MmapRaw};
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -728,11 +728,15 @@ impl SharedMem {
 }
 
 /// Whether a file says that it is a queue.
-pub(crate) fn is_queue(file: &File) -> bool {
+pub(crate) fn says_queue(file: &File) -> std::io::Result<bool> {
     let mut magic = [0; 8];
-    file.read_exact_at(&mut magic, layout::at::MAGIC as u64)
-        .is_ok()
-        && u64::from_le_bytes(magic) == layout::MAGIC
+    let length = sys::read_up_to(file, &mut magic, layout::at::MAGIC as u64)?;
+    Ok(length == magic.len() && u64::from_le_bytes(magic) == layout::MAGIC)
+}
+
+/// As [`says_queue`]; a file that cannot be read does not say so.
+fn is_queue(file: &File) -> bool {
+    says_queue(file).unwrap_or(false)
 }
 
 /// Refuses a file that has nothing to do with this library. A program may have been given the name of
@@ -744,7 +748,7 @@ pub(crate) fn check_ours(paths: &Paths, has_lock: bool) -> Result<()> {
     let Ok((file, meta)) = paths.dir.open_file(&paths.data, false) else {
         return Ok(());
     };
-    if meta.len() == 0 || is_queue(&file) || has_others(paths)? {
+    if meta.len() == 0 || is_queue(&file) || find_other(paths)?.is_some() {
         return Ok(());
     }
     Err(Error::Damaged(
@@ -756,16 +760,16 @@ pub(crate) fn check_ours(paths: &Paths, has_lock: bool) -> Result<()> {
     ))
 }
 
-/// Whether the name has files besides the data and the lock file.
-fn has_others(paths: &Paths) -> Result<bool> {
+/// A file that the name has besides the data and the lock file.
+pub(crate) fn find_other(paths: &Paths) -> Result<Option<&CStr>> {
     for name in [&paths.control, &paths.new_control, &paths.new_data] {
         let found = paths.dir.stat(name);
         let failed = |e| Error::from_io(&e, format_args!("cannot stat {}", paths.dir.shown(name)));
         if found.map_err(failed)?.is_some() {
-            return Ok(true);
+            return Ok(Some(name));
         }
     }
-    Ok(false)
+    Ok(None)
 }
 
 /// Removes all files of a name, the lock file only if no live writer holds it. `busy`, if a live writer
@@ -794,7 +798,7 @@ pub(crate) fn unlink(paths: &Paths, busy: Option<&dyn Fn() -> String>) -> Result
     }
     let has_lock = dir.stat(&paths.lock).map_err(failed)?.is_some();
     check_ours(paths, has_lock)?;
-    if data.is_none() && !has_lock && !has_others(paths)? {
+    if data.is_none() && !has_lock && find_other(paths)?.is_none() {
         return Err(Error::NotFound(
             format!("{shown}: there is no such queue or shared memory").into(),
         ));

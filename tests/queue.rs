@@ -973,7 +973,12 @@ fn another_geometry_is_an_error_that_names_both() {
         (Kind::Variable.options(4096), "variable length, 4096 bytes"),
         (
             Kind::Fixed(24).options(64).max_consumers(33),
-            "0 to 33 consumers",
+            "lossy, 0 to 32 consumers, but 64 messages of 24 bytes, max_consumers 33 was requested",
+        ),
+        // What was left open is not named.
+        (
+            Producer::options().message_size(32),
+            "lossy, but a message size of 32 bytes was requested",
         ),
     ] {
         let error = options.open(&name).unwrap_err();

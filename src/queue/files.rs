@@ -3,7 +3,7 @@
 use super::options::{ConsumerOptions, ProducerOptions};
 use super::sleep::wake_word;
 use crate::control::Control;
-use crate::dir::check_owner;
+use crate::dir::{check_owner, Shown};
 use crate::error::{Error, Result};
 use crate::layout::{
     at, lock_byte, state, Delivery, Framing, Geometry, Request, HEADER_BYTES, MAGIC,
@@ -14,11 +14,11 @@ use crate::name::Paths;
 use crate::registry::Seat;
 use crate::ring::{self, FixedWriter, Shape, VariableWriter};
 use crate::schema::Schema;
-use crate::shm::{check_ours, NamesLock, NewFile, NewName, Region, Writer};
+use crate::shm::{check_ours, find_other, NamesLock, NewFile, NewName, Region, Writer};
 use crate::sys::{self, HeldLock, Lock, ProcessStamp};
 use crate::wait;
 use crate::words;
-use std::ffi::CStr;
+use std::ffi::{CStr, OsStr};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -230,12 +230,15 @@ fn message_size(paths: &Paths, o: &ProducerOptions) -> Result<Option<u32>> {
 pub(super) fn check_home(paths: &Paths, file: &File) -> Result<()> {
     let is = |at: usize, value: u64| {
         let mut word = [0; 8];
-        file.read_exact_at(&mut word, at as u64).is_ok() && u64::from_le_bytes(word) == value
+        let length = sys::read_up_to(file, &mut word, at as u64);
+        let length = length.map_err(|e| cannot_read(&paths.shown(), &e))?;
+        Ok(length == word.len() && u64::from_le_bytes(word) == value)
     };
-    if is(at::MAGIC, MAGIC) && is(at::HOME, paths.dir.home(&paths.data)) {
+    let is_queue = is(at::MAGIC, MAGIC)?;
+    if is_queue && is(at::HOME, paths.dir.home(&paths.data))? {
         return Ok(());
     }
-    if is(at::MAGIC, MAGIC) && !paths.dir.is_safe() {
+    if is_queue && !paths.dir.is_safe() {
         return Err(Error::Damaged(
             format!(
                 "{}: the queue was made under another name or in another directory, and other users \
@@ -370,7 +373,7 @@ fn continued(
 ) -> Result<(Geometry, Option<Schema>, Control)> {
     let g = geometry_of(region, paths)?;
     let schema = schema_of(region, &g, paths)?;
-    let advice = &format!(": open it as it is, or with {}", words::replace());
+    let advice = &format!(": {}", words::refit());
     check_schema(paths, &g, schema.as_ref(), o.schema.as_ref(), advice)?;
     check_fit(paths, &g, o, message_size, request)?;
     check_ring(region, &g).map_err(|d| super::damaged(paths, d))?;
@@ -397,10 +400,10 @@ fn continued(
             return Err(Error::Damaged(
                 format!(
                     "{}: {} was removed, and with it the positions of the consumers of this \
-                     lossless queue: unlink the queue, or open it with {}",
+                     lossless queue: {}",
                     paths.shown(),
                     paths.dir.shown(&paths.control),
-                    words::replace()
+                    words::renew()
                 )
                 .into(),
             ))
@@ -444,8 +447,16 @@ fn remove_leftovers(paths: &Paths, control: &Control) {
     }
 }
 
-fn cannot_stat(paths: &Paths, e: &std::io::Error) -> Error {
+pub(super) fn cannot_stat(paths: &Paths, e: &std::io::Error) -> Error {
     Error::from_io(e, format_args!("cannot stat {}", paths.shown()))
+}
+
+/// The error for an open file that cannot be read. There is such a file, whatever the errno is.
+pub(super) fn cannot_read(shown: &Shown, e: &std::io::Error) -> Error {
+    match Error::from_io(e, format_args!("cannot read {shown}")) {
+        Error::NotFound(text) => Error::Os(libc::ENOENT, text),
+        e => e,
+    }
 }
 
 /// The file of a mapping that was made in this call.
@@ -745,10 +756,9 @@ fn no_seat(paths: &Paths, e: Error) -> Error {
         ),
         Error::NotFound(text) => Error::Damaged(
             format!(
-                "{}: the control file of the queue was removed: unlink the queue, or open its \
-                 producer with {}: {text}",
+                "{}: the control file of the queue was removed: {}: {text}",
                 paths.shown(),
-                words::replace()
+                words::renew()
             )
             .into(),
         ),
@@ -784,10 +794,10 @@ fn check_fit(
     r: &Request,
 ) -> Result<()> {
     let filled = Request {
-        capacity: if o.capacity == 0 {
-            have.capacity
-        } else {
-            o.capacity
+        // That of messages of another size says nothing about these.
+        capacity: match o.capacity {
+            0 if message_size.is_none_or(|size| size == have.message_size) => have.capacity,
+            capacity => capacity,
         },
         message_size: message_size.unwrap_or(have.message_size),
         delivery: o.delivery.unwrap_or(have.delivery),
@@ -824,16 +834,46 @@ fn check_fit(
     };
     Err(Error::Geometry(
         format!(
-            "{}: the queue has {}{}, but {}{} was requested: open it as it is, or with {}",
+            "{}: the queue has {}{}, but {} was requested: {}",
             paths.shown(),
             have.describe(),
             consumers(have),
-            want.describe(),
-            consumers(&want),
-            words::replace()
+            requested(o, message_size, want.capacity),
+            words::refit()
         )
         .into(),
     ))
+}
+
+/// What a producer asked for, and nothing of what it left open. `capacity` is rounded up.
+fn requested(o: &ProducerOptions, message_size: Option<u32>, capacity: u64) -> String {
+    let mut parts = Vec::new();
+    let asked = if o.capacity == 0 { 0 } else { capacity };
+    match (message_size, asked) {
+        (None, 0) => {}
+        (None, capacity) => parts.push(format!("a capacity of {capacity}")),
+        (Some(0), 0) => parts.push("variable length".into()),
+        (Some(0), capacity) => parts.push(format!("variable length, {capacity} bytes")),
+        (Some(size), 0) => parts.push(format!("a message size of {size} bytes")),
+        (Some(size), capacity) => parts.push(format!("{capacity} messages of {size} bytes")),
+    }
+    if asked != o.capacity {
+        parts.push(format!("rounded up from a capacity of {}", o.capacity));
+    }
+    match o.delivery {
+        Some(Delivery::Lossy) => parts.push("lossy".into()),
+        Some(Delivery::Lossless) => parts.push("lossless".into()),
+        None => {}
+    }
+    for (option, count) in [
+        ("min_consumers", o.min_consumers),
+        ("max_consumers", o.max_consumers),
+    ] {
+        if count != 0 {
+            parts.push(format!("{option} {count}"));
+        }
+    }
+    parts.join(", ")
 }
 
 /// Whether a producer could go on in this ring.
@@ -842,6 +882,23 @@ fn check_ring(region: &Region, g: &Geometry) -> std::result::Result<(), ring::Da
     match g.framing {
         Framing::Fixed => FixedWriter::recover(memory, shape).map(|_| ()),
         Framing::Variable => VariableWriter::recover(memory, shape).map(|_| ()),
+    }
+}
+
+/// What is to be said of a name that leads to no data file. `text` says what was tried, and
+/// `how_to_wait` is from [`words`].
+pub(super) fn missing_queue(name: &OsStr, text: &str, how_to_wait: &str) -> String {
+    let (shown, what) = (Paths::shown_of(name), what_is_missing(name));
+    format!("{shown}: {what}: a producer has to open it first{how_to_wait}: {text}")
+}
+
+/// Whether the queue is missing or only its data file.
+fn what_is_missing(name: &OsStr) -> String {
+    let paths = Paths::of(name).ok();
+    let other = paths.and_then(|p| Some(p.dir.shown(find_other(&p).ok()??)));
+    match other {
+        Some(other) => format!("its data file is missing, but {other} exists"),
+        None => "there is no such queue".into(),
     }
 }
 
@@ -859,7 +916,7 @@ pub(super) struct Observed {
 }
 
 /// Opens the queue as a consumer, after waiting for it if that is asked for.
-pub(super) fn observe(name: &std::ffi::OsStr, o: &ConsumerOptions) -> Result<(Paths, Observed)> {
+pub(super) fn observe(name: &OsStr, o: &ConsumerOptions) -> Result<(Paths, Observed)> {
     let since = Instant::now();
     let mut pause = Duration::from_millis(1);
     let mut gate = None;
@@ -878,15 +935,12 @@ pub(super) fn observe(name: &std::ffi::OsStr, o: &ConsumerOptions) -> Result<(Pa
             let shown = Paths::shown_of(name);
             return Err(Error::NotFound(match (missing, o.open_timeout) {
                 (None, _) => format!("{shown}: the queue is being replaced again and again").into(),
-                (Some(text), Duration::ZERO) => format!(
-                    "{shown}: there is no such queue: a producer has to open it first (to wait for \
-                     that, set {}): {text}",
-                    words::open_timeout()
-                )
-                .into(),
+                (Some(text), Duration::ZERO) => {
+                    missing_queue(name, &text, &words::how_to_wait()).into()
+                }
                 (Some(text), time) => format!(
-                    "{shown}: there is no such queue, and no producer opened one within {time:?} ({}): \
-                     {text}",
+                    "{shown}: {}, and no producer opened one within {time:?} ({}): {text}",
+                    what_is_missing(name),
                     words::open_timeout()
                 )
                 .into(),
@@ -912,7 +966,7 @@ pub(super) fn observe(name: &std::ffi::OsStr, o: &ConsumerOptions) -> Result<(Pa
 }
 
 /// One try. `None` if the queue was replaced or removed meanwhile.
-fn observe_once(name: &std::ffi::OsStr, o: &ConsumerOptions) -> Result<Option<(Paths, Observed)>> {
+fn observe_once(name: &OsStr, o: &ConsumerOptions) -> Result<Option<(Paths, Observed)>> {
     let paths = Paths::of(name)?;
     let region = Region::open(&paths, &paths.data, false)?;
     let geometry = geometry_of(&region, &paths)?;

@@ -102,10 +102,10 @@ pub fn unlink_unused(name: impl AsRef<OsStr>) -> Result<()> {
 fn damaged(paths: &Paths, damage: Damage) -> Error {
     Error::Damaged(
         format!(
-            "{}: the queue is damaged ({}): close it; its producer can replace it ({})",
+            "{}: the queue is damaged ({}): close it, then {}",
             paths.shown(),
             damage.0,
-            words::replace()
+            words::renew()
         )
         .into(),
     )
