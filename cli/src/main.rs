@@ -199,7 +199,7 @@ pub fn say(text: &str) -> io::Result<()> {
 
 fn main() -> ExitCode {
     use std::io::Write;
-    ipcq::speak(ipcq::Language::Command);
+    ipcq::__binding::speak(ipcq::__binding::Language::Command);
     let (status, message) = match run() {
         Ok(()) | Err(Failure::Done) => return ExitCode::SUCCESS,
         Err(Failure::Usage(message)) => (2, format!("{message}: see 'ipcq help'")),

@@ -1233,7 +1233,7 @@ fn remedies_are_those_of_the_command() {
     // What is damaged is removed.
     let data = std::fs::OpenOptions::new().write(true).open(file).unwrap();
     let far = (1u64 << 40).to_le_bytes();
-    data.write_all_at(&far, ipcq::layout::at::CLAIMED as u64)
+    data.write_all_at(&far, ipcq::__binding::layout::at::CLAIMED as u64)
         .unwrap();
     let output = dir.run(&["push", "lines"], b"y\n");
     let error = String::from_utf8(output.stderr).unwrap();

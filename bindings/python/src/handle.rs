@@ -1,7 +1,8 @@
 //! What all handles share: the lock, waiting, names.
 
 use crate::errors;
-use ipcq::{Deadline, Pace, Schema, Ticket};
+use ipcq::__binding::{Deadline, Pace, Ticket};
+use ipcq::Schema;
 use pyo3::exceptions::PyOverflowError;
 use pyo3::ffi;
 use pyo3::intern;
@@ -55,7 +56,7 @@ unsafe impl<T: Send> Sync for Guarded<T> {}
 
 impl<T> Guarded<T> {
     pub fn new(value: T) -> Self {
-        ipcq::watch_forks();
+        ipcq::__binding::watch_forks();
         Guarded {
             holder: AtomicU64::new(FREE),
             value: UnsafeCell::new(value),
@@ -75,7 +76,7 @@ impl<T> Guarded<T> {
     /// Takes the lock if it is free; else, who has it.
     #[inline(always)]
     fn take(&self) -> Result<u64, u64> {
-        let me = u64::from(ipcq::fork_generation());
+        let me = u64::from(ipcq::__binding::fork_generation());
         // Partner: the release store of the last holder.
         self.holder
             .compare_exchange(FREE, me, Ordering::Acquire, Ordering::Relaxed)
@@ -85,7 +86,7 @@ impl<T> Guarded<T> {
     fn wait(&self, py: Python<'_>) -> PyResult<()> {
         let mut nap = Duration::from_micros(1);
         while let Err(holder) = self.take() {
-            if holder != u64::from(ipcq::fork_generation()) {
+            if holder != u64::from(ipcq::__binding::fork_generation()) {
                 return Err(errors::error(
                     py,
                     "another thread was using this handle when the process was forked: \

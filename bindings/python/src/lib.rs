@@ -74,7 +74,7 @@ fn only_here(py: Python<'_>) -> PyResult<()> {
 fn _ipcq(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     only_here(py)?;
-    ipcq::speak(ipcq::Language::Python);
+    ipcq::__binding::speak(ipcq::__binding::Language::Python);
     module.add_class::<Claim>()?;
     module.add_class::<Consumer>()?;
     module.add_class::<ConsumerInfo>()?;

@@ -7,7 +7,7 @@ use crate::handle::{
     Waiting, LARGE,
 };
 use crate::stats::{delivery, ConsumerInfo, Stats};
-use ipcq::Ticket;
+use ipcq::__binding::Ticket;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict};
@@ -136,7 +136,7 @@ impl Producer {
         };
         // What takes nothing but a copy cannot panic; to catch that took 6 % of a push.
         // SAFETY: readable: it is a buffer that the caller holds.
-        if unsafe { queue.push_quickly(from, length) }.is_some() {
+        if unsafe { ipcq::__binding::push_quickly(queue, from, length) }.is_some() {
             return Ok(());
         }
         // SAFETY: as above.
@@ -226,7 +226,7 @@ impl Producer {
 
 impl Waiting for Producer {
     fn ask(&self, py: Python<'_>) -> PyResult<Vec<Ticket>> {
-        self.with(py, |q| Ok(vec![q.ask()]))
+        self.with(py, |q| Ok(vec![ipcq::__binding::producer_ask(q)]))
     }
 
     fn awake(&self, _: Python<'_>) {}
@@ -666,7 +666,7 @@ impl Claim {
                 let (to, from, size) = (self.at + offset, data.as_ptr() as usize, data.len());
                 // SAFETY: inside what was claimed; the claim stands, so the queue is mapped.
                 let copy = || unsafe {
-                    ipcq::copy_to_shared(to as *mut u8, from as *const u8, size);
+                    ipcq::__binding::copy_to_shared(to as *mut u8, from as *const u8, size);
                 };
                 match size >= LARGE {
                     true => py.detach(copy),

@@ -18,7 +18,7 @@ use crate::handle::{
     self, caught, part, truth, whole, Dtype, Guarded, Name, Naps, Records, Timeout, LARGE,
 };
 use crate::stats::{ConsumerInfo, Stats};
-use ipcq::layout::FRAME_HEADER;
+use ipcq::__binding::layout::FRAME_HEADER;
 use ipcq::{Error, Pop, Start};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
@@ -273,7 +273,9 @@ impl Consumer {
     ) -> PyResult<bool> {
         let found = handle::wait_for(py, timeout, &Lingering(self), || {
             let figures = self.with(py, |i| {
-                i.queue.as_ref().map(|q| Ok((q.stats()?, q.in_use()?)))
+                i.queue
+                    .as_ref()
+                    .map(|q| Ok((q.stats()?, ipcq::__binding::in_use(q)?)))
             })?;
             let (stats, used) = figures;
             // The producer pushes no more: any message is enough, and a drained queue raises.

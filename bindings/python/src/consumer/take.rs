@@ -1,7 +1,8 @@
 //! Taking messages out, into bytes objects.
 
 use crate::handle::{self, caught, LARGE};
-use ipcq::{Error, Pop, Ticket};
+use ipcq::__binding::{pop_quickly, popped_quickly, Ticket};
+use ipcq::{Error, Pop};
 use pyo3::exceptions::PyMemoryError;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -106,9 +107,9 @@ impl Inner {
         let popped = unsafe {
             let to = ffi::PyBytes_AsString(object.as_ptr()).cast();
             // What takes nothing but a copy cannot panic; to catch that took 6 % of a pop.
-            match queue.pop_quickly(to, message_size) {
+            match pop_quickly(queue, to, message_size) {
                 Some((message, crowded)) => {
-                    queue.popped_quickly(message, crowded);
+                    popped_quickly(queue, message, crowded);
                     Ok(Pop::Message(message))
                 }
                 None => caught(|| queue.pop_raw(to, message_size)),
@@ -167,7 +168,9 @@ pub(super) fn copy(py: Python<'_>, to: *mut u8, from: *const u8, length: usize) 
     let (to, from) = (to as usize, from as usize);
     // SAFETY: `from` was given by `peek_raw` for so many bytes, and the queue stays mapped while
     // the caller has the lock; `to` is the caller's own.
-    let copy = move || unsafe { ipcq::copy_from_shared(to as *mut u8, from as *const u8, length) };
+    let copy = move || unsafe {
+        ipcq::__binding::copy_from_shared(to as *mut u8, from as *const u8, length)
+    };
     match length >= LARGE {
         true => py.detach(copy),
         false => copy(),

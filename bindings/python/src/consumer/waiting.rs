@@ -3,7 +3,8 @@
 use super::Consumer;
 use crate::errors;
 use crate::handle::{self, Timeout, Waiting};
-use ipcq::{Pop, Ticket};
+use ipcq::__binding::{consumer_ask, consumer_awake, Ticket};
+use ipcq::Pop;
 use pyo3::prelude::*;
 
 impl Consumer {
@@ -18,7 +19,7 @@ impl Consumer {
 
 impl Waiting for Consumer {
     fn ask(&self, py: Python<'_>) -> PyResult<Vec<Ticket>> {
-        let ticket = self.with(py, |i| i.queue.as_mut().map(|q| Ok(q.ask())))?;
+        let ticket = self.with(py, |i| i.queue.as_mut().map(|q| Ok(consumer_ask(q))))?;
         Ok(vec![ticket])
     }
 
@@ -26,7 +27,7 @@ impl Waiting for Consumer {
         // If it was closed meanwhile, there is nothing to be said.
         let _ = self.with(py, |i| {
             i.queue.as_ref().map(|q| {
-                q.awake();
+                consumer_awake(q);
                 Ok(())
             })
         });

@@ -106,8 +106,8 @@ impl Window {
         if inner.mapped.is_none() {
             // A ticket holds the mapping. Nobody is to be woken by this one.
             inner.mapped = inner.queue.as_mut().map(|queue| {
-                let ticket = queue.ask();
-                queue.awake();
+                let ticket = ipcq::__binding::consumer_ask(queue);
+                ipcq::__binding::consumer_awake(queue);
                 ticket
             });
         }
