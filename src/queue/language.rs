@@ -76,13 +76,9 @@ pub(crate) fn open_timeout() -> &'static str {
     word(["open_timeout", "open_timeout_ns", "open_timeout"])
 }
 
-/// Why a consumer is evicted.
+/// The option that limits how long a consumer can hold the producer back.
 pub(crate) fn evict_after() -> &'static str {
-    word([
-        "made no progress for longer than evict_after",
-        "made no progress for longer than evict_after_ns",
-        "made no progress for longer than evict_after",
-    ])
+    word(["evict_after", "evict_after_ns", "evict_after"])
 }
 
 /// The option that opens a consumer that holds nobody back.

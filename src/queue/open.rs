@@ -379,6 +379,7 @@ fn continued(
     let advice = &format!(": {}", language::refit());
     check_schema(paths, &g, schema.as_ref(), o.schema.as_ref(), advice)?;
     check_fit(paths, &g, o, message_size, request)?;
+    check_eviction(paths, o, g.delivery)?;
     check_ring(region, &g).map_err(|d| damaged(paths, d))?;
     let control = match Control::find(paths, &g, true, os::effective_uid()) {
         Ok((control, name)) => {
@@ -624,6 +625,7 @@ fn create(
     old: Option<&Region>,
 ) -> Result<Opened> {
     let geometry = named(Geometry::new(request), paths)?;
+    check_eviction(paths, o, geometry.delivery)?;
     let mode = if o.permissions == 0 {
         0o600
     } else {
@@ -846,6 +848,21 @@ fn check_fit(
         )
         .into(),
     ))
+}
+
+/// Refuses `evict_after` for a lossy queue, in which no consumer holds the producer back.
+fn check_eviction(paths: &Paths, o: &ProducerOptions, delivery: Delivery) -> Result<()> {
+    match (delivery, o.evict_after) {
+        (Delivery::Lossy, Some(_)) => Err(Error::Invalid(
+            format!(
+                "{}: {} is for lossless queues",
+                paths.shown(),
+                language::evict_after()
+            )
+            .into(),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// What a producer asked for, and nothing of what it left open. `capacity` is rounded up.

@@ -174,6 +174,8 @@ static void test_options(void) {
   o.min_consumers = 0;
   o.evict_after_ns = -1;
   FAILS(ipcq_open(&q, NAME, IPCQ_PRODUCER, &o), -EINVAL);
+  o.evict_after_ns = 1;
+  FAILS_NAMING(ipcq_open(&q, NAME, IPCQ_PRODUCER, &o), -EINVAL, "evict_after_ns is for lossless queues");
   o.evict_after_ns = 0;
   o.capacity = UINT64_MAX;
   FAILS(ipcq_open(&q, NAME, IPCQ_PRODUCER, &o), -EINVAL);

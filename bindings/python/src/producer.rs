@@ -37,7 +37,7 @@ use std::time::Duration;
 ///         for the first time. 0: with nobody attached, the producer runs on.
 ///     evict_after: Lossless: seconds after which a consumer that holds the producer up and
 ///         consumes nothing is waited for no longer; it goes on, and counts as lost what was
-///         overwritten. None: never (but one that died is dropped at once).
+///         overwritten. None: never (but one that died is dropped at once). Lossy: UsageError.
 ///     exclusive: Fail if the queue exists.
 ///     replace: If what exists does not fit, put a new queue in its place.
 ///
