@@ -895,6 +895,13 @@ impl Settings {
     /// `None` if they cannot be set.
     fn take() -> Option<Settings> {
         let directory = PathBuf::from("/proc/sys/fs");
+        // All processes of the host have the same settings. The guard keeps the lock until it has
+        // put them back, so another run of this test finds those of the host.
+        let lock = File::open(&directory).ok()?;
+        // SAFETY: the descriptor is open.
+        if unsafe { libc::flock(lock.as_raw_fd(), libc::LOCK_EX) } != 0 {
+            return None;
+        }
         let mut restore = String::from("trap '' INT TERM HUP; cat >&2; ");
         for name in SETTINGS {
             let path = directory.join(format!("protected_{name}"));
@@ -906,6 +913,7 @@ impl Settings {
         let guard = Command::new("sh")
             .args(["-c", &restore])
             .stdin(Stdio::piped())
+            .stdout(lock)
             .spawn()
             .ok()?;
         Some(Settings { directory, guard })
