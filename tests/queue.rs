@@ -969,7 +969,7 @@ fn evict_after_is_refused_for_a_lossy_queue() {
     let lossy = || Kind::Fixed(8).options(64);
     push_next(&mut lossy().open(&name).unwrap());
     let id = ipcq::inspect(&name).unwrap().stats.id;
-    // Whether the producer asks for a lossy queue, or takes what exists.
+    // The producer takes the queue that exists, or asks for a lossy one.
     for options in [
         evicting(),
         evicting().replace(true),
@@ -1012,7 +1012,7 @@ fn another_geometry_is_an_error_that_names_both() {
             Kind::Fixed(24).options(64).max_consumers(33),
             "lossy, 0 to 32 consumers, but 64 messages of 24 bytes, max_consumers 33 was requested",
         ),
-        // What was left open is not named.
+        // An option that was left open is not named.
         (
             Producer::options().message_size(32),
             "lossy, but a message size of 32 bytes was requested",

@@ -71,7 +71,7 @@ pub fn list() -> Result<(), Failure> {
             // Removed since it was listed.
             Err(ipcq::Error::NotFound(_)) => {}
             Err(e) if is_limit(&e) => return Err(e.into()),
-            // It can be read by now, and is no queue.
+            // It can be read by now, and is not a queue.
             Err(ipcq::Error::Damaged(_)) if !is_queue => {}
             Err(e @ ipcq::Error::PermissionDenied(_)) => {
                 let why = format!("unreadable: {}", text::clean(&e.to_string()));

@@ -1,5 +1,5 @@
-//! Standard input and output, with the errors that the standard library hides. The library treats a
-//! stream that is closed, or that was opened the wrong way, as one that is empty or takes everything.
+//! Standard input and output, with the errors that the standard library hides. If a stream is
+//! closed, or was opened the wrong way, that library acts as if it were empty or took everything.
 
 use std::fs::File;
 use std::io;
@@ -10,8 +10,8 @@ use std::sync::OnceLock;
 /// Whether standard input and output were closed when the process began.
 static CLOSED: [AtomicBool; 2] = [const { AtomicBool::new(false) }; 2];
 
-/// The standard library opens /dev/null in the place of a closed stream before `main`. The functions
-/// in this section are called before that.
+/// The standard library opens /dev/null in the place of a closed stream before `main`. The
+/// functions in this section are called before that.
 #[used]
 #[link_section = ".init_array"]
 static LOOK: extern "C" fn() = look;

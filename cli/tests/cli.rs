@@ -1230,7 +1230,7 @@ fn remedies_are_those_of_the_command() {
         let words = format!("{file}: the queue has {have}, but {asked} was requested: {remedy}\n");
         dir.fails(&arguments, b"", 1, &words);
     }
-    // What is damaged is removed.
+    // A damaged queue is removed.
     let data = std::fs::OpenOptions::new().write(true).open(file).unwrap();
     let far = (1u64 << 40).to_le_bytes();
     data.write_all_at(&far, ipcq::__binding::layout::at::CLAIMED as u64)
@@ -1270,7 +1270,7 @@ fn a_queue_that_is_missing_is_called_that_by_every_verb() {
     dir.fails(&["stat", "part"], b"", 1, "there is no such queue");
 }
 
-/// What standard input, output or standard error is instead of a pipe.
+/// A standard stream that is not a pipe.
 #[derive(Debug, Clone, Copy)]
 enum Stream {
     Closed,

@@ -532,7 +532,7 @@ pub(crate) fn says_queue(file: &File) -> io::Result<bool> {
     Ok(length == magic.len() && u64::from_le_bytes(magic) == MAGIC)
 }
 
-/// As [`says_queue`]. A file that cannot be read does not say so.
+/// As [`says_queue`]; false if the file cannot be read.
 pub(crate) fn is_queue(file: &File) -> bool {
     says_queue(file).unwrap_or(false)
 }

@@ -264,9 +264,9 @@ fn consumers(
     Ok((!hidden).then(Vec::new))
 }
 
-/// A data file as the protocol sees it, read by system calls. What is read may be of different
-/// moments, as for any reader, and the protocol finds out. Bytes beyond the end of the file are zero.
-/// So are bytes that cannot be read, and then `failure` keeps the errno.
+/// A data file as the protocol sees it, read by system calls. Words may be of different moments, as
+/// for any reader, and the protocol detects that. Bytes beyond the end of the file are zero. So are
+/// bytes that cannot be read, and then `failure` keeps the errno.
 #[derive(Clone)]
 struct FileMemory<'a> {
     file: &'a File,

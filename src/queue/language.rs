@@ -41,7 +41,7 @@ fn replace() -> &'static str {
     word(["replace(true)", "IPCQ_REPLACE", "replace=True"])
 }
 
-/// What a producer can do about a queue that is not what it asked for.
+/// The remedies for a producer, if the queue is not the one that it asked for.
 pub(crate) fn refit() -> String {
     match is_command() {
         true => "fit --size and --capacity to it, or remove it (ipcq unlink NAME)".into(),
@@ -52,7 +52,7 @@ pub(crate) fn refit() -> String {
     }
 }
 
-/// What can be done about a queue that is of no use any more.
+/// The remedies for a queue that cannot be used any more.
 pub(crate) fn renew() -> String {
     match is_command() {
         true => "remove it (ipcq unlink NAME)".into(),

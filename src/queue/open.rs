@@ -865,7 +865,8 @@ fn check_eviction(paths: &Paths, o: &ProducerOptions, delivery: Delivery) -> Res
     }
 }
 
-/// What a producer asked for, and nothing of what it left open. `capacity` is rounded up.
+/// Describes the options that a producer set, without those that it left open. `capacity` is
+/// rounded up.
 fn requested(o: &ProducerOptions, message_size: Option<u32>, capacity: u64) -> String {
     let mut parts = Vec::new();
     let asked = if o.capacity == 0 { 0 } else { capacity };
@@ -905,7 +906,7 @@ fn check_ring(region: &Region, g: &Geometry) -> std::result::Result<(), ring::Da
     }
 }
 
-/// What is to be said of a name that leads to no data file. `text` says what was tried, and
+/// The text of the error for a name without a data file. `text` is that of the call that failed.
 /// `how_to_wait` is from [`language`].
 pub(super) fn missing_queue(name: &OsStr, text: &str, how_to_wait: &str) -> String {
     let (shown, what) = (Paths::shown_of(name), what_is_missing(name));

@@ -116,8 +116,8 @@ impl ProducerOptions {
     }
 
     /// Lossless: evict a consumer that blocks the producer for this long without progress. It may
-    /// continue, and counts as lost what was overwritten. Default: never, but a consumer that died is
-    /// evicted at once. For a lossy queue, opening fails with
+    /// continue, and counts as lost what was overwritten. Default: never, but a consumer that died
+    /// is evicted at once. For a lossy queue, opening fails with
     /// [`Error::Invalid`](crate::Error::Invalid).
     pub fn evict_after(mut self, time: Duration) -> Self {
         self.evict_after = Some(time);
