@@ -303,6 +303,7 @@ fn sleep_for<T>(
                 let until = Deadline::after(left.min(SLICE));
                 // If a signal ended it, its handler runs next.
                 let _ = Ticket::sleep_any(&tickets, &mut pace, until);
+                pace.admit_signals();
             }
         });
         py.check_signals()?;
