@@ -30,7 +30,7 @@ LINK := -Iinclude -Ltarget/release -lipcq -Wl,-rpath,'$$ORIGIN/../release'
 
 .PHONY: build header examples demo test test-rust test-steps test-c test-python test-install \
 	test-wheel test-sdist test-fuzz test-budget test-aarch64 model tsan soak fuzz bench budget lint docs wheel sdist install \
-	uninstall clean help tools
+	stub uninstall clean help tools
 
 build: $(SO)
 
@@ -48,6 +48,7 @@ help:
 	@echo "make lint       formatters and linters, and the pages"
 	@echo "make docs       the pages of docs/ and the Python API, in target/docs"
 	@echo "make header     include/ipcq.h, anew from src/ffi"
+	@echo "make stub       the docstrings of _ipcq.pyi, copied from the module"
 	@echo "make model      the models of the protocol, in full"
 	@echo "make tsan       ThreadSanitizer over producer and consumers in threads (nightly Rust)"
 	@echo "make soak       kills and stops producers and consumers for minutes (SECONDS=300)"
@@ -88,15 +89,25 @@ $(VENV)/.%: bindings/python/requirements-%.txt $(VENV)/.packages
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-# For this machine: what the tests and the demo use.
+# The wheel for this machine.
 target/module/.built: $(RUST) $(MODULE) $(VENV)/.packages
 	rm -rf $(@D)
 	$(MATURIN) build --quiet $(MANIFEST) --release --interpreter $(VENV)/bin/python --out $(@D)
 	@touch $@
 
-$(VENV)/.ipcq: target/module/.built
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall target/module/*.whl
+# The same with the hooks that the tests need.
+target/test-module/.built: $(RUST) $(MODULE) $(VENV)/.packages
+	rm -rf $(@D)
+	$(MATURIN) build --quiet $(MANIFEST) --release --features _test --interpreter $(VENV)/bin/python --out $(@D)
 	@touch $@
+
+$(VENV)/.ipcq: target/test-module/.built
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall target/test-module/*.whl
+	@touch $@
+
+# The docstrings of the stub, from the module.
+stub: $(VENV)/.ipcq
+	$(VENV)/bin/python scripts/stub.py
 
 # To hand out: linked by zig against glibc 2.17, so that it runs on every distribution in use. Where there is no
 # zig, ZIG= links by the system's linker, and the wheel wants the glibc of this machine.

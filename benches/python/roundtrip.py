@@ -29,7 +29,7 @@ def ipcq_ends(out, back):
     import ipcq
 
     producer = ipcq.Producer(out, capacity=4096, message_size=SIZE)
-    return producer.push, lambda: spinning(ipcq.Consumer(back).try_pop), producer
+    return producer.push, lambda: spinning(ipcq.Consumer(back).pop), producer
 
 
 def ringfire_ends(out, back):

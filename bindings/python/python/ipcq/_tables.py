@@ -1,4 +1,4 @@
-"""Batches as tables of other libraries. They are imported here and not before."""
+"""Batches as tables of other libraries. The libraries are imported only when they are used."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ._batch import Batch
 
-# What a batch without fields has for a column.
+# The name of the only column of a batch without fields.
 ONE_COLUMN = "message"
 
 
 def library(name: str, what: str) -> Any:
-    """A library, or an error that says what it is for."""
+    """A library. If it is not installed, the error says what needs it."""
     try:
         return importlib.import_module(name)
     except ImportError as e:
@@ -31,14 +31,14 @@ def columns(batch: Batch) -> dict[str, Any]:
     names = records.dtype.names
     if names is None:
         return {ONE_COLUMN: np.array(records)}
-    # Copies, each in one piece.
+    # Contiguous copies.
     return {name: np.array(records[name], order="C") for name in names}
 
 
 def to_pandas(batch: Batch) -> Any:
-    """What Batch.to_pandas() returns."""
+    """The result of Batch.to_pandas()."""
     pandas = library("pandas", "to_pandas()")
-    # A field that is a record or an array itself is a column of tuples or lists.
+    # A field that is a record or an array becomes a column of tuples or lists.
     data = {
         name: column
         if isinstance(column, list) or (column.ndim == 1 and column.dtype.names is None)
@@ -52,7 +52,7 @@ def to_pandas(batch: Batch) -> Any:
 
 
 def columns_of(data: Any) -> dict[str, Any] | None:
-    """The columns of a table of pandas, polars or pyarrow; None if it is something else."""
+    """The columns of a table of pandas, polars or pyarrow. None for other objects."""
     numpy = sys.modules.get("numpy")
     if numpy is not None and isinstance(data, (numpy.ndarray, numpy.generic)):
         # Its attributes may be fields.
