@@ -228,7 +228,7 @@ impl Timeout {
         }
     }
 
-    /// The time; `None` if there is no limit.
+    /// The time. `None` if the wait has no limit.
     pub fn time(self) -> Option<Duration> {
         self.0
     }
@@ -246,7 +246,7 @@ const SPIN: Duration = Duration::from_micros(40);
 /// before the sleep begins, its handler runs after this time.
 const SLICE: Duration = Duration::from_millis(500);
 
-/// What wakes a waiting call.
+/// The way to wake a waiting call.
 pub trait Waker {
     /// Asks to be woken. The list is empty if the caller has to poll.
     fn ask(&self, py: Python<'_>) -> PyResult<Vec<Ticket>>;

@@ -36,7 +36,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 /// producer that opens the name afterwards makes a new queue. It gets ProducerExistsError until the
 /// old producer has ended.
 ///
-/// Raises FileNotFoundError if there is no such queue, PermissionError.
+/// Raises FileNotFoundError if the queue does not exist, PermissionError.
 #[pyfunction]
 fn unlink(py: Python<'_>, name: Name) -> PyResult<()> {
     slowly(py, || ipcq::unlink(&*name))

@@ -400,7 +400,7 @@ impl Producer {
         }
         let from = data.as_ptr() as usize;
         self.push_all(py, timeout, (count, data.len()), |q, done| {
-            // SAFETY: the buffer is held, and holds so many messages.
+            // SAFETY: the buffer is held, and has that many messages.
             unsafe { q.push_many_raw((from + done * size) as *const u8, size, count - done) }
         })
     }
@@ -543,7 +543,7 @@ impl Producer {
     }
 
     /// The numpy dtype of the messages: the one that was given, otherwise the queue's. None if
-    /// there is none.
+    /// neither exists.
     #[getter]
     fn dtype<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.records.dtype(py)
@@ -705,7 +705,7 @@ impl Claim {
         })
     }
 
-    /// Gives the claim up: nothing is pushed. Does nothing if the claim has ended.
+    /// Gives the claim up without pushing a message. Does nothing if the claim has ended.
     fn abort(&self, py: Python<'_>) -> PyResult<()> {
         self.producer.get().with(py, |inner| {
             if self.stands(inner) {

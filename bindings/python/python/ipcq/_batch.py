@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Meta(NamedTuple):
-    """What is known about a message without its bytes. See Consumer.last."""
+    """The properties of a message without its bytes. See Consumer.last."""
 
     sequence: int
     """The sequence of the message. The first message of a queue has sequence 0."""
@@ -269,7 +269,7 @@ class Batches(Iterator[Batch], AsyncIterator[Batch]):
             await asyncio.sleep(min(left, 0.001))
 
     def _take(self, wait: bool = False) -> Batch | None:
-        """A batch, or None if there is no message. With wait, waits if the size is fixed."""
+        """A batch, or None if the queue is empty. With wait, waits if the size is fixed."""
         q, size = self._q, self._size
         if not size:
             messages = q.pop_many(self._max)
@@ -292,7 +292,7 @@ class Records(Iterator[Any], AsyncIterator[Any]):
     def __init__(self, q: Consumer) -> None:
         """Consumer.records() makes it."""
         layout = q._layout
-        # Raises if there is no dtype.
+        # Raises without a dtype.
         _ = layout.form
         self._q = q
         self._record = layout.record

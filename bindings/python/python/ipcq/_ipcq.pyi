@@ -198,7 +198,7 @@ class Producer:
     @property
     def dtype(self) -> Any:
         """The numpy dtype of the messages: the one that was given, otherwise the queue's. None if
-        there is none.
+        neither exists.
         """
     @property
     def closed(self) -> bool:
@@ -246,7 +246,7 @@ class Claim:
         Raises MessageSizeError, UsageError if the claim has ended.
         """
     def abort(self) -> None:
-        """Gives the claim up: nothing is pushed. Does nothing if the claim has ended."""
+        """Gives the claim up without pushing a message. Does nothing if the claim has ended."""
     def __len__(self) -> int: ...
     def __enter__(self) -> Self: ...
     def __exit__(
@@ -311,8 +311,9 @@ class Consumer:
         Raises Empty if no message came in time, otherwise the same as pop(). Ctrl-C ends the wait.
         """
     def get_nowait(self) -> bytes:
-        """The next message as bytes, like queue.Queue.get_nowait(). Never waits. Raises Empty if
-        there is no message, otherwise the same as pop().
+        """The next message as bytes, like queue.Queue.get_nowait(). Never waits.
+
+        Raises Empty if the queue is empty, otherwise the same as pop().
         """
     def pop_many(self, max: int = 4096) -> list[bytes]:
         """Up to max messages as a list of bytes, which is empty if the queue is empty. Never waits.
@@ -326,9 +327,9 @@ class Consumer:
         """Copies messages into a writable buffer (a numpy array, a bytearray, ...) and returns
         their number, which is 0 if the queue is empty. Never waits.
 
-        In a queue of fixed size these are as many messages as fit, without a gap. If the messages
-        vary in length, it is one message. The attribute last has the sequence of the first message,
-        its length, and what was lost before it.
+        In a queue of fixed size it fills the buffer with messages that follow each other without a
+        gap. If the messages vary in length, it is one message. The attribute last has the sequence
+        of the first message, its length, and what was lost before it.
 
         Raises MessageSizeError if the buffer is too small for one message, SchemaMismatchError if
         it is an array of another dtype than that of the messages, and otherwise the same as pop().
@@ -459,7 +460,7 @@ class Consumer:
 
         It becomes readable when there is a message, or when the queue is at its end, and stays
         readable until a pop finds nothing. So call pop() until it returns None, and then wait. The
-        descriptor may be readable although there is no message.
+        descriptor may be readable although the queue is empty.
 
         It belongs to this consumer and is closed with it. Only wait for it, do not read from it.
         After a fork it is the parent's: the child calls fileno() for its own.
@@ -478,7 +479,7 @@ class Consumer:
         queue.Queue.qsize(). The same as stats.lag.
         """
     def empty(self) -> bool:
-        """Whether there is no message at this moment, like queue.Queue.empty()."""
+        """Whether the queue has no new message at this moment, like queue.Queue.empty()."""
     def consumers(self) -> list[ConsumerInfo]:
         """The attached consumers, as a list of ConsumerInfo, the slowest first.
 
@@ -517,7 +518,7 @@ class Consumer:
     @property
     def dtype(self) -> Any:
         """The numpy dtype of the messages: the one that was given, otherwise the queue's. None if
-        there is none.
+        neither exists.
         """
     @property
     def closed(self) -> bool:
@@ -603,9 +604,9 @@ class View:
     It has the buffer protocol: memoryview(view) and numpy.asarray(view) are the memory itself,
     read-only, with one row of bytes for each message.
 
-    A copy is checked: it is right, or OverrunError is raised. What is read through array, records
-    or a memoryview is not checked when it is read. It was right if the block ends without an
-    OverrunError.
+    A copy is checked: it is right, or OverrunError is raised. Data that is read through array,
+    records or a memoryview is not checked when it is read. It was right if the block ends without
+    an OverrunError.
     """
 
     @property
@@ -866,5 +867,5 @@ def unlink(name: str | PathLike[str]) -> None:
     producer that opens the name afterwards makes a new queue. It gets ProducerExistsError until the
     old producer has ended.
 
-    Raises FileNotFoundError if there is no such queue, PermissionError.
+    Raises FileNotFoundError if the queue does not exist, PermissionError.
     """

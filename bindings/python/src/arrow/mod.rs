@@ -22,7 +22,7 @@ enum Layout {
     Bytes(usize),
 }
 
-/// The name of the only column if there are no fields.
+/// The name of the only column without fields.
 const ONE_COLUMN: &str = "message";
 
 impl Layout {

@@ -122,7 +122,7 @@ impl Consumer {
         }
     }
 
-    /// Pops as many messages as fit. Returns their number and the meta of the first. `None` if
+    /// Fills the room with messages. Returns their number and the meta of the first. `None` if
     /// the queue is empty.
     ///
     /// # Safety
@@ -363,8 +363,9 @@ impl Consumer {
         self.take_within(py, Timeout::of_queue(py, block, timeout)?)
     }
 
-    /// The next message as bytes, like queue.Queue.get_nowait(). Never waits. Raises Empty if
-    /// there is no message, otherwise the same as pop().
+    /// The next message as bytes, like queue.Queue.get_nowait(). Never waits.
+    ///
+    /// Raises Empty if the queue is empty, otherwise the same as pop().
     fn get_nowait<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         self.take_within(py, Timeout::ZERO)
     }
@@ -419,9 +420,9 @@ impl Consumer {
     /// Copies messages into a writable buffer (a numpy array, a bytearray, ...) and returns
     /// their number, which is 0 if the queue is empty. Never waits.
     ///
-    /// In a queue of fixed size these are as many messages as fit, without a gap. If the messages
-    /// vary in length, it is one message. The attribute last has the sequence of the first message,
-    /// its length, and what was lost before it.
+    /// In a queue of fixed size it fills the buffer with messages that follow each other without a
+    /// gap. If the messages vary in length, it is one message. The attribute last has the sequence
+    /// of the first message, its length, and what was lost before it.
     ///
     /// Raises MessageSizeError if the buffer is too small for one message, SchemaMismatchError if
     /// it is an array of another dtype than that of the messages, and otherwise the same as pop().
@@ -648,7 +649,7 @@ impl Consumer {
     ///
     /// It becomes readable when there is a message, or when the queue is at its end, and stays
     /// readable until a pop finds nothing. So call pop() until it returns None, and then wait. The
-    /// descriptor may be readable although there is no message.
+    /// descriptor may be readable although the queue is empty.
     ///
     /// It belongs to this consumer and is closed with it. Only wait for it, do not read from it.
     /// After a fork it is the parent's: the child calls fileno() for its own.
@@ -687,7 +688,7 @@ impl Consumer {
         self.with(py, |inner| Ok(inner.queue()?.stats()?.lag))
     }
 
-    /// Whether there is no message at this moment, like queue.Queue.empty().
+    /// Whether the queue has no new message at this moment, like queue.Queue.empty().
     fn empty(&self, py: Python<'_>) -> PyResult<bool> {
         self.with(py, |inner| {
             let (pop, _) = inner.queue()?.peek_raw()?;
@@ -759,7 +760,7 @@ impl Consumer {
     }
 
     /// The numpy dtype of the messages: the one that was given, otherwise the queue's. None if
-    /// there is none.
+    /// neither exists.
     #[getter]
     fn dtype<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.records.dtype(py)

@@ -10,8 +10,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes};
 
 /// In a queue of fixed size up to this many bytes, a pop copies straight into a bytes object.
-/// The object is made before it is known whether there is a message. If there is none, the next
-/// pop uses the object.
+/// The object is made before it is known whether the queue has a message. If it has no message, the
+/// next pop uses the object.
 const SPARE_UP_TO: usize = 4096;
 
 /// How often one pop copies a message that was overwritten during the copy before it reports an

@@ -26,9 +26,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// It has the buffer protocol: memoryview(view) and numpy.asarray(view) are the memory itself,
 /// read-only, with one row of bytes for each message.
 ///
-/// A copy is checked: it is right, or OverrunError is raised. What is read through array, records
-/// or a memoryview is not checked when it is read. It was right if the block ends without an
-/// OverrunError.
+/// A copy is checked: it is right, or OverrunError is raised. Data that is read through array,
+/// records or a memoryview is not checked when it is read. It was right if the block ends without
+/// an OverrunError.
 #[pyclass(frozen, weakref, module = "ipcq")]
 pub struct View {
     consumer: Py<Consumer>,
@@ -205,7 +205,7 @@ impl View {
     #[getter]
     fn records<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let layout = slf.get().consumer.get().records.layout.bind(slf.py());
-        // Raises if there is no dtype, before the array is made.
+        // Without a dtype this raises, before the array is made.
         layout.getattr(intern!(slf.py(), "form"))?;
         let array = Self::array(slf)?;
         layout.call_method1(intern!(slf.py(), "of_rows"), (array,))

@@ -22,7 +22,7 @@ impl Waker for Consumer {
     }
 
     fn awake(&self, py: Python<'_>) {
-        // If the handle was closed during the wait, there is nothing to do.
+        // If the handle was closed during the wait, the error does not matter.
         let _ = self.with(py, |inner| {
             inner.queue()?.awake();
             Ok(())
