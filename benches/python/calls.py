@@ -1,4 +1,4 @@
-"""One call of the module, warm, in one process, beside a method in C that does next to nothing.
+"""Measures one call of the module in one process, and a trivial method in C for comparison.
 
 calls.py count=1000000
 """
@@ -12,7 +12,7 @@ CHUNK = 512
 
 
 def timed(call, *arguments):
-    """Nanoseconds of a call in a loop, over a chunk of them."""
+    """The nanoseconds of one call, measured over a chunk of calls in a loop."""
     numbers = range(CHUNK)
     if arguments:
         (data,) = arguments
@@ -40,7 +40,7 @@ def main():
         samples["put"].append(timed(trivial.put, data))
         samples["pop"].append(timed(q.pop))
         samples["get"].append(timed(trivial.get))
-        assert q.pop() is None, "not all was popped"
+        assert q.pop() is None, "not all messages were popped"
         received += CHUNK
         out.push_many(data * CHUNK)
         samples["next"].append(timed(q.__next__))
