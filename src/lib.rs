@@ -71,6 +71,9 @@ mod sys;
 mod wait;
 mod words;
 
+// For bindings, which name queues in errors of their own.
+#[doc(hidden)]
+pub use dir::Shown;
 pub use error::{Error, Result, Text};
 // For bindings, which hold the raw pointers of `claim_raw` and `peek_raw`.
 pub use layout::{Delivery, Framing, Geometry};

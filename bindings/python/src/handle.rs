@@ -1,7 +1,8 @@
 //! What all handles share: the lock, waiting, names.
 
+use crate::buffer::{check_plain, Buffer};
 use crate::errors;
-use ipcq::{Deadline, Pace, Schema, Ticket};
+use ipcq::{Deadline, Pace, Schema, Shown, Ticket};
 use pyo3::exceptions::PyOverflowError;
 use pyo3::ffi;
 use pyo3::intern;
@@ -318,6 +319,13 @@ fn sleep_for<T>(
 /// file in the current directory.
 pub struct Name(pub PathBuf);
 
+impl Name {
+    /// The name as text for people. Characters that a terminal would act on are escaped.
+    pub fn display(&self) -> Shown {
+        Shown::of(&self.0)
+    }
+}
+
 impl<'py> FromPyObject<'_, 'py> for Name {
     type Error = PyErr;
 
@@ -423,7 +431,7 @@ pub struct Records {
 impl Records {
     pub fn new(
         py: Python<'_>,
-        name: &Path,
+        name: &Name,
         given: Option<Dtype>,
         schema: Option<&Schema>,
     ) -> PyResult<Self> {
@@ -433,7 +441,7 @@ impl Records {
             .map(Schema::to_json);
         let given = given.map(|g| g.dtype);
         let layout = part!(py, "ipcq._records", "Layout")?;
-        let layout = layout.call1((name.as_os_str(), given, schema))?;
+        let layout = layout.call1((name.display().to_string(), given, schema))?;
         Ok(Records {
             layout: layout.unbind(),
             known,
@@ -468,13 +476,17 @@ impl Records {
 
     /// Raises SchemaMismatch if an object with a buffer has another dtype than the messages.
     pub fn check(&self, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        if !self.known {
+            return check_plain(data);
+        }
         if !self.is_plain(data)? {
             let py = data.py();
             let dtype = self.ask(intern!(py, "check"), data)?;
-            if !dtype.is_none() {
-                let right = (data.get_type().unbind(), dtype.unbind());
-                let _ = self.right.set(py, right);
+            if dtype.is_none() {
+                return check_plain(data);
             }
+            let right = (data.get_type().unbind(), dtype.unbind());
+            let _ = self.right.set(py, right);
         }
         Ok(())
     }
@@ -482,9 +494,12 @@ impl Records {
     /// The object with the bytes of a message that is to be pushed.
     pub fn message<'py>(&self, data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         if self.is_plain(data)? {
+            if !self.known {
+                check_plain(data)?;
+            }
             return Ok(data.clone());
         }
-        if crate::buffer::Buffer::is_in(data) {
+        if Buffer::is_in(data) {
             self.check(data)?;
             return Ok(data.clone());
         }
@@ -524,6 +539,6 @@ pub fn reopened<'py>(
 
 /// The error for a handle that was closed.
 #[cold]
-pub fn closed(py: Python<'_>, name: &Path, what: &str) -> PyErr {
+pub fn closed(py: Python<'_>, name: &Name, what: &str) -> PyErr {
     errors::usage(py, format!("{}: this {what} is closed", name.display()))
 }

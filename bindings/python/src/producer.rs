@@ -1,6 +1,6 @@
 //! The producer.
 
-use crate::buffer::Buffer;
+use crate::buffer::{check_plain, Buffer};
 use crate::errors;
 use crate::handle::{
     self, caught, part, truth, whole, whole_or_none, Dtype, Guard, Guarded, Name, Records, Timeout,
@@ -57,7 +57,7 @@ use std::time::Duration;
 #[pyclass(frozen, weakref, module = "ipcq")]
 pub struct Producer {
     inner: Guarded<Inner>,
-    name: PathBuf,
+    name: Name,
     /// The file, resolved when it was opened.
     path: PathBuf,
     /// 0 if they vary.
@@ -76,6 +76,9 @@ struct Inner {
     claims: u64,
     claimed: bool,
 }
+
+/// Other threads of the interpreter may run after this many messages of an iterable.
+const TURN: usize = 4096;
 
 impl Drop for Inner {
     fn drop(&mut self) {
@@ -204,6 +207,10 @@ impl Producer {
                 ));
             }
             messages.push(message);
+            if messages.len() % TURN == 0 {
+                // Other threads may run.
+                py.detach(|| ());
+            }
         }
         let places: Vec<_> = messages
             .iter()
@@ -302,7 +309,7 @@ impl Producer {
         let geometry = queue.geometry();
         let producer = Producer {
             records: Records::new(py, &name, dtype, queue.schema())?,
-            name: name.0,
+            name,
             path: queue.path().to_owned(),
             message_size: geometry.message_size as usize,
             max_message: queue.max_message(),
@@ -371,6 +378,7 @@ impl Producer {
             return self.push_each(data, timeout);
         }
         let (py, size) = (data.py(), self.message_size);
+        check_plain(data)?;
         let data = Buffer::of(data)?;
         if data.len() % size != 0 {
             return Err(errors::too_large(
@@ -508,7 +516,7 @@ impl Producer {
     /// The name as it was given.
     #[getter]
     fn name(&self) -> std::ffi::OsString {
-        self.name.clone().into_os_string()
+        self.name.as_os_str().to_owned()
     }
 
     /// Bytes of every message; 0 if they vary.

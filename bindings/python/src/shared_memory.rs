@@ -1,6 +1,6 @@
 //! Shared memory by itself.
 
-use crate::buffer::Buffer;
+use crate::buffer::{check_plain, Buffer};
 use crate::errors;
 use crate::export::{self, Mapping, Shown};
 use crate::handle::{self, caught, truth, whole, whole_or_none, Guarded, Name, LARGE};
@@ -33,7 +33,7 @@ use std::ptr::null_mut;
 #[pyclass(frozen, weakref, module = "ipcq")]
 pub struct SharedMemory {
     inner: Guarded<Inner>,
-    name: PathBuf,
+    name: Name,
     /// The file, resolved when it was opened.
     path: PathBuf,
     size: usize,
@@ -151,7 +151,7 @@ impl SharedMemory {
         }
         let (size, writable) = (memory.size(), memory.is_writable());
         Ok(SharedMemory {
-            name: name.0,
+            name,
             path: memory.path().to_owned(),
             inner: Guarded::new(Inner {
                 memory: Some(memory),
@@ -174,6 +174,7 @@ impl SharedMemory {
         data: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         let py = data.py();
+        check_plain(data)?;
         let data = Buffer::of(data)?;
         let (from, size) = (data.as_ptr() as usize, data.len());
         self.with(py, |memory| {
@@ -213,6 +214,7 @@ impl SharedMemory {
         buffer: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         let py = buffer.py();
+        check_plain(buffer)?;
         let buffer = Buffer::writable(buffer)?;
         self.copy_out(py, offset, buffer.as_ptr(), buffer.len())
     }
@@ -230,7 +232,7 @@ impl SharedMemory {
     /// The name as it was given.
     #[getter]
     fn name(&self) -> std::ffi::OsString {
-        self.name.clone().into_os_string()
+        self.name.as_os_str().to_owned()
     }
 
     /// Whether this handle writes.

@@ -8,20 +8,28 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from ._errors import Incompatible
+from ._errors import Incompatible, ProducerExists, escaped
 
 if TYPE_CHECKING:
     from ._ipcq import Producer
 
 
+# How to give up a handle that only one process can have open.
+HAND_OVER = {"Producer": "detach() or close()", "SharedMemory": "close()"}
+
+
 def open_again(kind: Any, path: str, options: dict[str, Any], id: int | None) -> Any:
     """What pickle calls for a handle. `id` is that of the queue, if it has to be the same one."""
-    handle = kind(path, **options)
+    try:
+        handle = kind(path, **options)
+    except ProducerExists as e:
+        hint = f"call {HAND_OVER[kind.__name__]} before a handle goes to another process"
+        raise ProducerExists(e.errno, f"{e.strerror} ({hint})") from None
     if id is not None and handle.stats.id != id:
         handle.close()
         raise Incompatible(
-            f"{path}: the queue was made anew since this handle was pickled, and its position is "
-            "of other messages"
+            f"{escaped(path)}: the queue was made anew since this handle was pickled, and its "
+            "position is of other messages"
         )
     return handle
 

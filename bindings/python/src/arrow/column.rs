@@ -1,6 +1,7 @@
 //! A column: its type, and its values as Arrow wants them.
 
-use ipcq::{Format, Scalar};
+use ipcq::{Format, Scalar, Shown};
+use std::path::Path;
 
 /// Bytes that begin where any number may lie.
 pub struct Bytes(Vec<u64>);
@@ -153,7 +154,13 @@ impl Column {
                 return Column::of_lengths(name, "u", texts.iter().map(String::as_bytes));
             }
             ('M' | 'm', _) => return Column::of_times(name, scalar, values, length),
-            _ => return Err(format!("{name}: Arrow has no type for {}", scalar.as_str())),
+            _ => {
+                return Err(format!(
+                    "{}: Arrow has no type for {}",
+                    shown(name),
+                    scalar.as_str()
+                ))
+            }
         };
         Ok(Column::copied(name, format.into(), values, length))
     }
@@ -179,7 +186,7 @@ impl Column {
         for value in values {
             bytes.extend_from_slice(value);
             let end = i32::try_from(bytes.len())
-                .map_err(|_| format!("{name}: more than 2 GiB in one batch"))?;
+                .map_err(|_| format!("{}: more than 2 GiB in one batch", shown(name)))?;
             ends.extend(end.to_ne_bytes());
             length += 1;
         }
@@ -195,7 +202,7 @@ impl Column {
         values: impl Iterator<Item = &'a [u8]>,
         length: usize,
     ) -> Result<Column, String> {
-        let none = || format!("{name}: Arrow has no type for {}", scalar.as_str());
+        let none = || format!("{}: Arrow has no type for {}", shown(name), scalar.as_str());
         let is_point = scalar.kind() == 'M';
         let unit = scalar.as_str().split_once('[').map_or("", |(_, u)| u);
         let unit = unit.trim_end_matches(']');
@@ -220,7 +227,7 @@ impl Column {
         let values: Vec<_> = values
             .map(|value| i64::from_le_bytes(value.try_into().unwrap_or_default()))
             .collect();
-        let beyond = || format!("{name}: a time beyond the range of Arrow");
+        let beyond = || format!("{}: a time beyond the range of Arrow", shown(name));
         let mut bytes = Vec::with_capacity(8 * values.len());
         for &value in &values {
             let value = match value {
@@ -244,6 +251,11 @@ impl Column {
             ..Column::plain(name, format, length, vec![there, Some(Bytes::of(&bytes))])
         })
     }
+}
+
+/// The name of a column in an error. What a terminal would act on is escaped.
+fn shown(name: &str) -> Shown {
+    Shown::of(Path::new(name))
 }
 
 fn bits(values: impl Iterator<Item = bool>) -> Bytes {

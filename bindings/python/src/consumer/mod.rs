@@ -56,7 +56,7 @@ pub struct Consumer {
     inner: Guarded<Inner>,
     /// Where the tasks of asyncio loops wait, by loop; see `_aio.py`.
     lines: Py<PyDict>,
-    name: PathBuf,
+    name: Name,
     /// The file, resolved when it was opened, and the id of the queue in it.
     path: PathBuf,
     id: u64,
@@ -430,7 +430,7 @@ impl Consumer {
         }
         Ok(Consumer {
             records: Records::new(py, &name, dtype, queue.schema())?,
-            name: name.0,
+            name,
             path: queue.path().to_owned(),
             id: geometry.id,
             message_size,
@@ -844,7 +844,7 @@ impl Consumer {
     /// The name as it was given.
     #[getter]
     fn name(&self) -> std::ffi::OsString {
-        self.name.clone().into_os_string()
+        self.name.as_os_str().to_owned()
     }
 
     /// Bytes of every message; 0 if they vary.
