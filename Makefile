@@ -1,5 +1,4 @@
-# `make demo` runs the main job, `make test` passes the tests; each sets up what it needs inside
-# this folder. `make help` lists the rest.
+# `make help` lists the targets. Each target sets up what it needs inside this folder.
 
 PYTHON ?= python3
 CC ?= cc
@@ -9,8 +8,9 @@ LIBDIR ?= $(PREFIX)/lib
 INSTALL ?= install
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
-# Everything is built in target/, also for one who keeps cargo's output elsewhere.
-export CARGO_TARGET_DIR := $(CURDIR)/target
+# The finished libraries, programs and wheels are always in target/. Cargo's intermediate files are
+# there too, unless CARGO_TARGET_DIR or a cargo configuration names another folder.
+CARGO_OUT := $(or $(CARGO_TARGET_DIR),target)
 
 SONAME := libipcq.so.$(basename $(VERSION))
 SO := target/release/libipcq.so
@@ -18,43 +18,56 @@ VENV := .venv
 MATURIN = $(VENV)/bin/maturin
 MANIFEST = --manifest-path bindings/python/Cargo.toml
 ZIG ?= 1
+# The two workspaces share deny.toml, so neither uses all of it.
+DENY := bans licenses sources -A unmatched-skip-root -A license-exception-not-encountered
 RUST := $(shell find src cli/src build.rs cbindgen.toml Cargo.toml Cargo.lock cli/Cargo.toml) \
 	scripts/build-library.sh scripts/localise.sh
 MODULE := $(shell find bindings/python -name '*.rs' -o -name '*.py' -path '*/python/ipcq/*' \
 	-o -name '*.pyi' -o -name '*.toml')
-EXAMPLES := $(patsubst c-examples/%,target/examples/%,$(basename $(wildcard c-examples/*.c c-examples/*.cpp)))
+EXAMPLES := $(patsubst c-examples/%.c,target/examples/%,$(wildcard c-examples/*.c)) \
+	$(patsubst c-examples/%.cpp,target/examples/%_cpp,$(wildcard c-examples/*.cpp))
 CFLAGS ?= -O2 -g
 WARNINGS := -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wpedantic -Werror
-# The programs in target/*/ find the library where it lies, also in a folder with a blank in its name.
+# The programs in target/*/ find the library by a relative path, so the checkout may be moved, and
+# its path may contain a blank.
 LINK := -Iinclude -Ltarget/release -lipcq -Wl,-rpath,'$$ORIGIN/../release'
 
-.PHONY: build header examples demo test test-rust test-steps test-c test-python test-install \
-	test-wheel test-sdist test-fuzz test-budget test-aarch64 model tsan soak fuzz bench budget lint docs wheel sdist install \
-	stub uninstall clean help tools
+.PHONY: build header examples demo check test test-rust test-steps test-c test-python test-install \
+	test-wheel test-sdist test-fuzz test-budget test-aarch64 features model tsan soak fuzz bench budget \
+	lint prose deny docs wheel sdist install stub uninstall clean help tools
 
 build: $(SO)
 
 help:
-	@echo "make            the C library and the ipcq command, in target/release"
-	@echo "make demo       C feeds Python, with this machine's counters and with a large file"
-	@echo "make test       all tests (some minutes)"
-	@echo "make examples   the C examples, in target/examples"
-	@echo "make install    headers, libraries, pkg-config and CMake files, command: PREFIX, LIBDIR, DESTDIR"
-	@echo "make wheel      the Python wheel for every Linux of this architecture, in target/wheels"
-	@echo "make sdist      the Python source distribution, in target/wheels"
-	@echo "make test-sdist builds and installs it from scratch"
-	@echo "make bench      ipcq and its peers, in target/bench (QUICK=1: the short form)"
-	@echo "make budget     benches/budget.json, anew from counted instructions"
-	@echo "make lint       formatters and linters, and the pages"
-	@echo "make docs       the pages of docs/ and the Python API, in target/docs"
-	@echo "make header     include/ipcq.h, anew from src/ffi"
-	@echo "make stub       the docstrings of _ipcq.pyi, copied from the module"
-	@echo "make model      the models of the protocol, in full"
-	@echo "make tsan       ThreadSanitizer over producer and consumers in threads (nightly Rust)"
-	@echo "make soak       kills and stops producers and consumers for minutes (SECONDS=300)"
-	@echo "make fuzz       hostile files, guided by coverage, for an hour (SECONDS=3600)"
-	@echo "make test-aarch64  builds for aarch64 and runs the tests under emulation"
-	@echo "make clean      removes what was built"
+	@echo "Build"
+	@echo "  make            build the C library and the ipcq command in target/release"
+	@echo "  make examples   build the C and C++ examples in target/examples"
+	@echo "  make install    install headers, libraries and the command (PREFIX, LIBDIR, DESTDIR)"
+	@echo "  make uninstall  remove what make install installed"
+	@echo "  make wheel      build the Python wheel in target/wheels (ZIG= links it without zig)"
+	@echo "  make sdist      build the Python source distribution in target/wheels"
+	@echo "  make docs       build the documentation site in target/docs"
+	@echo "  make header     generate include/ipcq.h from src/ffi"
+	@echo "  make stub       copy the docstrings of the Python module to its stub"
+	@echo "  make clean      remove target/ and .venv/"
+	@echo "Try"
+	@echo "  make demo       send this machine's counters, and a large file, from C to Python"
+	@echo "  make bench      compare ipcq with other queues, in target/bench (QUICK=1: short)"
+	@echo "Check"
+	@echo "  make check      format, lint and test the Rust code: run it before every commit"
+	@echo "  make test       run all tests"
+	@echo "  make lint       run all formatters and linters, and build the documentation"
+	@echo "  make deny       check the licences and sources of all dependencies"
+	@echo "  make prose      lint the English of documents, comments and error texts"
+	@echo "Check more"
+	@echo "  make features      build and test without features, and with each one alone"
+	@echo "  make model         explore the models of the protocol in full"
+	@echo "  make tsan          run ThreadSanitizer (needs nightly Rust)"
+	@echo "  make soak          kill and stop processes for minutes (DURATION=300 seconds)"
+	@echo "  make fuzz          fuzz the readers of files for an hour (DURATION=3600 seconds)"
+	@echo "  make test-aarch64  build for aarch64 and run the tests under emulation"
+	@echo "  make test-sdist    build the source distribution, and install it from scratch"
+	@echo "  make budget        count instructions again and write benches/budget.json"
 
 tools:
 	@sh scripts/check-tools.sh "$(PYTHON)" "$(CC)"
@@ -73,9 +86,9 @@ target/examples/%: c-examples/%.c include/ipcq.h $(SO)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(WARNINGS) $< -o $@ $(LINK)
 
-target/examples/%: c-examples/%.cpp include/ipcq.h include/ipcq.hpp $(SO)
+target/examples/%_cpp: c-examples/%.cpp include/ipcq.h include/ipcq.hpp $(SO)
 	@mkdir -p $(@D)
-	$(CXX) $(CFLAGS) -std=c++17 -Wall -Wextra -Wpedantic -Werror $< -o $@ $(LINK)
+	$(CXX) $(CFLAGS) -std=c++17 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror $< -o $@ $(LINK)
 
 # --- Python ---------------------------------------------------------------------------------------
 
@@ -84,7 +97,8 @@ $(VENV)/.packages: bindings/python/requirements-dev.txt | tools
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-# What only some targets need: the stamp .x stands for requirements-x.txt.
+# The stamp .x records that the packages of requirements-x.txt are installed. Only some targets
+# need them.
 $(VENV)/.%: bindings/python/requirements-%.txt $(VENV)/.packages
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
@@ -95,7 +109,7 @@ target/module/.built: $(RUST) $(MODULE) $(VENV)/.packages
 	$(MATURIN) build --quiet $(MANIFEST) --release --interpreter $(VENV)/bin/python --out $(@D)
 	@touch $@
 
-# The same with the hooks that the tests need.
+# The same wheel with the hooks that the tests need. The demo uses it, too.
 target/test-module/.built: $(RUST) $(MODULE) $(VENV)/.packages
 	rm -rf $(@D)
 	$(MATURIN) build --quiet $(MANIFEST) --release --features _test --interpreter $(VENV)/bin/python --out $(@D)
@@ -109,11 +123,15 @@ $(VENV)/.ipcq: target/test-module/.built
 stub: $(VENV)/.ipcq
 	$(VENV)/bin/python scripts/stub.py
 
-# To hand out: linked by zig against glibc 2.17, so that it runs on every distribution in use. Where there is no
-# zig, ZIG= links by the system's linker, and the wheel wants the glibc of this machine.
+# The wheel for distribution. zig links it against glibc 2.17, so that it runs on every current
+# distribution. With ZIG= the system's linker links it, and the wheel needs this machine's glibc.
+# CPython before 3.14 ends daemon threads with pthread_exit, which unwinds their stacks with glibc's
+# unwinder. zig's own unwinder crashes on that, so the wheel uses glibc's.
+UNWINDER = -C link-arg=$(shell $(CC) -print-file-name=libgcc_s.so.1)
 wheel: $(VENV)/.packages $(if $(ZIG),$(VENV)/.wheel)
 	rm -f target/wheels/*.whl
-	PATH="$(abspath $(VENV))/bin:$$PATH" $(MATURIN) build --quiet $(MANIFEST) --release --interpreter $(VENV)/bin/python \
+	RUSTFLAGS="$$RUSTFLAGS $(UNWINDER)" PATH="$(abspath $(VENV))/bin:$$PATH" \
+		$(MATURIN) build --quiet $(MANIFEST) --release --interpreter $(VENV)/bin/python \
 		$(if $(ZIG),--zig --compatibility manylinux2014) --out target/wheels
 	scripts/test-wheel.sh $(VENV)/bin/python target/wheels/*.whl
 	@ls target/wheels/*.whl
@@ -125,10 +143,17 @@ sdist: $(VENV)/.packages
 	scripts/check-sdist.sh target/wheels/*.tar.gz
 	@ls target/wheels/*.tar.gz
 
-# --- the main job and the tests -------------------------------------------------------------------
+# --- demo and tests -------------------------------------------------------------------------------
 
 demo: examples $(VENV)/.ipcq
 	$(VENV)/bin/python scripts/demo.py
+
+# Run this before every commit. It takes about two minutes once the dependencies are built. It needs
+# only Rust and a C compiler.
+check:
+	cargo fmt --all --check
+	cargo clippy --all-targets -- -D warnings
+	cargo test
 
 test: test-rust test-steps test-fuzz test-c test-budget test-install test-wheel \
 		test-python
@@ -138,12 +163,16 @@ test: test-rust test-steps test-fuzz test-c test-budget test-install test-wheel 
 test-rust: $(SO)
 	cargo test
 
+# Tests the library without any feature, and with each feature alone.
+features:
+	scripts/features.sh
+
 test-steps: | tools
 	scripts/steps.sh
 
-# What `make fuzz` kept, once more; stable Rust will do.
+# Replays what `make fuzz` has kept. This needs no nightly Rust.
 test-fuzz: | tools
-	cargo test --manifest-path fuzz/Cargo.toml --target-dir target/fuzz
+	cargo test --manifest-path fuzz/Cargo.toml --target-dir "$(CARGO_OUT)/fuzz"
 
 test-c: examples
 	CC="$(CC)" CXX="$(CXX)" scripts/test-c.sh
@@ -155,7 +184,8 @@ target/pairs/%: tests/c/%.c include/ipcq.h $(SO)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(WARNINGS) $< -o $@ $(LINK)
 
-# Into an empty environment without a compiler, and in every CPython that is installed.
+# Installs the wheel in an empty environment without a compiler, and loads it in every installed
+# CPython.
 test-wheel: target/module/.built sdist
 	scripts/test-wheel.sh $(VENV)/bin/python target/module/*.whl
 	scripts/test-versions.sh target/module/*.whl
@@ -173,8 +203,8 @@ tsan: | tools
 	scripts/tsan.sh
 
 soak: | tools
-	IPCQ_SOAK_SECONDS=$(or $(SECONDS),300) cargo test --release --test kill --test stop --test lossless -- --nocapture
-	IPCQ_SOAK_SECONDS=$(or $(SECONDS),300) scripts/steps.sh --test-threads=2
+	IPCQ_SOAK_SECONDS=$(or $(DURATION),300) cargo test --release --test kill --test stop --test lossless -- --nocapture
+	IPCQ_SOAK_SECONDS=$(or $(DURATION),300) scripts/steps.sh --test-threads=2
 	IPCQ_WAKES=$(or $(WAKES),10000000) cargo test --release --test wait no_wake_up_is_lost -- --nocapture
 	IPCQ_TEST_STEP=1 cargo test --release --test hostile
 
@@ -182,53 +212,72 @@ target/tools/bin/cargo-fuzz: | tools
 	cargo install --quiet --locked --version 0.13.2 --root target/tools cargo-fuzz
 
 fuzz: target/tools/bin/cargo-fuzz
-	CXX="$(CXX)" scripts/fuzz.sh $(or $(SECONDS),3600)
+	CXX="$(CXX)" scripts/fuzz.sh $(or $(DURATION),3600)
 
 target/bench/budget: benches/budget.c include/ipcq.h $(SO)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(WARNINGS) $< -o $@ $(LINK)
 
-# Neither a part of `make test`, nor without tools of its own: the script says which.
+# Not a part of `make test`, because it needs more tools. The script names them.
 test-aarch64:
 	scripts/test-aarch64.sh
 
-# The instructions of each operation, against benches/budget.json.
+# Counts the instructions of each operation and compares them with benches/budget.json.
 test-budget: target/bench/budget
 	$(PYTHON) benches/budget.py $<
 
 budget: target/bench/budget
 	$(PYTHON) benches/budget.py $< --write
 
-# QUICK=1: the short form, under three minutes after the build. ONLY=expression: some of the groups.
+# QUICK=1 runs the short form, in under three minutes after the build. ONLY=expression selects
+# groups.
 bench: $(SO) target/module/.built
 	benches/build.sh "$(PYTHON)" "$(CC)"
 	$(PYTHON) benches/bench.py $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)")
 
-lint: $(VENV)/.ipcq $(VENV)/.test $(VENV)/.lint docs
+# Lints the English of documents, comments and error texts by the rules of scripts/prose/rules.toml.
+prose: | tools
+	$(PYTHON) scripts/prose/prose.py
+
+# cargo-deny needs Rust 1.88 or later. It takes about four minutes to build, once.
+target/tools/bin/cargo-deny: | tools
+	cargo install --quiet --locked --version 0.20.2 --root target/tools cargo-deny
+
+# Checks the versions, licences and sources of all dependencies by deny.toml. Only the CI workflow
+# checks security advisories, because their database is a Git repository that must be fetched.
+deny: target/tools/bin/cargo-deny
+	$< --workspace --all-features check $(DENY)
+	$< --manifest-path fuzz/Cargo.toml --all-features --config deny.toml check $(DENY)
+
+lint: $(VENV)/.ipcq $(VENV)/.test $(VENV)/.lint docs prose deny
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
-	cargo clippy --manifest-path fuzz/Cargo.toml --target-dir target/fuzz --all-targets -- -D warnings
+	cargo clippy --manifest-path fuzz/Cargo.toml --target-dir "$(CARGO_OUT)/fuzz" --all-targets -- -D warnings
 	PYO3_PYTHON=$(abspath $(VENV))/bin/python cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy --features steps --lib --test steps -- -D warnings
 	cd bindings/python && $(abspath $(VENV))/bin/ruff check .
-	$(VENV)/bin/ruff check --config bindings/python/pyproject.toml --ignore D,SIM105 c-examples scripts tests/pairs \
-		benches
-	$(VENV)/bin/ruff format --check --config bindings/python/pyproject.toml bindings/python c-examples scripts tests/pairs \
-		benches
+	$(VENV)/bin/ruff check --config bindings/python/pyproject.toml --ignore D,SIM105 scripts tests/pairs \
+		benches .ci
+	$(VENV)/bin/ruff format --check --config bindings/python/pyproject.toml bindings/python scripts tests/pairs \
+		benches .ci
 	cd bindings/python && $(abspath $(VENV))/bin/mypy
 	cd bindings/python && $(abspath $(VENV))/bin/python -m mypy.stubtest ipcq \
 		--allowlist stubtest-allowlist.txt --ignore-unused-allowlist
+	$(VENV)/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(VENV)/bin/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(VENV)/bin/zizmor --offline --quiet .github
 	PATH="$(abspath $(VENV))/bin:$$PATH" basedpyright --project bindings/python
 	PATH="$(abspath $(VENV))/bin:$$PATH" basedpyright --verifytypes ipcq --ignoreexternal >target/pyright.log || \
 		{ cat target/pyright.log; exit 1; }
 
-# The pages of docs/, in target/docs. A warning is an error: a link that leads nowhere, a name that is not there.
+# Builds the documentation site in target/docs. A warning, for example about a broken link, is an
+# error.
 docs: $(VENV)/.ipcq $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 
 # --- installing -----------------------------------------------------------------------------------
 
-# In quotes in the recipes: a blank may be in any of them.
+# The recipes quote these paths, because any of them may contain a blank.
 CMAKEDIR := $(LIBDIR)/cmake/ipcq
 fill = sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@VERSION@|$(VERSION)|; s|@SONAME@|$(SONAME)|' $(1) >"$(2)" && \
 	chmod 644 "$(2)"
@@ -240,7 +289,7 @@ install: $(SO)
 	$(INSTALL) -m 755 $(SO) "$(DESTDIR)$(LIBDIR)/libipcq.so.$(VERSION)"
 	ln -sf libipcq.so.$(VERSION) "$(DESTDIR)$(LIBDIR)/$(SONAME)"
 	ln -sf $(SONAME) "$(DESTDIR)$(LIBDIR)/libipcq.so"
-	scripts/localise.sh target/release/libipcq.a # a later cargo may have made it anew
+	scripts/localise.sh target/release/libipcq.a # cargo may have built it again since
 	$(INSTALL) -m 644 target/release/libipcq.a "$(DESTDIR)$(LIBDIR)"
 	$(INSTALL) -m 755 target/release/ipcq "$(DESTDIR)$(PREFIX)/bin"
 	$(call fill,scripts/ipcq.pc.in,$(DESTDIR)$(LIBDIR)/pkgconfig/ipcq.pc)

@@ -1,41 +1,125 @@
-"""Draws what `make bench` measured: plots.py FOLDER, which has results.json."""
+"""Draws what `make bench` measured: plots.py FOLDER, which has results.json.
+
+It writes messages.svg and python.svg, the bars of the README, and latency.png if matplotlib is
+installed. docs/images/results.json has the figures that the pages show, so
+`benches/plots.py docs/images` draws the published bars again.
+"""
 
 import json
 import os
+import re
 import sys
+from html import escape
 
-try:
-    import matplotlib
-except ImportError:
-    sys.exit("bench: no plots: matplotlib is not installed")
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+# The name of each bar, and the group and key of its figure.
+MESSAGES = [
+    ("ipcq, batches of 32", "stream-64-32", "ipcq C"),
+    ("ipcq, from Rust", "stream-64-1", "ipcq Rust"),
+    ("ipcq, from C", "stream-64-1", "ipcq C"),
+    ("ringfire, from Rust", "stream-64-1", "ringfire Rust"),
+    ("iceoryx2", "stream-64-1", "iceoryx2"),
+    ("pipe", "stream-64-1", "pipe"),
+]
+PYTHON = [
+    ("ipcq, pop_into(array)", "python-stream", "ipcq, pop_into"),
+    ("ipcq, for message in q", "python-stream", "ipcq, for, lossless"),
+    ("pyzmq", "python-stream", "pyzmq"),
+    ("faster-fifo, batches", "python-stream", "faster-fifo, many"),
+    ("ringfire", "python-stream", "ringfire, try_recv"),
+    ("multiprocessing.Pipe", "python-stream", "multiprocessing.Pipe"),
+    ("iceoryx2", "python-stream", "iceoryx2"),
+    ("multiprocessing.Queue", "python-stream", "multiprocessing.Queue"),
+]
+WIDTH, LEFT, RIGHT, ROW, TOP = 760, 190, 90, 28, 62
+STYLE = """
+  text { font: 14px system-ui, "Segoe UI", Helvetica, Arial, sans-serif; fill: #24292f }
+  .title { font-weight: 600; font-size: 16px } .note { font-size: 12px; fill: #6e7781 }
+  .ours { fill: #d1442f } .theirs { fill: #afb8c1 } .name { text-anchor: end }
+  @media (prefers-color-scheme: dark) {
+    text { fill: #e6edf3 } .note { fill: #8b949e } .theirs { fill: #57606a }
+  }"""
 
-# Red and orange are ours, grey the floors.
-THEIRS = ["tab:blue", "tab:green", "tab:purple", "tab:brown", "tab:pink", "tab:olive", "tab:cyan"]
-plt.rcParams["axes.prop_cycle"] = plt.cycler(color=[*THEIRS, "black", "navy"])
-OURS = {"ipcq C": "tab:red", "ipcq Rust": "tab:orange"}
+
+def figure_of(groups, group, key):
+    """A figure from which nothing was lost, or None."""
+    for figure in groups.get(group, {}).get("figures", []):
+        if figure["key"] == key and not figure.get("lost_share"):
+            return figure
+    return None
 
 
-def style(key):
-    if key == "ipcq C, lossy":
-        return {"linewidth": 1.2, "color": "tab:red", "linestyle": ":"}
-    if key.startswith("ipcq"):
-        return {"linewidth": 2.4, "color": OURS.get(key, "tab:red")}
-    if key in ("two lines", "one line", "line floor", "memcpy"):
-        return {"linewidth": 1.2, "color": "grey", "linestyle": "--"}
-    return {"linewidth": 1.2}
+def machine_of(results, groups):
+    """The processor, and how long a word takes between the two cores and back."""
+    text = f"on two cores of {results['machine']['processor']}"
+    floor = figure_of(groups, "roundtrip-8", "two lines")
+    if floor:
+        return f"{text}, core-to-core round trip {floor['median']:.0f} ns"
+    stream = figure_of(groups, "stream-64-1", "ipcq C")
+    apart = stream and re.search(r"(\d+) ns", stream.get("cores", ""))
+    return f"{text}, core-to-core round trip {apart[1]} ns" if apart else text
+
+
+def bars(path, title, note, rows):
+    """Horizontal bars, the shortest first; ours are those whose name begins with ipcq."""
+    if not rows:
+        return
+    rows = sorted(rows, key=lambda row: row[1])
+    height = TOP + ROW * len(rows) + 8
+    longest = rows[-1][1]
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img">',
+        f"<title>{escape(title)}</title>",
+        f"<style>{STYLE}\n</style>",
+        f'<text class="title" x="8" y="22">{escape(title)}</text>',
+        f'<text class="note" x="8" y="42">{escape(note)}</text>',
+    ]
+    for index, (name, value) in enumerate(rows):
+        y = TOP + ROW * index
+        length = max(value / longest * (WIDTH - LEFT - RIGHT), 2)
+        kind = "ours" if name.startswith("ipcq") else "theirs"
+        figure = f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+        lines += [
+            f'<text class="name" x="{LEFT - 10}" y="{y + 15}">{escape(name)}</text>',
+            f'<rect class="{kind}" x="{LEFT}" y="{y}" width="{length:.1f}" height="20" rx="2"/>',
+            f'<text x="{LEFT + length + 8:.1f}" y="{y + 15}">{figure} ns</text>',
+        ]
+    with open(path, "w") as file:
+        file.write("\n".join([*lines, "</svg>", ""]))
 
 
 def latency(groups, folder):
     """Round trips: the percentiles of the middle one of the rounds."""
     names = ("roundtrip-8", "roundtrip-64", "python-roundtrip")
-    wanted = [(name, groups[name]) for name in names if name in groups]
+    wanted = [
+        (groups[name], [f for f in groups[name]["figures"] if "runs" in f])
+        for name in names
+        if name in groups
+    ]
+    wanted = [(group, figures) for group, figures in wanted if figures]
     if not wanted:
         return
+    try:
+        import matplotlib
+    except ImportError:
+        print("bench: no latency.png: matplotlib is not installed", file=sys.stderr)
+        return
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    theirs = ["blue", "green", "purple", "brown", "pink", "olive", "cyan"]
+    colors = [*(f"tab:{name}" for name in theirs), "black", "navy"]
+    plt.rcParams["axes.prop_cycle"] = plt.cycler(color=colors)
+
+    def style(key):
+        if key.startswith("ipcq"):
+            return {"linewidth": 2.4, "color": "tab:orange" if "Rust" in key else "tab:red"}
+        if key in ("two lines", "one line"):
+            return {"linewidth": 1.2, "color": "grey", "linestyle": "--"}
+        return {"linewidth": 1.2}
+
     figure, axes = plt.subplots(1, len(wanted), figsize=(6 * len(wanted), 5), squeeze=False)
-    for axis, (_, group) in zip(axes[0], wanted, strict=True):
-        for f in group["figures"]:
+    for axis, (group, figures) in zip(axes[0], wanted, strict=True):
+        for f in figures:
             runs = sorted(f["runs"], key=lambda run: run["p50"])
             points = [p for p in runs[len(runs) // 2]["percentiles"] if 0 < p[0] < 100]
             # 90, 99, 99.9 ... at equal steps.
@@ -54,64 +138,20 @@ def latency(groups, folder):
     figure.savefig(os.path.join(folder, "latency.png"), dpi=110)
 
 
-def throughput(groups, folder):
-    """Streaming, a call a message, over the size of a message."""
-    sizes = [8, 64, 1024, 65536]
-    lines = {}
-    for size in sizes:
-        for f in groups.get(f"stream-{size}-1", {}).get("figures", []):
-            if f["key"] == "line floor":
-                continue  # a line a message, whatever the size
-            lines.setdefault(f["key"], []).append((size, 1e3 / f["median"], size / f["median"]))
-    if not lines:
-        return
-    figure, axes = plt.subplots(1, 2, figsize=(12, 5))
-    for key, points in lines.items():
-        for axis, column in zip(axes, (1, 2), strict=True):
-            x, y = [p[0] for p in points], [p[column] for p in points]
-            axis.plot(x, y, marker="o", label=key, **style(key))
-    axes[0].set(ylabel="million messages a second")
-    axes[1].set(ylabel="GB a second")
-    for axis in axes:
-        axis.set(xscale="log", yscale="log", xlabel="bytes a message")
-        axis.set_xticks(sizes, [str(s) for s in sizes])
-        axis.grid(alpha=0.3)
-    axes[0].legend(fontsize=7)
-    figure.suptitle("streaming, a call a message, received")
-    figure.tight_layout()
-    figure.savefig(os.path.join(folder, "throughput.png"), dpi=110)
-
-
-def consumers(groups, folder):
-    """What a push costs over the number of idle consumers."""
-    if "consumers" not in groups:
-        return
-    lines = {}
-    for f in groups["consumers"]["figures"]:
-        peer, _, n = f["key"].rpartition(", ")
-        lines.setdefault(peer, []).append((int(n), f["median"], f["min"], f["max"]))
-    figure, axis = plt.subplots(figsize=(6, 5))
-    for peer, points in lines.items():
-        middle = [p[1] for p in points]
-        bars = [[p[1] - p[2] for p in points], [p[3] - p[1] for p in points]]
-        axis.errorbar(
-            [p[0] for p in points], middle, bars, marker="o", capsize=3, label=peer, **style(peer)
-        )
-    axis.set(xlabel="consumers attached", ylabel="ns a push of 64 B", ylim=(0, None))
-    axis.set_title("cost of a push over the number of consumers")
-    axis.grid(alpha=0.3)
-    axis.legend()
-    figure.tight_layout()
-    figure.savefig(os.path.join(folder, "consumers.png"), dpi=110)
-
-
 def main():
     folder = sys.argv[1]
     with open(os.path.join(folder, "results.json")) as file:
-        groups = {g["name"]: g for g in json.load(file)["groups"]}
+        results = json.load(file)
+    groups = {g["name"]: g for g in results["groups"]}
+    machine = machine_of(results, groups)
+    for name, wanted, title in (
+        ("messages.svg", MESSAGES, "ns per 64-byte message, nothing lost"),
+        ("python.svg", PYTHON, "ns per 64-byte message into Python, nothing lost"),
+    ):
+        found = [(bar, figure_of(groups, group, key)) for bar, group, key in wanted]
+        rows = [(bar, figure["median"]) for bar, figure in found if figure]
+        bars(os.path.join(folder, name), title, f"Median of make bench, {machine}", rows)
     latency(groups, folder)
-    throughput(groups, folder)
-    consumers(groups, folder)
 
 
 main()

@@ -1,7 +1,7 @@
 // cc -O2 blocking.c -o blocking $(pkg-config --cflags --libs ipcq)
 //
-// Sleeps until a message comes, and says how long each took to arrive: feed it with ./producer.
-// Ctrl-C ends it at once; after ten seconds without a message it gives up.
+// Sleeps until a message comes, and prints how long each took to arrive. Start ./producer to feed
+// it. It ends at Ctrl-C, or after ten seconds without a message.
 //
 //     ./blocking [name]
 
@@ -42,7 +42,7 @@ int main(int argc, char **argv) {
 
   ipcq_options options = IPCQ_OPTIONS_INIT;
   options.open_timeout_ns = 60 * SECOND;
-  options.start = IPCQ_NEXT; // only what comes from now on
+  options.start = IPCQ_NEXT; // only messages pushed from now on
   ipcq_queue *q;
   int rc;
   while ((rc = ipcq_open(&q, argc > 1 ? argv[1] : "ticks", IPCQ_CONSUMER, &options)) == -EINTR)
@@ -58,7 +58,7 @@ int main(int argc, char **argv) {
   int64_t length = 0;
   while (!stopped) {
     length = ipcq_pop_wait(q, &tick, sizeof tick, &info, 10 * SECOND);
-    if (length == -EINTR) // a signal came, perhaps another one: look at `stopped`
+    if (length == -EINTR) // a signal handler has run, perhaps another one: check `stopped`
       continue;
     if (length < 0)
       break;
@@ -67,7 +67,7 @@ int main(int argc, char **argv) {
     fflush(stdout);
   }
   rc = !stopped && length != -EPIPE;
-  if (rc) // -ETIMEDOUT, or something that went wrong; -EPIPE: the producer has closed
+  if (rc) // -ETIMEDOUT or another error. -EPIPE is none: the producer has closed the queue.
     fprintf(stderr, "blocking: %s\n", ipcq_errmsg());
   ipcq_close(q);
   return rc;

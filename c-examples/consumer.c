@@ -1,6 +1,6 @@
 // cc -O2 consumer.c -o consumer $(pkg-config --cflags --libs ipcq)
 //
-// Prints the ticks of ./producer until it closes, and says how many were lost on the way.
+// Prints the ticks of ./producer until it closes the queue, then how many were lost.
 //
 //     ./consumer [name]
 
@@ -25,7 +25,7 @@ int main(int argc, char **argv) {
   ipcq_queue *q;
   int rc;
   while ((rc = ipcq_open(&q, name, IPCQ_CONSUMER, &options)) == -EINTR)
-    continue; // a signal came: a program that is to stop looks at its own flag here
+    continue; // a signal handler has run: if yours sets a flag, check it here
   if (rc < 0) {
     fprintf(stderr, "consumer: %s\n", ipcq_errmsg());
     return 1;
@@ -35,7 +35,7 @@ int main(int argc, char **argv) {
   ipcq_info info;
   int64_t length;
   for (;;) {
-    length = ipcq_pop_wait(q, &tick, sizeof tick, &info, -1); // -1: without a time limit
+    length = ipcq_pop_wait(q, &tick, sizeof tick, &info, -1); // -1: no time limit
     if (length == -EINTR)
       continue; // as above
     if (length < 0)
@@ -51,7 +51,7 @@ int main(int argc, char **argv) {
            tick.price, tick.quantity);
     fflush(stdout);
   }
-  if (length != -EPIPE) // -EPIPE: the producer has closed, and all was read
+  if (length != -EPIPE) // -EPIPE: the producer has closed the queue, and everything was read
     fprintf(stderr, "consumer: %s\n", ipcq_errmsg());
 
   ipcq_stats stats = IPCQ_STATS_INIT;

@@ -1,6 +1,6 @@
 // cc -O2 fan_in.c -o fan_in $(pkg-config --cflags --libs ipcq)
 //
-// Merges several queues, fairly, until all producers have closed. Run a ./producer for each.
+// Merges several queues fairly, until all producers have closed them. Run a ./producer for each.
 //
 //     ./fan_in name name ...
 
@@ -10,13 +10,13 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#define MOST 128 // what ipcq_wait_any takes
-#define TURN 32  // so many messages of one queue before it is the next one's turn
+#define MOST 128 // the limit of ipcq_wait_any
+#define TURN 32  // messages of one queue before the next queue gets its turn
 
 static ipcq_queue *queues[MOST];
 static char **names;
 
-// Takes what one queue has, but not more than its turn allows. -EPIPE: it is at its end.
+// Takes the messages of one queue, up to TURN. Returns -EPIPE at the end of the queue.
 static int64_t take_turn(size_t i) {
   static char buffer[65536];
   int64_t length = 0;
@@ -37,7 +37,7 @@ int main(int argc, char **argv) {
     options.open_timeout_ns = 60 * INT64_C(1000000000);
     int rc;
     while ((rc = ipcq_open(&queues[count], names[count], IPCQ_CONSUMER, &options)) == -EINTR)
-      continue; // a signal came: a program that is to stop looks at its own flag here
+      continue; // a signal handler has run: if yours sets a flag, check it here
     if (rc < 0) {
       fprintf(stderr, "fan_in: %s\n", ipcq_errmsg());
       return 1;
@@ -47,7 +47,7 @@ int main(int argc, char **argv) {
   uint64_t received = 0, lost = 0;
   int failed = 0;
   while (count > 0) {
-    // Sleeps until one has something. Each gets a turn then, whichever it was.
+    // Sleeps until a queue has a message. Then each queue gets a turn.
     const int rc = ipcq_wait_any(queues, count, -1);
     if (rc == -EINTR)
       continue; // as above
@@ -71,7 +71,7 @@ int main(int argc, char **argv) {
         lost += stats.lost;
       }
       ipcq_close(queues[i]);
-      queues[i] = queues[--count]; // the last one takes its place
+      queues[i] = queues[--count]; // the last queue takes its place
       names[i] = names[count];
     }
     fflush(stdout);

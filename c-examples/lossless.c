@@ -1,10 +1,10 @@
 // cc -O2 lossless.c -o lossless $(pkg-config --cflags --libs ipcq)
 //
-// A producer that waits for its slowest consumer. It shows which one that is, and gives up on a
-// consumer that has consumed nothing for five seconds.
+// A producer that waits for its slowest consumer and prints which one that is. It evicts a consumer
+// that makes no progress for five seconds.
 //
-//     ./lossless push            numbers, a thousand a second, until Ctrl-C
-//     ./lossless pop NAME        consumes them; start several, stop one with Ctrl-Z, kill another
+//     ./lossless push            pushes a thousand numbers per second until Ctrl-C
+//     ./lossless pop NAME        pops them. Start several, stop one with Ctrl-Z, kill another.
 
 #include <ipcq.h>
 
@@ -26,7 +26,7 @@ static int push(void) {
   options.capacity = 1024;
   options.message_size = sizeof(uint64_t);
   options.delivery = IPCQ_LOSSLESS;
-  options.min_consumers = 1; // wait for the first one before anything is overwritten
+  options.min_consumers = 1; // overwrite nothing before the first consumer has attached
   options.evict_after_ns = INT64_C(5000000000);
   ipcq_queue *out;
   if (ipcq_open(&out, QUEUE, IPCQ_PRODUCER, &options) < 0)
@@ -35,7 +35,7 @@ static int push(void) {
     int rc;
     while ((rc = ipcq_push_wait(out, &n, sizeof n, INT64_C(1000000000))) < 0) {
       if (rc == -EINTR)
-        continue; // a signal came: a program that is to stop looks at its own flag here
+        continue; // a signal handler has run: if yours sets a flag, check it here
       if (rc != -ETIMEDOUT)
         return failed();
       ipcq_stats stats = IPCQ_STATS_INIT;
@@ -64,9 +64,9 @@ static int pop(const char *name) {
     if (length == -EINTR)
       continue; // as in push
     if (length < 0)
-      return failed(); // closed, perhaps
+      return failed(); // the producer may have closed the queue
     if (info.lost)
-      printf("evicted for a while: lost %" PRIu64 "\n", info.lost);
+      printf("was evicted: lost %" PRIu64 "\n", info.lost);
     if (n % 1000 == 0) {
       printf("%s: %" PRIu64 "\n", name, n);
       fflush(stdout);

@@ -1,6 +1,6 @@
 // cc -O2 machine.c -o machine $(pkg-config --cflags --libs ipcq)
 //
-// Samples this machine's counters some hundred times a second into a queue.
+// Pushes samples of this machine's counters to a queue, 200 per second by default.
 //
 //     ./machine [name [seconds [samples per second]]]
 
@@ -18,10 +18,10 @@ struct sample { // 48 bytes; bindings/python/examples/watch_machine.py has the s
   uint64_t context_switches;          // /proc/stat
   uint64_t memory_available_kb;       // /proc/meminfo
   float load;                         // /proc/loadavg
-  uint32_t running;                   // processes that run or could, /proc/stat
+  uint32_t running;                   // runnable processes, /proc/stat
 };
 
-// The queue says what a sample is: bindings/python/examples/live_plot.py knows it from there.
+// The queue stores the fields. bindings/python/examples/live_plot.py reads them from there.
 static const ipcq_field fields[] = {
     IPCQ_FIELD(struct sample, time_ns),
     IPCQ_FIELD(struct sample, cpu_busy),
@@ -48,7 +48,7 @@ static void take(struct sample *s) {
                " %" SCNu64 " %" SCNu64, v, v + 1, v + 2, v + 3, v + 4, v + 5, v + 6, v + 7) > 3) {
       for (int i = 0; i < 8; i++)
         s->cpu_total += v[i];
-      s->cpu_busy = s->cpu_total - v[3] - v[4]; // idle and waiting for disks
+      s->cpu_busy = s->cpu_total - v[3] - v[4]; // idle, and waiting for disks
     }
     sscanf(line, "ctxt %" SCNu64, &s->context_switches);
     sscanf(line, "procs_running %" SCNu32, &s->running);
@@ -76,7 +76,7 @@ int main(int argc, char **argv) {
   options.field_count = sizeof fields / sizeof fields[0];
   ipcq_queue *q;
   if (rate <= 0 || ipcq_open(&q, name, IPCQ_PRODUCER, &options) < 0) {
-    fprintf(stderr, "machine: %s\n", rate <= 0 ? "a rate above 0" : ipcq_errmsg());
+    fprintf(stderr, "machine: %s\n", rate <= 0 ? "the rate must be greater than 0" : ipcq_errmsg());
     return 1;
   }
   int rc = 0;

@@ -1,6 +1,6 @@
 // cc -O2 poll.c -o poll $(pkg-config --cflags --libs ipcq)
 //
-// An event loop: messages of a queue and lines of standard input, as they come.
+// An event loop that prints the messages of a queue and the lines of standard input as they come.
 //
 //     ./poll [name]
 
@@ -13,8 +13,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
-// Everything that is there; false at the end. To stop before -EAGAIN is fine too: the descriptor
-// stays readable then.
+// Takes all messages. Returns false at the end of the queue. (A program may also stop before
+// -EAGAIN: the descriptor stays readable.)
 static bool take_messages(ipcq_queue *q) {
   char buffer[4096];
   ipcq_info info;
@@ -34,12 +34,12 @@ int main(int argc, char **argv) {
   ipcq_queue *q;
   int rc;
   while ((rc = ipcq_open(&q, argc > 1 ? argv[1] : "ticks", IPCQ_CONSUMER, &options)) == -EINTR)
-    continue; // a signal came: a program that is to stop looks at its own flag here
+    continue; // a signal handler has run: if yours sets a flag, check it here
   if (rc < 0) {
     fprintf(stderr, "poll: %s\n", ipcq_errmsg());
     return 1;
   }
-  const int fd = ipcq_fd(q); // closed with the queue
+  const int fd = ipcq_fd(q); // belongs to the queue, which closes it
   if (fd < 0) {
     fprintf(stderr, "poll: %s\n", ipcq_errmsg());
     ipcq_close(q);
@@ -51,7 +51,7 @@ int main(int argc, char **argv) {
   while (more) {
     if (poll(fds, 2, -1) < 0) {
       if (errno == EINTR)
-        continue; // as above; the contents of fds are those of the call before
+        continue; // as above. `fds` still has the results of the previous call.
       perror("poll");
       break;
     }
@@ -63,7 +63,7 @@ int main(int argc, char **argv) {
       if (length > 0)
         printf("input, %zd bytes\n", length);
       else
-        fds[1].fd = -1; // its end: only messages from here on
+        fds[1].fd = -1; // end of input: only messages from now on
     }
     fflush(stdout);
   }

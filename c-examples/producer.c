@@ -1,10 +1,10 @@
 // cc -O2 producer.c -o producer $(pkg-config --cflags --libs ipcq)
 //
-// Pushes ticks, ten a second, until Ctrl-C; or as many as asked for, at full speed.
+// Pushes ten ticks per second until Ctrl-C, or `count` ticks at full speed.
 //
 //     ./producer [name [count]]
 //
-// Run ./consumer in another terminal, before or after, as often as you like.
+// Run ./consumer in other terminals, before or after this program.
 
 #include <ipcq.h>
 
@@ -39,7 +39,7 @@ int main(int argc, char **argv) {
   const uint64_t count = argc > 2 ? strtoull(argv[2], NULL, 10) : 0;
 
   ipcq_options options = IPCQ_OPTIONS_INIT;
-  options.capacity = 65536; // messages; a consumer may be that far behind before it loses any
+  options.capacity = 65536; // messages: a consumer that is further behind loses the oldest
   options.message_size = sizeof(struct tick);
   ipcq_queue *q;
   int rc = ipcq_open(&q, name, IPCQ_PRODUCER, &options);
@@ -62,6 +62,6 @@ int main(int argc, char **argv) {
       nanosleep(&(struct timespec){0, 100000000}, NULL);
   }
   printf("pushed %" PRIu64 " ticks\n", pushed);
-  ipcq_close(q); // consumers drain the queue and then learn that it was closed
+  ipcq_close(q); // consumers drain the queue, then get -EPIPE
   return rc < 0;
 }

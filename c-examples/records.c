@@ -1,9 +1,9 @@
 // cc -O2 records.c -o records $(pkg-config --cflags --libs ipcq)
 //
-// Messages that say what they are: the producer describes its struct once, and the queue keeps that.
-// A consumer that means another struct is told so when it opens the queue, field by field; one that
-// does not know the struct can ask, as Python and `ipcq schema` do.
-// Both sides are in one process here, to be short; they need not be.
+// The producer declares the fields of its messages, and the queue stores them. A consumer that
+// declares other fields gets an error when it opens the queue, with both lists. A consumer that knows
+// no fields can read them from the queue, as Python and `ipcq schema` do. This example has both sides
+// in one process.
 
 #include <ipcq.h>
 
@@ -20,7 +20,7 @@ struct tick {
   double price;
   char symbol[8];       // a string
   uint16_t sizes[2];    // an array
-  struct place from;    // a struct in the struct
+  struct place from;    // a nested struct
 };
 
 static const ipcq_field tick_fields[] = {
@@ -33,7 +33,7 @@ static const ipcq_field tick_fields[] = {
     IPCQ_FIELD(struct tick, from.y),
 };
 
-// What somebody else takes for a tick: a float that was a double once.
+// What another program takes for a tick: its price is a float.
 struct old_tick {
   uint64_t time_ns;
   float price;
@@ -68,7 +68,7 @@ int main(int argc, char **argv) {
   if (ipcq_push(out, &tick, sizeof tick) < 0)
     return failed("push");
 
-  // The same options say what a consumer expects.
+  // A consumer that declares the same fields.
   ipcq_queue *in;
   if (ipcq_open(&in, name, IPCQ_CONSUMER, &options) < 0)
     return failed("consumer");
@@ -76,7 +76,7 @@ int main(int argc, char **argv) {
     return failed("pop");
   printf("%.8s at %.2f\n\n", tick.symbol, tick.price);
 
-  // What the queue says, for one that has no struct.
+  // The fields as the queue stores them.
   int64_t length = ipcq_schema(in, NULL, 0);
   char *json = malloc((size_t)length + 1);
   if (json == NULL || ipcq_schema(in, json, (size_t)length + 1) < 0)
@@ -84,7 +84,7 @@ int main(int argc, char **argv) {
   printf("%s\n\n", json);
   free(json);
 
-  // One that expects something else.
+  // A consumer that declares other fields.
   ipcq_options old = IPCQ_OPTIONS_INIT;
   old.message_size = sizeof(struct old_tick);
   old.fields = old_fields;

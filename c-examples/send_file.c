@@ -1,12 +1,12 @@
 // cc -O2 send_file.c -o send_file $(pkg-config --cflags --libs ipcq)
 //
-// Streams a file, repeated up to so many bytes, as messages of up to 64 KiB.
+// Streams a file as messages of up to 64 KiB. With `bytes`, it repeats the file up to that length.
 //
 //     ./send_file FILE [name [bytes]]
 //
-// The queue is lossless: the sender goes as fast as the receiver takes it, and sleeps while the ring
-// is full. The ring does not wrap before there is a receiver
-// (bindings/python/examples/receive_file.py), so that it gets the file from its first byte.
+// The queue is lossless, so the sender is as fast as the receiver, and sleeps while the ring is full.
+// Because of min_consumers, nothing is overwritten before the receiver has attached, so it gets the
+// file from its first byte. The receiver is bindings/python/examples/receive_file.py.
 
 #include <ipcq.h>
 
@@ -42,7 +42,7 @@ int main(int argc, char **argv) {
   }
 
   ipcq_options options = IPCQ_OPTIONS_INIT;
-  options.capacity = RING; // bytes; message_size 0: variable length
+  options.capacity = RING; // bytes: message_size is 0, so each message has its own length
   options.delivery = IPCQ_LOSSLESS;
   options.min_consumers = 1;
   ipcq_queue *out;
@@ -53,7 +53,7 @@ int main(int argc, char **argv) {
     length = left < CHUNK ? left : CHUNK;
     int rc;
     while ((rc = ipcq_push_wait(out, file + at, length, INT64_C(60000000000))) == -EINTR)
-      continue; // a signal came: a program that is to stop looks at its own flag here
+      continue; // a signal handler has run: if yours sets a flag, check it here
     if (rc < 0)
       return failed("the receiver takes nothing");
   }

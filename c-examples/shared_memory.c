@@ -1,7 +1,7 @@
 // cc -O2 shared_memory.c -o shared_memory $(pkg-config --cflags --libs ipcq)
 //
-// Shared memory by itself, without a queue: one process writes, any number read. What the bytes
-// mean, and when they are whole, is for writer and readers to agree on.
+// Shared memory without a queue: one process writes, any number of processes read. They must agree
+// on what the bytes mean and on when they are complete.
 
 #include <ipcq.h>
 
@@ -17,7 +17,7 @@ static int failed(const char *what) {
 int main(int argc, char **argv) {
   const char *name = argc > 1 ? argv[1] : "shared_memory";
 
-  // The space is reserved here: a full file system is an error now, not a signal later.
+  // This reserves the space: a full file system is an error now, not a signal later.
   ipcq_shm *writer, *reader;
   if (ipcq_shm_create(&writer, name, 4096, 0) < 0)
     return failed("create");
@@ -32,11 +32,11 @@ int main(int argc, char **argv) {
     return failed("read");
   printf("%zu bytes; at 100: %s\n", ipcq_shm_size(reader), copy);
 
-  // In place: the writer has a pointer to write, the reader one to read.
+  // In place, through pointers.
   strcpy((char *)ipcq_shm_data(writer) + 200, "in place");
   printf("at 200: %s\n", (const char *)ipcq_shm_cdata(reader) + 200);
 
-  // A reader cannot write, and nobody goes beyond the end.
+  // A reader cannot write, and no access goes beyond the end.
   int rc = ipcq_shm_write(reader, 0, "x", 1);
   printf("writing through a reader: %s\n", ipcq_errmsg());
   int beyond = ipcq_shm_read(reader, 4090, copy, sizeof copy);

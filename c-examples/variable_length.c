@@ -1,7 +1,6 @@
 // cc -O2 variable_length.c -o variable_length $(pkg-config --cflags --libs ipcq)
 //
-// Messages of any length, up to an eighth of the ring. Both sides are in one process here, to be
-// short; they need not be.
+// Messages of any length, up to an eighth of the ring. This example has both sides in one process.
 
 #include <ipcq.h>
 
@@ -20,7 +19,7 @@ int main(int argc, char **argv) {
   const char *name = argc > 1 ? argv[1] : "variable_length";
 
   ipcq_options options = IPCQ_OPTIONS_INIT;
-  options.capacity = 1 << 20; // bytes; message_size stays 0: each message has its own length
+  options.capacity = 1 << 20; // bytes: message_size is 0, so each message has its own length
   ipcq_queue *out, *in;
   if (ipcq_open(&out, name, IPCQ_PRODUCER, &options) < 0)
     return failed("producer");
@@ -33,7 +32,7 @@ int main(int argc, char **argv) {
       return failed("push");
   ipcq_close(out);
 
-  // Begin with a small buffer; when a message does not fit, nothing is consumed and info.length
+  // Begin with a small buffer. If a message does not fit, the pop consumes nothing, and info.length
   // says how much it needs.
   size_t size = 4;
   char *buffer = malloc(size);

@@ -1,7 +1,7 @@
 // cc -O2 zero_copy.c -o zero_copy $(pkg-config --cflags --libs ipcq)
 //
-// Writes a message where consumers will read it, and reads it there: no copy on either side.
-// Both sides are in one process here, to be short; they need not be.
+// Writes a message in the ring and reads it there, without a copy. This example has both sides in
+// one process.
 
 #include <ipcq.h>
 
@@ -27,7 +27,7 @@ int main(int argc, char **argv) {
   if (ipcq_open(&in, name, IPCQ_CONSUMER, NULL) < 0)
     return failed("consumer");
 
-  // Claim a place in the ring, fill it, publish it. ipcq_abort would give it up instead.
+  // Claim a place in the ring, fill it, publish it. (ipcq_abort drops a claim.)
   void *slot;
   if (ipcq_claim(out, options.message_size, &slot) < 0)
     return failed("claim");
@@ -37,8 +37,8 @@ int main(int argc, char **argv) {
   if (ipcq_commit(out, options.message_size) < 0)
     return failed("commit");
 
-  // Look at the message in the ring. A lossy producer may overwrite it meanwhile, so the result
-  // counts only after ipcq_release has said that it did not.
+  // Read the message in the ring. A lossy producer may overwrite it at the same time, so the result
+  // is valid only if ipcq_release returns 0.
   ipcq_view view;
   if (ipcq_peek(in, &view) < 0)
     return failed("peek");
@@ -47,7 +47,7 @@ int main(int argc, char **argv) {
     sum += ((const float *)view.data)[i];
   int rc = ipcq_release(in, &view);
   if (rc == -ESTALE)
-    puts("overwritten while we looked: the sum is thrown away");
+    puts("overwritten during the peek: the sum is discarded");
   else if (rc < 0)
     return failed("release");
   else

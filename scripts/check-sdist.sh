@@ -8,7 +8,7 @@ list=$(tar -tzf "$1" | sed 's|^[^/]*/||')
 {
     # maturin lays the package where an installer looks for it, beside pyproject.toml.
     find bindings/python/python -name '*.py' -o -name '*.pyi' -o -name py.typed | sed 's|^bindings/python/||'
-    find src bindings/python/src -name '*.rs'
+    find src bindings/python/src -name '*.rs' -o -name '*.in'
     echo Cargo.toml Cargo.lock build.rs bindings/python/Cargo.toml pyproject.toml README.md \
         LICENSE-MIT LICENSE-APACHE PKG-INFO | tr ' ' '\n'
 } | while read -r file; do

@@ -2,9 +2,9 @@
 # Runs the fuzz targets one after the other, each from its corpus in fuzz/corpus, and keeps there
 # what reached new code. A finding is left in fuzz/artifacts.
 #
-#   scripts/fuzz.sh SECONDS [TARGET...]     SECONDS in all
+#   scripts/fuzz.sh DURATION [TARGET...]     DURATION: seconds for all targets together
 #
-# Called by `make fuzz`, which sees to cargo-fuzz.
+# Called by `make fuzz`, which installs cargo-fuzz.
 set -eu
 cd "$(dirname "$0")/.."
 seconds=${1:?how many seconds in all}
@@ -18,8 +18,8 @@ command -v "${CXX:=c++}" >/dev/null ||
     { echo "ipcq: make fuzz needs a C++ compiler: install g++ or clang++, or set CXX" >&2; exit 1; }
 export CXX
 
-target=${CARGO_TARGET_DIR:-$PWD/target}
-export PATH="$target/tools/bin:$PATH" CARGO_TARGET_DIR="$target/fuzz"
+target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
+export PATH="$PWD/target/tools/bin:$PATH" CARGO_TARGET_DIR="$target/fuzz"
 # The queues lie here; a run that is killed leaves nothing else behind.
 TMPDIR=$(mktemp -d /dev/shm/ipcq-fuzz.XXXXXX || mktemp -d)
 export TMPDIR

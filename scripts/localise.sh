@@ -18,7 +18,7 @@ trap 'rm -rf "$work"' EXIT
 # Rust's own objects carry what only its compiler reads, and a plugin of the binutils may choke on it.
 echo 'SECTIONS { /DISCARD/ : { *(.llvmbc .llvmcmd) } }' >"$work/script"
 # Groups are the means by which a linker keeps one copy of what two libraries bring.
-sed -n 's/^[a-z].*[ *]\(ipcq_[a-z_]*\)(.*/-u \1/p' "$header" | xargs \
+sed -n 's/^IPCQ_[A-Z]* .*[ *]\(ipcq_[a-z_]*\)(.*/-u \1/p' "$header" | xargs \
     "${LD:-ld}" -r --gc-sections --force-group-allocation -T "$work/script" "$library" -o "$work/ipcq.o"
 "${OBJCOPY:-objcopy}" --wildcard --keep-global-symbol='ipcq_*' "$work/ipcq.o"
 left=$("${NM:-nm}" --extern-only --defined-only "$work/ipcq.o" | grep -v ' ipcq_' || true)

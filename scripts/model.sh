@@ -13,4 +13,4 @@ export IPCQ_MODEL="${1:-short}"
 # Flags of its own, so a folder of its own: or else each run would rebuild everything.
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/loom"
 export RUSTFLAGS="--cfg loom" CARGO_PROFILE_DEV_OPT_LEVEL=3 RUST_BACKTRACE=0
-exec cargo test --no-default-features --lib ring::model
+exec cargo test --no-default-features --lib ring::tests::loom

@@ -1,6 +1,7 @@
 #!/bin/sh
-# The C side: the test programs, the C++ layer and the examples, plain, under AddressSanitizer and
-# UBSan, under valgrind, by clang; with signals; a test program against the static library too.
+# The C side: builds and runs the test programs, those of the C++ header, the examples and the
+# example in ipcq.h: plain, under AddressSanitizer and UBSan, under valgrind, and with clang. Runs
+# the examples with signals, and a test program against the static library.
 set -eu
 cd "$(dirname "$0")/.."
 cc=${CC:-cc} cxx=${CXX:-c++}
@@ -8,6 +9,7 @@ out=$PWD/target/c-tests
 rm -rf "$out"
 mkdir -p "$out"
 warnings="-g -Wall -Wextra -Wpedantic -Werror -Iinclude"
+cpp_warnings="$warnings -Wconversion -Wshadow"
 # Seen from a program in target/c-tests/*/: no path of this folder, for it may have a blank in it.
 shared="-Ltarget/release -lipcq -Wl,-rpath,\$ORIGIN/../../release -pthread"
 static="-static target/release/libipcq.a -lpthread -lm -ldl"
@@ -25,7 +27,7 @@ fail() {
     exit 1
 }
 
-# run WHAT COMMAND...: it must leave no files.
+# run WHAT COMMAND...: runs a program, which must leave no files.
 run() {
     what=$1
     shift
@@ -35,7 +37,7 @@ run() {
     echo "test-c: $what passed"
 }
 
-# build FOLDER FLAGS...: the test program, the C++ layer and all examples.
+# build FOLDER FLAGS...: builds the test programs and all examples.
 build() {
     folder=$out/$1
     mkdir "$folder"
@@ -43,33 +45,37 @@ build() {
     # shellcheck disable=SC2086 # the flags are words
     {
         for source in tests/c/test_ipcq.c tests/c/test_records.c tests/c/test_cancel.c \
-                tests/c/test_handler.c c-examples/*.c; do
+                tests/c/test_handler.c target/c-tests/ticks.c c-examples/*.c; do
             $cc -std=c11 -D_GNU_SOURCE $warnings "$@" "$source" \
                 -o "$folder/$(basename "$source" .c)" $shared
         done
-        for source in tests/c/test_hpp.cpp c-examples/*.cpp; do
-            $cxx -std=c++17 $warnings "$@" "$source" -o "$folder/$(basename "$source" .cpp)" $shared
+        for source in c-examples/*.cpp; do
+            $cxx -std=c++17 $cpp_warnings "$@" "$source" \
+                -o "$folder/$(basename "$source" .cpp)_cpp" $shared
         done
-        # {.start = IPCQ_NEXT} names some members, which is what it is for.
-        $cxx -std=c++20 $warnings -Wno-missing-field-initializers "$@" \
-            tests/c/test_hpp.cpp -o "$folder/test_hpp20" $shared
+        $cxx -std=c++17 $cpp_warnings "$@" tests/c/test_hpp.cpp -o "$folder/test_hpp" $shared
+        $cxx -std=c++20 $cpp_warnings "$@" tests/c/test_hpp.cpp -o "$folder/test_hpp20" $shared
     }
 }
 
-# programs FOLDER HOW [RUNNER...]: runs what was built there.
+# programs FOLDER HOW [RUNNER...]: runs the programs in the folder.
 programs() {
     folder=$out/$1 how=$2
     shift 2
     for program in test_ipcq test_records test_hpp test_hpp20 zero_copy records shared_memory variable_length; do
         run "$program, $how" "$@" "$folder/$program"
     done
-    # Two processes; the consumer is started first.
-    directory
-    timeout 300 "$@" "$folder/consumer" ticks >"$out/log" 2>&1 &
-    timeout 300 "$@" "$folder/producer" ticks 1000 >"$out/producer.log" 2>&1 ||
-        { cat "$out/producer.log"; fail "producer, $how"; }
-    wait $! || fail "consumer, $how"
-    tail -n 1 "$out/log" | grep -qx "received 1000, lost 0" || fail "consumer, $how"
+    # Two processes, in C and in C++; the consumer is started first.
+    for pair in "consumer producer" "consumer_cpp producer" "consumer producer_cpp"; do
+        receiver=${pair% *} sender=${pair#* }
+        directory
+        timeout 300 "$@" "$folder/$receiver" ticks >"$out/log" 2>&1 &
+        timeout 300 "$@" "$folder/$sender" ticks 1000 >"$out/producer.log" 2>&1 ||
+            { cat "$out/producer.log"; fail "$sender, $how"; }
+        wait $! || fail "$receiver, $how"
+        tail -n 1 "$out/log" | grep -q "received 1000, lost 0$" || fail "$receiver, $how"
+        grep -qx "pushed 1000 ticks" "$out/producer.log" || fail "$sender, $how"
+    done
     # Three queues, merged.
     directory
     for queue in a b c; do
@@ -78,12 +84,19 @@ programs() {
     done
     timeout 300 "$@" "$folder/fan_in" a b c >"$out/log" 2>&1 || fail "fan_in, $how"
     tail -n 1 "$out/log" | grep -qx "received 3000, lost 0" || fail "fan_in, $how"
-    # An event loop, and a consumer that sleeps, of one queue.
+    # An event loop and a consumer that sleeps, on the same queue.
     timeout 300 "$@" "$folder/poll" a </dev/null >"$out/log" 2>&1 || fail "poll, $how"
     [ "$(grep -c "^message .* 24 bytes" "$out/log")" = 1000 ] || fail "poll, $how"
     timeout 300 "$@" "$folder/blocking" a >"$out/log" 2>&1 || fail "blocking, $how"
     timeout 300 "$@" "$folder/machine" machine 0.1 >"$out/log" 2>&1 || fail "machine, $how"
-    echo "test-c: producer, consumer, fan_in, poll, blocking and machine, $how passed"
+    # The example in ipcq.h. The consumer starts first.
+    directory
+    timeout 300 "$@" "$folder/ticks" receive >"$out/log" 2>&1 &
+    timeout 300 "$@" "$folder/ticks" >"$out/producer.log" 2>&1 ||
+        { cat "$out/producer.log"; fail "ticks, $how"; }
+    wait $! || fail "ticks, $how"
+    grep -qx "9.50, 0 lost before" "$out/log" || fail "ticks, $how"
+    echo "test-c: producer, consumer, fan_in, poll, blocking, machine and ticks, $how passed"
 }
 
 # The processes in the background.
@@ -123,23 +136,31 @@ signals() {
     directory
     # shellcheck disable=SC2086
     $cc -D_GNU_SOURCE $warnings -shared -fPIC tests/c/alarms.c -o "$out/alarms.so"
-    receivers="consumer blocking poll fan_in stop"
+    receivers="consumer blocking poll fan_in consumer_cpp"
     for receiver in $receivers; do
         : >"$out/$receiver.alarms"
         ring $receiver "$folder/$receiver" ticks
     done
     all=$background
     : >"$out/interrupted.alarms"
-    ring interrupted "$folder/stop" ticks
+    ring interrupted "$folder/consumer_cpp" ticks
     interrupted=$!
-    until_rung $receivers interrupted # they wait for the queue
+    : >"$out/early.alarms"
+    ring early "$folder/consumer_cpp" ticks
+    early=$!
+    until_rung $receivers interrupted early # they wait for the queue
+    kill -TERM $early
+    wait $early && grep -qx "stopped before the producer started" "$out/early.log" ||
+        fail "consumer_cpp, by SIGTERM before there is a queue"
+    background="$all $interrupted"
     "$folder/producer" ticks >"$out/producer.log" 2>&1 &
     producer=$!
     background="$background $producer"
     until_rung $receivers interrupted # and now for messages, of which ten come a second
     until_rung $receivers interrupted
     kill -INT $interrupted
-    wait $interrupted && grep -qx stopped "$out/interrupted.log" || fail "stop, by Ctrl-C"
+    wait $interrupted && grep -q "^stopped: received [0-9]*, lost 0$" "$out/interrupted.log" ||
+        fail "consumer_cpp, by Ctrl-C"
     kill -INT $producer
     wait $producer || fail "producer, by Ctrl-C"
     pushed=$(sed -n 's/^pushed \([0-9]*\) ticks$/\1/p' "$out/producer.log")
@@ -150,7 +171,20 @@ signals() {
         grep -qx "received $pushed, lost 0" "$out/$receiver.log" || fail "$receiver, with signals"
     done
     [ "$(grep -c '^message' "$out/poll.log")" = "$pushed" ] || fail "poll, with signals"
-    [ "$(grep -c ', 0 lost before$' "$out/stop.log")" = "$pushed" ] || fail "stop, with signals"
+    grep -qx "closed: received $pushed, lost 0" "$out/consumer_cpp.log" ||
+        fail "consumer_cpp, with signals"
+    "$folder/producer_cpp" cpp >"$out/producer.log" 2>&1 &
+    producer=$!
+    "$folder/consumer_cpp" cpp >"$out/log" 2>&1 &
+    until grep -q " ns " "$out/log"; do
+        kill -0 $producer $! 2>/dev/null || fail "producer_cpp and consumer_cpp"
+        sleep 0.01
+    done
+    kill -TERM $producer
+    wait $producer && grep -q "^pushed [1-9][0-9]* ticks$" "$out/producer.log" ||
+        fail "producer_cpp, by SIGTERM"
+    wait $! || fail "consumer_cpp, when the producer ends by SIGTERM"
+    grep -q "^closed: received [1-9][0-9]*, lost 0$" "$out/log" || fail "consumer_cpp, at the end"
     grep -q '^[0-9]* after' "$out/blocking.log" || fail "blocking, with signals"
     # A producer that waits for room, and its consumer.
     background=
@@ -167,6 +201,7 @@ signals() {
     echo "test-c: the examples, with signals passed"
 }
 
+sed -n '/^#include <errno.h>/,/^\*\//p' include/ipcq.h | sed '$d' >"$out/ticks.c"
 build plain -O2
 programs plain plain
 run "test_cancel" "$out/plain/test_cancel"

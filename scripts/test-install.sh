@@ -99,9 +99,9 @@ add_executable(cmake-shared "$PWD/c-examples/variable_length.c")
 target_link_libraries(cmake-shared PRIVATE ipcq::ipcq)
 add_executable(cmake-static "$PWD/c-examples/variable_length.c")
 target_link_libraries(cmake-static PRIVATE ipcq::static)
-add_executable(stop "$PWD/c-examples/stop.cpp")
-target_compile_features(stop PRIVATE cxx_std_17)
-target_link_libraries(stop PRIVATE ipcq::ipcq)
+add_executable(consumer_cpp "$PWD/c-examples/consumer.cpp")
+target_compile_features(consumer_cpp PRIVATE cxx_std_17)
+target_link_libraries(consumer_cpp PRIVATE ipcq::ipcq)
 CMAKE
     (cmake -S "$root/cmake" -B "$root/cmake/build" -DCMAKE_PREFIX_PATH="$root/opt/ipcq" \
         -DCMAKE_RUNTIME_OUTPUT_DIRECTORY="$root" && cmake --build "$root/cmake/build") >"$root/log" 2>&1 ||

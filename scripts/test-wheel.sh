@@ -39,5 +39,26 @@ with ipcq.Producer("wheel", capacity=4096) as out:
         out.push(b"%d" % n)
 received = other.communicate(timeout=120)[0].decode().split()
 assert other.returncode == 0 and received == [repr(b"%d" % n) for n in range(100)], received
+
+# The interpreter ends daemon threads in the middle of their calls.
+waits = """
+import threading, time, ipcq
+out = ipcq.Producer("full", delivery="lossless", capacity=64, message_size=8)
+q = ipcq.Consumer("full")
+begun = threading.Semaphore(0)
+
+def feed():
+    begun.release()
+    while True:
+        out.put(bytes(8))
+
+for _ in range(3):
+    threading.Thread(target=feed, daemon=True).start()
+    begun.acquire()
+while q.stats.lag < 64:
+    time.sleep(0.001)
+"""
+ended = subprocess.run([sys.executable, "-I", "-c", waits], timeout=120, check=False)
+assert ended.returncode == 0, ended
 END
 echo "test-wheel: $(basename "$file") passed"

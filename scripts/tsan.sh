@@ -3,13 +3,13 @@
 # (tests/threads.rs).
 #
 # Covered: every access to a mapped file. In this build the handles of a process share one mapping
-# (src/one_mapping.rs), and payloads are copied as atomic words (cfg(ipcq_words)). Whatever the
+# (src/os/tsan_mapping.rs), and payloads are copied as atomic words (cfg(ipcq_words)). Whatever the
 # threads race for in memory of their own is covered, too. Not covered: whether the orders are right.
 # The tool does not know fences, and atomic words cannot race; the models show that (make model).
 # Nor is the platform's memcpy, which this build does not call.
 #
 # That it can fail is shown by its twin: with one plain copy in the place of atomic words
-# (cfg(ipcq_plain)) there must be a report.
+# (src/ring/plain.rs, cfg(ipcq_plain)) there must be a report.
 #
 # It needs a nightly compiler ($TSAN_TOOLCHAIN, or `nightly`). The standard library is not built for it,
 # so the test uses nothing of that to hand things from thread to thread but starting and joining them;

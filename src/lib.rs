@@ -46,53 +46,32 @@
 )))]
 compile_error!("ipcq supports 64-bit little-endian Linux");
 
-mod control;
-mod dir;
+#[doc(hidden)]
+pub mod __binding;
+mod copy;
 mod error;
 #[cfg(feature = "capi")]
 mod ffi;
-pub mod layout;
+mod format;
 mod log;
-mod memory;
-mod name;
-#[cfg(ipcq_words)]
-mod one_mapping;
+mod os;
 mod queue;
-mod registry;
 mod ring;
 mod schema;
 mod shm;
-#[cfg(not(feature = "steps"))]
 mod steps;
-#[cfg(feature = "steps")]
-#[doc(hidden)]
-pub mod steps;
-mod sys;
-mod wait;
-mod words;
+mod wakeup;
 
 pub use error::{Error, Result, Text};
-// For bindings, which hold the raw pointers of `claim_raw` and `peek_raw`.
-pub use layout::{Delivery, Framing, Geometry};
-#[doc(hidden)]
-pub use memory::{copy_from_shared, copy_to_shared};
-#[doc(hidden)]
-pub use queue::Ticket;
+pub use format::data_file::{Delivery, Framing, Geometry};
 pub use queue::{
-    inspect, list, listing, unlink, unlink_unused, wait_any, Claim, Consumer, ConsumerOptions,
-    Inspection, Listing, Message, Producer, ProducerOptions, Run, Stats, View, WAIT_ANY_MAX,
+    inspect, list, listing, unlink, unlink_unused, wait_any, Claim, Consumer, ConsumerInfo,
+    ConsumerOptions, Inspection, Listing, Message, Producer, ProducerOptions, Run, Stats, View,
+    WAIT_ANY_MAX,
 };
-pub use registry::ConsumerInfo;
 pub use ring::{Pop, Start};
 pub use schema::{Chars, Element, Field, Format, Record, Scalar, Schema};
 pub use shm::SharedMem;
-// For bindings, whose handles have locks of their own.
-#[doc(hidden)]
-pub use sys::{fork_generation, watch_forks};
-#[doc(hidden)]
-pub use wait::{Deadline, Pace};
-#[doc(hidden)]
-pub use words::{speak, Language};
 
 /// The version of this library, `major.minor.patch`.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -406,7 +406,7 @@ fn another_version_is_named() {
     let dir = Dir::new();
     let name = dir.name("q");
     drop(Kind::Fixed(24).options(64).open(&name).unwrap());
-    let at = ipcq::layout::at::VERSION as u64;
+    let at = ipcq::__binding::layout::at::VERSION as u64;
     let file = std::fs::OpenOptions::new().write(true).open(&name).unwrap();
     file.write_at(&7u32.to_le_bytes(), at).unwrap();
     let errors = [
@@ -416,7 +416,7 @@ fn another_version_is_named() {
     for error in errors {
         assert_eq!(error.code(), -libc::EPROTONOSUPPORT);
         let text = error.to_string();
-        let ours = format!("version {}", ipcq::layout::VERSION);
+        let ours = format!("version {}", ipcq::__binding::layout::VERSION);
         for word in [name.to_str().unwrap(), "version 7", &ours] {
             assert!(text.contains(word), "{text}");
         }
@@ -439,7 +439,7 @@ fn epochs_wrap_around() {
     let mut out = options.open(&name).unwrap();
     push_next(&mut out);
     drop(out);
-    let at = ipcq::layout::at::EPOCH as u64;
+    let at = ipcq::__binding::layout::at::EPOCH as u64;
     let file = std::fs::OpenOptions::new().write(true).open(&name).unwrap();
     file.write_at(&u64::from(u32::MAX - 1).to_le_bytes(), at)
         .unwrap();

@@ -311,7 +311,7 @@ fn mutate(name: &Path) {
     // A dead queue, as one that was killed leaves it, is two files.
     drop(fill_queue_of(kind, records.clone(), name));
     let mut data = std::fs::read(name).unwrap();
-    data[ipcq::layout::at::STATE] = ipcq::layout::state::LIVE as u8;
+    data[ipcq::__binding::layout::at::STATE] = ipcq::__binding::layout::state::LIVE as u8;
     let control = std::fs::read(&control_name).unwrap();
     let (mut opened, mut replaced, mut tried) = (0u64, 0u64, 0u64);
     for number in (first..).step_by(step as usize) {
@@ -467,7 +467,7 @@ fn an_index_that_goes_back_is_damage() {
     let before = q.stats().unwrap();
     let file = std::fs::OpenOptions::new().write(true).open(&name).unwrap();
     for entry in 0..out.geometry().index_entries {
-        let at = ipcq::layout::HEADER_BYTES + entry * 16 + 8;
+        let at = ipcq::__binding::layout::HEADER_BYTES + entry * 16 + 8;
         file.write_all_at(&1u64.to_le_bytes(), at).unwrap();
     }
     assert!(matches!(q.stats(), Err(Error::Damaged(_))), "{before:?}");
@@ -482,7 +482,7 @@ fn a_published_position_half_the_range_away_is_damage() {
     (0..5).for_each(|_| push_next(&mut out));
     drop(out);
     let file = std::fs::OpenOptions::new().write(true).open(&name).unwrap();
-    let at = ipcq::layout::at::PUBLISHED as u64;
+    let at = ipcq::__binding::layout::at::PUBLISHED as u64;
     file.write_all_at(&(3u64 << 62).to_le_bytes(), at).unwrap();
     let opened = Producer::options().open(&name);
     assert!(matches!(opened, Err(Error::Damaged(_))), "{opened:?}");
@@ -491,7 +491,7 @@ fn a_published_position_half_the_range_away_is_damage() {
 /// Found by a fuzzer: a damaged index led a consumer of what comes to a place where nothing does.
 #[test]
 fn the_front_is_found_without_the_index() {
-    use ipcq::layout::{at, HEADER_BYTES};
+    use ipcq::__binding::layout::{at, HEADER_BYTES};
     let dir = Dir::new();
     let name = dir.name("q");
     let mut out = fill_queue(Kind::Variable, &name);
@@ -593,7 +593,7 @@ fn read_as_nobody(name: &Path) {
     let mut all = libc::flock {
         l_type: libc::F_RDLCK as i16,
         l_whence: libc::SEEK_SET as i16,
-        l_start: ipcq::layout::lock_byte::PRODUCER_ALIVE as i64,
+        l_start: ipcq::__binding::layout::lock_byte::PRODUCER_ALIVE as i64,
         l_len: 0,
         l_pid: 0,
     };
@@ -834,19 +834,19 @@ fn what_is_no_queue() {
         ("text", bytes(b"hello world\n".repeat(1000)), damaged, true),
         (
             "another magic",
-            bytes(changed(ipcq::layout::at::MAGIC)),
+            bytes(changed(ipcq::__binding::layout::at::MAGIC)),
             damaged,
             true,
         ),
         (
             "another version",
-            bytes(changed(ipcq::layout::at::VERSION)),
+            bytes(changed(ipcq::__binding::layout::at::VERSION)),
             version,
             true,
         ),
         (
             "another framing",
-            bytes(changed(ipcq::layout::at::FRAMING)),
+            bytes(changed(ipcq::__binding::layout::at::FRAMING)),
             damaged,
             true,
         ),

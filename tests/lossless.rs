@@ -374,6 +374,44 @@ fn the_oldest_is_found_in_long_blocks() {
     }
 }
 
+/// What an attached consumer has not consumed, another one can begin at, and so can itself.
+#[test]
+fn what_a_consumer_holds_is_there_for_others() {
+    for (kind, capacity) in [
+        (Kind::Fixed(24), 256),
+        (Kind::Fixed(300), 64),
+        (Kind::Variable, 1 << 11),
+        (Kind::Variable, 1 << 17),
+    ] {
+        let dir = Dir::new();
+        let name = dir.name("q");
+        let mut out = options(kind, capacity).open(&name).unwrap();
+        let mut keeper = Consumer::options().open(&name).unwrap();
+        fill_up(&mut out);
+        let mut random = Random(capacity);
+        for _ in 0..200 {
+            for _ in 0..random.below(5) {
+                pop_next(&mut keeper).unwrap().unwrap();
+            }
+            fill_up(&mut out);
+            let next = keeper.next_sequence();
+            assert!(keeper.stats().unwrap().oldest <= next, "{kind:?}");
+            let options = Consumer::options().start(Start::At(next));
+            let mut other = options.open(&name).unwrap();
+            let got = pop_next(&mut other).unwrap().unwrap();
+            assert_eq!((got.sequence, got.lost), (next, 0), "{kind:?} {capacity}");
+            drop(other);
+            let mut oldest = Consumer::options().open(&name).unwrap();
+            assert!(oldest.next_sequence() <= next, "{kind:?} {capacity}");
+            drain(&mut oldest);
+            drop(oldest);
+            keeper.seek(next).unwrap();
+            let got = pop_next(&mut keeper).unwrap().unwrap();
+            assert_eq!((got.sequence, got.lost), (next, 0), "{kind:?} {capacity}");
+        }
+    }
+}
+
 #[test]
 fn a_forked_child_is_waited_for_by_itself() {
     let dir = Dir::new();
@@ -411,7 +449,7 @@ fn a_full_ring_gives_way_message_by_message() {
     // 16 bytes of any length take 32 of a variable ring, of which the last 16 are kept clear.
     let rings = [4, 64, 4096].map(|slots| (Kind::Fixed(24), slots, 24, slots));
     let long = [4, 64].map(|slots| (Kind::Fixed(300), slots, 300, slots));
-    let variable = [1 << 10, 64 << 10].map(|bytes| (Kind::Variable, bytes, 16, bytes / 32 - 1));
+    let variable = [(Kind::Variable, 1 << 10, 16, (1 << 10) / 32 - 1)];
     for (kind, capacity, length, room) in rings.into_iter().chain(long).chain(variable) {
         let dir = Dir::new();
         let name = dir.name("q");
@@ -446,6 +484,26 @@ fn a_full_ring_gives_way_message_by_message() {
                 "{kind:?} {capacity}"
             );
         }
+    }
+}
+
+/// The producer keeps the whole block that the slowest consumer is in.
+#[test]
+fn a_full_variable_ring_gives_way_block_by_block() {
+    let (capacity, length) = (64 << 10, 16);
+    let (room, block) = (capacity / 32 - 1, capacity / 64 / 32);
+    let dir = Dir::new();
+    let name = dir.name("q");
+    let mut out = options(Kind::Variable, capacity).open(&name).unwrap();
+    let mut q = Consumer::options().open(&name).unwrap();
+    let mut buffer = vec![0; length];
+    for sequence in 0..3 * room {
+        while out.push(&message(out.next_sequence(), length)).is_ok() {}
+        let unread = out.next_sequence() - q.next_sequence();
+        assert!((room - block..=room).contains(&unread), "{unread}");
+        let got = q.pop(&mut buffer).unwrap().unwrap();
+        assert_eq!((got.sequence, got.lost), (sequence, 0));
+        assert!(is_whole(sequence, &buffer));
     }
 }
 

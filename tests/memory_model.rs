@@ -26,16 +26,25 @@ fn word(text: &str) -> &str {
     &text[..end.unwrap_or(text.len())]
 }
 
-/// The files of the protocol, which its test `chance.rs` is not, and how the page calls them.
+/// The files of the protocol, without its tests and the memory below it, and how the page calls them:
+/// by their folder if they are in one.
 fn ring() -> Vec<(String, String)> {
-    let mut files: Vec<_> = fs::read_dir(root().join("src/ring"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.is_file() && !path.ends_with("chance.rs"))
-        .map(|path| {
-            let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-            let name = if name == "mod" { "ring".into() } else { name };
-            (name, fs::read_to_string(path).unwrap())
+    let below = ["memory.rs", "mapping.rs", "stepped.rs", "plain.rs"];
+    let mut paths = Vec::new();
+    sources("src/ring", &mut paths);
+    let mut files: Vec<_> = paths
+        .iter()
+        .map(|path| (path, path.strip_prefix("src/ring").unwrap()))
+        .filter(|(_, inside)| !inside.starts_with("tests"))
+        .filter(|(_, inside)| !below.iter().any(|name| inside.ends_with(name)))
+        .map(|(path, inside)| {
+            let first = inside.iter().next().unwrap().to_str().unwrap();
+            let name = match first.strip_suffix(".rs") {
+                Some("mod") => "ring",
+                Some(stem) => stem,
+                None => first,
+            };
+            (name.to_owned(), text(path.to_str().unwrap()))
         })
         .collect();
     files.sort();
@@ -44,7 +53,7 @@ fn ring() -> Vec<(String, String)> {
 
 /// The variants of `Site`.
 fn sites() -> BTreeSet<String> {
-    let source = text("src/memory.rs");
+    let source = text("src/ring/memory.rs");
     let (_, after) = source.split_once("pub enum Site {").unwrap();
     let (body, _) = after.split_once("\n}").unwrap();
     code(body)
@@ -76,7 +85,7 @@ fn uses() -> BTreeMap<String, BTreeSet<String>> {
 fn twins() -> BTreeMap<String, BTreeSet<String>> {
     let sites = sites();
     let mut twins = BTreeMap::<_, BTreeSet<_>>::new();
-    for entry in fs::read_dir(root().join("src/ring/model")).unwrap() {
+    for entry in fs::read_dir(root().join("src/ring/tests/loom")).unwrap() {
         let path = entry.unwrap().path();
         let module = path.file_stem().unwrap().to_str().unwrap();
         if module == "mod" {
@@ -221,7 +230,7 @@ fn the_page_names_every_other_file_with_atomics() {
     }
     for file in files {
         let name = file.to_str().unwrap();
-        if name.starts_with("src/ring/") || name == "src/memory.rs" {
+        if name.starts_with("src/ring/") || name.starts_with("src/copy/") {
             continue;
         }
         let source = text(name);

@@ -6,7 +6,7 @@
 mod common;
 
 use common::*;
-use ipcq::layout::at;
+use ipcq::__binding::layout::at;
 use ipcq::{wait_any, Consumer, Delivery, Error, Producer, SharedMem};
 use std::ffi::CString;
 use std::os::fd::AsRawFd;

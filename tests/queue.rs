@@ -1077,7 +1077,7 @@ fn sequences_wrap_around() {
 fn wrap_around(kind: Kind, capacity: u64, first: u64) {
     let dir = Dir::new();
     let name = dir.name("q");
-    let options = kind.options(capacity).first_sequence(first);
+    let options = ipcq::__binding::first_sequence(kind.options(capacity), first);
     let mut out = options.open(&name).unwrap();
     for start in [Start::Oldest, Start::Newest, Start::Next, Start::At(first)] {
         let mut q = consumer(&name, start);

@@ -96,7 +96,7 @@ fn produce(name: &Path, replace: bool, forks: bool, delivery: Delivery) -> Outco
     push_some(&mut out);
     if forks {
         let child = fork_to_the_end(|| {
-            ipcq::steps::signal_at(u64::MAX, 0);
+            ipcq::__binding::signal_at(u64::MAX, 0);
             assert!(matches!(out.push(&[0; 8]), Err(Error::WrongRole(_))));
             // It changes nothing that the child lets go of its copy.
         });
@@ -146,7 +146,7 @@ fn consume(name: &Path, forks: bool, delivery: Delivery) -> Outcome {
     }
     if forks {
         let child = fork_to_the_end(|| {
-            ipcq::steps::signal_at(u64::MAX, 0);
+            ipcq::__binding::signal_at(u64::MAX, 0);
             take(&mut q);
             drop(q);
         });
@@ -196,7 +196,7 @@ fn start(doing: Doing, name: &Path, delivery: Delivery, at: u64) -> i32 {
     fork(|| {
         // SAFETY: takes a number and cannot fail: a hang is a failure.
         unsafe { libc::alarm(20) };
-        ipcq::steps::signal_at(at, libc::SIGSTOP);
+        ipcq::__binding::signal_at(at, libc::SIGSTOP);
         let outcome = act(doing, name, delivery);
         // SAFETY: ends a forked process at once, without the handlers of its parent.
         unsafe { libc::_exit(outcome as i32) };

@@ -94,8 +94,7 @@ impl Scenario {
             (Kind::Fixed(_), true) => Kind::Variable,
             (kind, false) => kind,
         };
-        kind.options(self.capacity)
-            .first_sequence(self.first)
+        ipcq::__binding::first_sequence(kind.options(self.capacity), self.first)
             .replace(replacing)
             .delivery(match self.doing {
                 Doing::Keeping => Delivery::Lossless,
@@ -441,7 +440,7 @@ fn drive(name: &Path, s: &Scenario) {
         }
         let producer = 2 * turn;
         let child = fork(|| {
-            ipcq::steps::signal_at(turn, s.signal);
+            ipcq::__binding::signal_at(turn, s.signal);
             if s.doing == Doing::Unlinking {
                 match ipcq::unlink(name) {
                     Ok(()) => end(),
@@ -563,7 +562,7 @@ fn drive(name: &Path, s: &Scenario) {
 fn memory(name: &Path) {
     for turn in 1u64.. {
         let child = fork(|| {
-            ipcq::steps::signal_at(turn, libc::SIGKILL);
+            ipcq::__binding::signal_at(turn, libc::SIGKILL);
             let mut memory = SharedMem::create(name, 100, 0).unwrap();
             for i in 0..12 {
                 memory.write(i * 8, &turn.to_le_bytes()).unwrap();

@@ -12,7 +12,7 @@
 mod common;
 
 use common::*;
-use ipcq::layout::{at, lock_byte};
+use ipcq::__binding::layout::{at, lock_byte};
 use ipcq::{Consumer, Delivery, Error, Producer, ProducerOptions, SharedMem, Start};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};

@@ -6,7 +6,8 @@
 mod common;
 
 use common::*;
-use ipcq::{wait_any, Consumer, Deadline, Error, Pace, Producer, Ticket, WAIT_ANY_MAX};
+use ipcq::__binding::{consumer_ask, push_unheard, Deadline, Pace, Ticket};
+use ipcq::{wait_any, Consumer, Error, Producer, WAIT_ANY_MAX};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -70,7 +71,7 @@ fn rings(name: &Path) -> u32 {
 
 fn rings_in(file: &std::fs::File) -> u32 {
     let mut word = [0; 4];
-    let at = ipcq::layout::at::WAKE as u64;
+    let at = ipcq::__binding::layout::at::WAKE as u64;
     file.read_exact_at(&mut word, at).unwrap();
     u32::from_le_bytes(word)
 }
@@ -388,7 +389,7 @@ fn a_wake_up_that_the_producer_was_killed_over_comes_late_but_comes() {
     // As if it had been killed after clearing the flag: within a second the sleeper looks itself.
     fall_asleep(&control, thread);
     control.asleep().store(0, Ordering::Relaxed);
-    producer.push_unheard(&message(0, 24)).unwrap();
+    push_unheard(&mut producer, &message(0, 24)).unwrap();
     assert_eq!(sleeper.expect("got"), "0");
 }
 
@@ -834,7 +835,7 @@ fn sleep_in_turns(name: &Path) {
             dawdle(&mut random);
         }
         let got = loop {
-            let mut ticket = [consumer.ask()];
+            let mut ticket = [consumer_ask(&mut consumer)];
             Ticket::confirm(&mut ticket);
             if let Some(got) = pop_next(&mut consumer).unwrap() {
                 in_time += 1;

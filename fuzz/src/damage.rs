@@ -3,7 +3,7 @@
 use crate::files::Words;
 use crate::Input;
 use arbitrary::Result;
-use ipcq::layout::at;
+use ipcq::__binding::layout::at;
 
 /// The words of the header that change while a queue lives.
 const CHANGING: [usize; 7] = [
@@ -18,7 +18,7 @@ const CHANGING: [usize; 7] = [
 
 /// Sets a word of the counters, the index or the ring: what may change under a live consumer.
 pub fn ring(u: &mut Input, file: &Words) -> Result<()> {
-    let first = ipcq::layout::HEADER_BYTES / 8;
+    let first = ipcq::__binding::layout::HEADER_BYTES / 8;
     let word = match u.int_in_range(0..=4)? {
         0 => *u.choose(&CHANGING)? as u64 / 8,
         1 => any_word(u, first, file.len())?,

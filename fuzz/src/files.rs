@@ -75,7 +75,7 @@ impl Kind {
     }
 
     pub fn options(&self) -> ProducerOptions {
-        Producer::options()
+        let options = Producer::options()
             .message_size(self.message_size)
             .capacity(self.capacity)
             .delivery(match self.lossless {
@@ -83,8 +83,8 @@ impl Kind {
                 false => Delivery::Lossy,
             })
             .max_consumers(4)
-            .min_consumers(self.min_consumers)
-            .first_sequence(self.first_sequence)
+            .min_consumers(self.min_consumers);
+        ipcq::__binding::first_sequence(options, self.first_sequence)
     }
 
     /// The length of the longest message.

@@ -4,7 +4,7 @@ use crate::checked::{check_geometry, fair, start, Checked};
 use crate::files::{image, Image, Place, FIXED, VARIABLE};
 use crate::{damage, Input};
 use arbitrary::Result;
-use ipcq::layout::at;
+use ipcq::__binding::layout::at;
 use ipcq::{Error, Producer};
 
 /// Files of any content are opened by consumers and producers.

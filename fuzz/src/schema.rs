@@ -3,7 +3,7 @@
 
 use crate::checked::fair_error;
 use crate::files::Place;
-use ipcq::layout::at;
+use ipcq::__binding::layout::at;
 use ipcq::{Consumer, Error, Field, Producer, Scalar, Schema};
 
 /// What lies where the schema of a queue should be; and the same as text. What is read of it can be

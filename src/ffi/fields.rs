@@ -1,13 +1,13 @@
-//! The fields that a C program declares, as a schema.
+//! Makes a schema of the fields that a C program declares.
 
-use super::support::null;
-use super::types::{ipcq_field, ipcq_options};
+use super::schema::ipcq_field;
+use super::support::{invalid, null};
 use crate::error::{Error, Result};
 use crate::schema::{Field, Format, Scalar, Schema};
 use std::ffi::{c_char, CStr};
 use std::iter::Peekable;
 
-/// One field, checked as far as it goes by itself.
+/// A field whose members are valid by themselves.
 struct Declared<'a> {
     name: &'a str,
     offset: u32,
@@ -17,40 +17,41 @@ struct Declared<'a> {
     count: u32,
 }
 
-/// No array of fields is read further.
-const MOST: u32 = 1 << 16;
-/// Records in records, and arrays in arrays: more than a schema has room for.
-const DEEPEST: usize = 64;
+/// A schema of more fields would not fit the header of a queue.
+const MAX_COUNT: u32 = 1 << 16;
+/// Nor would a schema of records or arrays that are nested deeper.
+const MAX_DEPTH: usize = 64;
 
-/// The schema that the options declare, if they do.
+/// The schema of `count` fields for messages of `message_size` bytes (0: computed from the fields),
+/// or `None` if the program declares no fields.
 ///
 /// # Safety
-/// `fields` is NULL or points to `field_count` fields, whose names are NULL or strings.
-pub(super) unsafe fn schema(o: &ipcq_options) -> Result<Option<Schema>> {
-    if o.field_count == 0 && !o.fields.is_null() {
-        return Err(Error::Invalid(
-            "field_count is 0, but there are fields".into(),
-        ));
+/// `fields` is NULL or points to `count` fields, whose names are NULL or strings.
+pub(super) unsafe fn schema(
+    fields: *const ipcq_field,
+    count: u32,
+    message_size: u32,
+) -> Result<Option<Schema>> {
+    if count == 0 && !fields.is_null() {
+        return Err(invalid("field_count is 0, but fields is not NULL"));
     }
-    if o.field_count == 0 {
+    if count == 0 {
         return Ok(None);
     }
-    if o.fields.is_null() {
-        return Err(null("fields, of which there is a field_count,"));
+    if fields.is_null() {
+        return Err(null("field_count is not 0, but fields"));
     }
-    if o.field_count > MOST {
-        return Err(Error::Invalid(
-            format!("field_count {}: at most {MOST}", o.field_count).into(),
-        ));
+    if count > MAX_COUNT {
+        return Err(invalid(format!("field_count {count}: at most {MAX_COUNT}")));
     }
     // SAFETY: the caller's promise.
-    let fields = unsafe { std::slice::from_raw_parts(o.fields, o.field_count as usize) };
+    let fields = unsafe { std::slice::from_raw_parts(fields, count as usize) };
     let declared = fields.iter().map(|field| {
         // SAFETY: as above.
         unsafe { declared(field) }
     });
     let declared = declared.collect::<Result<Vec<_>>>()?;
-    let size = match o.message_size {
+    let size = match message_size {
         0 => usual_size(&declared),
         size => size,
     };
@@ -58,7 +59,7 @@ pub(super) unsafe fn schema(o: &ipcq_options) -> Result<Option<Schema>> {
     let fields = fields_below(&mut rest, "", 0)?;
     match rest.next() {
         None => Schema::new(size, fields).map(Some),
-        Some(lost) => Err(astray(lost)),
+        Some(field) => Err(misplaced(field)),
     }
 }
 
@@ -70,10 +71,10 @@ unsafe fn declared(field: &ipcq_field) -> Result<Declared<'_>> {
     }
     // SAFETY: a string, says the caller.
     let name = unsafe { CStr::from_ptr(field.name) }.to_str();
-    let name = name.map_err(|_| Error::Invalid("the name of a field is no UTF-8".into()))?;
-    // Each level adds one of these to the name: so no call goes deeper.
-    if name.matches(['.', '[']).count() > DEEPEST {
-        return Err(Error::Invalid("fields are nested too deep".into()));
+    let name = name.map_err(|_| invalid("the name of a field is not UTF-8"))?;
+    // Each level adds one of these characters to the name, so this limits the recursion.
+    if name.matches(['.', '[']).count() > MAX_DEPTH {
+        return Err(invalid("fields are nested too deep"));
     }
     Ok(Declared {
         name,
@@ -85,22 +86,23 @@ unsafe fn declared(field: &ipcq_field) -> Result<Declared<'_>> {
     })
 }
 
-/// The text of a unit, which need not have a zero behind it.
+/// The text of a unit, which need not end with a NUL.
 fn unit(chars: &[c_char; 8]) -> Result<&str> {
-    // SAFETY: `c_char` and `u8` have the same size and alignment, and any value is valid of both.
+    // SAFETY: `c_char` and `u8` have the same size and alignment, and every value is valid for
+    // both.
     let bytes = unsafe { &*(&raw const *chars).cast::<[u8; 8]>() };
     let end = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
     let rest = &bytes[end..];
     match std::str::from_utf8(&bytes[..end]) {
         Ok(text) if rest.iter().all(|&b| b == 0) => Ok(text),
-        _ => Err(Error::Invalid(
-            "the unit of a field is no text: initialise all members of ipcq_field".into(),
+        _ => Err(invalid(
+            "the unit of a field is not text: initialise all members of ipcq_field",
         )),
     }
 }
 
-/// What the compiler makes of these fields, unless it was told to lay them out otherwise: their end,
-/// up to a multiple of the greatest alignment. Where one is not aligned, the struct must be packed.
+/// The size of a struct with these fields in the compiler's usual layout: their end, rounded up to
+/// the greatest alignment. If a field is not aligned, the struct must be packed.
 fn usual_size(fields: &[Declared]) -> u32 {
     let scalar = |f: &&Declared| f.kind != 'V';
     let alignment = |f: &Declared| match f.kind {
@@ -124,8 +126,8 @@ fn usual_size(fields: &[Declared]) -> u32 {
     }
 }
 
-/// The fields whose names begin so, and then have neither `.` nor `[`; each followed by those that it
-/// is made of. `from` is where the record begins that they are in.
+/// Takes the fields whose names are `path` and a name without `.` and `[`, each with the fields
+/// that it consists of. `from` is the offset of the record that they belong to.
 fn fields_below<'a>(
     rest: &mut Peekable<impl Iterator<Item = &'a Declared<'a>>>,
     path: &str,
@@ -135,17 +137,18 @@ fn fields_below<'a>(
     while let Some(field) = rest.next_if(|next| next.name.starts_with(path)) {
         let name = &field.name[path.len()..];
         if name.contains(['.', '[']) {
-            return Err(astray(field));
+            return Err(misplaced(field));
         }
         let offset = field.offset.checked_sub(from);
-        let offset = offset.ok_or_else(|| wrong(field, "begins before the record it is in"))?;
+        let offset =
+            offset.ok_or_else(|| wrong(field, "begins before the record that it belongs to"))?;
         let (format, shape) = format_of(field, rest)?;
         fields.push(Field::new(name, offset, format).array(&shape));
     }
     Ok(fields)
 }
 
-/// What a field holds, and its shape; takes the fields that it is made of.
+/// The format and the shape of a field. Takes the fields that it consists of.
 fn format_of<'a>(
     field: &Declared,
     rest: &mut Peekable<impl Iterator<Item = &'a Declared<'a>>>,
@@ -162,7 +165,7 @@ fn format_of<'a>(
         // An array of arrays.
         let (format, inner) = format_of(row, rest)?;
         if (row.offset, row.size.checked_mul(row.count)) != (field.offset, Some(field.size)) {
-            return Err(wrong(row, "is not the whole of an element"));
+            return Err(wrong(row, "does not cover a whole element"));
         }
         shape.resize(1, 1);
         shape.extend(inner);
@@ -170,7 +173,7 @@ fn format_of<'a>(
     }
     for (path, dimensions) in [(format!("{}.", field.name), 0), (format!("{first}."), 1)] {
         if rest.peek().is_some_and(|next| next.name.starts_with(&path)) {
-            // An array of one is an array if its fields are those of [0].
+            // An array with one element is still an array if its fields are those of [0].
             shape.resize(dimensions.max(shape.len()), 1);
             let fields = fields_below(rest, &path, field.offset)?;
             return Ok((Schema::new(field.size, fields)?.into(), shape));
@@ -179,13 +182,13 @@ fn format_of<'a>(
     Ok((scalar(field)?.into(), shape))
 }
 
-/// The format of a field that is made of no others.
+/// The format of a field that consists of no others.
 fn scalar(field: &Declared) -> Result<Scalar> {
     let Declared { kind, unit, .. } = field;
     let format = match (kind, *unit) {
         ('u' | 'i' | 'f' | 'b' | 'S' | 'V' | 'c', "") => format!("{kind}{}", field.size),
         ('U', "") => format!("U{}", field.size / 4),
-        // A numpy time without a unit means nothing: so this is that of most.
+        // numpy has no meaning for a time without a unit. Most programs use nanoseconds.
         ('M' | 'm', "") => format!("{kind}{}[ns]", field.size),
         ('M' | 'm', _) => format!("{kind}{}[{unit}]", field.size),
         _ => String::new(),
@@ -196,8 +199,8 @@ fn scalar(field: &Declared) -> Result<Scalar> {
         .ok_or_else(|| {
             wrong(
                 field,
-                "is nothing: a kind is one of u i f b S V M m, of a size that there is, and only \
-                 M and m have a unit, one of Y M W D h m s ms us ns ps fs as",
+                "is not valid: the kind is one of u i f b S V M m c U, the size is one that the \
+                 kind has, and only M and m have a unit, one of Y M W D h m s ms us ns ps fs as",
             )
         })
 }
@@ -219,17 +222,14 @@ fn wrong(field: &Declared, what: &str) -> Error {
         "" => unit,
         _ => format!(", unit \"{unit}\""),
     };
-    Error::Invalid(
-        format!(
-            "field \"{name}\", kind '{kind}'{unit}, {count} of {size} bytes at {offset}, {what}"
-        )
-        .into(),
-    )
+    invalid(format!(
+        "field \"{name}\", kind '{kind}'{unit}, {count} of {size} bytes at {offset}, {what}"
+    ))
 }
 
-fn astray(field: &Declared) -> Error {
+fn misplaced(field: &Declared) -> Error {
     wrong(
         field,
-        "is in no record: that comes before it, by its own name and with kind 'V'",
+        "belongs to no record: declare the record before it, under its own name and with kind 'V'",
     )
 }

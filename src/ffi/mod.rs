@@ -1,18 +1,22 @@
-//! The `extern "C"` surface: a few lines a function over the safe API.
+//! The `extern "C"` surface. Each function checks its arguments and calls the safe API.
 //!
-//! The header is generated from these files, in the order in which `build.rs` names them, so the
-//! documentation here is written for a C programmer.
+//! `build.rs` generates the header from `ipcq.h.in` and from one file for each of its sections, so
+//! the documentation in these files is written for a C programmer. The order of the items in a file
+//! is their order in the header. `support` and `fields` hold what the header does not show.
 
 #![allow(non_camel_case_types)]
-// The header says of every pointer what it must be.
+// The header states the requirements on each pointer.
 #![allow(clippy::missing_safety_doc)]
 
-mod consume;
+mod errors;
 mod fields;
+mod handle;
+mod inspect;
 mod open;
-mod produce;
+mod receive;
+mod schema;
+mod send;
 mod shm;
-mod state;
 mod support;
-mod types;
 mod wait;
+mod zero_copy;

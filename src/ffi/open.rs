@@ -1,30 +1,20 @@
 //! Opening, closing, removing.
 
-use super::fields::schema;
-use super::support::{guard_slow, init, name, null, out, sized, wrong_role, Role};
-use super::types::*;
-use crate::error::{Error, Result};
+use super::fields;
+use super::handle::{into_handle, ipcq_queue, queue, wrong_role, Role};
+use super::schema::ipcq_field;
+use super::support::{guard_slow, init, invalid, name, out, sized};
+use crate::error::Result;
+use crate::schema::Schema;
 use crate::{Consumer, Delivery, Producer, Start};
-use std::ffi::{c_char, c_int, CStr};
+use std::ffi::{c_char, c_int, CStr, OsStr};
 use std::time::Duration;
 
-/// Sets `*options` to what IPCQ_OPTIONS_INIT says, for languages that cannot use the macro; `size` is
-/// sizeof(ipcq_options). NULL is fine.
-#[no_mangle]
-pub unsafe extern "C" fn ipcq_options_init(options: *mut ipcq_options, size: usize) {
-    // SAFETY: NULL or writable for that size, says the caller.
-    unsafe { init(options, size) };
-}
-
-/// Opens a queue as its producer, IPCQ_PRODUCER (| IPCQ_EXCL | IPCQ_REPLACE), or as one of its
-/// consumers, IPCQ_CONSUMER (| IPCQ_OBSERVER). `options` may be NULL: all defaults. The handle goes
-/// to `*out`, which is NULL on failure.
-///
-/// Errors: -EBUSY: another live producer; -EEXIST; -EINVAL: an argument, or another geometry (the text
-/// names both); -EPROTOTYPE: other records (the text shows both); -ENOSPC; -EACCES; -ENOENT: no such
-/// queue, also when open_timeout_ns is over; -EBADMSG; -EPROTONOSUPPORT; -E2BIG: the options set what
-/// this version does not know; -EINTR: a signal arrived while waiting; -EUSERS: max_consumers are
-/// attached to the lossless queue already.
+/// Opens a queue as IPCQ_PRODUCER (| IPCQ_EXCL | IPCQ_REPLACE) or IPCQ_CONSUMER (| IPCQ_OBSERVER).
+/// `options` may be NULL. On failure `*out` is NULL.
+/// Errors: -EACCES, -EBUSY, -EEXIST, -EINTR, -ENOENT, -ENOSPC, -EPROTONOSUPPORT, -EPROTOTYPE,
+/// -EUSERS.
+#[must_use]
 #[no_mangle]
 pub unsafe extern "C" fn ipcq_open(
     out: *mut *mut ipcq_queue,
@@ -37,38 +27,154 @@ pub unsafe extern "C" fn ipcq_open(
         let out = unsafe { self::out(out, "the place for the handle") }?;
         *out = std::ptr::null_mut();
         // SAFETY: as above.
-        let name = unsafe { self::name(name) }?;
-        // SAFETY: as above; the options are plain data.
-        let options = unsafe { sized(options, "ipcq_options", "IPCQ_OPTIONS_INIT") }?;
-        if let Some(ipcq_options { reserved: 1.., .. }) = options {
-            return Err(Error::Invalid(
-                "ipcq_options.reserved is not zero: start with IPCQ_OPTIONS_INIT".into(),
-            ));
-        }
-        let role = if flags & !(IPCQ_EXCL | IPCQ_REPLACE) == IPCQ_PRODUCER {
-            // SAFETY: the options' pointers are valid, says the caller; likewise below.
-            Role::Producer(unsafe { open_producer(name, flags, options) }?)
-        } else if flags & !IPCQ_OBSERVER == IPCQ_CONSUMER {
-            // SAFETY: as above.
-            Role::Consumer(unsafe { open_consumer(name, flags, options) }?)
-        } else {
-            return Err(Error::Invalid(
-                format!(
-                    "flags {flags:#x}: IPCQ_PRODUCER (| IPCQ_EXCL | IPCQ_REPLACE) or \
-                     IPCQ_CONSUMER (| IPCQ_OBSERVER)"
-                )
-                .into(),
-            ));
-        };
-        *out = Box::into_raw(Box::new(ipcq_queue { role }));
+        *out = into_handle(unsafe { open(self::name(name)?, flags, options) }?);
         Ok(0)
     })
 }
 
+/// Closes a handle. NULL is allowed. When a producer closes, consumers drain the queue and then get
+/// -EPIPE, until a producer opens it again.
+#[no_mangle]
+pub unsafe extern "C" fn ipcq_close(q: *mut ipcq_queue) {
+    guard_slow(|| {
+        if !q.is_null() {
+            // SAFETY: from `ipcq_open`, and not used again, says the caller.
+            drop(unsafe { Box::from_raw(q) });
+        }
+        Ok(0)
+    });
+}
+
+/// Closes a producer but not its queue: consumers wait for the next producer, which continues the
+/// sequence.
+#[no_mangle]
+pub unsafe extern "C" fn ipcq_detach(q: *mut ipcq_queue) -> c_int {
+    guard_slow(|| {
+        // SAFETY: a handle or NULL, says the caller.
+        if let Role::Consumer(_) = unsafe { queue(q) }?.role {
+            return Err(wrong_role("producer"));
+        }
+        // SAFETY: from `ipcq_open`, and not used again, says the caller.
+        if let Role::Producer(producer) = unsafe { Box::from_raw(q) }.role {
+            producer.detach();
+        }
+        Ok(0)
+    })
+}
+
+/// Removes the queue's files. Open handles keep working, but no new one can join them.
+/// Errors: -EACCES, -EBUSY, -ENOENT.
+#[no_mangle]
+pub unsafe extern "C" fn ipcq_unlink(name: *const c_char) -> c_int {
+    guard_slow(|| {
+        // SAFETY: a string or NULL, says the caller.
+        crate::unlink(unsafe { self::name(name) }?)?;
+        Ok(0)
+    })
+}
+
+/// Creates the queue, or continues the one that exists.
+pub const IPCQ_PRODUCER: u32 = 0x01;
+pub const IPCQ_CONSUMER: u32 = 0x02;
+/// Producer: fail with -EEXIST if the queue exists.
+pub const IPCQ_EXCL: u32 = 0x04;
+/// Producer: replace a queue that differs or is damaged. Its consumers drain it, then get -ESTALE.
+pub const IPCQ_REPLACE: u32 = 0x08;
+/// Consumer: never make the producer wait, and lose messages instead.
+pub const IPCQ_OBSERVER: u32 = 0x10;
+
+/// Delivery: overwrite the oldest messages.
+pub const IPCQ_LOSSY: u32 = 0;
+/// Delivery: never overwrite what an attached consumer has not consumed. In a full queue, a push
+/// fails or waits. Consumers need write permission on the control file (docs/limits.md).
+pub const IPCQ_LOSSLESS: u32 = 1;
+
+/// Start: the oldest message retained.
+pub const IPCQ_OLDEST: u32 = 0;
+/// Start: the newest message.
+pub const IPCQ_NEWEST: u32 = 1;
+/// Start: the next message pushed.
+pub const IPCQ_NEXT: u32 = 2;
+/// Start: start_sequence. Messages that are no longer retained count as lost.
+pub const IPCQ_AT: u32 = 3;
+
+/// Zero means the default. For the producer of a queue that exists, it means the queue's value, and
+/// other values must match. But message_size and delivery must always match, and evict_after_ns is
+/// not stored. Without options (NULL), the producer takes all values from the queue.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ipcq_options {
+    /// -- Both --
+    /// Set by IPCQ_OPTIONS_INIT.
+    pub struct_size: u32,
+    /// Bytes of each message. Producer: 0 makes a variable queue, in which lengths differ.
+    /// Consumer: 0 accepts any. With fields, 0 means the size that they need.
+    pub message_size: u32,
+    /// See Record schemas.
+    pub fields: *const ipcq_field,
+    pub field_count: u32,
+    /// -- Producer --
+    /// IPCQ_LOSSY or IPCQ_LOSSLESS.
+    pub delivery: u32,
+    /// Messages, or bytes of a variable queue. Default: about 4 MiB.
+    pub capacity: u64,
+    /// Mode bits of the data file, which consumers read. Default: 0600.
+    pub permissions: u32,
+    /// Mode bits of the control file (docs/limits.md). Default: permissions.
+    pub control_permissions: u32,
+    /// Default: 32.
+    pub max_consumers: u32,
+    /// Lossless: overwrite nothing before this many consumers have been attached at the same time.
+    pub min_consumers: u32,
+    /// Lossless: evict a consumer that blocks the producer for this long without progress. It may
+    /// continue, and loses what was overwritten. Default: never.
+    pub evict_after_ns: i64,
+    /// -- Consumer --
+    /// IPCQ_OLDEST, IPCQ_NEWEST, IPCQ_NEXT or IPCQ_AT.
+    pub start: u32,
+    pub reserved: u32,
+    pub start_sequence: u64,
+    /// How long to wait for the queue to appear, before -ENOENT.
+    pub open_timeout_ns: i64,
+    /// Shown by ipcq_get_consumers.
+    pub consumer_name: *const c_char,
+}
+
+/// IPCQ_OPTIONS_INIT for other languages. `size`: sizeof(ipcq_options).
+#[no_mangle]
+pub unsafe extern "C" fn ipcq_options_init(options: *mut ipcq_options, size: usize) {
+    // SAFETY: NULL or writable for that size, says the caller.
+    unsafe { init(options, size) };
+}
+
 /// # Safety
-/// The pointers in `options` are valid or NULL.
+/// `options` is NULL or points to options, whose pointers are valid or NULL.
+unsafe fn open(name: &OsStr, flags: u32, options: *const ipcq_options) -> Result<Role> {
+    // SAFETY: the caller's promise. The options are plain data.
+    let options = unsafe { sized(options, "ipcq_options", "IPCQ_OPTIONS_INIT") }?;
+    if let Some(ipcq_options { reserved: 1.., .. }) = options {
+        return Err(invalid(
+            "ipcq_options.reserved is not zero: start with IPCQ_OPTIONS_INIT",
+        ));
+    }
+    if flags & !(IPCQ_EXCL | IPCQ_REPLACE) == IPCQ_PRODUCER {
+        // SAFETY: the caller's promise; likewise below.
+        unsafe { open_producer(name, flags, options) }.map(Role::Producer)
+    } else if flags & !IPCQ_OBSERVER == IPCQ_CONSUMER {
+        // SAFETY: as above.
+        unsafe { open_consumer(name, flags, options) }.map(Role::Consumer)
+    } else {
+        Err(invalid(format!(
+            "flags {flags:#x}: IPCQ_PRODUCER (| IPCQ_EXCL | IPCQ_REPLACE) or IPCQ_CONSUMER \
+             (| IPCQ_OBSERVER)"
+        )))
+    }
+}
+
+/// # Safety
+/// As [`open`].
 unsafe fn open_producer(
-    name: &std::ffi::OsStr,
+    name: &OsStr,
     flags: u32,
     options: Option<ipcq_options>,
 ) -> Result<Producer> {
@@ -76,7 +182,7 @@ unsafe fn open_producer(
         .exclusive(flags & IPCQ_EXCL != 0)
         .replace(flags & IPCQ_REPLACE != 0);
     if let Some(o) = options {
-        // SAFETY: so many fields, or NULL, says the caller.
+        // SAFETY: the caller's promise.
         if let Some(schema) = unsafe { schema(&o) }? {
             builder = builder.schema(schema);
         }
@@ -89,9 +195,9 @@ unsafe fn open_producer(
                 IPCQ_LOSSY => Delivery::Lossy,
                 IPCQ_LOSSLESS => Delivery::Lossless,
                 n => {
-                    return Err(Error::Invalid(
-                        format!("delivery {n}: IPCQ_LOSSY or IPCQ_LOSSLESS").into(),
-                    ))
+                    return Err(invalid(format!(
+                        "delivery {n}: IPCQ_LOSSY or IPCQ_LOSSLESS"
+                    )));
                 }
             })
             .max_consumers(o.max_consumers)
@@ -100,9 +206,8 @@ unsafe fn open_producer(
             Ok(0) => {}
             Ok(time) => builder = builder.evict_after(Duration::from_nanos(time)),
             Err(_) => {
-                return Err(Error::Invalid(
-                    format!("evict_after_ns {}: not negative", o.evict_after_ns).into(),
-                ))
+                let time = o.evict_after_ns;
+                return Err(invalid(format!("evict_after_ns {time}: not negative")));
             }
         }
     }
@@ -110,15 +215,15 @@ unsafe fn open_producer(
 }
 
 /// # Safety
-/// The pointers in `options` are valid or NULL.
+/// As [`open`].
 unsafe fn open_consumer(
-    name: &std::ffi::OsStr,
+    name: &OsStr,
     flags: u32,
     options: Option<ipcq_options>,
 ) -> Result<Consumer> {
     let mut builder = Consumer::options().observer(flags & IPCQ_OBSERVER != 0);
     if let Some(o) = options {
-        // SAFETY: so many fields, or NULL, says the caller.
+        // SAFETY: the caller's promise.
         if let Some(schema) = unsafe { schema(&o) }? {
             builder = builder.schema(schema);
         }
@@ -129,9 +234,9 @@ unsafe fn open_consumer(
                 IPCQ_NEXT => Start::Next,
                 IPCQ_AT => Start::At(o.start_sequence),
                 n => {
-                    return Err(Error::Invalid(
-                        format!("start {n}: IPCQ_OLDEST, IPCQ_NEWEST, IPCQ_NEXT or IPCQ_AT").into(),
-                    ))
+                    return Err(invalid(format!(
+                        "start {n}: IPCQ_OLDEST, IPCQ_NEWEST, IPCQ_NEXT or IPCQ_AT"
+                    )));
                 }
             })
             .open_timeout(match u64::try_from(o.open_timeout_ns) {
@@ -150,54 +255,9 @@ unsafe fn open_consumer(
     builder.open(name)
 }
 
-/// Closes a handle; NULL is fine. A producer marks the queue closed: consumers drain it and then get
-/// -EPIPE, until a producer opens it again (ipcq_detach does not mark it).
-#[no_mangle]
-pub unsafe extern "C" fn ipcq_close(q: *mut ipcq_queue) {
-    guard_slow(|| {
-        if !q.is_null() {
-            // SAFETY: from `ipcq_open`, and not used again, says the caller.
-            drop(unsafe { Box::from_raw(q) });
-        }
-        Ok(0)
-    });
-}
-
-/// Gives a producer's handle up without closing the queue: consumers keep waiting, and the next
-/// producer, of another process perhaps, opens the queue and continues its sequence. A message that
-/// is claimed is given up. The handle is gone unless this fails.
-///
-/// Errors: -EINVAL: NULL; -EBADF: a consumer.
-#[no_mangle]
-pub unsafe extern "C" fn ipcq_detach(q: *mut ipcq_queue) -> c_int {
-    guard_slow(|| {
-        // SAFETY: a handle or NULL, says the caller.
-        match unsafe { q.as_ref() } {
-            None => return Err(null("the queue")),
-            Some(ipcq_queue {
-                role: Role::Consumer(_),
-            }) => return Err(wrong_role("producer")),
-            Some(_) => {}
-        }
-        // SAFETY: from `ipcq_open`, and not used again, says the caller.
-        if let Role::Producer(producer) = unsafe { Box::from_raw(q) }.role {
-            producer.detach();
-        }
-        Ok(0)
-    })
-}
-
-/// Removes a queue's files, also if a producer has it open. Handles that are open keep working with the
-/// memory they have: a producer that does not look at the stats (unlinked) pushes into a queue that no
-/// consumer can open any more. Until that producer ends, opening the name as a producer is -EBUSY.
-///
-/// Errors: -ENOENT; -EACCES: also a queue of another user; -EBUSY: another process has been opening or
-/// removing the queue for a second.
-#[no_mangle]
-pub unsafe extern "C" fn ipcq_unlink(name: *const c_char) -> c_int {
-    guard_slow(|| {
-        // SAFETY: a string or NULL, says the caller.
-        crate::unlink(unsafe { self::name(name) }?)?;
-        Ok(0)
-    })
+/// # Safety
+/// As [`open`].
+unsafe fn schema(o: &ipcq_options) -> Result<Option<Schema>> {
+    // SAFETY: the caller's promise.
+    unsafe { fields::schema(o.fields, o.field_count, o.message_size) }
 }

@@ -1,30 +1,19 @@
-//! Shared memory by itself.
+//! Shared memory without a queue.
 
-use super::support::{bytes, guard, guard_slow, name, out};
-use super::types::ipcq_shm;
-use crate::error::{Error, Result};
+use super::support::{bytes, guard, guard_slow, name, null, out};
+use crate::error::Result;
 use crate::SharedMem;
 use std::ffi::{c_char, c_int, c_void};
 
-/// # Safety
-/// `shm` is NULL or a handle that nobody else uses.
-unsafe fn memory<'a>(shm: *mut ipcq_shm) -> Result<&'a mut SharedMem> {
-    // SAFETY: the caller's promise.
-    match unsafe { shm.as_mut() } {
-        Some(shm) => Ok(&mut shm.shm),
-        None => Err(Error::Invalid("the shared memory is NULL".into())),
-    }
+/// Memory without a queue: the processes agree on what the bytes mean.
+pub struct ipcq_shm {
+    shm: SharedMem,
 }
 
-fn give(shm: SharedMem) -> *mut ipcq_shm {
-    Box::into_raw(Box::new(ipcq_shm { shm }))
-}
-
-/// Creates `size` bytes of shared memory to write, with their space reserved; zero at first.
-/// `permissions` are the mode bits of the file, 0 for 0600. Memory of that name and size that exists
-/// already is opened, with its content.
-///
-/// Errors: -EBUSY: another writer lives; -EINVAL: it exists with another size; -ENOSPC; -EACCES.
+/// Creates `size` zero bytes to write, or opens existing memory of that size. `permissions`: mode
+/// bits, default 0600.
+/// Errors: -EACCES, -EBUSY (another writer), -ENOSPC.
+#[must_use]
 #[no_mangle]
 pub unsafe extern "C" fn ipcq_shm_create(
     out: *mut *mut ipcq_shm,
@@ -37,7 +26,7 @@ pub unsafe extern "C" fn ipcq_shm_create(
         let out = unsafe { self::out(out, "the place for the handle") }?;
         *out = std::ptr::null_mut();
         // SAFETY: a string or NULL, says the caller.
-        *out = give(SharedMem::create(
+        *out = into_handle(SharedMem::create(
             unsafe { self::name(name) }?,
             size,
             permissions,
@@ -46,9 +35,9 @@ pub unsafe extern "C" fn ipcq_shm_create(
     })
 }
 
-/// Opens shared memory to read; it is mapped read-only.
-///
-/// Errors: -ENOENT, -EACCES, -EBADMSG.
+/// Opens memory to read.
+/// Errors: -EACCES, -ENOENT.
+#[must_use]
 #[no_mangle]
 pub unsafe extern "C" fn ipcq_shm_open(out: *mut *mut ipcq_shm, name: *const c_char) -> c_int {
     guard_slow(|| {
@@ -56,14 +45,14 @@ pub unsafe extern "C" fn ipcq_shm_open(out: *mut *mut ipcq_shm, name: *const c_c
         let out = unsafe { self::out(out, "the place for the handle") }?;
         *out = std::ptr::null_mut();
         // SAFETY: a string or NULL, says the caller.
-        *out = give(SharedMem::open(unsafe { self::name(name) }?)?);
+        *out = into_handle(SharedMem::open(unsafe { self::name(name) }?)?);
         Ok(0)
     })
 }
 
 /// Copies bytes in. Readers may see any part of them at any time.
-///
-/// Errors: -EBADF: a reader's handle; -ERANGE: beyond the end. Nothing is written then.
+/// Errors: -ERANGE.
+#[must_use]
 #[no_mangle]
 pub unsafe extern "C" fn ipcq_shm_write(
     shm: *mut ipcq_shm,
@@ -80,8 +69,8 @@ pub unsafe extern "C" fn ipcq_shm_write(
 }
 
 /// Copies bytes out.
-///
-/// Errors: -ERANGE: beyond the end.
+/// Errors: -ERANGE.
+#[must_use]
 #[no_mangle]
 pub unsafe extern "C" fn ipcq_shm_read(
     shm: *const ipcq_shm,
@@ -97,7 +86,7 @@ pub unsafe extern "C" fn ipcq_shm_read(
     })
 }
 
-/// The first byte, to write; NULL for a reader.
+/// The bytes, to write. NULL for a reader.
 #[no_mangle]
 pub unsafe extern "C" fn ipcq_shm_data(shm: *mut ipcq_shm) -> *mut c_void {
     // SAFETY: a handle or NULL, says the caller.
@@ -105,7 +94,7 @@ pub unsafe extern "C" fn ipcq_shm_data(shm: *mut ipcq_shm) -> *mut c_void {
     data.map_or(std::ptr::null_mut(), |data| data.cast())
 }
 
-/// The first byte, to read.
+/// The bytes, to read.
 #[no_mangle]
 pub unsafe extern "C" fn ipcq_shm_cdata(shm: *const ipcq_shm) -> *const c_void {
     // SAFETY: a handle or NULL, says the caller.
@@ -113,14 +102,14 @@ pub unsafe extern "C" fn ipcq_shm_cdata(shm: *const ipcq_shm) -> *const c_void {
     shm.map_or(std::ptr::null(), |shm| shm.as_ptr().cast())
 }
 
-/// Its size in bytes; 0 for NULL.
+/// The size in bytes. 0 for NULL.
 #[no_mangle]
 pub unsafe extern "C" fn ipcq_shm_size(shm: *const ipcq_shm) -> usize {
     // SAFETY: a handle or NULL, says the caller.
     unsafe { memory(shm.cast_mut()) }.map_or(0, |shm| shm.size())
 }
 
-/// Closes a handle; NULL is fine. The memory stays until it is unlinked.
+/// Closes a handle. NULL is allowed.
 #[no_mangle]
 pub unsafe extern "C" fn ipcq_shm_close(shm: *mut ipcq_shm) {
     guard_slow(|| {
@@ -132,9 +121,7 @@ pub unsafe extern "C" fn ipcq_shm_close(shm: *mut ipcq_shm) {
     });
 }
 
-/// Removes its name. Handles that are open keep the memory.
-///
-/// Errors: as ipcq_unlink.
+/// Removes the name. Open handles keep the memory.
 #[no_mangle]
 pub unsafe extern "C" fn ipcq_shm_unlink(name: *const c_char) -> c_int {
     guard_slow(|| {
@@ -142,4 +129,18 @@ pub unsafe extern "C" fn ipcq_shm_unlink(name: *const c_char) -> c_int {
         SharedMem::unlink(unsafe { self::name(name) }?)?;
         Ok(0)
     })
+}
+
+/// # Safety
+/// `shm` is NULL or a handle that no other thread uses.
+unsafe fn memory<'a>(shm: *mut ipcq_shm) -> Result<&'a mut SharedMem> {
+    // SAFETY: the caller's promise.
+    match unsafe { shm.as_mut() } {
+        Some(shm) => Ok(&mut shm.shm),
+        None => Err(null("the shared memory")),
+    }
+}
+
+fn into_handle(shm: SharedMem) -> *mut ipcq_shm {
+    Box::into_raw(Box::new(ipcq_shm { shm }))
 }

@@ -1,55 +1,47 @@
-//! What the functions here share: the panic boundary, the error text, the checks of arguments.
+//! What the functions share: the panic boundary, the error text, the checks of arguments.
 
-use super::types::ipcq_queue;
-use crate::error::{Error, Result};
-use crate::sys::NoCancel;
-use crate::{Consumer, Producer};
+use crate::error::{Error, Result, Text};
+use crate::os::NoCancel;
+use crate::Consumer;
 use std::cell::{Cell, UnsafeCell};
 use std::ffi::{c_char, CStr, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::time::Duration;
 
-/// What a handle is. The tag is a word of its own, so that one comparison tells the two apart.
-#[repr(u32)]
-pub(super) enum Role {
-    Producer(Producer),
-    Consumer(Consumer),
-}
+/// Bytes of the longest error text. A longer text is cut.
+const TEXT_SIZE: usize = 4096;
 
-/// The longest text of an error, in bytes; a longer one is cut.
-const TEXT: usize = 4096;
-
-/// The text of a thread's last error. It is always in one place, so that the pointer to it stays
-/// good whichever of two calls in one expression the compiler makes first.
+/// The text of a thread's last error. Its address never changes, so that `f(q) && g(ipcq_errmsg())`
+/// is right in whichever order the compiler evaluates the two calls.
 struct LastError {
-    text: UnsafeCell<[u8; TEXT]>,
-    /// The number of the text, if it is one that says that a queue is empty, or 0: a program that
-    /// spins on an empty queue gets the same text again and again, and it costs no copy.
+    text: UnsafeCell<[u8; TEXT_SIZE]>,
+    /// The number of the text if it says that a queue is empty, otherwise 0. A program that spins
+    /// on an empty queue gets the same text each time, and this number saves the copy.
     number: Cell<u64>,
 }
 
 thread_local! {
     static LAST_ERROR: LastError = const {
-        LastError { text: UnsafeCell::new([0; TEXT]), number: Cell::new(0) }
+        LastError { text: UnsafeCell::new([0; TEXT_SIZE]), number: Cell::new(0) }
     };
 }
 
 /// The text of this thread's last error.
 pub(super) fn last_message() -> *const c_char {
-    // In a thread that is ending it may be gone.
+    // A thread that ends may have destroyed it.
     LAST_ERROR
         .try_with(|last| last.text.get() as *const c_char)
         .unwrap_or(c"".as_ptr())
 }
 
-/// Keeps the error's text and gives its code.
+/// Stores the error's text and returns its code.
 pub(super) fn fail(error: &Error) -> i32 {
     let _ = LAST_ERROR.try_with(|last| last.set(error.text(), 0));
     error.code()
 }
 
-/// As [`fail`] of the error for an empty queue.
+/// As [`fail`], with the error of an empty queue.
 #[inline(always)]
 pub(super) fn empty(q: &Consumer) -> i32 {
     let number = q.empty_number();
@@ -64,11 +56,11 @@ pub(super) fn empty(q: &Consumer) -> i32 {
 impl LastError {
     #[cold]
     fn set(&self, text: &str, number: u64) {
-        let mut end = text.len().min(TEXT - 1);
+        let mut end = text.len().min(TEXT_SIZE - 1);
         while !text.is_char_boundary(end) {
             end -= 1;
         }
-        // SAFETY: this thread's own, and nothing else of this library holds a reference to it.
+        // SAFETY: it belongs to this thread, and this library holds no other reference to it.
         let place = unsafe { &mut *self.text.get() };
         place[..end].copy_from_slice(&text.as_bytes()[..end]);
         place[end] = 0;
@@ -76,7 +68,7 @@ impl LastError {
     }
 }
 
-/// What a function of the C interface returns: a count, or a negated errno.
+/// What a function of the C interface returns: a count or a negated errno.
 pub(super) trait Code {
     fn of(code: i32) -> Self;
 }
@@ -99,20 +91,20 @@ pub(super) fn guard<T: Code>(body: impl FnOnce() -> Result<T>) -> T {
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(value)) => value,
         Ok(Err(error)) => T::of(fail(&error)),
-        Err(panic) => T::of(caught(&*panic)),
+        Err(panic) => T::of(catch_panic(&*panic)),
     }
 }
 
-/// As [`guard`], for what opens, closes and asks: no thread is cancelled in it, nor in the destructors of
-/// what it drops, and texts name options as a C program does.
+/// As [`guard`], for functions that open, close and inspect. The thread cannot be cancelled during
+/// the call or the destructors that it runs, and error texts use the C names of options.
 pub(super) fn guard_slow<T: Code>(body: impl FnOnce() -> Result<T>) -> T {
     let _no = NoCancel::new();
-    crate::speak(crate::Language::C);
+    crate::queue::speak(crate::queue::Language::C);
     guard(body)
 }
 
 #[cold]
-fn caught(panic: &(dyn std::any::Any + Send)) -> i32 {
+fn catch_panic(panic: &(dyn std::any::Any + Send)) -> i32 {
     let what = panic
         .downcast_ref::<&str>()
         .copied()
@@ -124,83 +116,22 @@ fn caught(panic: &(dyn std::any::Any + Send)) -> i32 {
 }
 
 #[cold]
-pub(super) fn null(what: &str) -> Error {
-    Error::Invalid(format!("{what} is NULL").into())
+pub(super) fn invalid(text: impl Into<Text>) -> Error {
+    Error::Invalid(text.into())
 }
 
 #[cold]
-pub(super) fn wrong_role(needed: &str) -> Error {
-    Error::WrongRole(
-        format!("this handle is not a {needed}: a handle keeps the role that it was opened with")
-            .into(),
-    )
+pub(super) fn null(what: &str) -> Error {
+    invalid(format!("{what} is NULL"))
 }
 
-/// The producer that a handle is, if it is one.
-///
-/// # Safety
-/// `q` is NULL or a handle from `ipcq_open` that nobody else uses.
-#[inline(always)]
-pub(super) unsafe fn producer_if<'a>(q: *mut ipcq_queue) -> Option<&'a mut Producer> {
-    // SAFETY: the caller's promise.
-    match unsafe { q.as_mut() } {
-        Some(ipcq_queue {
-            role: Role::Producer(producer),
-        }) => Some(producer),
-        _ => None,
-    }
-}
-
-/// The consumer that a handle is, if it is one.
-///
-/// # Safety
-/// As [`producer_if`].
-#[inline(always)]
-pub(super) unsafe fn consumer_if<'a>(q: *mut ipcq_queue) -> Option<&'a mut Consumer> {
-    // SAFETY: the caller's promise.
-    match unsafe { q.as_mut() } {
-        Some(ipcq_queue {
-            role: Role::Consumer(consumer),
-        }) => Some(consumer),
-        _ => None,
-    }
-}
-
-/// # Safety
-/// As [`producer_if`].
-#[inline(always)]
-pub(super) unsafe fn producer<'a>(q: *mut ipcq_queue) -> Result<&'a mut Producer> {
-    // SAFETY: the caller's promise.
-    match unsafe { q.as_mut() } {
-        Some(ipcq_queue {
-            role: Role::Producer(producer),
-        }) => Ok(producer),
-        Some(_) => Err(wrong_role("producer")),
-        None => Err(null("the queue")),
-    }
-}
-
-/// # Safety
-/// As [`producer`].
-#[inline(always)]
-pub(super) unsafe fn consumer<'a>(q: *mut ipcq_queue) -> Result<&'a mut Consumer> {
-    // SAFETY: the caller's promise.
-    match unsafe { q.as_mut() } {
-        Some(ipcq_queue {
-            role: Role::Consumer(consumer),
-        }) => Ok(consumer),
-        Some(_) => Err(wrong_role("consumer")),
-        None => Err(null("the queue")),
-    }
-}
-
-/// A pointer to bytes, which may be NULL only if there are none.
+/// A pointer to bytes, which may be NULL only if `length` is 0.
 #[inline(always)]
 pub(super) fn bytes<T>(pointer: *const T, length: usize, what: &str) -> Result<*mut u8> {
     if pointer.is_null() && length != 0 {
         return Err(null(what));
     }
-    // A null pointer is not even allowed for zero bytes in the copies underneath.
+    // The copies of the core do not accept NULL, even for 0 bytes.
     Ok(if length == 0 {
         std::ptr::NonNull::dangling().as_ptr()
     } else {
@@ -208,7 +139,7 @@ pub(super) fn bytes<T>(pointer: *const T, length: usize, what: &str) -> Result<*
     })
 }
 
-/// As [`bytes`], for `count` elements that lie `stride` bytes apart.
+/// As [`bytes`], for `count` elements that are `stride` bytes apart.
 #[inline(always)]
 pub(super) fn array<T>(
     pointer: *const T,
@@ -216,7 +147,8 @@ pub(super) fn array<T>(
     count: usize,
     what: &str,
 ) -> Result<*mut u8> {
-    // More than this no object has, and no count is greater than what is returned for it.
+    // No object is larger than `isize::MAX`. The limit also keeps `count` in the range of the
+    // result.
     match stride.max(1).checked_mul(count) {
         Some(size) if size <= isize::MAX as usize => bytes(pointer, stride * count, what),
         _ => Err(too_many(stride, count, what)),
@@ -225,9 +157,9 @@ pub(super) fn array<T>(
 
 #[cold]
 fn too_many(stride: usize, count: usize, what: &str) -> Error {
-    Error::Invalid(
-        format!("{what}: {count} times {stride} bytes are more than memory can hold").into(),
-    )
+    invalid(format!(
+        "{what}: {count} times {stride} bytes are more than memory can hold"
+    ))
 }
 
 /// A pointer that must not be NULL.
@@ -240,7 +172,7 @@ pub(super) unsafe fn out<'a, T>(pointer: *mut T, what: &str) -> Result<&'a mut T
     unsafe { pointer.as_mut() }.ok_or_else(|| null(what))
 }
 
-/// Nanoseconds to wait; a negative number means without end.
+/// Nanoseconds to wait. A negative number means no limit.
 pub(super) fn timeout(ns: i64) -> Duration {
     u64::try_from(ns).map_or(Duration::MAX, Duration::from_nanos)
 }
@@ -257,12 +189,12 @@ pub(super) unsafe fn name<'a>(name: *const c_char) -> Result<&'a OsStr> {
     ))
 }
 
-/// No version of a struct that begins with its size will be longer. A greater number means that the
+/// No version of a struct that begins with its size will be longer. A greater number shows that the
 /// struct was not initialised.
 const LONGEST_STRUCT: usize = 4096;
 
-/// The size of a struct as its caller knows it, which is its first word. `name` is the name of the
-/// struct, and `initialiser` that of the macro that sets the size.
+/// The size that the caller knows the struct to have, which is its first word. `name` is the name
+/// of the struct, and `initialiser` the macro that sets the size.
 ///
 /// # Safety
 /// `from` points to a word.
@@ -273,22 +205,21 @@ pub(super) unsafe fn size_of_sized<T>(
 ) -> Result<usize> {
     // SAFETY: the caller's promise.
     let size = unsafe { from.cast::<u32>().read() } as usize;
-    // Every version ends with a whole word.
+    // Every version has a multiple of 4 bytes.
     if size == 0 || size > LONGEST_STRUCT || size % size_of::<u32>() != 0 {
-        return Err(Error::Invalid(
-            format!("{name} is not initialised (struct_size is {size}): start with {initialiser}")
-                .into(),
-        ));
+        return Err(invalid(format!(
+            "{name} is not initialised (struct_size is {size}): start with {initialiser}"
+        )));
     }
     Ok(size)
 }
 
-/// Copies a struct that begins with its size as the caller knows it. What the caller does not
-/// know is zero; what this library does not know must be.
+/// Copies a struct that begins with the size that the caller knows. Members that the caller does
+/// not know become zero. Members that this library does not know must be zero.
 ///
 /// # Safety
-/// `from` is NULL or valid for as many bytes as its first four say. `T` is plain data for which
-/// zero is valid, and begins with that size.
+/// `from` is NULL or valid for as many bytes as its first word says. `T` is plain data, begins with
+/// that size, and is valid if all its bytes are zero.
 pub(super) unsafe fn sized<T: Copy>(
     from: *const T,
     name: &str,
@@ -309,14 +240,14 @@ pub(super) unsafe fn sized<T: Copy>(
         copy
     };
     for i in known..size {
-        // SAFETY: the struct is that long, says the caller.
+        // SAFETY: the struct has `size` bytes, says the caller.
         if unsafe { from.cast::<u8>().add(i).read() } != 0 {
             return Err(Error::TooBig(
                 format!(
-                    "{name} has {size} bytes (struct_size), and one is set of those after the \
-                     {known} that ipcq {} knows. Either the program was built with a newer \
-                     ipcq.h and asks for what this library cannot do, or the struct is not \
-                     initialised: start with {initialiser}",
+                    "{name} has {size} bytes (struct_size), and a byte after the {known} that ipcq \
+                     {} knows is not zero. Either the program was built with a newer ipcq.h and \
+                     asks for what this library cannot do, or the struct is not initialised: \
+                     start with {initialiser}",
                     crate::VERSION
                 )
                 .into(),
@@ -352,17 +283,17 @@ mod tests {
         let code: i32 = guard(|| panic!("a {}", "bug"));
         std::panic::set_hook(hook);
         assert_eq!(code, -libc::ENOTRECOVERABLE);
-        // SAFETY: a string in this thread's own place.
+        // SAFETY: a string that belongs to this thread.
         let text = unsafe { CStr::from_ptr(last_message()) };
         assert!(text.to_str().unwrap().contains("a bug"), "{text:?}");
     }
 
     #[test]
     fn a_long_text_is_cut_between_characters() {
-        let long = "ä".repeat(TEXT);
+        let long = "ä".repeat(TEXT_SIZE);
         fail(&Error::Invalid(format!("x{long}").into()));
         // SAFETY: as above.
         let text = unsafe { CStr::from_ptr(last_message()) }.to_str().unwrap();
-        assert!(text.len() < TEXT && text.starts_with("xää"));
+        assert!(text.len() < TEXT_SIZE && text.starts_with("xää"));
     }
 }

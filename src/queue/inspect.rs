@@ -4,18 +4,18 @@
 //! would then be a SIGBUS. So this reads by system calls, and a list of a directory in which everybody
 //! may make files is safe.
 
-use super::{files, Stats};
-use crate::dir::Shown;
+use super::errors::damaged;
+use super::registry::{self, ConsumerInfo};
+use super::{open, Stats};
 use crate::error::{Error, Result};
-use crate::layout::{at, state, Framing, Geometry, HEADER_BYTES};
-use crate::memory::{Field, Memory, Site};
-use crate::name::{self, Paths};
-use crate::registry::{self, ConsumerInfo};
-use crate::ring::gate::{self, Front, Seats};
+use crate::format::data_file::{at, is_queue, state, Framing, Geometry, HEADER_BYTES};
+use crate::format::names::{self, Paths};
+use crate::os::dir::Shown;
+use crate::os::NoCancel;
+use crate::ring::flow_control::{self, Front, Seats};
 use crate::ring::{distance, FixedReader, Frames, Shape, VariableReader};
+use crate::ring::{Field, Memory, Site};
 use crate::schema::Schema;
-use crate::shm;
-use crate::sys::NoCancel;
 use std::cell::RefCell;
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
@@ -49,15 +49,15 @@ pub fn list() -> Result<Vec<OsString>> {
 /// if a limit of the process is reached.
 pub fn listing() -> Result<Listing> {
     let _no = NoCancel::new();
-    let directory = name::directory();
+    let directory = names::directory();
     let shown = Shown::of(&directory);
     let failed = |e| Error::from_io(&e, format_args!("cannot list {shown}"));
     let path = std::path::absolute(&directory).map_err(failed)?;
-    let dir = crate::dir::Dir::open(&path).map_err(failed)?;
+    let dir = crate::os::dir::Dir::open(&path).map_err(failed)?;
     let mut listing = Listing::default();
     for entry in std::fs::read_dir(&path).map_err(failed)? {
         let file = entry.map_err(failed)?.file_name();
-        let Some(bare) = name::bare_name(&file) else {
+        let Some(bare) = names::bare_name(&file) else {
             continue;
         };
         let Ok(file) = CString::new(file.as_bytes()) else {
@@ -65,7 +65,7 @@ pub fn listing() -> Result<Listing> {
         };
         match dir.open_file(&file, false) {
             Ok((file, _)) => {
-                if shm::is_queue(&file) {
+                if is_queue(&file) {
                     listing.queues.push(bare);
                 }
             }
@@ -123,11 +123,11 @@ pub fn inspect(name: impl AsRef<OsStr>) -> Result<Inspection> {
         Some(bytes) => u64::from_le_bytes(bytes.try_into().unwrap_or_default()),
         None => 0,
     };
-    let geometry = files::named(Geometry::read(meta.len(), word), &paths)?;
-    files::check_home(&paths, &file)?;
+    let geometry = open::named(Geometry::read(meta.len(), word), &paths)?;
+    open::check_home(&paths, &file)?;
     let mut json = vec![0; geometry.schema_length as usize];
     let schema = match file.read_exact_at(&mut json, geometry.schema_offset.into()) {
-        Ok(()) => files::schema_from(&json, &geometry, &paths)?,
+        Ok(()) => open::schema_from(&json, &geometry, &paths)?,
         Err(e) => {
             let shown = paths.shown();
             return Err(Error::from_io(&e, format_args!("cannot read {shown}")));
@@ -147,9 +147,9 @@ pub fn inspect(name: impl AsRef<OsStr>) -> Result<Inspection> {
             Ok((position, pushed, reader.oldest()?))
         }
     };
-    let (position, pushed, oldest) = figures().map_err(|d| super::damaged(&paths, d))?;
+    let (position, pushed, oldest) = figures().map_err(|d| damaged(&paths, d))?;
     let consumers = consumers(&paths, &geometry, pushed, meta.uid())?;
-    let producer_alive = files::has_producer(&file, word(at::WEAK_ALIVE), word(at::PID));
+    let producer_alive = open::has_producer(&file, word(at::WEAK_ALIVE), word(at::PID));
     // Read before the figures: if the producer has had room since, they say so.
     let wanted = Some(word(at::BLOCKED)).filter(|end| *end != 0 && producer_alive);
     let blocked = wanted.map(|end| {
@@ -202,7 +202,7 @@ fn blocked(
     consumers: Option<&[(u64, ConsumerInfo)]>,
 ) -> (bool, Option<ConsumerInfo>) {
     let behind = |limit: u64| distance(limit, front.end) < 0;
-    let bound = consumers.map(|list| gate::bound(&Shape::of(g), &Cursors(list), front));
+    let bound = consumers.map(|list| flow_control::bound(&Shape::of(g), &Cursors(list), front));
     if !behind(front.next) || !behind(front.limit) || bound.is_some_and(|bound| !behind(bound)) {
         return (false, None);
     }

@@ -1,11 +1,8 @@
 //! What a queue is opened with.
 
-use super::{Consumer, Producer};
-use crate::error::Result;
-use crate::layout::Delivery;
+use crate::format::data_file::Delivery;
 use crate::ring::Start;
 use crate::schema::{Record, Schema};
-use std::ffi::OsStr;
 use std::time::Duration;
 
 /// How a producer opens a queue. Everything has a default, and 0 stands for it.
@@ -125,27 +122,6 @@ impl ProducerOptions {
         self.evict_after = Some(time);
         self
     }
-
-    /// For tests of the wrap-around: the sequence of the first message of a new queue.
-    #[doc(hidden)]
-    pub fn first_sequence(mut self, sequence: u64) -> Self {
-        self.first_sequence = sequence;
-        self
-    }
-
-    /// Opens the queue as its producer, and creates it where there is none.
-    ///
-    /// # Errors
-    /// [`Error::ProducerExists`](crate::Error::ProducerExists),
-    /// [`Error::Geometry`](crate::Error::Geometry), [`Error::Exists`](crate::Error::Exists),
-    /// [`Error::NoSpace`](crate::Error::NoSpace),
-    /// [`Error::PermissionDenied`](crate::Error::PermissionDenied),
-    /// [`Error::Damaged`](crate::Error::Damaged), [`Error::Version`](crate::Error::Version),
-    /// [`Error::SchemaMismatch`](crate::Error::SchemaMismatch),
-    /// [`Error::Invalid`](crate::Error::Invalid).
-    pub fn open(&self, name: impl AsRef<OsStr>) -> Result<Producer> {
-        Producer::open_with(name.as_ref(), self)
-    }
 }
 
 /// How a consumer opens a queue.
@@ -205,20 +181,5 @@ impl ConsumerOptions {
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
-    }
-
-    /// Opens the queue as one of its consumers.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`](crate::Error::NotFound), also when the time to wait is over;
-    /// [`Error::PermissionDenied`](crate::Error::PermissionDenied),
-    /// [`Error::Damaged`](crate::Error::Damaged), [`Error::Version`](crate::Error::Version);
-    /// [`Error::SchemaMismatch`](crate::Error::SchemaMismatch);
-    /// [`Error::RegistryFull`](crate::Error::RegistryFull) if the queue is lossless and has no
-    /// place left, `PermissionDenied` also if its control file may not be written;
-    /// [`Error::Invalid`](crate::Error::Invalid) if the start sequence was not pushed yet;
-    /// [`Error::Interrupted`](crate::Error::Interrupted) if a signal arrived while waiting.
-    pub fn open(&self, name: impl AsRef<OsStr>) -> Result<Consumer> {
-        Consumer::open_with(name.as_ref(), self)
     }
 }

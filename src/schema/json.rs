@@ -47,11 +47,11 @@ impl Schema {
     /// # Errors
     /// [`Error::Invalid`](crate::Error::Invalid): it is no such JSON, or what [`Schema::new`] says.
     pub fn from_json(text: &str) -> Result<Schema> {
-        if text.len() > crate::layout::MAX_SCHEMA as usize {
+        if text.len() > crate::format::data_file::MAX_SCHEMA as usize {
             return Err(invalid(format!(
                 "a schema of {} bytes: at most {}",
                 text.len(),
-                crate::layout::MAX_SCHEMA
+                crate::format::data_file::MAX_SCHEMA
             )));
         }
         let value =

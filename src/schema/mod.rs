@@ -9,14 +9,14 @@
 //! - a record in the record: such an object again;
 //! - an array of records: `[object, [2,3]]`. This one numpy takes only as a tuple.
 
-mod differ;
+mod diff;
 mod json;
 mod record;
 
-pub use record::{Chars, Element, Record};
+pub use record::{field_of, schema_of, Chars, Element, Record};
 
 use crate::error::{Error, Result};
-use crate::layout::MAX_MESSAGE;
+use crate::format::data_file::MAX_MESSAGE;
 use std::fmt;
 
 /// Fields in all, those of records in records included.
@@ -265,10 +265,10 @@ impl Schema {
             )));
         }
         let (fields, json) = (schema.count(), schema.to_json().len());
-        if fields > MAX_FIELDS || json > crate::layout::MAX_SCHEMA as usize {
+        if fields > MAX_FIELDS || json > crate::format::data_file::MAX_SCHEMA as usize {
             return Err(invalid(format!(
                 "{fields} fields, described in {json} bytes: at most {MAX_FIELDS}, in {}",
-                crate::layout::MAX_SCHEMA
+                crate::format::data_file::MAX_SCHEMA
             )));
         }
         Ok(schema)
@@ -338,14 +338,14 @@ impl Field {
 /// `(2,3)<f8 at 8`
 impl fmt::Display for Field {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        differ::write(f, self, self.offset.into())
+        diff::write(f, self, self.offset.into())
     }
 }
 
 /// Each field on a line, and the size: for people.
 impl fmt::Display for Schema {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        differ::list(f, self)
+        diff::list(f, self)
     }
 }
 

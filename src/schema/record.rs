@@ -156,8 +156,8 @@ macro_rules! record {
 
         impl $crate::Record for $name {
             fn schema() -> $crate::Schema {
-                $crate::Schema::of::<$name>(vec![
-                    $($crate::Field::of::<$type>(
+                $crate::__binding::schema_of::<$name>(vec![
+                    $($crate::__binding::field_of::<$type>(
                         stringify!($field),
                         ::core::mem::offset_of!($name, $field),
                     )),+
@@ -173,24 +173,19 @@ macro_rules! record {
     };
 }
 
-// What the macro calls.
-#[doc(hidden)]
-impl Schema {
-    pub fn of<T>(fields: Vec<Field>) -> Schema {
-        let name = std::any::type_name::<T>();
-        match Schema::new(number(size_of::<T>()), fields) {
-            Ok(schema) => schema,
-            Err(e) => panic!("{name}: {e}"),
-        }
+/// The schema of a type with these fields, for the macro.
+pub fn schema_of<T>(fields: Vec<Field>) -> Schema {
+    let name = std::any::type_name::<T>();
+    match Schema::new(number(size_of::<T>()), fields) {
+        Ok(schema) => schema,
+        Err(e) => panic!("{name}: {e}"),
     }
 }
 
-#[doc(hidden)]
-impl Field {
-    pub fn of<T: Element>(name: &str, offset: usize) -> Field {
-        let name = name.strip_prefix("r#").unwrap_or(name);
-        Field::new(name, number(offset), T::format()).array(&T::shape())
-    }
+/// A field of this type, for the macro.
+pub fn field_of<T: Element>(name: &str, offset: usize) -> Field {
+    let name = name.strip_prefix("r#").unwrap_or(name);
+    Field::new(name, number(offset), T::format()).array(&T::shape())
 }
 
 /// What is too large stays so.

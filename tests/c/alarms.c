@@ -1,6 +1,6 @@
-// Loaded into a program (LD_PRELOAD): a harmless signal 500 times a second, as a profiler sends it.
-// Each is a byte at the end of the file that ALARMS names, for tests to count. After a minute it ends
-// the program.
+// A library for LD_PRELOAD that sends the program a harmless signal 500 times a second, as a
+// profiler does. Each signal appends a byte to the file that ALARMS names, so tests can count them.
+// After a minute it ends the program.
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,7 +21,7 @@ static void on_alarm(int signal) {
 
 __attribute__((constructor)) static void begin(void) {
   const char *name = getenv("ALARMS");
-  unsetenv("LD_PRELOAD"); // not for its children
+  unsetenv("LD_PRELOAD"); // child processes must not load it
   if (!name || (file = open(name, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600)) < 0)
     _exit(99);
   struct sigaction action = {0};

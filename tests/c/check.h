@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-// Ends the program, with the text of the last error, unless it is true.
+// Ends the program with the text of the last error if the condition is false.
 #define CHECK(what)                                                                                \
   do {                                                                                             \
     if (!(what)) {                                                                                 \

@@ -1,5 +1,5 @@
-// One side of a pair of processes, for tests/pairs: messages whose content follows from their
-// sequence, so that the other side can check every byte.
+// One side of a pair of processes, for tests/pairs. The content of each message follows from its
+// sequence, so the other side can check every byte.
 //
 //     peer push NAME fixed|variable COUNT [CAPACITY HOLD]
 //     peer pop NAME fixed|variable [HOLD]       prints: received lost pushed
@@ -17,7 +17,7 @@
 
 enum { FIXED = 24, LONGEST = 300 };
 
-// tests/pairs/peer.py makes the same. Sequences that differ by 256 differ in content, too.
+// The same as in tests/pairs/peer.py. Sequences that differ by 256 also differ in content.
 static size_t fill(unsigned char *message, uint64_t n, int variable) {
   const size_t length = variable ? n * 7919 % (LONGEST + 1) : FIXED;
   for (size_t i = 0; i < length; i++)
@@ -72,7 +72,7 @@ int main(int argc, char **argv) {
     }
     if (length < 0)
       return failed("pop");
-    next += info.lost; // what was lost is what the sequences skip
+    next += info.lost; // the sequences skip what was lost
     if (info.sequence != next++ || (size_t)length != fill(expected, info.sequence, variable) ||
         memcmp(message, expected, (size_t)length) != 0) {
       fprintf(stderr, "peer: message %" PRIu64 " is wrong\n", info.sequence);

@@ -1,7 +1,7 @@
 // cc test_cancel.c -o test_cancel $(pkg-config --cflags --libs ipcq) -pthread
 //
-// No function is a cancellation point: a pthread_cancel that was pending before a call, or that comes
-// while it waits, takes effect after it, and the call does what it does without.
+// No function is a cancellation point. A pthread_cancel that is pending before a call, or that
+// comes while the call waits, takes effect after the call and does not change what the call does.
 
 #include "check.h"
 
@@ -18,7 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-// A lossless ring of two messages, with one in it that `in` has not popped; and one that is empty.
+// A lossless queue of two messages, one of which `in` has not popped, and an empty queue.
 static ipcq_queue *out, *in, *idle_out, *idle;
 static uint64_t n;
 
@@ -38,7 +38,7 @@ static ipcq_queue *consumer(const char *name) {
   return q;
 }
 
-// Every function that makes a system call, now and then at least.
+// Every function that can make a system call.
 
 static int64_t open_and_close(void) {
   ipcq_close(consumer("cancel"));
@@ -91,7 +91,7 @@ static int64_t memory(void) {
   return ipcq_shm_unlink("memory");
 }
 
-// Those that wait for something, which comes once the cancellation is there.
+// The functions that wait. What they wait for comes after the cancellation.
 
 static int64_t open_late(void) {
   ipcq_options o = IPCQ_OPTIONS_INIT;
@@ -146,14 +146,14 @@ static void *life(void *unused) {
   (void)unused;
   thread_id = (pid_t)syscall(SYS_gettid);
   if (cases[current].come == NULL)
-    pthread_cancel(pthread_self()); // pending from here on
+    pthread_cancel(pthread_self()); // pending from now on
   CHECK(cases[current].call() == 0);
   returned = true;
   pthread_testcancel();
   return NULL;
 }
 
-// Until the thread sleeps in the kernel; in open it does so for some milliseconds at a time.
+// Waits until the thread sleeps in the kernel. In open, it sleeps for some milliseconds at a time.
 static void until_asleep(void) {
   char path[64], text[512];
   for (;;) {
@@ -169,7 +169,7 @@ static void until_asleep(void) {
   }
 }
 
-// In a process of its own: it would abort, or hang.
+// In a separate process, because a failure would abort or hang.
 static void one(void) {
   alarm(30);
   out = producer("cancel");

@@ -1,7 +1,7 @@
 // cc test_handler.c -o test_handler $(pkg-config --cflags --libs ipcq)
 //
-// What runs in the middle of a call: a signal handler that forks, as a reporter of crashes does, and a
-// log function that uses the name that the call is about.
+// Code that runs in the middle of a call: a signal handler that forks, as a crash reporter does,
+// and a log function that uses the name of the queue that the call opens.
 
 #include "check.h"
 
@@ -36,7 +36,7 @@ static void fork_and_wait(int signal) {
   forks++;
 }
 
-// The process has one thread: the C library itself lets no other fork in a handler.
+// The process has one thread, because the C library allows no other process to fork in a handler.
 static void a_handler_forks(void) {
   struct sigaction action;
   memset(&action, 0, sizeof action);

@@ -18,7 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-// Fails as it must, and says of which queue.
+// Fails as it must, with a text that names the queue.
 #define FAILS(call, code)                                                                          \
   do {                                                                                             \
     CHECK((call) == (code));                                                                       \
@@ -30,16 +30,17 @@
     CHECK(strstr(ipcq_errmsg(), text));                                                            \
   } while (0)
 
-// The layout of what programs were compiled with must not change.
+// Compiled programs depend on the layout.
 _Static_assert(sizeof(ipcq_info) == 24 && offsetof(ipcq_info, length) == 16, "ABI");
 _Static_assert(sizeof(ipcq_view) == 32 && offsetof(ipcq_view, length) == 24, "ABI");
 _Static_assert(sizeof(ipcq_stats) == 168 && offsetof(ipcq_stats, id) == 160, "ABI");
 _Static_assert(offsetof(ipcq_stats, unlinked) == 92 && offsetof(ipcq_stats, oldest) == 40, "ABI");
 _Static_assert(offsetof(ipcq_stats, message_size) == 56 && offsetof(ipcq_stats, closed) == 76, "ABI");
 _Static_assert(sizeof(ipcq_field) == 32 && offsetof(ipcq_field, unit) == 24, "ABI");
-_Static_assert(sizeof(ipcq_options) == 88 && offsetof(ipcq_options, capacity) == 16, "ABI");
-_Static_assert(offsetof(ipcq_options, fields) == 40 && offsetof(ipcq_options, start) == 52, "ABI");
-_Static_assert(offsetof(ipcq_options, consumer_name) == 72, "ABI");
+_Static_assert(sizeof(ipcq_options) == 88 && offsetof(ipcq_options, message_size) == 4, "ABI");
+_Static_assert(offsetof(ipcq_options, fields) == 8 && offsetof(ipcq_options, delivery) == 20, "ABI");
+_Static_assert(offsetof(ipcq_options, capacity) == 24 && offsetof(ipcq_options, start) == 56, "ABI");
+_Static_assert(offsetof(ipcq_options, consumer_name) == 80, "ABI");
 
 static const char NAME[] = "c-test";
 
@@ -129,7 +130,7 @@ static void test_nulls(void) {
   ipcq_close(NULL);
   ipcq_shm_close(NULL);
   push(out, 0, 1);
-  expect(in, 0, 0); // nothing of it did anything
+  expect(in, 0, 0); // none of the calls had an effect
   CHECK(ipcq_push(out, &n, 8) == 0 && ipcq_pop(in, &n, 8, NULL) == 8);
   end(out, in);
 }
@@ -149,7 +150,7 @@ static void test_options(void) {
   memset(name, 'n', sizeof name);
   name[sizeof name - 1] = 0;
   FAILS(ipcq_open(&q, name, IPCQ_PRODUCER, &o), -ENAMETOOLONG);
-  // Not initialised: zeroes, or what lay on the stack.
+  // Not initialised: zeroes, or random bytes of the stack.
   const uint32_t garbage[] = {0, 1, 3, 7, sizeof o + 1, 0x10000, 0x7fff0000, UINT32_MAX};
   ipcq_stats s = IPCQ_STATS_INIT;
   ipcq_queue *any = producer(64, 8);
@@ -192,7 +193,7 @@ static void test_options(void) {
   o.open_timeout_ns = 2000000;
   FAILS_NAMING(ipcq_open(&q, NAME, IPCQ_CONSUMER, &o), -ENOENT, NAME);
 
-  // A longer struct of a newer version: fine while the part unknown here is zero.
+  // A longer struct of a newer version: accepted if its unknown part is zero.
   struct {
     ipcq_options o;
     uint64_t more;
@@ -204,8 +205,8 @@ static void test_options(void) {
   newer.more = 0;
   CHECK(ipcq_open(&q, NAME, IPCQ_PRODUCER, &newer.o) == 0);
   ipcq_close(q);
-  // A shorter one of an older version: what it lacks is the default.
-  newer.o.struct_size = offsetof(ipcq_options, capacity);
+  // A shorter struct of an older version: the members that it lacks have their defaults.
+  newer.o.struct_size = offsetof(ipcq_options, message_size);
   CHECK(ipcq_unlink(NAME) == 0 && ipcq_open(&q, NAME, IPCQ_PRODUCER, &newer.o) == 0);
   CHECK(stats(q).message_size == 0);
   s.struct_size = offsetof(ipcq_stats, received);
@@ -215,11 +216,11 @@ static void test_options(void) {
     ipcq_stats s;
     uint64_t more;
   } more = {IPCQ_STATS_INIT, 1};
-  more.s.struct_size = sizeof more; // what this version does not know becomes zero
+  more.s.struct_size = sizeof more; // members that this version does not know become zero
   CHECK(ipcq_get_stats(q, &more.s) == 0 && more.s.capacity != 0 && more.more == 0);
   end(q, NULL);
 
-  // The functions do what the macros do, of any version.
+  // The functions do the same as the macros, for a struct of any version.
   memset(&o, 0xff, sizeof o);
   memset(&s, 0xff, sizeof s);
   ipcq_options_init(&o, sizeof o);
@@ -232,7 +233,7 @@ static void test_options(void) {
   CHECK(newer.o.struct_size == sizeof newer && newer.o.start == 0 && newer.more == 0);
   memset(&o, 0xff, sizeof o);
   ipcq_options_init(&o, offsetof(ipcq_options, capacity));
-  CHECK(o.permissions == 0 && o.capacity == UINT64_MAX);
+  CHECK(o.delivery == 0 && o.capacity == UINT64_MAX);
   FAILS_NAMING(ipcq_unlink(NAME), -ENOENT, NAME);
 }
 
@@ -307,7 +308,7 @@ static void test_many(void) {
   push(out, 10, 11);
   FAILS(ipcq_pop_many(in, back, 4, 4, &info), -EMSGSIZE);
   expect(in, 10, 0);
-  // More than memory can hold, also where the product wraps to a small number.
+  // More than memory can hold, even if the product wraps to a small number.
   static const size_t strides[] = {8, 16, SIZE_MAX / 2, SIZE_MAX, (size_t)1 << 32};
   static const size_t counts[] = {SIZE_MAX, SIZE_MAX / 8, SIZE_MAX / 2, 1, (size_t)1 << 32};
   static ipcq_consumer one;
@@ -334,8 +335,8 @@ static void test_many(void) {
   end(out, in);
 }
 
-// Room for `size` bytes that begins at any address and is all there is: valgrind sees what goes beyond
-// it. Guards are what is seen without.
+// A buffer of exactly `size` bytes at any address. valgrind finds an access beyond it. Without
+// valgrind, the guard bytes show it.
 enum { GUARD = 32, GUARD_BYTE = 0xa5 };
 
 static unsigned char *room(unsigned char **block, size_t size, size_t askew) {
@@ -363,11 +364,11 @@ static bool is_untouched(const unsigned char *from, size_t size) {
   return true;
 }
 
-// Each size in each way, from and to any address: every byte arrives, and no other is touched.
+// Each size in each way, from and to any address: every byte arrives, and no other byte changes.
 static void each_way(uint32_t size, bool variable, size_t askew) {
   enum { MANY = 5 };
   ipcq_queue *out = producer(variable ? 4096 : 4, variable ? 0 : size), *in = consumer(IPCQ_OLDEST, 0);
-  // Messages lie closer than their guards would allow, and further apart; some exactly at the end.
+  // Messages are closer than their guards would allow, and further apart. Some end at the end.
   size_t stride = size + askew % 3;
   ipcq_info info;
   unsigned char *block, *guarded, *back;
@@ -390,7 +391,7 @@ static void each_way(uint32_t size, bool variable, size_t askew) {
       CHECK(is_untouched(guarded + size, GUARD));
     }
   }
-  // In batches, across the end of the ring; the room ends with the last message.
+  // In batches, across the end of the ring. The buffer ends with the last message.
   uint64_t pushed = 9, popped = 9;
   for (int round = 0; round < 4; round++) {
     size_t apart = variable ? size : stride, many = variable ? MANY : 3;
@@ -469,12 +470,12 @@ static void test_peek(void) {
 
 static void test_starts(void) {
   ipcq_queue *out = producer(64, 8), *in;
-  in = consumer(IPCQ_NEWEST, 0); // of nothing: the first to come
+  in = consumer(IPCQ_NEWEST, 0); // the queue is empty: the first message pushed
   push(out, 0, 100);
   uint64_t oldest = stats(out).oldest, n;
   CHECK(oldest == 100 - 64);
   ipcq_info info;
-  CHECK(ipcq_pop(in, &n, 8, &info) == 8 && info.lost == n && n > oldest); // lapped: goes past the oldest
+  CHECK(ipcq_pop(in, &n, 8, &info) == 8 && info.lost == n && n > oldest); // lapped
   ipcq_close(in);
   in = consumer(IPCQ_OLDEST, 0), expect(in, oldest, 0), ipcq_close(in);
   in = consumer(IPCQ_NEWEST, 0), expect(in, 99, 0), ipcq_close(in);
@@ -528,14 +529,14 @@ static void test_lossless(void) {
   for (uint64_t i = 0; i < 8; i++)
     expect(fast, i, 0);
   FAILS(ipcq_push(out, &n, 8), -EAGAIN);
-  // What is looked at stays.
+  // A message that is peeked at stays.
   ipcq_view view = {0};
   CHECK(ipcq_peek(slow, &view) == 0);
   FAILS(ipcq_push(out, &n, 8), -EAGAIN);
   CHECK(*(const uint64_t *)view.data == 0 && ipcq_release(slow, &view) == 0);
   CHECK(ipcq_push_wait(out, &n, 8, -1) == 0);
   FAILS(ipcq_push(out, &n, 8), -EAGAIN);
-  // An observer holds nobody up, and is told what it lost.
+  // An observer blocks no producer, and learns what it lost.
   ipcq_info info;
   CHECK(ipcq_pop(q, &n, 8, &info) == 8 && n == info.sequence && info.lost == n && n != 0);
 
@@ -557,7 +558,7 @@ static void test_lossless(void) {
   ipcq_close(q);
   ipcq_close(fast);
 
-  // One that consumes nothing for too long is waited for no longer.
+  // A consumer that makes no progress for too long is evicted.
   ipcq_close(out);
   o.evict_after_ns = 1000;
   CHECK(ipcq_open(&out, NAME, IPCQ_PRODUCER, &o) == 0);
@@ -586,7 +587,7 @@ static void test_closing(void) {
   ipcq_view view;
   FAILS(ipcq_peek(in, &view), -EPIPE);
   FAILS(ipcq_pop_many(in, &n, 8, 1, NULL), -EPIPE);
-  out = producer(0, 8); // what is not given is taken from the queue
+  out = producer(0, 8); // zero members take the queue's values
   CHECK(stats(out).capacity == 64 && stats(out).epoch == 2 && stats(out).pushed == 2);
   FAILS(ipcq_pop(in, &n, 8, NULL), -EAGAIN);
   push(out, 2, 3);
@@ -594,7 +595,7 @@ static void test_closing(void) {
   end(out, in);
 }
 
-// A producer that is handed over, in this process and to another: its consumer never finds the end.
+// A detached queue gets a new producer here and in another process. Its consumer sees no end.
 static void test_detaching(void) {
   ipcq_queue *out = producer(64, 8), *in = consumer(IPCQ_OLDEST, 0);
   uint64_t n;
@@ -602,7 +603,7 @@ static void test_detaching(void) {
   CHECK(id != 0 && stats(out).id == id && !stats(in).unlinked);
   push(out, 0, 2);
   void *slot;
-  CHECK(ipcq_claim(out, 8, &slot) == 0); // given up
+  CHECK(ipcq_claim(out, 8, &slot) == 0); // dropped by the detach
   FAILS_NAMING(ipcq_detach(in), -EBADF, "producer");
   CHECK(ipcq_detach(out) == 0);
   expect(in, 0, 0);
@@ -623,7 +624,7 @@ static void test_detaching(void) {
   out = producer(0, 8);
   push(out, 3, 4);
   expect(in, 3, 0);
-  // A child's copy is no producer, and giving it up changes nothing.
+  // A child's copy is not a producer, and detaching it changes nothing.
   if ((child = fork()) == 0) {
     ipcq_close(in);
     _exit(ipcq_detach(out));
@@ -632,7 +633,7 @@ static void test_detaching(void) {
   push(out, 4, 5);
   expect(in, 4, 0);
   CHECK(stats(in).id == id && stats(in).producer_alive == 1);
-  // Without its name; and what comes under that name is another queue.
+  // After an unlink, a new queue under the same name is another queue.
   CHECK(ipcq_unlink(NAME) == 0 && stats(in).unlinked == 1 && stats(out).unlinked == 1);
   ipcq_close(out);
   out = producer(64, 8);
@@ -640,7 +641,7 @@ static void test_detaching(void) {
   end(out, in);
 }
 
-// A consumer that says which size it expects.
+// A consumer with a message_size.
 static void test_expected_size(void) {
   ipcq_queue *out = producer(64, 8), *in;
   ipcq_options o = IPCQ_OPTIONS_INIT;
@@ -655,7 +656,7 @@ static void test_expected_size(void) {
   end(out, in);
 }
 
-// A producer that dies without closing leaves the queue to the next; a fork is not a producer.
+// After a producer dies without closing, the next one continues. A fork is not a producer.
 static void test_death(void) {
   pid_t child = fork();
   if (child == 0) {
@@ -745,7 +746,7 @@ static void test_shm(void) {
   FAILS_NAMING(ipcq_shm_create(&other, NAME, 10000, 0), -EBUSY, NAME);
   ipcq_shm_close(out);
   FAILS_NAMING(ipcq_shm_create(&other, NAME, 9999, 0), -EINVAL, "10000");
-  CHECK(ipcq_shm_create(&out, NAME, 10000, 0) == 0); // goes on with the content
+  CHECK(ipcq_shm_create(&out, NAME, 10000, 0) == 0); // keeps the content
   CHECK(ipcq_shm_read(out, 9990, back, 10) == 0 && memcmp(back, "0123456789", 10) == 0);
   ipcq_shm_close(out);
   ipcq_shm_close(in);
@@ -803,7 +804,7 @@ static bool readable(int fd) {
   return p.revents != 0;
 }
 
-// The descriptor becomes readable; a wait that is too long is a failure, not a hang.
+// Waits until the descriptor is readable. A wait that is too long fails instead of hanging.
 static void becomes_readable(int fd) {
   struct pollfd p = {fd, POLLIN, 0};
   CHECK(poll(&p, 1, 30000) == 1);
@@ -829,7 +830,7 @@ static void test_waiting(void) {
   CHECK(ipcq_pop_wait(in, &n, 8, &info, -1) == 8 && n == 0 && info.sequence == 0);
   CHECK(ipcq_pop_wait(in, &n, 8, NULL, 0) == 8 && n == 1);
 
-  // Asleep until another process pushes, and until it closes.
+  // Sleeps until another process pushes, and until it closes.
   ipcq_close(out);
   FAILS(ipcq_pop_wait(in, &n, 8, &info, -1), -EPIPE);
   FAILS(ipcq_wait(in, -1), -EPIPE);

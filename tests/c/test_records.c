@@ -1,7 +1,7 @@
-// cc test_records.c $(pkg-config --cflags --libs ipcq)
+// cc test_records.c -o test_records $(pkg-config --cflags --libs ipcq)
 //
-// Records: the fields that the macros make of members of every type, what the queue then holds, and
-// what a consumer of other records is told.
+// Records: the fields that the macros make of members of every type, the schema of the queue, and
+// the error of a consumer that declares other fields.
 
 #include "check.h"
 
@@ -182,7 +182,7 @@ static ipcq_options with(const ipcq_field *list, uint32_t count, uint32_t size) 
   return o;
 }
 
-// Opens, expects this code, and the text to have these words.
+// Opens, and expects this code and these words in the text.
 static void fails(uint32_t flags, ipcq_options o, int code, const char *words) {
   ipcq_queue *q;
   int rc = ipcq_open(&q, "records", flags, &o);
@@ -192,7 +192,7 @@ static void fails(uint32_t flags, ipcq_options o, int code, const char *words) {
   }
 }
 
-// What a queue of these fields says of its records.
+// The schema of a queue with these fields.
 static const char *json(const ipcq_field *list, uint32_t count, uint32_t size) {
   static char text[8192];
   ipcq_queue *out, *in;
@@ -205,7 +205,7 @@ static const char *json(const ipcq_field *list, uint32_t count, uint32_t size) {
   char again[8192];
   CHECK(ipcq_schema(out, again, sizeof again) == length && strcmp(text, again) == 0);
   ipcq_close(in);
-  // The same fields again, of a consumer and of the next producer.
+  // A consumer and the next producer declare the same fields.
   CHECK(ipcq_open(&in, "records", IPCQ_CONSUMER, &o) == 0);
   ipcq_close(in);
   ipcq_close(out);
@@ -259,7 +259,7 @@ static void test_json(void) {
   JSON(others, 0, "{\"names\":[\"c\",\"u\"],\"formats\":[\"<c16\",\"<U3\"],\"offsets\":[0,16],\"itemsize\":32}");
 }
 
-// Points and spans of time: as int64_t, and with a unit.
+// Times and durations: as int64_t, and with a unit.
 struct timed {
   int64_t at, took, days[2];
 };
@@ -281,7 +281,7 @@ static void test_times(void) {
     snprintf(expected, sizeof expected, "\"<M8[%s]\"", units[i]);
     CHECK(strstr(json(&one, 1, 8), expected) != NULL);
   }
-  // Another unit, or a number that is no time, is another record.
+  // A time in another unit, and a number that is not a time, are other fields.
   ipcq_queue *out;
   ipcq_options o = with(timed, COUNT(timed), 0);
   CHECK(ipcq_open(&out, "records", IPCQ_PRODUCER | IPCQ_REPLACE, &o) == 0);
@@ -334,8 +334,8 @@ static void test_wrong_fields(void) {
       {{{"a", 0, 8, 'V', 1, ""}, {"a.b", 4, 8, 'u', 1, ""}}, 2, 0, "does not lie"},
       {{{"a", 0, 8, 'V', 1, ""}, {"a.b.c", 4, 4, 'u', 1, ""}}, 2, 0, "no record"},
       {{{"a", 0, 8, 'V', 2, ""}, {"a[1].b", 8, 8, 'u', 1, ""}}, 2, 0, "no record"},
-      {{{"a", 0, 8, 'V', 2, ""}, {"a[0]", 0, 4, 'u', 1, ""}}, 2, 0, "the whole"},
-      {{{"a", 0, 8, 'V', 2, ""}, {"a[0]", 4, 4, 'u', 2, ""}}, 2, 0, "the whole"},
+      {{{"a", 0, 8, 'V', 2, ""}, {"a[0]", 0, 4, 'u', 1, ""}}, 2, 0, "a whole element"},
+      {{{"a", 0, 8, 'V', 2, ""}, {"a[0]", 4, 4, 'u', 2, ""}}, 2, 0, "a whole element"},
       {{{"a", 0, 8, 'V', 2, ""}, {"b", 16, 4, 'u', 2, ""}, {"a[0]", 0, 8, 'u', 1, ""}}, 3, 0, "no record"},
   };
   CHECK(ipcq_unlink("records") == 0);
@@ -384,7 +384,7 @@ static void test_mismatch(void) {
   o = with(other, 4, 0);
   CHECK(ipcq_open(&out, "records", IPCQ_PRODUCER | IPCQ_REPLACE, &o) == 0);
   ipcq_close(out);
-  // None asked for: all is as it is.
+  // Without fields, a producer accepts the queue's.
   CHECK(ipcq_open(&out, "records", IPCQ_PRODUCER, NULL) == 0 && ipcq_schema(out, NULL, 0) > 0);
   ipcq_close(out);
   CHECK(ipcq_unlink("records") == 0);

@@ -1,6 +1,7 @@
-"""The programs of README.md: "Any of these senders works with any of these receivers"."""
+"""The programs of README.md: "Any sender works with any receiver"."""
 
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -15,31 +16,40 @@ from sybil.parsers.markdown import CodeBlockParser
 import ipcq
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-RECEIVED = "9.50 x 3, 0 lost before\n"
+RECEIVED = "9.50 x 3, 0 lost\n"
 
 
-def blocks(language):
-    """The sender and the receiver."""
+def programs_in(language):
+    """The sender and the receiver: a block has both, each after a comment with its file name."""
     parser = CodeBlockParser(language, evaluator=lambda example: None)
-    found = [example.parsed for example in Sybil([parser]).parse(ROOT / "README.md").examples()]
-    return dict(zip(["send", "receive"], found, strict=False))
+    (block,) = (example.parsed for example in Sybil([parser]).parse(ROOT / "README.md").examples())
+    _, *found = re.split(r"^(?://|#) (send|receive)\.\w+.*$", block, flags=re.MULTILINE)
+    return dict(zip(found[::2], found[1::2], strict=True))
 
 
 def python(folder):
-    for side, source in blocks("python").items():
+    for side, source in programs_in("python").items():
         (folder / f"{side}.py").write_text(source)
         yield side, [sys.executable, folder / f"{side}.py"]
 
 
-def c(folder):
+def compiled(folder, language, compiler):
     library = ROOT / "target/release"
-    flags = ["-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Werror", f"-I{ROOT / 'include'}"]
+    flags = ["-Wall", "-Wextra", "-Wpedantic", "-Werror", f"-I{ROOT / 'include'}"]
     link = [f"-L{library}", "-lipcq", f"-Wl,-rpath,{library}"]
-    for side, source in blocks("c").items():
-        (folder / f"{side}.c").write_text(source)
-        compiler = [os.environ.get("CC", "cc"), *flags, f"{side}.c", "-o", side, *link]
-        subprocess.run(compiler, check=True, cwd=folder)
+    for side, source in programs_in(language).items():
+        (folder / f"{side}.{language}").write_text(source)
+        command = [*compiler, *flags, f"{side}.{language}", "-o", side, *link]
+        subprocess.run(command, check=True, cwd=folder)
         yield side, [folder / side]
+
+
+def c(folder):
+    return compiled(folder, "c", [os.environ.get("CC", "cc"), "-std=c11"])
+
+
+def cpp(folder):
+    return compiled(folder, "cpp", [os.environ.get("CXX", "c++"), "-std=c++17"])
 
 
 def rust(folder):
@@ -56,7 +66,7 @@ def rust(folder):
     )
     shutil.copy(ROOT / "Cargo.lock", folder)
     (folder / "src/bin").mkdir(parents=True)
-    for side, source in blocks("rust").items():
+    for side, source in programs_in("rust").items():
         (folder / f"src/bin/{side}.rs").write_text(source)
     target = ROOT / "target/readme"
     subprocess.run(
@@ -66,7 +76,7 @@ def rust(folder):
         yield side, [target / "debug" / side]
 
 
-LANGUAGES = {"C": c, "Python": python, "Rust": rust}
+LANGUAGES = {"C": c, "C++": cpp, "Python": python, "Rust": rust}
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +108,7 @@ def test_any_sender_with_any_receiver(
     assert received == RECEIVED
 
 
-@pytest.mark.parametrize("receiver", ["C", "Python"])
+@pytest.mark.parametrize("receiver", ["C", "C++", "Python"])
 def test_a_harmless_signal_ends_no_receiver(programs, tmp_path, monkeypatch, receiver):
     monkeypatch.setenv("IPCQ_DIR", str(tmp_path))
     alarms, rung = tmp_path / "alarms.so", tmp_path / "rung"

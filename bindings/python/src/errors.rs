@@ -2,13 +2,13 @@
 //! because most of them have two base classes.
 
 use crate::handle::part;
+use crate::handle::Name;
 use ipcq::Error;
 use pyo3::exceptions::{PyFileExistsError, PyFileNotFoundError, PyOSError, PyPermissionError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 use pyo3::PyErrArguments;
-use std::path::Path;
 
 macro_rules! exceptions {
     ($($function:ident = $name:literal;)*) => {$(
@@ -108,7 +108,7 @@ impl From<PyErr> for Failure {
 impl Failure {
     /// The exception. `handle` says what the handle is, `part` what a part of it is.
     #[cold]
-    pub fn exception(self, py: Python<'_>, name: &Path, handle: &str, part: &str) -> PyErr {
+    pub fn exception(self, py: Python<'_>, name: &Name, handle: &str, part: &str) -> PyErr {
         let name = name.display();
         match self {
             Failure::HandleClosed => usage(py, format!("{name}: this {handle} is closed")),

@@ -1,7 +1,9 @@
 //! The parts that all handles share: the lock, waiting, names, options, records.
 
+use crate::buffer::{check_plain, Buffer};
 use crate::errors::{self, Failure};
-use ipcq::{Deadline, Pace, Schema, Ticket};
+use ipcq::__binding::{Deadline, Pace, Shown, Ticket};
+use ipcq::Schema;
 use pyo3::exceptions::PyOverflowError;
 use pyo3::ffi;
 use pyo3::intern;
@@ -57,7 +59,7 @@ unsafe impl<T: Send> Sync for Guarded<T> {}
 
 impl<T> Guarded<T> {
     pub fn new(value: T) -> Self {
-        ipcq::watch_forks();
+        ipcq::__binding::watch_forks();
         Guarded {
             holder: AtomicU64::new(FREE),
             value: UnsafeCell::new(value),
@@ -77,7 +79,7 @@ impl<T> Guarded<T> {
     /// Takes the lock if it is free. Otherwise returns the holder.
     #[inline(always)]
     fn take(&self) -> Result<u64, u64> {
-        let me = u64::from(ipcq::fork_generation());
+        let me = u64::from(ipcq::__binding::fork_generation());
         // Partner: the release store of the last holder.
         self.holder
             .compare_exchange(FREE, me, Ordering::Acquire, Ordering::Relaxed)
@@ -87,7 +89,7 @@ impl<T> Guarded<T> {
     fn wait(&self, py: Python<'_>) -> PyResult<()> {
         let mut pause = Duration::from_micros(1);
         while let Err(holder) = self.take() {
-            if holder != u64::from(ipcq::fork_generation()) {
+            if holder != u64::from(ipcq::__binding::fork_generation()) {
                 return Err(errors::error(
                     py,
                     "another thread was using this handle when the process was forked: \
@@ -353,6 +355,13 @@ fn sleep_for<T>(
 /// in the current directory.
 pub struct Name(pub PathBuf);
 
+impl Name {
+    /// The name in an error text. Control characters are escaped.
+    pub fn display(&self) -> Shown {
+        Shown::of(&self.0)
+    }
+}
+
 impl<'py> FromPyObject<'_, 'py> for Name {
     type Error = PyErr;
 
@@ -461,7 +470,7 @@ pub struct Records {
 impl Records {
     pub fn new(
         py: Python<'_>,
-        name: &Path,
+        name: &Name,
         given: Option<Dtype>,
         schema: Option<&Schema>,
     ) -> PyResult<Self> {
@@ -471,7 +480,7 @@ impl Records {
             .map(Schema::to_json);
         let given = given.map(|g| g.dtype);
         let layout = part!(py, "ipcq._records", "Layout")?;
-        let layout = layout.call1((name.as_os_str(), given, schema))?;
+        let layout = layout.call1((name.display().to_string(), given, schema))?;
         Ok(Records {
             layout: layout.unbind(),
             known,
@@ -507,13 +516,17 @@ impl Records {
     /// Raises SchemaMismatchError if an object with a buffer has another dtype than the
     /// messages.
     pub fn check(&self, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        if !self.known {
+            return check_plain(data);
+        }
         if !self.is_plain(data)? {
             let py = data.py();
             let dtype = self.call(intern!(py, "check"), data)?;
-            if !dtype.is_none() {
-                let checked = (data.get_type().unbind(), dtype.unbind());
-                let _ = self.checked.set(py, checked);
+            if dtype.is_none() {
+                return check_plain(data);
             }
+            let checked = (data.get_type().unbind(), dtype.unbind());
+            let _ = self.checked.set(py, checked);
         }
         Ok(())
     }
@@ -521,9 +534,12 @@ impl Records {
     /// The object that has the bytes of a message to push.
     pub fn message<'py>(&self, data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         if self.is_plain(data)? {
+            if !self.known {
+                check_plain(data)?;
+            }
             return Ok(data.clone());
         }
-        if crate::buffer::Buffer::is_in(data) {
+        if Buffer::is_in(data) {
             self.check(data)?;
             return Ok(data.clone());
         }

@@ -82,7 +82,7 @@ fn refuse_subinterpreters(py: Python<'_>) -> PyResult<()> {
 fn _ipcq(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     refuse_subinterpreters(py)?;
-    ipcq::speak(ipcq::Language::Python);
+    ipcq::__binding::speak(ipcq::__binding::Language::Python);
     module.add_class::<Claim>()?;
     module.add_class::<Consumer>()?;
     module.add_class::<ConsumerInfo>()?;

@@ -1,13 +1,13 @@
 //! The producer.
 
-use crate::buffer::Buffer;
+use crate::buffer::{check_plain, Buffer};
 use crate::errors::{self, Failure};
 use crate::handle::{
     self, catch_panic, copying, part, truth, whole, whole_or_none, Dtype, Guarded, Name, Records,
     Timeout, Waker,
 };
 use crate::stats::{delivery, ConsumerInfo, Stats};
-use ipcq::Ticket;
+use ipcq::__binding::Ticket;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict};
@@ -59,7 +59,7 @@ use std::time::Duration;
 #[pyclass(frozen, weakref, module = "ipcq")]
 pub struct Producer {
     inner: Guarded<Inner>,
-    name: PathBuf,
+    name: Name,
     /// The file, resolved when it was opened.
     path: PathBuf,
     /// 0 if the messages vary in length.
@@ -86,6 +86,9 @@ impl Inner {
         self.queue.as_mut().ok_or(Failure::HandleClosed)
     }
 }
+
+/// How many messages of an iterable are collected before other threads may run.
+const TURN: usize = 4096;
 
 impl Drop for Inner {
     fn drop(&mut self) {
@@ -134,7 +137,7 @@ impl Producer {
         if let Some(queue) = &mut inner.queue {
             // The fast path only copies, so it cannot panic. To catch panics cost 6 % of a push.
             // SAFETY: the caller's promise.
-            if unsafe { queue.push_quickly(from, length) }.is_some() {
+            if unsafe { ipcq::__binding::push_quickly(queue, from, length) }.is_some() {
                 return Ok(());
             }
         }
@@ -207,6 +210,10 @@ impl Producer {
                 ));
             }
             messages.push(message);
+            if messages.len() % TURN == 0 {
+                // Other threads may run.
+                py.detach(|| ());
+            }
         }
         let places: Vec<_> = messages
             .iter()
@@ -229,7 +236,9 @@ impl Producer {
 
 impl Waker for Producer {
     fn ask(&self, py: Python<'_>) -> PyResult<Vec<Ticket>> {
-        self.with(py, |inner| Ok(vec![inner.queue()?.ask()]))
+        self.with(py, |inner| {
+            Ok(vec![ipcq::__binding::producer_ask(inner.queue()?)])
+        })
     }
 
     fn awake(&self, _: Python<'_>) {}
@@ -304,7 +313,7 @@ impl Producer {
         let geometry = queue.geometry();
         let producer = Producer {
             records: Records::new(py, &name, dtype, queue.schema())?,
-            name: name.0,
+            name,
             path: queue.path().to_owned(),
             message_size: geometry.message_size as usize,
             max_message: queue.max_message(),
@@ -383,6 +392,7 @@ impl Producer {
             return self.push_each(data, timeout);
         }
         let (py, size) = (data.py(), self.message_size);
+        check_plain(data)?;
         let data = Buffer::of(data)?;
         if data.len() % size != 0 {
             return Err(errors::message_size(
@@ -515,7 +525,7 @@ impl Producer {
     /// The name as it was given.
     #[getter]
     fn name(&self) -> std::ffi::OsString {
-        self.name.clone().into_os_string()
+        self.name.as_os_str().to_owned()
     }
 
     /// The bytes of every message. 0 if the messages vary in length.
@@ -681,7 +691,7 @@ impl Claim {
             copying(py, size, || {
                 // SAFETY: this is inside the claim. The claim has not ended, so the queue is
                 // mapped. The buffer is held.
-                unsafe { ipcq::copy_to_shared(to as *mut u8, from as *const u8, size) }
+                unsafe { ipcq::__binding::copy_to_shared(to as *mut u8, from as *const u8, size) }
             });
             Ok(())
         })

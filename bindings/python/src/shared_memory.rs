@@ -1,6 +1,6 @@
 //! Shared memory without a queue.
 
-use crate::buffer::Buffer;
+use crate::buffer::{check_plain, Buffer};
 use crate::errors::{self, Failure};
 use crate::export::{self, Mapping, Shown};
 use crate::handle::{self, copying, truth, whole, whole_or_none, Guarded, Name};
@@ -35,7 +35,7 @@ use std::ptr::null_mut;
 #[pyclass(frozen, weakref, module = "ipcq")]
 pub struct SharedMemory {
     inner: Guarded<Inner>,
-    name: PathBuf,
+    name: Name,
     /// The file, resolved when it was opened.
     path: PathBuf,
     size: usize,
@@ -156,7 +156,7 @@ impl SharedMemory {
         }
         let (size, writable) = (memory.size(), memory.is_writable());
         Ok(SharedMemory {
-            name: name.0,
+            name,
             path: memory.path().to_owned(),
             inner: Guarded::new(Inner {
                 memory: Some(memory),
@@ -179,6 +179,7 @@ impl SharedMemory {
         data: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         let py = data.py();
+        check_plain(data)?;
         let data = Buffer::of(data)?;
         let (from, size) = (data.as_ptr() as usize, data.len());
         self.with(py, |inner| {
@@ -219,6 +220,7 @@ impl SharedMemory {
         buffer: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         let py = buffer.py();
+        check_plain(buffer)?;
         let buffer = Buffer::writable(buffer)?;
         // SAFETY: the buffer is held, and writable.
         unsafe { self.copy_out(py, offset, buffer.as_ptr(), buffer.len()) }
@@ -237,7 +239,7 @@ impl SharedMemory {
     /// The name as it was given.
     #[getter]
     fn name(&self) -> std::ffi::OsString {
-        self.name.clone().into_os_string()
+        self.name.as_os_str().to_owned()
     }
 
     /// Whether this handle is a writer.

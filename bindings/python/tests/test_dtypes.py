@@ -268,7 +268,7 @@ def test_values_that_the_dtype_cannot_hold(wrong):
         lambda wrong: out.push_many([wrong]),
         lambda wrong: out.push_many(iter([wrong])),
     ):
-        with pytest.raises(ipcq.UsageError, match="not a message of the dtype"):
+        with pytest.raises(ipcq.UsageError, match=r"the (message|field)"):
             push(wrong)
     assert out.next_sequence == 0
 
@@ -298,15 +298,12 @@ def test_tables(library):
     assert [r.tolist() for r in next(q.batches()).records] == [(1.5, 2), (2.5, 3)]
     # Integers fit a float.
     assert out.push_many(table(library, {"a": [1, 2], "b": [1, 2]})) == 2
-    for wrong in (
-        {"a": [1.0]},
-        {"a": [1.0], "b": [1], "c": [1]},
-        {"a": [1.0], "b": [1.5]},
-        {"a": ["x"], "b": [1]},
-        {"a": [1.0], "b": [None]},
-    ):
+    for wrong in ({"a": [1.0]}, {"a": [1.0], "b": [1], "c": [1]}):
         with pytest.raises(ipcq.SchemaMismatchError):
             out.push_many(table(library, wrong))
+    for name, wrong in (("b", [1.5]), ("a", ["x"]), ("b", [None])):
+        with pytest.raises(ipcq.UsageError, match=f"column '{name}'"):
+            out.push_many(table(library, {"a": [1.0], "b": [1], name: wrong}))
     assert out.next_sequence == 5
 
 
@@ -341,7 +338,7 @@ def test_a_table_of_narrow_and_wide_fields():
         ("v", [[1, 2], [3, 2**24 + 1]]),
         ("v", [[1, 2, 3], [3, 4, 5]]),
     ):
-        with pytest.raises(ipcq.SchemaMismatchError, match=name):
+        with pytest.raises(ipcq.UsageError, match=name):
             out.push_many(pandas.DataFrame({**columns, name: wrong}))
 
 
@@ -364,7 +361,7 @@ def test_a_column_with_a_time_zone_is_converted_to_utc(kind):
     assert np.isnat(got[1])
     # A column with a time zone does not fit a number.
     numbers = ipcq.Producer("numbers", dtype=[("at", "i8"), ("n", "u4")])
-    with pytest.raises(ipcq.SchemaMismatchError, match="'at'"):
+    with pytest.raises(ipcq.UsageError, match="'at'"):
         numbers.push_many(frame)
 
 
@@ -559,6 +556,6 @@ def test_columns_of_objects():
         ([1.0, None], ["a", "b"]),
         ([1.0, "2"], ["a", "b"]),
     ):
-        with pytest.raises(ipcq.SchemaMismatchError, match=r"column '(n|s)' .*(float64|S4)"):
+        with pytest.raises(ipcq.UsageError, match=r"column '(n|s)' .*(float64|S4)"):
             push(n, s)
     assert out.next_sequence == 2

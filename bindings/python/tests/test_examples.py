@@ -16,7 +16,7 @@ import ipcq
 
 BINDINGS = pathlib.Path(__file__).parent.parent
 ROOT = BINDINGS.parent.parent
-EXAMPLES = ROOT / "c-examples"
+EXAMPLES = BINDINGS / "examples"
 
 
 def run(example, *args):

@@ -114,7 +114,7 @@ fn heard_push<const PAD: usize>(producer: &mut Producer, message: &[u8]) {
 #[inline(never)]
 fn unheard_push<const PAD: usize>(producer: &mut Producer, message: &[u8]) {
     shift::<PAD>();
-    producer.push_unheard(message).unwrap_or_else(|e| fail(e));
+    ipcq::__binding::push_unheard(producer, message).unwrap_or_else(|e| fail(e));
 }
 
 #[inline(always)]

@@ -8,20 +8,28 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from ._errors import IncompatibleError
+from ._errors import IncompatibleError, ProducerExistsError, escaped
 
 if TYPE_CHECKING:
     from ._ipcq import Producer
 
 
+# How to give up a handle that only one process can have open.
+HAND_OVER = {"Producer": "detach() or close()", "SharedMemory": "close()"}
+
+
 def open_again(kind: Any, path: str, options: dict[str, Any], id: int | None) -> Any:
     """Opens a handle that was pickled. If `id` is not None, the queue must have this id."""
-    handle = kind(path, **options)
+    try:
+        handle = kind(path, **options)
+    except ProducerExistsError as e:
+        hint = f"{HAND_OVER[kind.__name__]} before a handle goes to another process"
+        raise ProducerExistsError(e.errno, f"{e.strerror} ({hint})") from None
     if id is not None and handle.stats.id != id:
         handle.close()
         raise IncompatibleError(
-            f"{path}: the queue was recreated after this handle was pickled, so its position "
-            "belongs to other messages"
+            f"{escaped(path)}: the queue was recreated after this handle was pickled, so its "
+            "position belongs to other messages"
         )
     return handle
 

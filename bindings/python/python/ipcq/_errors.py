@@ -4,6 +4,13 @@ import asyncio
 import queue
 
 
+def escaped(text: str) -> str:
+    """A text with the characters escaped that a terminal would act on."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 class Error(Exception):
     """The base class of the exceptions of ipcq."""
 

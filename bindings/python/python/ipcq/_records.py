@@ -7,10 +7,11 @@ import math
 import sys
 import warnings
 from functools import partial
+from itertools import chain
 from typing import Any
 
-from ._errors import SchemaMismatchError, UsageError
-from ._tables import columns_of, library
+from ._errors import SchemaMismatchError, UsageError, escaped
+from ._tables import columns_of, decoded, library, objects_of, whole_numbers
 
 # A queue stores the fields of a record. A dtype without fields is stored as the only field of a
 # record, under a name that no field of a struct has.
@@ -22,6 +23,12 @@ BYTES = {"B", "c"}
 # Values of these types compare exactly. The scalars of numpy round before they compare.
 PLAIN = {bool, int, float, complex, bytes, str}
 
+# The integer that numpy stores for NaT. Callers push None or NaT instead of it.
+NO_TIME = -(2**63)
+
+# An error shows at most this many characters of a value.
+SHOWN = 80
+
 
 class Layout:
     """The dtype of a handle: the one that was given, otherwise the queue's, if it has one.
@@ -29,7 +36,17 @@ class Layout:
     numpy is imported only when the dtype is used.
     """
 
-    __slots__ = ("__weakref__", "_dtype", "_form", "_kind", "_name", "_new", "given", "schema")
+    __slots__ = (
+        "__weakref__",
+        "_dtype",
+        "_form",
+        "_has_rows",
+        "_kind",
+        "_name",
+        "_new",
+        "given",
+        "schema",
+    )
 
     given: Any
     schema: str | None
@@ -40,6 +57,7 @@ class Layout:
         self.schema = schema
         self._dtype = given
         self._form: tuple[Any, tuple[int, ...]] | None = None
+        self._has_rows: bool | None = None
         self._kind: Any = None
         self._new: Any = None
 
@@ -166,6 +184,13 @@ class Layout:
         except UsageError as e:
             raise UsageError(f"{self._name}: {e}") from None
 
+    def _arranged(self, item: Any) -> Any:
+        """One message in the form that numpy accepts. Raises as arranged()."""
+        try:
+            return arranged(item, self.dtype, "")
+        except (UsageError, SchemaMismatchError) as e:
+            raise type(e)(f"{self._name}: {e}") from None
+
     def message(self, item: Any) -> Any:
         """One message, from anything that numpy accepts as one element of the dtype."""
         np = library("numpy", "dtype")
@@ -176,8 +201,9 @@ class Layout:
             self.check(array)
             return array
         if item is None or (isinstance(item, str) and base.kind != "U"):
-            raise TypeError(f"{self._name}: {item!r} is not a message of the dtype {base}")
-        item = in_order(item, base)
+            raise TypeError(f"{self._name}: {shown(item)} is not a message of the dtype {base}")
+        if not (type(item) is tuple and PLAIN.issuperset(map(type, item))):
+            item = self._arranged(item)
         # numpy would assign a single number to every field.
         fills = base.names is not None and not isinstance(item, (tuple, list))
         array = self._array(item)
@@ -187,18 +213,33 @@ class Layout:
                 "dict or an array of it"
             )
         if base.names is None:
-            if type(item) in PLAIN and array.item() == item:
+            if type(item) in PLAIN and item != NO_TIME and array.item() == item:
                 return array
-        elif PLAIN.issuperset(map(type, item)) and array.item() == item:
+        elif (
+            PLAIN.issuperset(map(type, item))
+            and not self.has_rows
+            and array.item() == item
+            and NO_TIME not in item
+        ):
             return array
         self._check_kept(array[()], item)
         return array
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether a field is an array. Records with such a field cannot be compared."""
+        if self._has_rows is None:
+            base, _ = self.plain
+            self._has_rows = any(base[name].shape for name in base.names or ())
+        return self._has_rows
 
     def messages(self, data: Any) -> Any:
         """Many messages: an object with a buffer, or an iterable of messages."""
         if type(data) is list:
             if data and all(type(item) is tuple for item in data):
                 _, shape = self.plain
+                if not PLAIN.issuperset(map(type, chain.from_iterable(data))):
+                    data = [self._arranged(item) for item in data]
                 array = self._array(data)
                 if array.shape == (len(data), *shape):
                     if not are_kept(array, data):
@@ -225,8 +266,17 @@ class Layout:
         base, _ = self.plain
         try:
             return np.array(items, base)
-        except (ValueError, OverflowError) as e:
-            raise UsageError(f"{self._name}: not a message of the dtype {base}: {e}") from e
+        except (TypeError, ValueError, OverflowError, RuntimeWarning) as e:
+            rows = items if type(items) is list and base.names is not None else [items]
+            for row in rows:
+                why = misfit(row, base, "")
+                if why is not None:
+                    raise UsageError(f"{self._name}: {why}") from e
+            if isinstance(e, TypeError):
+                raise
+            raise UsageError(
+                f"{self._name}: not a message of the dtype {base}: {escaped(str(e))}"
+            ) from e
 
     def _of_table(self, table: dict[str, Any], count: int) -> Any:
         """The rows of a table that has a column for each field."""
@@ -242,15 +292,31 @@ class Layout:
         rows = np.zeros(count, base)
         for name in names:
             field = rows[name]
-            column = np.asarray(in_utc(table[name]) if field.dtype.kind == "M" else table[name])
-            if column.dtype.hasobject:
-                self._of_objects(column.tolist(), field, name)
-                continue
-            if not fits(column, field):
-                raise SchemaMismatchError(
-                    f"{self._name}: the column {name!r} has values of {column.dtype} that do not "
-                    f"fit the field, {base[name]}"
-                )
+            try:
+                values = decoded(table[name])
+                objects = objects_of(values)
+                if objects is not None:
+                    self._of_objects(objects, field, name)
+                    continue
+                column = np.asarray(in_utc(values) if field.dtype.kind == "M" else values)
+                # numpy makes floats of integers if some are missing.
+                numbers = whole_numbers(values)
+            except (UsageError, SchemaMismatchError):
+                raise
+            except Exception as e:
+                # The library has types that numpy does not have.
+                raise UsageError(f"{self._name}: the column {name!r}: {escaped(str(e))}") from e
+            if numbers is None or fits(numbers, np.zeros(len(numbers), field.dtype)):
+                if column.dtype.hasobject:
+                    self._of_objects(column.tolist(), field, name)
+                    continue
+                if fits(column, field):
+                    continue
+            kind = (column if numbers is None else numbers).dtype
+            raise UsageError(
+                f"{self._name}: the column {name!r} has values of {kind} that do not fit the "
+                f"field, {base[name]}"
+            )
         return rows
 
     def _of_objects(self, values: list[Any], field: Any, name: str) -> None:
@@ -262,17 +328,19 @@ class Layout:
         shape = field.shape[1:]
         for i, value in enumerate(values):
             try:
-                value = in_order(value, field.dtype)
+                value = arranged(value, np.dtype((field.dtype, shape)), name)
                 with np.errstate(all="ignore"):
                     array = np.array(value, field.dtype)
                 if array.shape != shape:
-                    raise UsageError(f"the value {value!r} does not have the shape {shape}")
-                if not (type(value) in PLAIN and array.item() == value):
+                    raise UsageError(f"the value {shown(value)} does not have the shape {shape}")
+                if not (type(value) in PLAIN and value != NO_TIME and array.item() == value):
                     check_kept(array[()], value, field.dtype, name)
+            except SchemaMismatchError as e:
+                raise SchemaMismatchError(f"{self._name}: {e}") from None
             except (TypeError, ValueError, OverflowError) as e:
-                raise SchemaMismatchError(
+                raise UsageError(
                     f"{self._name}: the column {name!r} has a value that does not fit the field, "
-                    f"{self.plain[0][name]}: {e}"
+                    f"{self.plain[0][name]}: {escaped(str(e))}"
                 ) from None
             field[i] = array
 
@@ -295,6 +363,9 @@ def are_kept(array: Any, rows: list[Any]) -> bool:
             # Floats may have been rounded.
             if not np.array_equal(np.isfinite(kept), np.isfinite(given)):
                 return False
+        elif kept.dtype.kind in "mM":
+            if types != {int} or NO_TIME in given or kept.astype("i8").tolist() != list(given):
+                return False
         elif kept.tolist() != list(given):
             return False
     return array.dtype.names is not None
@@ -306,10 +377,12 @@ def check_kept(kept: Any, given: Any, dtype: Any, where: str) -> None:
     Floats may have been rounded.
     """
     dtype, names = dtype.base, dtype.base.names
+    if hasattr(given, "__array__") and given.dtype == dtype and kept.shape == given.shape:
+        # numpy has copied the bytes.
+        return
     if names is None and not kept.shape:
         if not is_kept(kept, given):
-            of = f"of the field {where!r} " if where else ""
-            raise UsageError(f"the value {given!r} {of}does not fit {dtype}")
+            raise UsageError(does_not_fit(given, dtype, where))
         return
     if not hasattr(given, "__len__") or isinstance(given, (str, bytes)):
         # numpy has assigned it to each element of the field.
@@ -319,10 +392,12 @@ def check_kept(kept: Any, given: Any, dtype: Any, where: str) -> None:
         given = given.tolist()
     keys = range(len(kept)) if names is None or kept.shape else names
     if len(keys) != len(given):
-        raise UsageError(f"{given!r} is not a value of {where or 'a message'}")
+        raise UsageError(f"{shown(given)} is not a value of {where or 'a message'}")
     for i, key in enumerate(keys):
-        inner = f"{where}.{key}" if where and isinstance(key, str) else where or str(key)
-        check_kept(kept[key], given[i], dtype[key] if isinstance(key, str) else dtype, inner)
+        if isinstance(key, str):
+            check_kept(kept[key], given[i], dtype[key], f"{where}.{key}" if where else key)
+        else:
+            check_kept(kept[key], given[i], dtype, where)
 
 
 def is_kept(kept: Any, given: Any) -> bool:
@@ -337,13 +412,12 @@ def is_kept(kept: Any, given: Any) -> bool:
         given = given[()]
     kind = kept.dtype.kind
     if kind == "V":
-        return bytes(given).ljust(kept.dtype.itemsize, b"\0") == bytes(kept)
+        if not isinstance(given, (bytes, bytearray, memoryview, np.void)):
+            return False
+        data: Any = given
+        return bytes(data).ljust(kept.dtype.itemsize, b"\0") == bytes(kept)
     if kind in "Mm":
-        if given is None or isinstance(given, (int, np.integer)) or np.isnat(kept):
-            return True
-        as_numpy = getattr(given, "to_numpy", None)
-        moment = np.datetime64 if kind == "M" else np.timedelta64
-        return bool(kept == (as_numpy() if as_numpy else moment(given)))
+        return is_same_time(kept, given)
     if isinstance(given, bytearray):
         given = bytes(given)
     if kind in "SU":
@@ -355,7 +429,9 @@ def is_kept(kept: Any, given: Any) -> bool:
             given = given.decode("ascii")
         # numpy removes zeros at the end.
         return bool(kept == given.rstrip("\0" if kind == "U" else b"\0"))
-    if given is None or isinstance(given, (bytes, str)):
+    if given is None or isinstance(given, (bytes, str, np.datetime64, np.timedelta64)):
+        return False
+    if isinstance(given, (complex, np.complexfloating)) and kind != "c":
         return False
     if isinstance(given, np.integer):
         given = int(given)
@@ -363,7 +439,35 @@ def is_kept(kept: Any, given: Any) -> bool:
         return True
     if kind not in "fc" or isinstance(given, (int, np.bool_)):
         return False
-    return bool(np.isfinite(kept) == np.isfinite(complex(given)))
+    # A float may be rounded. If it became infinite, then the given value must be infinite or NaN.
+    parts = ((kept.real, given.real), (kept.imag, given.imag)) if kind == "c" else ((kept, given),)
+    return all(np.isfinite(k) or g in (math.inf, -math.inf) or g != g for k, g in parts)
+
+
+def is_same_time(kept: Any, given: Any) -> bool:
+    """Whether a datetime64 or timedelta64 is the time that it was made of. Units may differ."""
+    import numpy as np
+
+    if given is None:
+        return True
+    # timedelta64 is a subclass of np.integer.
+    if isinstance(given, (int, np.integer)) and not isinstance(given, np.timedelta64):
+        return not np.isnat(kept) and int(kept.astype("i8")) == given
+    as_numpy = getattr(given, "to_numpy", None)
+    moment = np.datetime64 if kept.dtype.kind == "M" else np.timedelta64
+    try:
+        if isinstance(given, bytes):
+            given = given.decode("ascii")
+        time = as_numpy() if as_numpy else moment(given)
+        if np.isnat(time) or np.isnat(kept):
+            return bool(np.isnat(time) and np.isnat(kept))
+        if np.datetime_data(time.dtype)[0] == "generic":
+            return int(time.astype("i8")) == int(kept.astype("i8"))
+        # numpy wraps a time that is out of range. Converted back, it differs.
+        back = kept.astype(time.dtype)
+        return bool(back == time and back.astype("i8") == time.astype("i8"))
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def in_utc(column: Any) -> Any:
@@ -442,24 +546,134 @@ def fits(column: Any, field: Any) -> bool:
         return True
     if kinds[0] != kinds[1] and kinds not in WIDER:
         return False
-    with np.errstate(over="ignore"):
+    with np.errstate(all="ignore"):
         field[...] = column.astype(field.dtype)
+        back = field.astype(column.dtype)
     if kinds in ("ff", "fc", "cc"):
         # Floats may be rounded to the precision of the field.
         return bool((np.isfinite(field) == np.isfinite(column)).all())
     nothing = {"equal_nan": True} if kinds[1] in "Mm" else {}
-    back = field.astype(column.dtype)
     return np.array_equal(field, column, **nothing) and np.array_equal(back, column, **nothing)
 
 
-def in_order(item: Any, dtype: Any) -> Any:
-    """Converts a dict with a value for each field to the tuple that numpy accepts."""
-    names = dtype.names
-    if names is None or not isinstance(item, dict):
+def shown(value: Any) -> str:
+    """The text of a value for an error: short, and with control characters escaped."""
+    try:
+        text = escaped(repr(value))
+    except Exception:
+        # The integer has too many digits, for example.
+        return f"of the type {type(value).__name__}"
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
+def does_not_fit(value: Any, dtype: Any, where: str) -> str:
+    """The text of the error for a value that does not fit its field."""
+    of = f"of the field {where!r} " if where else ""
+    return f"the value {shown(value)} {of}does not fit {dtype}"
+
+
+def arranged(item: Any, dtype: Any, where: str) -> Any:
+    """Converts a value of a dtype to the form that numpy accepts. Dicts become tuples at any depth.
+
+    Raises UsageError for values that numpy would change: masked values, complex values for a real
+    field, and named tuples with other fields. Raises SchemaMismatchError for records of another
+    dtype, because numpy assigns their values by position.
+    """
+    base, shape = dtype.subdtype or (dtype, ())
+    names = base.names
+    if isinstance(item, complex) and base.kind != "c":
+        raise UsageError(does_not_fit(item, base, where))
+    if type(item) in PLAIN or item is None:
         return item
-    if item.keys() != set(names):
-        raise UsageError(f"a message has the fields {list(names)}, not {list(item)}")
-    return tuple(in_order(item[name], dtype[name]) for name in names)
+    of = f"the field {where!r}" if where else "the message"
+    if isinstance(item, dict) and names is not None and not shape:
+        if item.keys() != set(names):
+            raise UsageError(f"{of} has the fields {list(names)}, not {list(item)}")
+        item = tuple(item[name] for name in names)
+    if isinstance(item, tuple) and names is not None:
+        fields = getattr(item, "_fields", names)
+        if tuple(fields) != names:
+            raise UsageError(
+                f"{of} has the fields {list(names)}, but this {type(item).__name__} has "
+                f"{list(fields)}: tuple(...) assigns its values by position"
+            )
+        if len(item) != len(names):
+            raise UsageError(f"{of} has {len(names)} fields, but this tuple has {len(item)}")
+        if PLAIN.issuperset(map(type, item)):
+            return tuple(item)
+        inner = f"{where}." if where else ""
+        return tuple(
+            arranged(value, base[name], inner + name)
+            for name, value in zip(names, item, strict=True)
+        )
+    if is_masked(item) and item.mask.tobytes().strip(b"\0"):
+        raise UsageError(f"a value of {of} is masked")
+    given = getattr(item, "dtype", None)
+    if getattr(given, "kind", "O") != "O":
+        return checked(item, given, base, of)
+    if given is not None and hasattr(item, "tolist"):
+        # An array of objects.
+        return arranged(item.tolist(), dtype, where)
+    if isinstance(item, (list, tuple)):
+        rest = base if len(shape) < 2 else with_shape(base, shape[1:])
+        if not PLAIN.issuperset(map(type, item)):
+            values = [arranged(value, rest, where) for value in item]
+            return values if isinstance(item, list) else tuple(values)
+        return item
+    if names is not None and has_buffer(item) and not isinstance(item, (bytes, bytearray)):
+        # A structure of ctypes. numpy would assign it to every field.
+        np = library("numpy", "dtype")
+        array = np.asarray(item)
+        checked(array, dtype_of_buffer(item), base, of)
+        return array.view(base)[()] if not array.shape else array.view(base)
+    return item
+
+
+def with_shape(base: Any, shape: tuple[int, ...]) -> Any:
+    """The dtype of an array of this shape."""
+    return library("numpy", "dtype").dtype((base, shape))
+
+
+def checked(item: Any, given: Any, base: Any, of: str) -> Any:
+    """Returns an array or a scalar of numpy if it may be assigned to a field of the dtype."""
+    if given.names is not None or base.names is not None:
+        if not is_same(given, base):
+            raise SchemaMismatchError(f"{of} has the dtype {base}, but this value has {given}")
+    elif given.kind == "c" and base.kind != "c":
+        raise UsageError(f"{of} has the dtype {base}, but this value has {given}")
+    return item
+
+
+def misfit(value: Any, dtype: Any, where: str) -> str | None:
+    """Why numpy rejects a value, with the name of the innermost field. None if it accepts it."""
+    import numpy as np
+
+    base, shape = dtype.subdtype or (dtype, ())
+    names = base.names
+    if names is not None and not shape and isinstance(value, tuple):
+        if len(value) != len(names):
+            of = f"the field {where!r}" if where else "the message"
+            return f"{of} has {len(names)} fields, but this tuple has {len(value)}"
+        inner = f"{where}." if where else ""
+        for name, part in zip(names, value, strict=True):
+            why = misfit(part, base[name], inner + name)
+            if why is not None:
+                return why
+        return None
+    if names is not None and shape and isinstance(value, list):
+        rest = base if len(shape) < 2 else with_shape(base, shape[1:])
+        for part in value:
+            why = misfit(part, rest, where)
+            if why is not None:
+                return why
+    if not where:
+        return None
+    try:
+        np.zeros(1, [("", dtype)])[0] = (value,)
+    except (TypeError, ValueError, OverflowError, RuntimeWarning) as e:
+        what = dtype if names is None else "its records"
+        return f"{does_not_fit(value, what, where)}: {escaped(str(e))}"
+    return None
 
 
 def warn_of_hidden(dtype: Any, name: str) -> None:
@@ -558,3 +772,21 @@ def scalar(dtype: Any, what: str) -> str:
             "use dtype.newbyteorder('<')"
         )
     return text
+
+
+def pointers_of(data: Any) -> str | None:
+    """The name of a type of pointer or Python object inside an object of ctypes, or None."""
+    import ctypes
+
+    pointers: Any = (ctypes._Pointer, ctypes._CFuncPtr)  # type: ignore[attr-defined]
+    kinds: list[Any] = [type(data.obj if isinstance(data, memoryview) else data)]
+    while kinds:
+        kind = kinds.pop()
+        if issubclass(kind, (ctypes.Structure, ctypes.Union)):
+            for one in kind.__mro__:
+                kinds += [field[1] for field in vars(one).get("_fields_", ())]
+        elif issubclass(kind, ctypes.Array):
+            kinds.append(kind._type_)
+        elif issubclass(kind, pointers) or getattr(kind, "_type_", None) in tuple("OPzZX"):
+            return str(kind.__name__)
+    return None

@@ -1,6 +1,8 @@
 //! A column: its type, and its values in the layout of Arrow.
 
+use ipcq::__binding::Shown;
 use ipcq::{Format, Scalar};
+use std::path::Path;
 
 /// Bytes at an address that is aligned for every number.
 pub struct Bytes(Vec<u64>);
@@ -153,7 +155,13 @@ impl Column {
                 return Column::of_lengths(name, "u", texts.iter().map(String::as_bytes));
             }
             ('M' | 'm', _) => return Column::of_times(name, scalar, values, length),
-            _ => return Err(format!("{name}: Arrow has no type for {}", scalar.as_str())),
+            _ => {
+                return Err(format!(
+                    "{}: Arrow has no type for {}",
+                    shown(name),
+                    scalar.as_str()
+                ))
+            }
         };
         Ok(Column::copied(name, format.into(), values, length))
     }
@@ -179,7 +187,7 @@ impl Column {
         for value in values {
             bytes.extend_from_slice(value);
             let end = i32::try_from(bytes.len())
-                .map_err(|_| format!("{name}: more than 2 GiB in one batch"))?;
+                .map_err(|_| format!("{}: more than 2 GiB in one batch", shown(name)))?;
             ends.extend(end.to_ne_bytes());
             length += 1;
         }
@@ -195,7 +203,7 @@ impl Column {
         values: impl Iterator<Item = &'a [u8]>,
         length: usize,
     ) -> Result<Column, String> {
-        let no_type = || format!("{name}: Arrow has no type for {}", scalar.as_str());
+        let no_type = || format!("{}: Arrow has no type for {}", shown(name), scalar.as_str());
         let is_point = scalar.kind() == 'M';
         let unit = scalar.as_str().split_once('[').map_or("", |(_, u)| u);
         let unit = unit.trim_end_matches(']');
@@ -222,7 +230,7 @@ impl Column {
         let values: Vec<_> = values
             .map(|value| i64::from_le_bytes(value.try_into().unwrap_or_default()))
             .collect();
-        let beyond = || format!("{name}: a time is out of the range of Arrow");
+        let beyond = || format!("{}: a time is out of the range of Arrow", shown(name));
         let mut bytes = Vec::with_capacity(8 * values.len());
         for &value in &values {
             let value = match value {
@@ -246,6 +254,11 @@ impl Column {
             ..Column::plain(name, format, length, vec![valid, Some(Bytes::of(&bytes))])
         })
     }
+}
+
+/// The name of a column in an error. Control characters are escaped.
+fn shown(name: &str) -> Shown {
+    Shown::of(Path::new(name))
 }
 
 fn bits(values: impl Iterator<Item = bool>) -> Bytes {

@@ -70,20 +70,20 @@ impl Layout {
                     .try_iter()?
                     .map(|m| Ok(m?.cast_into()?))
                     .collect::<PyResult<_>>()?;
-                let messages = messages.iter().map(|m| m.as_bytes());
-                (
-                    0,
-                    Some(Column::of_bytes(ONE_COLUMN, messages).map(|c| vec![c])),
-                )
+                let messages: Vec<_> = messages.iter().map(|m| m.as_bytes()).collect();
+                let column = py.detach(|| Column::of_bytes(ONE_COLUMN, messages.into_iter()));
+                (0, Some(column.map(|c| vec![c])))
             }
             Layout::Bytes(size) => (*size, None),
         };
         let columns = match columns {
             Some(columns) => columns,
             None => {
-                let data: Vec<u8> = Buffer::of(&batch.getattr("data")?)?.to_vec();
-                let starts: Vec<_> = (0..count).map(|i| i * size).collect();
-                py.detach(|| self.columns(&data, &starts))
+                let data = Buffer::of(&batch.getattr("data")?)?.to_vec();
+                py.detach(move || {
+                    let starts: Vec<_> = (0..count).map(|i| i * size).collect();
+                    self.columns(&data, &starts)
+                })
             }
         };
         let columns = columns.map_err(PyTypeError::new_err::<String>)?;

@@ -16,7 +16,7 @@ use crate::handle::{
     self, copying, part, truth, whole, Dtype, Guarded, Name, Poll, Records, Timeout,
 };
 use crate::stats::{ConsumerInfo, Stats};
-use ipcq::layout::FRAME_HEADER;
+use ipcq::__binding::layout::FRAME_HEADER;
 use ipcq::{Error, Message as Meta, Start};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
@@ -54,7 +54,7 @@ pub struct Consumer {
     inner: Guarded<Inner>,
     /// The waiting tasks of asyncio loops, by loop. See `_aio.py`.
     waiters: Py<PyDict>,
-    name: PathBuf,
+    name: Name,
     /// The file, resolved when it was opened, and the id of the queue in it.
     path: PathBuf,
     id: u64,
@@ -168,7 +168,7 @@ impl Consumer {
         let found = handle::wait_for(py, timeout, &Linger(self), || {
             let (stats, used) = self.with(py, |inner| {
                 let queue = inner.queue()?;
-                Ok((queue.stats()?, queue.in_use()?))
+                Ok((queue.stats()?, ipcq::__binding::in_use(queue)?))
             })?;
             // No more messages come. One is enough, and a drained queue raises.
             let is_over = stats.closed || (stats.unlinked && !stats.producer_alive);
@@ -323,7 +323,7 @@ impl Consumer {
         }
         Ok(Consumer {
             records: Records::new(py, &name, dtype, queue.schema())?,
-            name: name.0,
+            name,
             path: queue.path().to_owned(),
             id: geometry.id,
             message_size,
@@ -732,7 +732,7 @@ impl Consumer {
     /// The name as it was given.
     #[getter]
     fn name(&self) -> std::ffi::OsString {
-        self.name.clone().into_os_string()
+        self.name.as_os_str().to_owned()
     }
 
     /// The bytes of every message. 0 if the messages vary in length.

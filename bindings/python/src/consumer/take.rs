@@ -3,7 +3,8 @@
 use super::Meta;
 use crate::errors::Failure;
 use crate::handle::{self, catch_panic, copying};
-use ipcq::{Error, Pop, Ticket};
+use ipcq::__binding::{copy_from_shared, pop_quickly, popped_quickly, Ticket};
+use ipcq::{Error, Pop};
 use pyo3::exceptions::PyMemoryError;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -149,9 +150,9 @@ impl Inner {
         let popped = unsafe {
             let to = ffi::PyBytes_AsString(object.as_ptr()).cast();
             // The fast path only copies, so it cannot panic. To catch panics cost 6 % of a pop.
-            match queue.pop_quickly(to, message_size) {
+            match pop_quickly(queue, to, message_size) {
                 Some((meta, crowded)) => {
-                    queue.popped_quickly(meta, crowded);
+                    popped_quickly(queue, meta, crowded);
                     Ok(Pop::Message(meta))
                 }
                 None => catch_panic(|| queue.pop_raw(to, message_size)),
@@ -191,7 +192,7 @@ impl Inner {
             copying(py, length, || {
                 // SAFETY: `peek_raw` gave `from` for that many bytes, and the queue stays mapped
                 // because the caller holds the lock. No other code refers to the new object.
-                unsafe { ipcq::copy_from_shared(to as *mut u8, from as *const u8, length) }
+                unsafe { copy_from_shared(to as *mut u8, from as *const u8, length) }
             });
             match catch_panic(|| queue.release_raw(meta.sequence)) {
                 Ok(()) => {

@@ -6,6 +6,7 @@ use crate::buffer::Buffer;
 use crate::errors::{self, Failure};
 use crate::export::{self, Shown};
 use crate::handle::{copying, whole, whole_or_none};
+use ipcq::__binding::{consumer_ask, consumer_awake, copy_from_shared};
 use ipcq::{Error, Pop};
 use pyo3::exceptions::PyIndexError;
 use pyo3::ffi;
@@ -124,7 +125,7 @@ impl View {
                     // SAFETY: `from` is inside a message. The queue stays mapped, because the lock
                     // is held. The caller has promised the rest.
                     unsafe {
-                        ipcq::copy_from_shared((to + done) as *mut u8, from as *const u8, part);
+                        copy_from_shared((to + done) as *mut u8, from as *const u8, part);
                     }
                     done += part;
                 }
@@ -142,8 +143,8 @@ impl View {
             if inner.mapped.is_none() {
                 // A ticket keeps the ring mapped. It is not used for waiting.
                 let queue = inner.queue()?;
-                let ticket = queue.ask();
-                queue.awake();
+                let ticket = consumer_ask(queue);
+                consumer_awake(queue);
                 inner.mapped = Some(ticket);
             }
             Ok(Shown {

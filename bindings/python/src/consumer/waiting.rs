@@ -3,7 +3,8 @@
 use super::Consumer;
 use crate::errors;
 use crate::handle::{self, Timeout, Waker};
-use ipcq::{Pop, Ticket};
+use ipcq::__binding::{consumer_ask, consumer_awake, Ticket};
+use ipcq::Pop;
 use pyo3::prelude::*;
 
 impl Consumer {
@@ -18,13 +19,13 @@ impl Consumer {
 
 impl Waker for Consumer {
     fn ask(&self, py: Python<'_>) -> PyResult<Vec<Ticket>> {
-        self.with(py, |inner| Ok(vec![inner.queue()?.ask()]))
+        self.with(py, |inner| Ok(vec![consumer_ask(inner.queue()?)]))
     }
 
     fn awake(&self, py: Python<'_>) {
         // If the handle was closed during the wait, the error does not matter.
         let _ = self.with(py, |inner| {
-            inner.queue()?.awake();
+            consumer_awake(inner.queue()?);
             Ok(())
         });
     }

@@ -1,0 +1,36 @@
+//! Hints about what will soon be accessed.
+
+/// Asks for the line `AHEAD` bytes after `from`, which may be any address, to be written.
+#[inline(always)]
+pub(crate) fn prefetch_to_write<const AHEAD: usize>(from: *mut u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint, which reads nothing and faults nowhere; where the processor does not know
+    // it, it is a NOP.
+    unsafe {
+        std::arch::asm!("prefetchw [{0} + {1}]", in(reg) from, const AHEAD, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: as above.
+    unsafe {
+        std::arch::asm!("prfm pstl1keep, [{0}, {1}]", in(reg) from, const AHEAD, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let _ = from;
+}
+
+/// Asks for the line `AHEAD` bytes after `from`, which may be any address, to be read.
+#[inline(always)]
+pub(crate) fn prefetch_to_read<const AHEAD: usize>(from: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: as `prefetch_to_write`.
+    unsafe {
+        std::arch::asm!("prefetcht0 [{0} + {1}]", in(reg) from, const AHEAD, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: as above.
+    unsafe {
+        std::arch::asm!("prfm pldl1keep, [{0}, {1}]", in(reg) from, const AHEAD, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let _ = from;
+}

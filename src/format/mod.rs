@@ -1,0 +1,6 @@
+//! The files of a queue: their names, and what is where in them.
+
+pub(crate) mod control_file;
+pub mod data_file;
+pub(crate) mod names;
+pub(crate) mod new_file;

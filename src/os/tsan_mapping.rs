@@ -1,0 +1,33 @@
+//! In builds for ThreadSanitizer (`cfg(ipcq_words)`), all handles of a process on one file share one
+//! mapping, so that their accesses meet: the tool goes by addresses. `scripts/tsan.sh` is about it.
+
+use crate::os::{identity, Identity};
+use memmap2::MmapRaw;
+use std::fs::File;
+use std::io::Result;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+/// The mappings there are: of which file, and whether they can be written.
+static ALL: Mutex<Vec<(Identity, bool, Weak<MmapRaw>)>> = Mutex::new(Vec::new());
+
+/// A mapping of the file that exists and will do, or else a new one.
+pub(crate) fn share(
+    file: &File,
+    writable: bool,
+    map: impl FnOnce() -> Result<MmapRaw>,
+) -> Result<Arc<MmapRaw>> {
+    let file = identity(&file.metadata()?);
+    let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+    all.retain(|(_, _, map)| map.strong_count() > 0);
+    let found = all
+        .iter()
+        .filter(|(of, can_write, _)| *of == file && (*can_write || !writable))
+        .find_map(|(_, _, map)| map.upgrade());
+    if let Some(map) = found {
+        return Ok(map);
+    }
+    let map = Arc::new(map()?);
+    // The newest first: one to write comes before those to read only.
+    all.insert(0, (file, writable, Arc::downgrade(&map)));
+    Ok(map)
+}

@@ -1,0 +1,40 @@
+//! Errors that several parts have.
+
+use super::language;
+use crate::error::Error;
+use crate::format::data_file::{Framing, Geometry};
+use crate::format::names::Paths;
+use crate::ring::Damage;
+
+#[cold]
+pub(super) fn damaged(paths: &Paths, damage: Damage) -> Error {
+    Error::Damaged(
+        format!(
+            "{}: the queue is damaged ({}): close it; its producer can replace it ({})",
+            paths.shown(),
+            damage.0,
+            language::replace()
+        )
+        .into(),
+    )
+}
+
+#[cold]
+pub(super) fn wrong_length(paths: &Paths, g: &Geometry, length: usize) -> Error {
+    Error::MessageSize(
+        match g.framing {
+            Framing::Fixed => format!(
+                "{}: a message of {length} bytes, but all messages of this queue have {}",
+                paths.shown(),
+                g.message_size
+            ),
+            Framing::Variable => format!(
+                "{}: a message of {length} bytes, but a ring of {} takes at most {} (an eighth)",
+                paths.shown(),
+                g.capacity,
+                g.max_message()
+            ),
+        }
+        .into(),
+    )
+}

@@ -1,0 +1,362 @@
+//! The consumer's side.
+
+use super::{entry, frame_bytes, in_ring};
+use crate::format::data_file::{FLAG_PADDING, FRAME_HEADER};
+use crate::ring::flow_control;
+use crate::ring::frames::{Frames, Place, Poll, Rivals, Seek, JOIN_TRIES, PATIENCE};
+use crate::ring::memory::{Field, Memory, Site};
+use crate::ring::types::{distance, earlier, Damage, Shape};
+
+/// A consumer's side.
+#[derive(Debug, Clone)]
+pub struct VariableReader<M> {
+    memory: M,
+    shape: Shape,
+    next: u64,
+    position: u64,
+}
+
+impl<M: Memory> VariableReader<M> {
+    /// At the first message ever.
+    pub fn new(memory: M, shape: Shape) -> Self {
+        VariableReader {
+            memory,
+            shape,
+            next: shape.first,
+            position: shape.first_position(),
+        }
+    }
+
+    #[inline(always)]
+    fn covers(&self, position: u64) -> bool {
+        let claimed = self.memory.load(Field::Claimed);
+        claimed.wrapping_sub(position) <= self.shape.capacity
+    }
+
+    /// The oldest position retained, and `margin` beyond it in a ring that has been filled once.
+    /// With a seat, what is retained stays, and needs no margin.
+    fn retained(&self, margin: u64) -> u64 {
+        let oldest = flow_control::retained(self);
+        if self.shape.lossless || oldest == self.shape.first_position() {
+            oldest
+        } else {
+            oldest.wrapping_add(margin)
+        }
+    }
+
+    fn block_of(&self, position: u64) -> u64 {
+        position & !(self.shape.block - 1)
+    }
+
+    /// The start of the first block at or after a position.
+    fn block_from(&self, position: u64) -> u64 {
+        self.block_of(position.wrapping_add(self.shape.block - 1))
+    }
+
+    /// The first frame at or after the start of a block, as `(position, sequence)`, of a block
+    /// that was found by `claimed` or `published` and the fence after it. `None` if it was
+    /// overwritten meanwhile.
+    fn block(&self, start: u64) -> Result<Option<(u64, u64)>, Damage> {
+        let word = entry(&self.shape, start);
+        // SAFETY: an entry is in the index.
+        let (position, sequence) = unsafe {
+            (
+                self.memory.index_word(word),
+                self.memory.index_word(word + 1),
+            )
+        };
+        // Partner: `Announce`. Had either word been of a later lap, then the announcement of a
+        // frame behind this block's next incarnation would be seen.
+        self.memory.fence(Site::ValidateEntry);
+        if !self.covers(start) {
+            return Ok(None);
+        }
+        let behind = position.wrapping_sub(start);
+        if position % FRAME_HEADER as u64 != 0 || behind > self.shape.capacity {
+            return Err(Damage("block index"));
+        }
+        Ok(Some((position, sequence)))
+    }
+
+    /// The position and sequence of the frame that is written next, found from the last block
+    /// published, or from the own position if that is nearer. `None` if the producer ran on.
+    pub(super) fn walk(&mut self) -> Result<Option<(u64, u64)>, Damage> {
+        let published = self.memory.load(Field::Published);
+        // Partner: `Publish`. The index entries of the blocks before, and the frames.
+        self.memory.fence(Site::FindFront);
+        let last = self.block_of(published);
+        if distance(self.position, last) < 0 {
+            match self.block(last)? {
+                Some((_, sequence)) if distance(sequence, self.next) < 0 => {
+                    return Err(Damage("block index"));
+                }
+                Some((position, sequence)) => {
+                    (self.position, self.next) = (position, sequence);
+                }
+                None => return Ok(None),
+            }
+        }
+        // The front lies before what is announced, so no more frames than fit in between; what the
+        // producer adds meanwhile need not be seen.
+        let announced = self.memory.load(Field::Claimed).wrapping_sub(self.position);
+        if announced > self.longest_walk() {
+            return Ok(None);
+        }
+        for _ in 0..=announced / FRAME_HEADER as u64 {
+            match self.poll()? {
+                Poll::Ready(place) if self.intact() => self.advance(place),
+                Poll::Empty => break,
+                _ => return Ok(None),
+            }
+        }
+        Ok(Some((self.position, self.next)))
+    }
+
+    /// The most bytes from the start of a block to where a walk from there may have to go: the front
+    /// lies before what is announced, and that is at most a block or the longest message, whichever is
+    /// more, beyond what was published; and published is in that block, or in the next.
+    fn longest_walk(&self) -> u64 {
+        2 * self.shape.block
+            + self
+                .shape
+                .block
+                .max(self.shape.capacity / 8 + 2 * FRAME_HEADER as u64)
+    }
+
+    /// The position and sequence of the frame that is written next.
+    pub fn front(&self) -> Result<(u64, u64), Damage> {
+        let mut probe = self.clone();
+        for _ in 0..PATIENCE {
+            if let Some(front) = probe.walk()? {
+                return Ok(front);
+            }
+        }
+        // The producer laps faster than it can be followed: as of its last block, then.
+        let position = self.memory.load(Field::Published);
+        let sequence = self.memory.load(Field::PublishedSequence);
+        // Partner: `Publish`, for a caller that acts on the answer.
+        self.memory.fence(Site::FindFront);
+        Ok(if distance(sequence, self.next) < 0 {
+            (self.position, self.next)
+        } else {
+            (position, sequence)
+        })
+    }
+
+    /// How far behind the oldest to look, after so many tries that a running producer spoilt: the
+    /// oldest block itself is spoilt by its next announcement, half a ring is not.
+    fn margin(&self, tries: u64) -> u64 {
+        self.shape.capacity / 16 * tries.min(8)
+    }
+
+    /// Where a consumer can begin, at or after `from`: the first frame of a block. With a seat, if
+    /// that is possible, the very first frame, for `from` may be all there is.
+    fn landing(&self, from: u64) -> Result<Option<(u64, u64)>, Damage> {
+        let next = self.block_from(from);
+        if !self.shape.lossless {
+            return self.block(next);
+        }
+        let published = self.memory.load(Field::Published);
+        // Partner: `Publish`. The index entries of the blocks up to there.
+        self.memory.fence(Site::FindFront);
+        if let Some(begin) = self.block(self.block_of(earlier(from, published)))? {
+            let mut probe = self.at(begin.0, begin.1);
+            if from.wrapping_sub(begin.0) as i64 > self.longest_walk() as i64 {
+                return Ok(None);
+            }
+            for _ in 0..=self.longest_walk() / FRAME_HEADER as u64 {
+                // Looked first, for padding may be all that lies before `from`.
+                let found = probe.poll()?;
+                if distance(probe.position, from) >= 0 {
+                    return Ok(Some((probe.position, probe.next)));
+                }
+                match found {
+                    Poll::Ready(place) if probe.intact() => probe.advance(place),
+                    _ => break,
+                }
+            }
+        }
+        // The block that `from` lies in is being overwritten, so the front is far beyond it.
+        match distance(next, published) {
+            ..=0 => self.block(next),
+            _ => Ok(None),
+        }
+    }
+
+    fn at(&self, position: u64, next: u64) -> Self {
+        VariableReader {
+            memory: self.memory.clone(),
+            shape: self.shape,
+            next,
+            position,
+        }
+    }
+}
+
+impl<M: Memory> Frames for VariableReader<M> {
+    type Memory = M;
+
+    #[inline(always)]
+    fn memory(&self) -> &M {
+        &self.memory
+    }
+
+    fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    #[inline(always)]
+    fn next(&self) -> u64 {
+        self.next
+    }
+
+    #[inline(always)]
+    fn cursor(&self) -> u64 {
+        self.position
+    }
+
+    #[inline]
+    fn poll(&mut self) -> Result<Poll, Damage> {
+        // Twice at the most: once for padding, once for the frame at the start of the ring.
+        loop {
+            let offset = in_ring(&self.shape, self.position);
+            let room = self.shape.capacity as usize - offset;
+            // SAFETY: a frame header is in the ring, for frames are on 16-byte boundaries.
+            let stamp = unsafe { self.memory.word(offset) };
+            if stamp != self.next.wrapping_add(1) {
+                // The front, or any word of a later lap. Partner: `Announce`.
+                return Ok(if self.intact() {
+                    Poll::Empty
+                } else {
+                    Poll::Lapped
+                });
+            }
+            // Partner: `Stamp`.
+            self.memory.fence(Site::SeeStamp);
+            // SAFETY: as above.
+            let word = unsafe { self.memory.word(offset + 8) };
+            let (length, flags) = (word as u32 as usize, (word >> 32) as u32);
+            // In bounds, so that it can be copied; whether it is true, validation tells.
+            if flags == 0 && length <= self.shape.message && frame_bytes(length) <= room {
+                return Ok(Poll::Ready(Place {
+                    offset: offset + FRAME_HEADER,
+                    length,
+                }));
+            }
+            if !self.intact() {
+                return Ok(Poll::Lapped);
+            }
+            if flags != FLAG_PADDING || offset == 0 {
+                return Err(Damage("frame"));
+            }
+            self.position = self.position.wrapping_add(room as u64);
+        }
+    }
+
+    #[inline(always)]
+    fn intact(&self) -> bool {
+        // Partner: `Announce`.
+        self.memory.fence(Site::Validate);
+        self.covers(self.position) || !self.memory.keeps(Site::IsValid)
+    }
+
+    #[inline(always)]
+    fn advance(&mut self, place: Place) {
+        self.position = self.position.wrapping_add(frame_bytes(place.length) as u64);
+        self.next = self.next.wrapping_add(1);
+    }
+
+    fn catch_up(&mut self) -> Result<Option<u64>, Damage> {
+        for _ in 0..PATIENCE {
+            let from = self.retained(self.shape.capacity / 8);
+            // Partner: `Publish`. The index entries below `claimed`.
+            self.memory.fence(Site::FindOldest);
+            let Some((position, sequence)) = self.landing(from)? else {
+                continue;
+            };
+            let lost = distance(sequence, self.next);
+            // None are, where padding was all that was overwritten.
+            if lost < 0 || distance(position, self.position) <= 0 {
+                return Err(Damage("claimed went back"));
+            }
+            (self.position, self.next) = (position, sequence);
+            return Ok(Some(lost as u64));
+        }
+        Ok(None)
+    }
+
+    fn frontier(&self) -> Result<u64, Damage> {
+        Ok(self.front()?.1)
+    }
+
+    fn oldest(&self) -> Result<u64, Damage> {
+        let mut rivals = Rivals::new(&self.memory);
+        for tries in 0..JOIN_TRIES {
+            let from = self.retained(self.margin(tries));
+            // Partner: `Publish`. The index entries below `claimed`.
+            self.memory.fence(Site::FindOldest);
+            if let Some((_, sequence)) = self.landing(from)? {
+                return Ok(sequence);
+            }
+            if !rivals.may_have_spoilt(&self.memory) {
+                break;
+            }
+        }
+        Err(Damage("no block start stays what it is"))
+    }
+
+    fn seek(&mut self, sequence: u64, tries: u64) -> Result<Seek, Damage> {
+        if distance(sequence, self.shape.first) < 0 {
+            return Ok(Seek::Beyond);
+        }
+        let mut probe = self.clone();
+        let Some((front, last)) = probe.walk()? else {
+            return Ok(Seek::Again);
+        };
+        if distance(sequence, last) > 0 {
+            return Ok(Seek::Beyond);
+        }
+        if sequence == last {
+            // Found already, as a producer finds where to go on: so the two agree on it even where
+            // the index is damaged.
+            (self.position, self.next) = (front, last);
+            return Ok(Seek::Done { lost: 0 });
+        }
+        let from = self.retained(self.margin(tries));
+        // Partner: `Publish`. The index entries below `claimed`.
+        self.memory.fence(Site::FindOldest);
+        let Some(mut begin) = self.landing(from)? else {
+            return Ok(Seek::Again);
+        };
+        let mut low = self.block_of(begin.0);
+        if distance(sequence, begin.1) <= 0 {
+            (self.position, self.next) = begin;
+            return Ok(Seek::Done {
+                lost: distance(begin.1, sequence) as u64,
+            });
+        }
+        // The last block that begins with a frame not after the one wanted, by halves.
+        let mut high = self.block_of(front);
+        while distance(high, low) > 0 {
+            let blocks = high.wrapping_sub(low) / self.shape.block;
+            let middle = low.wrapping_add(blocks.div_ceil(2) * self.shape.block);
+            match self.block(middle)? {
+                None => return Ok(Seek::Again),
+                Some(found) if distance(found.1, sequence) <= 0 => (low, begin) = (middle, found),
+                Some(_) => high = middle.wrapping_sub(self.shape.block),
+            }
+        }
+        let mut probe = self.at(begin.0, begin.1);
+        for _ in 0..=self.longest_walk() / FRAME_HEADER as u64 {
+            if probe.next == sequence {
+                (self.position, self.next) = (probe.position, probe.next);
+                return Ok(Seek::Done { lost: 0 });
+            }
+            match probe.poll()? {
+                Poll::Ready(place) if probe.intact() => probe.advance(place),
+                _ => return Ok(Seek::Again),
+            }
+        }
+        Err(Damage("block index"))
+    }
+}
