@@ -39,7 +39,7 @@ use waiting::Linger;
 ///         the queue, if it has one.
 ///     observer: Never hold back the producer of a lossless queue, and lose messages instead. An
 ///         observer needs no permission to write. In a lossy queue every consumer is an observer.
-///     consumer_name: The name of this consumer in Stats and in `ipcq consumers`.
+///     consumer_name: The name of this consumer in consumers() and in `ipcq stat`.
 ///
 /// Several threads may share a consumer: each message goes to one of them. A consumer can be
 /// pickled (for multiprocessing) and copied. The result is another consumer, which continues at the
