@@ -516,7 +516,7 @@ impl Consumer {
     /// Moves this consumer to a sequence, from 0 to that of the next message to be pushed.
     ///
     /// If that sequence is no longer retained, the consumer moves to the oldest retained message,
-    /// and the messages before it count as lost. The counts in stats start again from 0.
+    /// and the messages between the two count as lost. The counts in stats start again.
     ///
     /// Raises UsageError for a sequence beyond what was pushed. Then the consumer has not moved.
     #[pyo3(signature = (sequence, /))]
