@@ -134,24 +134,24 @@ impl Producer {
     #[inline(always)]
     unsafe fn push_from(&self, py: Python<'_>, from: *const u8, length: usize) -> PyResult<()> {
         let mut inner = self.inner.lock(py)?;
-        if let Some(queue) = &mut inner.queue {
-            // The fast path only copies, so it cannot panic. To catch panics cost 6 % of a push.
-            // SAFETY: the caller's promise.
-            if unsafe { ipcq::__binding::push_quickly(queue, from, length) }.is_some() {
-                return Ok(());
-            }
+        let Some(queue) = &mut inner.queue else {
+            drop(inner);
+            return Err(self.exception(py, Failure::HandleClosed));
+        };
+        // The fast path only copies, so it cannot panic. To catch panics cost 6 % of a push.
+        // SAFETY: the caller's promise.
+        if unsafe { ipcq::__binding::push_quickly(queue, from, length) }.is_some() {
+            return Ok(());
         }
         let from = from as usize;
         let pushed = catch_panic(|| {
-            let queue = inner.queue()?;
             copying(py, length, || {
                 // SAFETY: the caller's promise.
                 unsafe { queue.push_raw(from as *const u8, length) }
             })
-            .map_err(Failure::from)
         });
         drop(inner);
-        pushed.map_err(|failure| self.exception(py, failure))
+        pushed.map_err(|e| errors::raise(py, e))
     }
 
     /// Pushes until all `count` messages are pushed or the time is over, and returns how many
