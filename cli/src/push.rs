@@ -1,16 +1,16 @@
 //! `push`: standard input into a queue.
 
-use crate::Failure;
+use crate::{stream, Failure};
 use ipcq::Producer;
 use std::ffi::OsStr;
-use std::io::{self, BufRead, Read};
+use std::io::{BufRead, BufReader, Read};
 
 /// The options of this verb.
 #[derive(Default)]
 pub struct Options {
     /// Bytes of every message; 0: a message a line.
     pub size: u32,
-    pub capacity: u64,
+    pub capacity: Option<u64>,
 }
 
 /// Reads a message size.
@@ -22,12 +22,14 @@ pub fn size(text: &str) -> Result<u32, &'static str> {
 }
 
 pub fn push(name: &OsStr, o: &Options) -> Result<(), Failure> {
-    let mut out = Producer::options()
-        .message_size(o.size)
-        .capacity(o.capacity)
-        .open(name)?;
     let failed = |e| Failure::Error(format!("cannot read standard input: {e}"));
-    let mut input = io::stdin().lock();
+    // Before a queue is made for nothing.
+    let mut input = BufReader::new(stream::input().map_err(failed)?);
+    let mut options = Producer::options().message_size(o.size);
+    if let Some(capacity) = o.capacity {
+        options = options.capacity(capacity);
+    }
+    let mut out = options.open(name)?;
     let mut message = Vec::new();
     loop {
         message.clear();

@@ -234,6 +234,8 @@ impl ProducerOptions {
     /// consumer may continue, and loses what was overwritten. Default: never. A consumer that has died is
     /// always evicted.
     ///
+    /// For a lossy queue, opening fails with [`Error::Invalid`](crate::Error::Invalid).
+    ///
     /// ```
     /// # ipcq::__example!();
     /// use ipcq::{Delivery, Producer};
