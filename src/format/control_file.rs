@@ -49,13 +49,13 @@ mod at {
 
 /// Offsets in a slot.
 mod slot {
-    /// Where its [`Position`](super::Position) is.
+    /// Where its [`SlotPosition`](super::SlotPosition) is.
     pub const POSITION: usize = 0;
     /// Where some of its words are.
-    pub const CURSOR: usize = std::mem::offset_of!(super::Position, cursor);
-    pub const TOKEN: usize = std::mem::offset_of!(super::Position, token);
-    pub const SEQUENCE: usize = std::mem::offset_of!(super::Position, sequence);
-    pub const LOST: usize = std::mem::offset_of!(super::Position, lost);
+    pub const CURSOR: usize = std::mem::offset_of!(super::SlotPosition, cursor);
+    pub const TOKEN: usize = std::mem::offset_of!(super::SlotPosition, token);
+    pub const SEQUENCE: usize = std::mem::offset_of!(super::SlotPosition, sequence);
+    pub const LOST: usize = std::mem::offset_of!(super::SlotPosition, lost);
     pub const ASLEEP: usize = 128;
     pub const PID: usize = 136;
     pub const NAME: usize = 144;
@@ -180,7 +180,7 @@ impl Control {
         usize::try_from(used).map_or(self.slots, |used| used.min(self.slots))
     }
 
-    /// Says that slot `index` is being used. Ordered with the look at it by `Site::TakeSeat`.
+    /// Says that slot `index` is being used. Ordered with the look at it by `Site::TakeSlot`.
     pub(crate) fn use_slot(&self, index: usize) {
         self.word(at::USED)
             .fetch_max(index as u64 + 1, Ordering::Relaxed);
@@ -212,7 +212,7 @@ pub(crate) struct Slot<'a> {
 
 /// The words of a slot that change as messages are consumed.
 #[repr(C)]
-pub(crate) struct Position {
+pub(crate) struct SlotPosition {
     /// The sequence (fixed) or position (variable) wanted next.
     pub(crate) cursor: AtomicU64,
     /// Whose slot it is; 0 if nobody's.
@@ -223,9 +223,9 @@ pub(crate) struct Position {
 }
 
 impl<'a> Slot<'a> {
-    pub(crate) fn position(&self) -> &'a Position {
+    pub(crate) fn position(&self) -> &'a SlotPosition {
         const _: () = assert!(slot::POSITION % 8 == 0);
-        const _: () = assert!(slot::POSITION + size_of::<Position>() <= slot::ASLEEP);
+        const _: () = assert!(slot::POSITION + size_of::<SlotPosition>() <= slot::ASLEEP);
         // SAFETY: aligned and inside the mapping, which lives as long as the control file; all
         // accesses to it are atomic.
         unsafe {

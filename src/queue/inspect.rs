@@ -12,8 +12,8 @@ use crate::format::data_file::{at, is_queue, state, Framing, Geometry, HEADER_BY
 use crate::format::names::{self, Paths};
 use crate::os::dir::Shown;
 use crate::os::NoCancel;
-use crate::ring::flow_control::{self, Front, Seats};
-use crate::ring::{distance, FixedReader, Frames, Shape, VariableReader};
+use crate::ring::flow_control::{self, SlotCursors, WriterState};
+use crate::ring::{distance, FixedReader, FrameReader, Shape, VariableReader};
 use crate::ring::{Field, Memory, Site};
 use crate::schema::Schema;
 use std::cell::RefCell;
@@ -153,7 +153,7 @@ pub fn inspect(name: impl AsRef<OsStr>) -> Result<Inspection> {
     // Read before the figures: if the producer has had room since, they say so.
     let wanted = Some(word(at::BLOCKED)).filter(|end| *end != 0 && producer_alive);
     let blocked = wanted.map(|end| {
-        let front = Front {
+        let front = WriterState {
             next: position,
             claimed: memory.load(Field::Claimed),
             end,
@@ -198,11 +198,11 @@ pub fn inspect(name: impl AsRef<OsStr>) -> Result<Inspection> {
 /// Whether there is no room up to the end of `front`, and which consumer is in the way, if that is known.
 fn blocked(
     g: &Geometry,
-    front: Front,
+    front: WriterState,
     consumers: Option<&[(u64, ConsumerInfo)]>,
 ) -> (bool, Option<ConsumerInfo>) {
     let behind = |limit: u64| distance(limit, front.end) < 0;
-    let bound = consumers.map(|list| flow_control::bound(&Shape::of(g), &Cursors(list), front));
+    let bound = consumers.map(|list| flow_control::limit_for(&Shape::of(g), &Cursors(list), front));
     if !behind(front.next) || !behind(front.limit) || bound.is_some_and(|bound| !behind(bound)) {
         return (false, None);
     }
@@ -215,7 +215,7 @@ fn blocked(
 /// The seats of a control file, as of one moment.
 struct Cursors<'a>(&'a [(u64, ConsumerInfo)]);
 
-impl Seats for Cursors<'_> {
+impl SlotCursors for Cursors<'_> {
     fn cursors(&self, each: impl FnMut(u64)) {
         self.0.iter().map(|(cursor, _)| *cursor).for_each(each);
     }

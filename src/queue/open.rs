@@ -775,7 +775,7 @@ fn set_old_state(region: &Region, value: u64) {
 /// Wakes the consumers of a queue whose name is taken.
 fn wake(region: &Region) {
     // SAFETY: the header is mapped, to write.
-    wakeup::ring(unsafe { wake_word(region).as_ref() });
+    wakeup::wake_all(unsafe { wake_word(region).as_ref() });
 }
 
 /// Whether what exists is what was asked for; the error names both.

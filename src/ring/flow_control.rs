@@ -16,7 +16,7 @@
 //!  producer   limit.store(L); fence(SeqCst); look at all seats again: no further than L, nor than
 //!             these allow                                                         Limit, LookTwice
 //!  consumer   seat: cursor.store(claimed - capacity), taken.store(Release)
-//!             fence(SeqCst); what limit.load() - capacity leaves is there to stay          TakeSeat
+//!             fence(SeqCst); what limit.load() - capacity leaves is there to stay          TakeSlot
 //!             begin there; cursor.store(position, Release)                                 Consumed
 //! ```
 //!
@@ -24,28 +24,28 @@
 //! producer went by. The cursor a seat begins with is so low that it stops the producer where it
 //! is, until the consumer knows better.
 
-use super::frames::Frames;
+use super::frames::FrameReader;
 use super::memory::{Field, Memory, Site};
 use super::types::{distance, earlier, later, Shape};
 
 /// The seats, as the producer sees them.
-pub trait Seats {
+pub trait SlotCursors {
     /// Calls with the cursor of each seat that is taken. That it is taken is loaded with acquire
     /// order, before the cursor.
     fn cursors(&self, each: impl FnMut(u64));
 }
 
 /// One's own seat.
-pub trait Seat {
+pub trait SlotCursor {
     /// Lowers the cursor, takes the seat if it is not taken yet (with release order).
-    fn hold(&self, cursor: u64);
+    fn reserve(&self, cursor: u64);
     /// Stores the cursor, with release order.
-    fn consumed(&self, site: Site, cursor: u64);
+    fn store_cursor_release(&self, site: Site, cursor: u64);
 }
 
 /// Where a producer stands.
 #[derive(Debug, Clone, Copy)]
-pub struct Front {
+pub struct WriterState {
     /// The sequence or position written next.
     pub next: u64,
     /// The first one not announced.
@@ -57,17 +57,22 @@ pub struct Front {
 }
 
 /// How far a producer may announce.
-pub fn limit<M: Memory>(memory: &M, shape: &Shape, seats: &impl Seats, front: Front) -> u64 {
-    let intended = bound(shape, seats, front);
+pub fn raise_limit<M: Memory>(
+    memory: &M,
+    shape: &Shape,
+    seats: &impl SlotCursors,
+    front: WriterState,
+) -> u64 {
+    let intended = limit_for(shape, seats, front);
     if distance(intended, front.limit) <= 0 {
         return front.limit;
     }
-    // Partner: `TakeSeat`. A consumer whose seat the second look does not find sees this limit.
+    // Partner: `TakeSlot`. A consumer whose seat the second look does not find sees this limit.
     memory.publish(Site::Limit, Field::Limit, intended);
     memory.fence(Site::Limit);
     let mut limit = intended;
     if memory.keeps(Site::LookTwice) {
-        limit = earlier(limit, bound(shape, seats, front));
+        limit = earlier(limit, limit_for(shape, seats, front));
     }
     // Partner: `Consumed`. What the cursors gave up is no longer being read.
     memory.fence(Site::SeeCursor);
@@ -75,7 +80,7 @@ pub fn limit<M: Memory>(memory: &M, shape: &Shape, seats: &impl Seats, front: Fr
 }
 
 /// What the seats allow at this moment.
-pub fn bound(shape: &Shape, seats: &impl Seats, front: Front) -> u64 {
+pub fn limit_for(shape: &Shape, seats: &impl SlotCursors, front: WriterState) -> u64 {
     let (mut attached, mut slowest) = (0, None);
     seats.cursors(|cursor| {
         attached += 1;
@@ -98,7 +103,7 @@ pub fn bound(shape: &Shape, seats: &impl Seats, front: Front) -> u64 {
 
 /// The oldest sequence or position that this reader can go to: what is not announced for
 /// overwriting; with a seat, what will not be before the seat is looked at.
-pub fn retained<F: Frames>(frames: &F) -> u64 {
+pub fn retained<F: FrameReader>(frames: &F) -> u64 {
     let (memory, shape) = (frames.memory(), frames.shape());
     let mut end = memory.load(Field::Claimed);
     if shape.lossless {

@@ -24,7 +24,7 @@ pub enum Poll {
 }
 
 /// One framing, as a consumer reads it. It has a position and knows nothing of accounts.
-pub trait Frames {
+pub trait FrameReader {
     /// The memory it reads.
     type Memory: Memory;
     /// That memory.
@@ -42,15 +42,15 @@ pub trait Frames {
     /// Goes on to the message after the one found.
     fn advance(&mut self, place: Place);
     /// How many messages, from the one found on and at most `most`, are there and lie side by side.
-    /// They are to be read only after [`intact`](Frames::intact) was asked: its fence, after the
+    /// They are to be read only after [`intact`](FrameReader::intact) was asked: its fence, after the
     /// stamps were loaded, has the last one's `Stamp` for a partner, and whoever sees that sees all
     /// stored before it, the other messages among them. And all that was read of them is what was
     /// pushed if `intact` is true afterwards, for the first is the one overwritten first.
-    fn run(&self, most: u64) -> u64 {
+    fn run_length(&self, most: u64) -> u64 {
         most.min(1)
     }
     /// Goes on to the message after a run.
-    fn pass(&mut self, place: Place, _count: u64) {
+    fn advance_many(&mut self, place: Place, _count: u64) {
         self.advance(place);
     }
     /// After being lapped: goes to a message that will be there for a while. Returns how many
@@ -82,29 +82,29 @@ pub enum Seek {
 /// How often in one call a consumer is willing to be lapped before it says that nothing is there.
 /// The producer then laps a consumer faster than it copies one message; trying for ever would
 /// make a `pop` that never returns.
-pub(super) const PATIENCE: usize = 16;
+pub(super) const MAX_RETRIES: usize = 16;
 
 /// How often a place to begin is looked for while a running producer overwrites what is read
 /// meanwhile. Each try takes well under a microsecond, and a second one is rare.
-pub(super) const JOIN_TRIES: u64 = 10_000;
+pub(super) const MAX_JOIN_TRIES: u64 = 10_000;
 
 /// Whether a look at the ring that failed is worth another: only a running producer can have spoilt
 /// it. A file that nobody writes is damaged, and must not keep its reader busy.
-pub(super) struct Rivals {
+pub(super) struct ProducerWatch {
     claimed: u64,
     same: u32,
 }
 
-impl Rivals {
+impl ProducerWatch {
     pub(super) fn new(memory: &impl Memory) -> Self {
-        Rivals {
+        ProducerWatch {
             claimed: memory.load(Field::Claimed),
             same: 0,
         }
     }
 
     /// To be asked after each look that failed.
-    pub(super) fn may_have_spoilt(&mut self, memory: &impl Memory) -> bool {
+    pub(super) fn may_be_active(&mut self, memory: &impl Memory) -> bool {
         let claimed = memory.load(Field::Claimed);
         self.same = if claimed == self.claimed {
             self.same + 1
@@ -112,9 +112,9 @@ impl Rivals {
             0
         };
         self.claimed = claimed;
-        self.same < SAME
+        self.same < MAX_UNCHANGED
     }
 }
 
 /// So many looks fail while nothing is announced, and it is no producer that spoils them.
-const SAME: u32 = 10;
+const MAX_UNCHANGED: u32 = 10;

@@ -1,7 +1,7 @@
 //! How a consumer takes its place in a lossless ring.
 
-use super::flow_control::Seat;
-use super::frames::Frames;
+use super::flow_control::SlotCursor;
+use super::frames::FrameReader;
 use super::memory::{Field, Memory, Site};
 use super::reader::Reader;
 use super::types::{Damage, Start};
@@ -9,9 +9,9 @@ use super::types::{Damage, Start};
 /// Takes a seat, or takes it anew, and goes to `start`, or if that is `None` on from where the
 /// reader is. From there on nothing is overwritten before it is consumed. `false` if the start is
 /// a sequence that was not pushed yet: then the reader stays where it was.
-pub fn join<F: Frames>(
+pub fn join<F: FrameReader>(
     reader: &mut Reader<F>,
-    seat: &impl Seat,
+    seat: &impl SlotCursor,
     start: Option<Start>,
 ) -> Result<bool, Damage> {
     let (memory, capacity) = {
@@ -19,14 +19,14 @@ pub fn join<F: Frames>(
         (frames.memory().clone(), frames.shape().capacity)
     };
     // An older `claimed` than the producer's holds it no less.
-    seat.hold(memory.load(Field::Claimed).wrapping_sub(capacity));
+    seat.reserve(memory.load(Field::Claimed).wrapping_sub(capacity));
     // Partner: `Limit`. The loads of the limit come after this.
-    memory.fence(Site::TakeSeat);
+    memory.fence(Site::TakeSlot);
     let done = match start {
         Some(start) => reader.begin(start),
         None => reader.resume().map(|()| true),
     };
     // Partner: `SeeCursor`.
-    seat.consumed(Site::Consumed, reader.frames().cursor());
+    seat.store_cursor_release(Site::Consumed, reader.frames().cursor());
     done
 }

@@ -143,12 +143,12 @@ unsafe impl Memory for Mapping {
     }
 
     #[inline(always)]
-    fn will_write<const AHEAD: usize>(&self, offset: usize) {
+    fn prefetch_for_write<const AHEAD: usize>(&self, offset: usize) {
         copy::prefetch_to_write::<AHEAD>(self.ring.wrapping_add(offset));
     }
 
     #[inline(always)]
-    fn will_read<const AHEAD: usize>(&self, offset: usize) {
+    fn prefetch_for_read<const AHEAD: usize>(&self, offset: usize) {
         copy::prefetch_to_read::<AHEAD>(self.ring.wrapping_add(offset));
     }
 

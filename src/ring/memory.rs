@@ -79,12 +79,12 @@ pub enum Site {
     /// Consumer: that last look.
     LookAgain,
     /// Lossless producer, full fence: the limit before the second look at the seats. Partner:
-    /// `TakeSeat`.
+    /// `TakeSlot`.
     Limit,
     /// Lossless producer: that second look.
     LookTwice,
     /// Lossless consumer, full fence: its seat before the look at the limit. Partner: `Limit`.
-    TakeSeat,
+    TakeSlot,
     /// Lossless consumer, release store: the reading before the cursor that gives it up. Partner:
     /// `SeeCursor`.
     Consumed,
@@ -161,10 +161,10 @@ pub unsafe trait Memory: Clone {
     /// Says that what is `AHEAD` bytes after this offset, which may be beyond the ring, will soon be
     /// written. It does nothing that the protocol could notice.
     #[inline(always)]
-    fn will_write<const AHEAD: usize>(&self, _offset: usize) {}
+    fn prefetch_for_write<const AHEAD: usize>(&self, _offset: usize) {}
     /// Says that what is `AHEAD` bytes after this offset, which may be beyond the ring, will soon be read.
     #[inline(always)]
-    fn will_read<const AHEAD: usize>(&self, _offset: usize) {}
+    fn prefetch_for_read<const AHEAD: usize>(&self, _offset: usize) {}
     /// Issues the fence of this site.
     fn fence(&self, site: Site);
     /// Whether a step of the protocol is to be done. Always, but in a negative twin.
@@ -184,7 +184,7 @@ pub const fn order(site: Site) -> Ordering {
         | Site::Publish
         | Site::State
         | Site::ClearNext => Ordering::Release,
-        Site::Limit | Site::TakeSeat => Ordering::SeqCst,
+        Site::Limit | Site::TakeSlot => Ordering::SeqCst,
         _ => Ordering::Acquire,
     }
 }

@@ -37,11 +37,11 @@ mod types;
 mod variable;
 
 pub use fixed::{FixedReader, FixedWriter};
-pub use frames::{Frames, Place};
+pub use frames::{FrameReader, Place};
 pub use join::join;
 pub use memory::{Field, Memory, Site};
 pub use reader::Reader;
-pub use types::{distance, Damage, Info, Pop, Shape, Start};
+pub use types::{distance, Damage, Meta, Pop, Shape, Start};
 pub use variable::{VariableReader, VariableWriter};
 
 /// The memory that a queue's handles use.

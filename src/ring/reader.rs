@@ -2,9 +2,9 @@
 
 use super::fixed::FixedReader;
 use super::flow_control;
-use super::frames::{Frames, Place, Poll, Rivals, Seek, JOIN_TRIES, PATIENCE};
+use super::frames::{FrameReader, Place, Poll, ProducerWatch, Seek, MAX_JOIN_TRIES, MAX_RETRIES};
 use super::memory::{Field, Memory, Site};
-use super::types::{distance, Damage, Info, Pop, Start};
+use super::types::{distance, Damage, Meta, Pop, Start};
 use crate::format::data_file::state;
 
 /// Messages that are being looked at in place.
@@ -28,7 +28,7 @@ pub struct Reader<F> {
     peek: Option<Peek>,
 }
 
-impl<F: Frames> Reader<F> {
+impl<F: FrameReader> Reader<F> {
     /// A consumer at the place where `frames` stands.
     pub fn new(frames: F) -> Self {
         let start = frames.next();
@@ -45,8 +45,8 @@ impl<F: Frames> Reader<F> {
     /// sequence was not pushed yet.
     pub fn begin(&mut self, start: Start) -> Result<bool, Damage> {
         self.peek = None;
-        let mut rivals = Rivals::new(self.frames.memory());
-        for tries in 0..JOIN_TRIES {
+        let mut watch = ProducerWatch::new(self.frames.memory());
+        for tries in 0..MAX_JOIN_TRIES {
             let wanted = match start {
                 Start::Oldest => self.frames.oldest()?,
                 Start::Next => self.frames.frontier()?,
@@ -76,7 +76,7 @@ impl<F: Frames> Reader<F> {
                 // What was looked up was pushed; the second look was at an older state.
                 Seek::Beyond | Seek::Again => {}
             }
-            if !rivals.may_have_spoilt(self.frames.memory()) {
+            if !watch.may_be_active(self.frames.memory()) {
                 break;
             }
         }
@@ -92,7 +92,7 @@ impl<F: Frames> Reader<F> {
     // with it and takes 7 to 8 without, in one run.
     #[inline(always)]
     pub unsafe fn pop(&mut self, to: *mut u8, size: usize) -> Result<Pop, Damage> {
-        for _ in 0..PATIENCE {
+        for _ in 0..MAX_RETRIES {
             match self.frames.poll()? {
                 Poll::Ready(place) => {
                     if place.length > size {
@@ -109,13 +109,13 @@ impl<F: Frames> Reader<F> {
                         }
                     }
                 }
-                Poll::Empty => match self.at_the_end()? {
+                Poll::Empty => match self.check_end()? {
                     Pop::Message(_) => continue,
                     end => return Ok(end),
                 },
                 Poll::Lapped => {}
             }
-            self.fall_behind()?;
+            self.handle_lapped()?;
         }
         Ok(Pop::Empty)
     }
@@ -126,7 +126,7 @@ impl<F: Frames> Reader<F> {
     /// # Safety
     /// `to` is writable for `length` bytes.
     #[inline]
-    pub unsafe fn pop_alike(&mut self, to: *mut u8, length: usize) -> Result<bool, Damage> {
+    pub unsafe fn pop_same_length(&mut self, to: *mut u8, length: usize) -> Result<bool, Damage> {
         match self.frames.poll()? {
             Poll::Ready(place) if place.length == length => {
                 // SAFETY: the place is in the ring, and fits into the buffer.
@@ -157,12 +157,16 @@ impl<F: Frames> Reader<F> {
             offset: 0,
             length: 0,
         };
-        for _ in 0..PATIENCE {
+        for _ in 0..MAX_RETRIES {
             match self.frames.poll()? {
                 Poll::Ready(place) => {
                     // The length is about to be given out: it must be the message's.
                     // So must the stamps that a run was found by.
-                    let count = if most > 1 { self.frames.run(most) } else { 1 };
+                    let count = if most > 1 {
+                        self.frames.run_length(most)
+                    } else {
+                        1
+                    };
                     if self.frames.intact() {
                         let info = self.info(place);
                         let sequence = info.sequence;
@@ -179,13 +183,13 @@ impl<F: Frames> Reader<F> {
                         return Ok((Pop::Message(info), place, count));
                     }
                 }
-                Poll::Empty => match self.at_the_end()? {
+                Poll::Empty => match self.check_end()? {
                     Pop::Message(_) => continue,
                     end => return Ok((end, nowhere, 0)),
                 },
                 Poll::Lapped => {}
             }
-            self.fall_behind()?;
+            self.handle_lapped()?;
         }
         Ok((Pop::Empty, nowhere, 0))
     }
@@ -204,11 +208,11 @@ impl<F: Frames> Reader<F> {
             {
                 self.peek = None;
                 if self.frames.intact() {
-                    self.frames.pass(peek.place, count);
+                    self.frames.advance_many(peek.place, count);
                     self.pending = 0;
                     return Ok(Some(true));
                 }
-                self.fall_behind()?;
+                self.handle_lapped()?;
                 Ok(Some(false))
             }
             _ => Ok(None),
@@ -231,7 +235,7 @@ impl<F: Frames> Reader<F> {
     pub(super) fn resume(&mut self) -> Result<(), Damage> {
         let oldest = flow_control::retained(&self.frames);
         if distance(oldest, self.frames.cursor()) > 0 {
-            self.fall_behind()?;
+            self.handle_lapped()?;
         }
         Ok(())
     }
@@ -242,8 +246,8 @@ impl<F: Frames> Reader<F> {
     }
 
     #[inline(always)]
-    fn info(&self, place: Place) -> Info {
-        Info {
+    fn info(&self, place: Place) -> Meta {
+        Meta {
             sequence: self.frames.next(),
             lost: self.pending,
             length: place.length as u32,
@@ -257,7 +261,7 @@ impl<F: Frames> Reader<F> {
     }
 
     #[cold]
-    fn fall_behind(&mut self) -> Result<(), Damage> {
+    fn handle_lapped(&mut self) -> Result<(), Damage> {
         self.peek = None;
         if let Some(lost) = self.frames.catch_up()? {
             self.lost = self.lost.wrapping_add(lost);
@@ -268,7 +272,7 @@ impl<F: Frames> Reader<F> {
 
     /// Nothing is there: for now, or for good? `Pop::Message` means to look again.
     #[inline]
-    fn at_the_end(&mut self) -> Result<Pop, Damage> {
+    fn check_end(&mut self) -> Result<Pop, Damage> {
         let ended = self.frames.memory().load(Field::State);
         if ended == state::LIVE {
             return Ok(Pop::Empty);
@@ -278,7 +282,7 @@ impl<F: Frames> Reader<F> {
         self.frames.memory().fence(Site::SeeState);
         let again = self.frames.memory().keeps(Site::LookAgain);
         if again && self.frames.poll()? != Poll::Empty {
-            return Ok(Pop::Message(Info::default()));
+            return Ok(Pop::Message(Meta::default()));
         }
         Ok(match ended {
             state::SUPERSEDED | state::SUPERSEDED_CLOSED => Pop::Superseded,
@@ -296,11 +300,11 @@ impl<M: Memory> Reader<FixedReader<M>> {
     /// # Safety
     /// `to` is writable for the message size.
     #[inline(always)]
-    pub unsafe fn pop_short(&mut self, to: *mut u8) -> Option<(Info, bool)> {
+    pub unsafe fn try_fast(&mut self, to: *mut u8) -> Option<(Meta, bool)> {
         // SAFETY: the caller's promise.
-        let crowded = unsafe { self.frames.read_short(to) }?;
+        let crowded = unsafe { self.frames.copy_next(to) }?;
         // Looked up only now, so that they take no registers before.
-        let info = Info {
+        let info = Meta {
             sequence: self.frames.next().wrapping_sub(1),
             lost: self.pending,
             length: self.frames.shape().message as u32,
@@ -310,13 +314,18 @@ impl<M: Memory> Reader<FixedReader<M>> {
     }
 
     /// Copies up to `count` messages, each to a place `stride` bytes after the last, as long as
-    /// `pop_short` could. Returns how many, and about the first.
+    /// `try_fast` could. Returns how many, and about the first.
     ///
     /// # Safety
     /// `to` is writable for the message size at each place.
     #[inline(always)]
-    pub unsafe fn pop_run(&mut self, to: *mut u8, stride: usize, count: usize) -> (usize, Info) {
-        let first = Info {
+    pub unsafe fn try_fast_run(
+        &mut self,
+        to: *mut u8,
+        stride: usize,
+        count: usize,
+    ) -> (usize, Meta) {
+        let first = Meta {
             sequence: self.frames.next(),
             lost: self.pending,
             length: self.frames.shape().message as u32,
@@ -326,7 +335,7 @@ impl<M: Memory> Reader<FixedReader<M>> {
             // SAFETY: the caller's promise.
             let run = unsafe {
                 self.frames
-                    .read_run(to.wrapping_add(many * stride), stride, count - many)
+                    .copy_run(to.wrapping_add(many * stride), stride, count - many)
             };
             if run == 0 {
                 break;

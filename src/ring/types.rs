@@ -117,9 +117,9 @@ pub enum Start {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pop {
     /// A message was consumed.
-    Message(Info),
+    Message(Meta),
     /// The buffer is too small for it; nothing was consumed.
-    TooSmall(Info),
+    TooSmall(Meta),
     /// There is none yet.
     Empty,
     /// There is none, and the producer has closed.
@@ -130,7 +130,7 @@ pub enum Pop {
 
 /// About one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Info {
+pub struct Meta {
     /// Its number, from 0, in the order of pushing.
     pub sequence: u64,
     /// How many were lost between the last message this consumer consumed and this one.

@@ -17,17 +17,17 @@
 //! every few milliseconds.
 //!
 //! The flag is zero or all ones: who works may or it into a number, and find it by a comparison that it
-//! makes anyway ([`SharedBell::or_asleep`]).
+//! makes anyway ([`SharedEventCount::waiters_or`]).
 //!
 //! It is no counter, so one who is killed asleep leaves a single useless wake-up behind. If
 //! the one who works is killed between clearing the flag and waking, a sleeper finds out by itself:
-//! no sleep is longer than [`SLICE`], and a new producer wakes all.
+//! no sleep is longer than [`MAX_SLEEP`], and a new producer wakes all.
 //!
 //! Who the two sides are is not known here.
 
 mod pace;
 
-pub(crate) use pace::{uneven, LOOKS, SLICE};
+pub(crate) use pace::{jittered, MAX_SLEEP, SPIN_LIMIT};
 pub use pace::{Deadline, Pace};
 
 use crate::os;
@@ -35,47 +35,47 @@ use std::ptr::NonNull;
 use std::sync::atomic::{fence, AtomicU32, AtomicU64, Ordering};
 
 /// What the two sides share. Under the model checker it is made of modelled atomics.
-pub(crate) trait Bell {
+pub(crate) trait EventCount {
     /// How often it was rung; loads and stores that follow stay behind it.
     fn count(&self) -> u32;
     /// The light barrier, then a relaxed load: whether somebody may be asleep.
-    fn is_flagged(&self) -> bool;
+    fn has_waiters(&self) -> bool;
     /// The same once more, where that was not yet the whole answer.
-    fn is_flagged_after_all(&self) -> bool {
+    fn slow_check(&self) -> bool {
         true
     }
     /// Says that somebody may be asleep.
-    fn flag(&self);
+    fn set_flag(&self);
     /// Takes that back.
-    fn unflag(&self);
+    fn clear_flag(&self);
     /// Counts up and wakes all who sleep.
-    fn ring(&self);
+    fn wake_all(&self);
 }
 
 /// Wakes those who wait for what was just done; almost always there are none.
 #[inline(always)]
-pub(crate) fn notify(bell: &impl Bell) {
-    if bell.is_flagged() {
-        answer(bell);
+pub(crate) fn notify(event_count: &impl EventCount) {
+    if event_count.has_waiters() {
+        notify_slow(event_count);
     }
 }
 
 #[cold]
 #[inline(never)]
-fn answer(bell: &impl Bell) {
-    if !bell.is_flagged_after_all() {
+fn notify_slow(event_count: &impl EventCount) {
+    if !event_count.slow_check() {
         return;
     }
     // First, for who flags anew after it must be woken anew.
-    bell.unflag();
-    bell.ring();
+    event_count.clear_flag();
+    event_count.wake_all();
 }
 
 /// Asks to be woken, and returns the word as it was before. A [`heavy_barrier`] follows, then one
 /// more look, then the sleep.
-pub(crate) fn ask(bell: &impl Bell) -> u32 {
-    let seen = bell.count();
-    bell.flag();
+pub(crate) fn prepare_wait(event_count: &impl EventCount) -> u32 {
+    let seen = event_count.count();
+    event_count.set_flag();
     seen
 }
 
@@ -85,12 +85,12 @@ pub(crate) struct Armed {
     /// The word, before the flag was set.
     pub seen: u32,
     /// Whether the other side will hear of it; or else one has to look now and then.
-    pub heard: bool,
+    pub wakeable: bool,
 }
 
-/// A bell in shared memory. It holds pointers only: whoever makes one keeps the mappings alive.
+/// An event count in shared memory. It holds pointers only: whoever makes one keeps the mappings alive.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct SharedBell {
+pub(crate) struct SharedEventCount {
     /// What is looked at first: the flag; or [`ALWAYS`] if this process's light barrier has
     /// to be a fence, so that only then a step costs more than one load and one branch.
     first: NonNull<AtomicU64>,
@@ -102,17 +102,17 @@ pub(crate) struct SharedBell {
 static ALWAYS: AtomicU64 = AtomicU64::new(u64::MAX);
 
 // SAFETY: it only leads to atomics, which threads may share as processes do.
-unsafe impl Send for SharedBell {}
+unsafe impl Send for SharedEventCount {}
 
-impl SharedBell {
+impl SharedEventCount {
     /// For the side that rings: both places are writable. It registers for the heavy barrier, so
     /// it is made before the first step that somebody may wait for.
     ///
     /// # Safety
     /// Both are mapped for as long as the result and its copies are used.
-    pub(crate) unsafe fn to_ring(flag: &AtomicU64, word: NonNull<AtomicU32>) -> Self {
+    pub(crate) unsafe fn for_notifier(flag: &AtomicU64, word: NonNull<AtomicU32>) -> Self {
         let reached = os::register_barrier();
-        SharedBell {
+        SharedEventCount {
             first: if reached { flag } else { &ALWAYS }.into(),
             flag: flag.into(),
             word,
@@ -122,9 +122,9 @@ impl SharedBell {
     /// For the side that sleeps: the flag is writable.
     ///
     /// # Safety
-    /// As `to_ring`.
-    pub(crate) unsafe fn to_hear(flag: &AtomicU64, word: NonNull<AtomicU32>) -> Self {
-        SharedBell {
+    /// As `for_notifier`.
+    pub(crate) unsafe fn for_waiter(flag: &AtomicU64, word: NonNull<AtomicU32>) -> Self {
+        SharedEventCount {
             first: flag.into(),
             flag: flag.into(),
             word,
@@ -135,7 +135,7 @@ impl SharedBell {
     /// in. So one branch may ask more than this. What other processes write into the flag, the result is
     /// not less than `bits`.
     #[inline(always)]
-    pub(crate) fn or_asleep(&self, bits: u64) -> u64 {
+    pub(crate) fn waiters_or(&self, bits: u64) -> u64 {
         // Partner: the system call in `heavy_barrier`. The assembly binds the compiler alone: it may
         // read any memory, so what was stored before is in its place. A `compiler_fence` would also
         // make the compiler forget what it holds in registers.
@@ -180,13 +180,13 @@ impl SharedBell {
 }
 
 /// Wakes all who sleep on this word, whether they have asked or not.
-pub(crate) fn ring(word: &AtomicU32) {
+pub(crate) fn wake_all(word: &AtomicU32) {
     // Partner: `count`.
     word.fetch_add(1, Ordering::Release);
     os::futex_wake(word);
 }
 
-/// How often the bell with this word was rung.
+/// How often the event count with this word was rung.
 pub(crate) fn count(word: &AtomicU32) -> u32 {
     let count = word.load(Ordering::Relaxed);
     // Partner: `ring`. Who counts on this number sees what came before it, as the new control file
@@ -197,22 +197,22 @@ pub(crate) fn count(word: &AtomicU32) -> u32 {
 
 /// The barrier of one who has asked; `false` if it did not reach the other side.
 pub(crate) fn heavy_barrier() -> bool {
-    // Partner: `is_flagged`, its fence or, with the system call, the other barrier.
+    // Partner: `has_waiters`, its fence or, with the system call, the other barrier.
     fence(Ordering::SeqCst);
     os::heavy_barrier()
 }
 
-impl Bell for SharedBell {
+impl EventCount for SharedEventCount {
     fn count(&self) -> u32 {
         count(self.word())
     }
 
     #[inline(always)]
-    fn is_flagged(&self) -> bool {
-        self.or_asleep(0) != 0
+    fn has_waiters(&self) -> bool {
+        self.waiters_or(0) != 0
     }
 
-    fn is_flagged_after_all(&self) -> bool {
+    fn slow_check(&self) -> bool {
         if self.first == self.flag {
             return true;
         }
@@ -221,18 +221,18 @@ impl Bell for SharedBell {
         self.flag_word().load(Ordering::Relaxed) != 0
     }
 
-    fn flag(&self) {
+    fn set_flag(&self) {
         // Partner: `unflag`. If this is what makes the other side ring, then that is no part of
         // the count loaded before.
         self.flag_word().store(u64::MAX, Ordering::Release);
     }
 
-    fn unflag(&self) {
+    fn clear_flag(&self) {
         // Partner: `flag`.
         self.flag_word().swap(0, Ordering::Acquire);
     }
 
-    fn ring(&self) {
-        ring(self.word());
+    fn wake_all(&self) {
+        wake_all(self.word());
     }
 }

@@ -1,17 +1,17 @@
 //! How long to wait, and how often to look.
 
-use crate::os::{self, SignalGate, Woken};
+use crate::os::{self, SignalGate, WakeReason};
 use std::time::Duration;
 
 /// No sleep is longer: what is lost by a kill between clearing the flag and waking is found then.
-pub(crate) const SLICE: Duration = Duration::from_secs(1);
+pub(crate) const MAX_SLEEP: Duration = Duration::from_secs(1);
 
 /// How long one sleeps who is not woken: the first time, and at most.
-const DOZE: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(4));
+const BACKOFF: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(4));
 
 /// How often one looks again before going to sleep: some microseconds, a fraction of what a sleep
 /// and its end cost.
-pub(crate) const LOOKS: usize = 256;
+pub(crate) const SPIN_LIMIT: usize = 256;
 
 /// When to give up waiting.
 #[derive(Debug, Clone, Copy)]
@@ -42,7 +42,7 @@ impl Deadline {
 pub struct Pace {
     next: Duration,
     /// Whether a sleep that somebody could have ended took its whole time.
-    pub(crate) in_vain: bool,
+    pub(crate) timed_out: bool,
     /// Once it has slept so: no signal arrives between two sleeps.
     gate: Option<SignalGate>,
 }
@@ -56,8 +56,8 @@ impl std::fmt::Debug for Pace {
 impl Default for Pace {
     fn default() -> Self {
         Pace {
-            next: DOZE.0,
-            in_vain: false,
+            next: BACKOFF.0,
+            timed_out: false,
             gate: None,
         }
     }
@@ -65,40 +65,43 @@ impl Default for Pace {
 
 impl Pace {
     /// The longest sleep to make now.
-    pub(crate) fn next(&mut self, heard: bool) -> Duration {
-        if heard {
-            return SLICE;
+    pub(crate) fn next(&mut self, wakeable: bool) -> Duration {
+        if wakeable {
+            return MAX_SLEEP;
         }
         let now = self.next;
-        self.next = (now * 2).min(DOZE.1);
+        self.next = (now * 2).min(BACKOFF.1);
         now
     }
 
     /// A short sleep on a word, with the signals held back so that none arrives as it ends, when the
     /// kernel would report the time and not the signal. They are let in before the next sleep.
-    pub(crate) fn sleep_held(&mut self, sleep: impl FnOnce() -> Woken) -> Woken {
+    pub(crate) fn sleep_with_signals_blocked(
+        &mut self,
+        sleep: impl FnOnce() -> WakeReason,
+    ) -> WakeReason {
         match &self.gate {
             None => self.gate = Some(SignalGate::new()),
             Some(gate) if gate.nap(Duration::ZERO) => {}
-            Some(_) => return Woken::Signal,
+            Some(_) => return WakeReason::Interrupted,
         }
         sleep()
     }
 
     /// Sleeps for that long at most, without being woken.
-    pub(crate) fn doze(&mut self, deadline: Deadline) -> Woken {
+    pub(crate) fn sleep(&mut self, deadline: Deadline) -> WakeReason {
         let until = deadline.within(self.next(false));
         let gate = self.gate.get_or_insert_with(SignalGate::new);
         match gate.nap(until.saturating_sub(os::now())) {
-            true => Woken::Late,
-            false => Woken::Signal,
+            true => WakeReason::TimedOut,
+            false => WakeReason::Interrupted,
         }
     }
 }
 
 /// A little less than this time, and never the same. A signal that arrives in the microseconds in
 /// which a sleep ends is not noticed, so no timer is to go off with the sleeps again and again.
-pub(crate) fn uneven(time: Duration) -> Duration {
+pub(crate) fn jittered(time: Duration) -> Duration {
     let noise = os::now().subsec_nanos().wrapping_mul(0x9e37_79b1) >> 24;
     time - time * noise / 1024
 }

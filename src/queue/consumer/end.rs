@@ -6,7 +6,7 @@ use crate::format::names::Paths;
 use crate::os::Region;
 use crate::os::{self, NoCancel};
 use crate::queue::open;
-use crate::ring::{Field, Frames, Memory, Pop};
+use crate::ring::{Field, FrameReader, Memory, Pop};
 use std::time::Duration;
 
 /// What it means that no message was found. (Small, so that a pop keeps its result in registers.)

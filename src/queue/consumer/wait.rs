@@ -7,7 +7,7 @@ use crate::os::NoCancel;
 use crate::queue::poll_fd::{Look, Watch};
 use crate::queue::wait::{self, Ticket};
 use crate::queue::Message;
-use crate::ring::{Field, Frames, Memory, Pop};
+use crate::ring::{Field, FrameReader, Memory, Pop};
 use std::os::fd::RawFd;
 use std::time::Duration;
 

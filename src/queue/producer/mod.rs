@@ -17,14 +17,14 @@ use crate::queue::options::ProducerOptions;
 use crate::queue::registry::ConsumerInfo;
 use crate::queue::stats::Stats;
 use crate::queue::wait::wake_word;
-use crate::ring::flow_control::Front;
+use crate::ring::flow_control::WriterState;
 use crate::ring::{
-    self, Field, FixedReader, FixedWriter, Frames, Mapped, Memory, Shape, VariableReader,
+    self, Field, FixedReader, FixedWriter, FrameReader, Mapped, Memory, Shape, VariableReader,
     VariableWriter,
 };
 use crate::schema::Schema;
 use crate::shm::Writer as WriterLock;
-use crate::wakeup::{self, Bell as _, SharedBell};
+use crate::wakeup::{self, EventCount as _, SharedEventCount};
 
 pub use claim::Claim;
 use std::ffi::OsStr;
@@ -60,7 +60,7 @@ const LIFE_SIGN: Duration = Duration::from_millis(10);
 /// After a `fork`, the copy in the child only returns errors, and dropping it changes nothing.
 pub struct Producer {
     writer: Writer,
-    bell: SharedBell,
+    bell: SharedEventCount,
     /// `short`, if nothing is claimed and the writer is ready: then a push takes nothing but a copy. Or else
     /// [`NONE`].
     quick: usize,
@@ -133,9 +133,9 @@ impl Producer {
         };
         let writer = writer.map_err(|d| damaged(&paths, d))?;
         // SAFETY: the producer keeps both mappings.
-        let bell = unsafe { SharedBell::to_ring(control.asleep(), wake_word(&region)) };
+        let bell = unsafe { SharedEventCount::for_notifier(control.asleep(), wake_word(&region)) };
         // A wake-up that the last producer was killed over; and those asleep learn of the epoch.
-        bell.ring();
+        bell.wake_all();
         let producer = Producer {
             writer,
             bell,
@@ -221,7 +221,7 @@ impl Producer {
     #[inline(always)]
     pub(crate) unsafe fn push_quickly(&mut self, from: *const u8, length: usize) -> Option<i32> {
         // SAFETY: the caller's promise.
-        match unsafe { self.push_if_quick(from, length, SharedBell::or_asleep) }? {
+        match unsafe { self.push_if_quick(from, length, SharedEventCount::waiters_or) }? {
             true => Some(self.halt()),
             false => Some(0),
         }
@@ -240,7 +240,7 @@ impl Producer {
         &mut self,
         from: *const u8,
         length: usize,
-        look: impl FnOnce(&SharedBell, u64) -> u64,
+        look: impl FnOnce(&SharedEventCount, u64) -> u64,
     ) -> Option<bool> {
         if length != self.quick || !self.lock.is_own() {
             return None;
@@ -249,8 +249,8 @@ impl Producer {
             return None;
         };
         // SAFETY: readable, says the caller; it is the message size, and short; and the writer is ready.
-        unsafe { writer.push_next(from, length) };
-        Some(writer.is_past(look(&self.bell, writer.next())))
+        unsafe { writer.copy_next(from, length) };
+        Some(writer.ends_run(look(&self.bell, writer.next())))
     }
 
     /// Out of line, and the last thing that is done, so that nothing has to be kept meanwhile.
@@ -322,7 +322,8 @@ impl Producer {
             let at = unsafe { from.add(done * stride) };
             if let (Writer::Fixed(writer), true) = (&mut self.writer, length == self.short) {
                 // SAFETY: so many messages are readable, says the caller, of the message size.
-                let run = unsafe { writer.push_run(at, stride, (count - done).min(WAKE_EVERY)) };
+                let run =
+                    unsafe { writer.try_fast_run(at, stride, (count - done).min(WAKE_EVERY)) };
                 if run > 0 {
                     done += run;
                     // Not only at the end, or a sleeper would be lapped by a long batch.
@@ -453,7 +454,7 @@ impl Producer {
     #[inline(always)]
     fn set_quick(&mut self) {
         self.quick = match &self.writer {
-            Writer::Fixed(writer) if writer.is_ready() && self.claimed.is_none() => self.short,
+            Writer::Fixed(writer) if writer.can_copy_next() && self.claimed.is_none() => self.short,
             _ => NONE,
         };
     }
@@ -479,7 +480,7 @@ impl Producer {
         unsafe {
             match &mut self.writer {
                 Writer::Fixed(writer) => {
-                    length == self.short && writer.push_short(from, length) || writer.push(from)
+                    length == self.short && writer.try_fast(from, length) || writer.push(from)
                 }
                 Writer::Variable(writer) => writer.push(from, length),
             }
@@ -529,7 +530,7 @@ impl Producer {
         ring::distance(front.limit, front.next.wrapping_add(self.geometry.block)) < 0
     }
 
-    fn front(&self, length: usize) -> Front {
+    fn front(&self, length: usize) -> WriterState {
         match &self.writer {
             Writer::Fixed(writer) => writer.front(),
             Writer::Variable(writer) => writer.front(length),
@@ -612,7 +613,7 @@ impl Drop for Producer {
             ring::set_state(self.memory(), state::CLOSED);
         }
         open::end_weak(&self.region);
-        self.bell.ring();
+        self.bell.wake_all();
         open::set_holder(&self.region, 0);
         // Before the lock: a producer that gets that is to find this one free.
         self.alive = None;

@@ -8,18 +8,18 @@ use crate::ring::types::{distance, Shape};
 
 /// How many bytes ahead of the message that is written or read the next ones are asked for: about
 /// what is moved in the time that a line takes from the other core (120 ns of 8 ns a line).
-const AHEAD: usize = 1024;
+const PREFETCH_BYTES: usize = 1024;
 
 /// Of longer messages than [`SHORT`](crate::format::data_file::SHORT), up to so long, the whole next one is asked for: the processor finds
 /// out too late that lines follow each other. Streaming 1 KiB took 139 ns without and takes 99; 4 KiB
 /// the same either way.
-const LONG: usize = 2048;
+const PREFETCH_MAX: usize = 2048;
 
 /// Bytes of a cache line.
-const LINE: usize = 64;
+const CACHE_LINE: usize = 64;
 
 /// How many messages of a batch are validated together.
-const RUN: usize = 32;
+const MAX_RUN: usize = 32;
 
 /// Does the same with the most common sizes as constants, for which the copy takes two to four
 /// instructions less a message and no branch.

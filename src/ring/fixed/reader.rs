@@ -1,9 +1,9 @@
 //! The consumer's side.
 
-use super::{committed, slot, AHEAD, LINE, LONG, RUN};
+use super::{committed, slot, CACHE_LINE, MAX_RUN, PREFETCH_BYTES, PREFETCH_MAX};
 use crate::format::data_file::SLOT_HEADER;
 use crate::ring::flow_control;
-use crate::ring::frames::{Frames, Place, Poll, Seek};
+use crate::ring::frames::{FrameReader, Place, Poll, Seek};
 use crate::ring::memory::{Field, Memory, Site};
 use crate::ring::types::{distance, earlier, Damage, Shape};
 
@@ -17,9 +17,9 @@ pub struct FixedReader<M> {
     offset: usize,
     /// With a seat, if `claimed` is further ahead of a message than this, then the producer may soon
     /// have to wait for it. Without one, it never is.
-    easy: u64,
-    /// If `claimed` is so far ahead of a message, then the one `AHEAD` bytes on is there too.
-    far: u64,
+    slack: u64,
+    /// If `claimed` is so far ahead of a message, then the one `PREFETCH_BYTES` bytes on is there too.
+    prefetch_distance: u64,
 }
 
 impl<M: Memory> FixedReader<M> {
@@ -31,23 +31,23 @@ impl<M: Memory> FixedReader<M> {
             shape,
             next: shape.first,
             offset: slot(&shape, shape.first),
-            easy: shape.capacity - spare,
-            far: shape.block + (AHEAD / shape.stride) as u64,
+            slack: shape.capacity - spare,
+            prefetch_distance: shape.block + (PREFETCH_BYTES / shape.stride) as u64,
         }
     }
 
     /// Asks for the message after the next, if it is surely there.
     #[inline(always)]
-    fn ask_for_next(&self) {
-        if self.shape.message > LONG {
+    fn prefetch_next(&self) {
+        if self.shape.message > PREFETCH_MAX {
             return;
         }
         let lead = self.memory.load(Field::Claimed).wrapping_sub(self.next);
         if lead > self.shape.block.wrapping_add(1) {
             let after = self.offset + self.shape.stride;
             (after..after + self.shape.message)
-                .step_by(LINE)
-                .for_each(|line| self.memory.will_read::<0>(line));
+                .step_by(CACHE_LINE)
+                .for_each(|line| self.memory.prefetch_for_read::<0>(line));
         }
     }
 
@@ -63,15 +63,15 @@ impl<M: Memory> FixedReader<M> {
     /// # Safety
     /// `to` is writable for the message size at each place.
     #[inline(always)]
-    pub unsafe fn read_run(&mut self, to: *mut u8, stride: usize, count: usize) -> usize {
+    pub unsafe fn copy_run(&mut self, to: *mut u8, stride: usize, count: usize) -> usize {
         by_size!(self.shape.message, length => {
             let (memory, slot, end) = (self.memory.clone(), self.shape.stride, self.shape.bytes);
             let (mut to, mut offset, mut next) = (to, self.offset, self.next);
             // Only what is surely there is asked for: the line that is being written stays with
             // the producer. A hint, so this need not be in any order.
-            let there = memory.load(Field::Claimed).wrapping_sub(self.far);
+            let there = memory.load(Field::Claimed).wrapping_sub(self.prefetch_distance);
             let mut copied = 0;
-            while copied < count.min(RUN) {
+            while copied < count.min(MAX_RUN) {
                 if offset == end {
                     offset = 0;
                 }
@@ -82,7 +82,7 @@ impl<M: Memory> FixedReader<M> {
                 // Partner: `Stamp`.
                 memory.fence(Site::SeeStamp);
                 if distance(there, next) > 0 {
-                    memory.will_read::<AHEAD>(offset);
+                    memory.prefetch_for_read::<PREFETCH_BYTES>(offset);
                 }
                 // SAFETY: a slot is in the ring, and `to` is writable, says the caller.
                 unsafe { memory.read_short(offset, to, length) };
@@ -92,7 +92,7 @@ impl<M: Memory> FixedReader<M> {
                 copied += 1;
             }
             // The first is the first to be overwritten: if that is intact, so are the others.
-            if copied == 0 || self.lead().is_none() {
+            if copied == 0 || self.distance_to_claimed().is_none() {
                 return 0;
             }
             (self.offset, self.next) = (offset, next);
@@ -103,7 +103,7 @@ impl<M: Memory> FixedReader<M> {
     /// After all that was read from this position on: how far `claimed` is ahead of it, if that
     /// was not overwritten.
     #[inline(always)]
-    fn lead(&self) -> Option<u64> {
+    fn distance_to_claimed(&self) -> Option<u64> {
         // Partner: `Announce`.
         self.memory.fence(Site::Validate);
         let lead = self.memory.load(Field::Claimed).wrapping_sub(self.next);
@@ -117,7 +117,7 @@ impl<M: Memory> FixedReader<M> {
     /// # Safety
     /// `to` is writable for the message size.
     #[inline(always)]
-    pub unsafe fn read_short(&mut self, to: *mut u8) -> Option<bool> {
+    pub unsafe fn copy_next(&mut self, to: *mut u8) -> Option<bool> {
         // Copies of what the copy, which the compiler cannot see into, might change for all it knows.
         let (memory, next, mut offset) = (self.memory.clone(), self.next, self.offset);
         if offset == self.shape.bytes {
@@ -132,18 +132,18 @@ impl<M: Memory> FixedReader<M> {
         memory.fence(Site::SeeStamp);
         // SAFETY: a slot is in the ring, and `to` is writable, says the caller.
         unsafe { memory.read_short(offset, to, self.shape.message) };
-        let lead = self.lead()?;
+        let lead = self.distance_to_claimed()?;
         // Not the line that is being written: it stays with the producer.
-        if lead > self.far {
-            memory.will_read::<AHEAD>(offset);
+        if lead > self.prefetch_distance {
+            memory.prefetch_for_read::<PREFETCH_BYTES>(offset);
         }
         self.next = after;
         self.offset = offset + self.shape.stride;
-        Some(lead > self.easy)
+        Some(lead > self.slack)
     }
 }
 
-impl<M: Memory> Frames for FixedReader<M> {
+impl<M: Memory> FrameReader for FixedReader<M> {
     type Memory = M;
 
     #[inline(always)]
@@ -176,7 +176,7 @@ impl<M: Memory> Frames for FixedReader<M> {
         if ahead == 0 {
             // Partner: `Stamp`.
             self.memory.fence(Site::SeeStamp);
-            self.ask_for_next();
+            self.prefetch_next();
             return Ok(Poll::Ready(Place {
                 offset: self.offset + SLOT_HEADER,
                 length: self.shape.message,
@@ -194,7 +194,7 @@ impl<M: Memory> Frames for FixedReader<M> {
 
     #[inline(always)]
     fn intact(&self) -> bool {
-        self.lead().is_some()
+        self.distance_to_claimed().is_some()
     }
 
     #[inline(always)]
@@ -203,7 +203,7 @@ impl<M: Memory> Frames for FixedReader<M> {
         self.offset += self.shape.stride;
     }
 
-    fn run(&self, most: u64) -> u64 {
+    fn run_length(&self, most: u64) -> u64 {
         let after = self.next.wrapping_add(1);
         let lap = (self.next | (self.shape.capacity - 1)).wrapping_add(1);
         let end = earlier(
@@ -215,7 +215,7 @@ impl<M: Memory> Frames for FixedReader<M> {
     }
 
     #[inline(always)]
-    fn pass(&mut self, _: Place, count: u64) {
+    fn advance_many(&mut self, _: Place, count: u64) {
         self.next = self.next.wrapping_add(count);
         self.offset += self.shape.stride * count as usize;
     }

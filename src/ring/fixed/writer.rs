@@ -1,8 +1,8 @@
 //! The producer's side.
 
-use super::{committed, slot, AHEAD, LINE, LONG};
+use super::{committed, slot, CACHE_LINE, PREFETCH_BYTES, PREFETCH_MAX};
 use crate::format::data_file::SLOT_HEADER;
-use crate::ring::flow_control::{self, Front, Seats};
+use crate::ring::flow_control::{self, SlotCursors, WriterState};
 use crate::ring::memory::{Field, Memory, Site};
 use crate::ring::types::{distance, earlier, Damage, Shape};
 
@@ -17,9 +17,9 @@ pub struct FixedWriter<M> {
     /// the time of two products, with a mask and a multiplication.
     next: u64,
     offset: usize,
-    /// `next..run` may be written without further ado: it is announced, and does not go past the end
+    /// `next..run_end` may be written without further ado: it is announced, and does not go past the end
     /// of the ring.
-    run: u64,
+    run_end: u64,
     /// The first sequence not announced.
     claimed: u64,
     /// Lossless: how far may be announced.
@@ -61,7 +61,7 @@ impl<M: Memory> FixedWriter<M> {
             shape,
             next,
             offset: slot(&shape, next),
-            run: next,
+            run_end: next,
             claimed,
             limit: claimed,
         })
@@ -82,7 +82,7 @@ impl<M: Memory> FixedWriter<M> {
     /// way ([`FixedWriter::extend`]).
     #[inline(always)]
     pub fn reserve(&mut self) -> Option<usize> {
-        if !self.is_ready() && !self.go_on() {
+        if !self.can_copy_next() && !self.reserve_run() {
             return None;
         }
         Some(self.offset + SLOT_HEADER)
@@ -92,7 +92,7 @@ impl<M: Memory> FixedWriter<M> {
     /// limit is in the way.
     #[cold]
     #[inline(never)]
-    fn go_on(&mut self) -> bool {
+    fn reserve_run(&mut self) -> bool {
         if self.next == self.claimed && !self.announce() {
             return false;
         }
@@ -100,21 +100,21 @@ impl<M: Memory> FixedWriter<M> {
             self.offset = 0;
         }
         let lap = self.next | (self.shape.capacity - 1);
-        self.run = earlier(self.claimed, lap.wrapping_add(1));
+        self.run_end = earlier(self.claimed, lap.wrapping_add(1));
         true
     }
 
     /// Lossless: looks how far the consumers are. Whether that made room.
     #[cold]
-    pub fn extend(&mut self, seats: &impl Seats) -> bool {
+    pub fn extend(&mut self, seats: &impl SlotCursors) -> bool {
         let front = self.front();
-        self.limit = flow_control::limit(&self.memory, &self.shape, seats, front);
+        self.limit = flow_control::raise_limit(&self.memory, &self.shape, seats, front);
         distance(self.limit, front.end) >= 0
     }
 
     /// Where the producer stands.
-    pub fn front(&self) -> Front {
-        Front {
+    pub fn front(&self) -> WriterState {
+        WriterState {
             next: self.next,
             claimed: self.claimed,
             end: self.next.wrapping_add(1),
@@ -127,22 +127,22 @@ impl<M: Memory> FixedWriter<M> {
     pub fn commit(&mut self) {
         let stamp = self.next.wrapping_add(1);
         // SAFETY: a slot is in the ring.
-        unsafe { hand_over(&self.memory, self.offset, stamp) };
+        unsafe { store_stamp(&self.memory, self.offset, stamp) };
         self.next = stamp;
         self.offset += self.shape.stride;
     }
 
-    /// Whether the next push takes nothing but a copy ([`FixedWriter::push_next`]).
+    /// Whether the next push takes nothing but a copy ([`FixedWriter::copy_next`]).
     #[inline(always)]
-    pub fn is_ready(&self) -> bool {
-        self.next != self.run
+    pub fn can_copy_next(&self) -> bool {
+        self.next != self.run_end
     }
 
     /// Whether what is ready ends at this sequence or before. Of [`FixedWriter::next`], and of any number
     /// above it, this is true if the writer is not ready; in a lap where sequences wrap it is true throughout.
     #[inline(always)]
-    pub fn is_past(&self, sequence: u64) -> bool {
-        sequence >= self.run
+    pub fn ends_run(&self, sequence: u64) -> bool {
+        sequence >= self.run_end
     }
 
     /// Pushes one message of at most [`SHORT`](crate::format::data_file::SHORT) bytes.
@@ -150,30 +150,30 @@ impl<M: Memory> FixedWriter<M> {
     /// # Safety
     /// The writer is ready, and `from` is readable for the message size, which is `length`.
     #[inline(always)]
-    pub unsafe fn push_next(&mut self, from: *const u8, length: usize) {
-        debug_assert!(self.is_ready());
+    pub unsafe fn copy_next(&mut self, from: *const u8, length: usize) {
+        debug_assert!(self.can_copy_next());
         // Copies of what the copy, which the compiler cannot see into, might change for all it knows.
         let (memory, offset, stamp) = (self.memory.clone(), self.offset, self.next.wrapping_add(1));
-        memory.will_write::<AHEAD>(offset);
+        memory.prefetch_for_write::<PREFETCH_BYTES>(offset);
         // SAFETY: a slot is in the ring, with room for a message rounded up to words.
         unsafe {
             memory.write_short(offset, from, length);
-            hand_over(&memory, offset, stamp);
+            store_stamp(&memory, offset, stamp);
         }
         self.next = stamp;
         self.offset = offset + self.shape.stride;
     }
 
-    /// As [`FixedWriter::push_next`] if the writer is ready; `false` where it is not and
+    /// As [`FixedWriter::copy_next`] if the writer is ready; `false` where it is not and
     /// [`FixedWriter::push`] has more to do.
     ///
     /// # Safety
     /// `from` is readable for the message size, which is `length`.
     #[inline(always)]
-    pub unsafe fn push_short(&mut self, from: *const u8, length: usize) -> bool {
-        if self.is_ready() {
+    pub unsafe fn try_fast(&mut self, from: *const u8, length: usize) -> bool {
+        if self.can_copy_next() {
             // SAFETY: the caller's promise.
-            unsafe { self.push_next(from, length) };
+            unsafe { self.copy_next(from, length) };
             return true;
         }
         false
@@ -185,18 +185,18 @@ impl<M: Memory> FixedWriter<M> {
     /// # Safety
     /// `count` messages of the message size are readable.
     #[inline(always)]
-    pub unsafe fn push_run(&mut self, from: *const u8, stride: usize, count: usize) -> usize {
-        let count = count.min(self.run.wrapping_sub(self.next) as usize);
+    pub unsafe fn try_fast_run(&mut self, from: *const u8, stride: usize, count: usize) -> usize {
+        let count = count.min(self.run_end.wrapping_sub(self.next) as usize);
         by_size!(self.shape.message, length => {
             let (memory, slot) = (self.memory.clone(), self.shape.stride);
             let (mut from, mut offset, mut stamp) = (from, self.offset, self.next);
             for _ in 0..count {
                 stamp = stamp.wrapping_add(1);
-                memory.will_write::<AHEAD>(offset);
+                memory.prefetch_for_write::<PREFETCH_BYTES>(offset);
                 // SAFETY: a slot is in the ring; a message is readable, says the caller.
                 unsafe {
                     memory.write_short(offset, from, length);
-                    hand_over(&memory, offset, stamp);
+                    store_stamp(&memory, offset, stamp);
                 }
                 from = from.wrapping_add(stride);
                 offset += slot;
@@ -215,11 +215,11 @@ impl<M: Memory> FixedWriter<M> {
         let Some(offset) = self.reserve() else {
             return false;
         };
-        if self.shape.message <= LONG {
+        if self.shape.message <= PREFETCH_MAX {
             let after = offset + self.shape.stride;
             (after..after + self.shape.message)
-                .step_by(LINE)
-                .for_each(|line| self.memory.will_write::<0>(line));
+                .step_by(CACHE_LINE)
+                .for_each(|line| self.memory.prefetch_for_write::<0>(line));
         }
         // SAFETY: a slot is in the ring, with room for a message rounded up to words.
         unsafe { self.memory.write(offset, from, self.shape.message) };
@@ -258,7 +258,7 @@ impl<M: Memory> FixedWriter<M> {
 /// # Safety
 /// It is in the ring, and `memory` is the producer's.
 #[inline(always)]
-unsafe fn hand_over<M: Memory>(memory: &M, offset: usize, stamp: u64) {
+unsafe fn store_stamp<M: Memory>(memory: &M, offset: usize, stamp: u64) {
     // Partner: `SeeStamp`. Whoever sees the stamp sees the payload.
     // SAFETY: the caller's promise.
     unsafe { memory.publish_word(Site::Stamp, offset, stamp) };

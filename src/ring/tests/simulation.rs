@@ -4,7 +4,7 @@
 //! anywhere, in a lossless ring with a seat; but every access sees the newest store.
 
 use crate::format::data_file::{state, Delivery, Geometry, Request};
-use crate::ring::flow_control::{Seat, Seats};
+use crate::ring::flow_control::{SlotCursor, SlotCursors};
 use crate::ring::{self, *};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -121,8 +121,8 @@ struct Chair {
     cursor: Cell<u64>,
 }
 
-impl Seat for Rc<Chair> {
-    fn hold(&self, cursor: u64) {
+impl SlotCursor for Rc<Chair> {
+    fn reserve(&self, cursor: u64) {
         self.memory.step();
         self.cursor.set(cursor);
         self.memory.step();
@@ -130,7 +130,7 @@ impl Seat for Rc<Chair> {
         self.memory.step();
     }
 
-    fn consumed(&self, _: Site, cursor: u64) {
+    fn store_cursor_release(&self, _: Site, cursor: u64) {
         self.cursor.set(cursor);
         self.memory.step();
     }
@@ -139,7 +139,7 @@ impl Seat for Rc<Chair> {
 /// As the producer sees them.
 struct Chairs<'a>(&'a [Rc<Chair>]);
 
-impl Seats for Chairs<'_> {
+impl SlotCursors for Chairs<'_> {
     fn cursors(&self, mut each: impl FnMut(u64)) {
         for chair in self.0 {
             let memory = Stepped {
@@ -225,26 +225,26 @@ impl Writer {
 }
 
 /// The shorter ways to pop, of which a framing may have none.
-trait Short: Frames<Memory = Stepped> + Sized {
+trait Short: FrameReader<Memory = Stepped> + Sized {
     /// Copies up to `many` messages to the places in `buffer`, and consumes them; how many, and
     /// about the first.
-    fn pop_shortly(_: &mut Reader<Self>, _buffer: &mut [u8], _many: usize) -> (usize, Info) {
-        (0, Info::default())
+    fn pop_shortly(_: &mut Reader<Self>, _buffer: &mut [u8], _many: usize) -> (usize, Meta) {
+        (0, Meta::default())
     }
 }
 
 impl Short for FixedReader<Stepped> {
-    fn pop_shortly(reader: &mut Reader<Self>, buffer: &mut [u8], many: usize) -> (usize, Info) {
+    fn pop_shortly(reader: &mut Reader<Self>, buffer: &mut [u8], many: usize) -> (usize, Meta) {
         let size = reader.frames().shape().message;
         assert!(many * size <= buffer.len());
         // SAFETY: so many messages fit into the buffer, and are short.
         unsafe {
             match many {
-                1 => match reader.pop_short(buffer.as_mut_ptr()) {
+                1 => match reader.try_fast(buffer.as_mut_ptr()) {
                     Some((info, _)) => (1, info),
-                    None => (0, Info::default()),
+                    None => (0, Meta::default()),
                 },
-                _ => reader.pop_run(buffer.as_mut_ptr(), size, many),
+                _ => reader.try_fast_run(buffer.as_mut_ptr(), size, many),
             }
         }
     }
@@ -253,7 +253,7 @@ impl Short for FixedReader<Stepped> {
 impl Short for VariableReader<Stepped> {}
 
 /// A consumer, and where it is by its own account.
-struct Party<F: Frames> {
+struct Party<F: FrameReader> {
     reader: Reader<F>,
     expected: u64,
     seat: Option<Rc<Chair>>,
@@ -371,8 +371,8 @@ impl<F: Short> Game<F> {
         // SAFETY: so many messages of the message size lie there, and are short.
         let done = unsafe {
             match many {
-                1 => usize::from(writer.push_short(from, size)),
-                _ => writer.push_run(from, stride, many),
+                1 => usize::from(writer.try_fast(from, size)),
+                _ => writer.try_fast_run(from, stride, many),
             }
         };
         let pushed = self.sure.get() as usize + done;
@@ -381,7 +381,7 @@ impl<F: Short> Game<F> {
         done > 0
     }
 
-    fn take(&self, party: &mut Party<F>, info: Info, bytes: &[u8]) {
+    fn take(&self, party: &mut Party<F>, info: Meta, bytes: &[u8]) {
         let number = info.sequence.wrapping_sub(self.shape.first) as usize;
         assert_eq!(
             info.lost,
@@ -497,7 +497,7 @@ impl<F: Short> Game<F> {
         if let Some(seat) = &party.seat {
             assert_eq!(lost, party.lost, "lost with a seat");
             if self.dice.below(3) == 0 {
-                seat.consumed(Site::Consumed, party.reader.frames().cursor());
+                seat.store_cursor_release(Site::Consumed, party.reader.frames().cursor());
             }
         }
     }

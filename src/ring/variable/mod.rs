@@ -1,6 +1,6 @@
 //! The ring of messages of any length: frames `{stamp: u64, length: u32, flags: u32, payload}`.
 //!
-//! Frames follow each other on 16-byte boundaries, so that the frame header never lies across the
+//! FrameReader follow each other on 16-byte boundaries, so that the frame header never lies across the
 //! end of the ring and payloads are aligned for any C type. A message that does not fit before the
 //! end of the ring is preceded by a padding frame, which carries the same stamp and no sequence.
 //!

@@ -3,7 +3,9 @@
 use super::{entry, frame_bytes, in_ring};
 use crate::format::data_file::{FLAG_PADDING, FRAME_HEADER};
 use crate::ring::flow_control;
-use crate::ring::frames::{Frames, Place, Poll, Rivals, Seek, JOIN_TRIES, PATIENCE};
+use crate::ring::frames::{
+    FrameReader, Place, Poll, ProducerWatch, Seek, MAX_JOIN_TRIES, MAX_RETRIES,
+};
 use crate::ring::memory::{Field, Memory, Site};
 use crate::ring::types::{distance, earlier, Damage, Shape};
 
@@ -28,7 +30,7 @@ impl<M: Memory> VariableReader<M> {
     }
 
     #[inline(always)]
-    fn covers(&self, position: u64) -> bool {
+    fn is_retained(&self, position: u64) -> bool {
         let claimed = self.memory.load(Field::Claimed);
         claimed.wrapping_sub(position) <= self.shape.capacity
     }
@@ -68,7 +70,7 @@ impl<M: Memory> VariableReader<M> {
         // Partner: `Announce`. Had either word been of a later lap, then the announcement of a
         // frame behind this block's next incarnation would be seen.
         self.memory.fence(Site::ValidateEntry);
-        if !self.covers(start) {
+        if !self.is_retained(start) {
             return Ok(None);
         }
         let behind = position.wrapping_sub(start);
@@ -126,7 +128,7 @@ impl<M: Memory> VariableReader<M> {
     /// The position and sequence of the frame that is written next.
     pub fn front(&self) -> Result<(u64, u64), Damage> {
         let mut probe = self.clone();
-        for _ in 0..PATIENCE {
+        for _ in 0..MAX_RETRIES {
             if let Some(front) = probe.walk()? {
                 return Ok(front);
             }
@@ -151,7 +153,7 @@ impl<M: Memory> VariableReader<M> {
 
     /// Where a consumer can begin, at or after `from`: the first frame of a block. With a seat, if
     /// that is possible, the very first frame, for `from` may be all there is.
-    fn landing(&self, from: u64) -> Result<Option<(u64, u64)>, Damage> {
+    fn find_start(&self, from: u64) -> Result<Option<(u64, u64)>, Damage> {
         let next = self.block_from(from);
         if !self.shape.lossless {
             return self.block(next);
@@ -193,7 +195,7 @@ impl<M: Memory> VariableReader<M> {
     }
 }
 
-impl<M: Memory> Frames for VariableReader<M> {
+impl<M: Memory> FrameReader for VariableReader<M> {
     type Memory = M;
 
     #[inline(always)]
@@ -257,7 +259,7 @@ impl<M: Memory> Frames for VariableReader<M> {
     fn intact(&self) -> bool {
         // Partner: `Announce`.
         self.memory.fence(Site::Validate);
-        self.covers(self.position) || !self.memory.keeps(Site::IsValid)
+        self.is_retained(self.position) || !self.memory.keeps(Site::IsValid)
     }
 
     #[inline(always)]
@@ -267,11 +269,11 @@ impl<M: Memory> Frames for VariableReader<M> {
     }
 
     fn catch_up(&mut self) -> Result<Option<u64>, Damage> {
-        for _ in 0..PATIENCE {
+        for _ in 0..MAX_RETRIES {
             let from = self.retained(self.shape.capacity / 8);
             // Partner: `Publish`. The index entries below `claimed`.
             self.memory.fence(Site::FindOldest);
-            let Some((position, sequence)) = self.landing(from)? else {
+            let Some((position, sequence)) = self.find_start(from)? else {
                 continue;
             };
             let lost = distance(sequence, self.next);
@@ -290,15 +292,15 @@ impl<M: Memory> Frames for VariableReader<M> {
     }
 
     fn oldest(&self) -> Result<u64, Damage> {
-        let mut rivals = Rivals::new(&self.memory);
-        for tries in 0..JOIN_TRIES {
+        let mut watch = ProducerWatch::new(&self.memory);
+        for tries in 0..MAX_JOIN_TRIES {
             let from = self.retained(self.margin(tries));
             // Partner: `Publish`. The index entries below `claimed`.
             self.memory.fence(Site::FindOldest);
-            if let Some((_, sequence)) = self.landing(from)? {
+            if let Some((_, sequence)) = self.find_start(from)? {
                 return Ok(sequence);
             }
-            if !rivals.may_have_spoilt(&self.memory) {
+            if !watch.may_be_active(&self.memory) {
                 break;
             }
         }
@@ -325,7 +327,7 @@ impl<M: Memory> Frames for VariableReader<M> {
         let from = self.retained(self.margin(tries));
         // Partner: `Publish`. The index entries below `claimed`.
         self.memory.fence(Site::FindOldest);
-        let Some(mut begin) = self.landing(from)? else {
+        let Some(mut begin) = self.find_start(from)? else {
             return Ok(Seek::Again);
         };
         let mut low = self.block_of(begin.0);

@@ -2,7 +2,7 @@
 
 use super::{entry, frame_bytes, in_ring, VariableReader};
 use crate::format::data_file::{FLAG_PADDING, FRAME_HEADER};
-use crate::ring::flow_control::{self, Front, Seats};
+use crate::ring::flow_control::{self, SlotCursors, WriterState};
 use crate::ring::memory::{Field, Memory, Site};
 use crate::ring::types::{distance, earlier, later, Damage, Shape};
 
@@ -93,7 +93,7 @@ impl<M: Memory> VariableWriter<M> {
             }
             offset = 0;
         }
-        if !self.cover(frame) {
+        if !self.reserve_bytes(frame) {
             return None;
         }
         Some(offset + FRAME_HEADER)
@@ -101,19 +101,19 @@ impl<M: Memory> VariableWriter<M> {
 
     /// Lossless: looks how far the consumers are. Whether that made room for a message.
     #[cold]
-    pub fn extend(&mut self, seats: &impl Seats, length: usize) -> bool {
+    pub fn extend(&mut self, seats: &impl SlotCursors, length: usize) -> bool {
         let front = self.front(length);
-        self.limit = flow_control::limit(&self.memory, &self.shape, seats, front);
+        self.limit = flow_control::raise_limit(&self.memory, &self.shape, seats, front);
         distance(self.limit, front.end) >= 0
     }
 
     /// Where the producer stands who has a message of this length.
-    pub fn front(&self, length: usize) -> Front {
+    pub fn front(&self, length: usize) -> WriterState {
         let frame = frame_bytes(length);
         let room = self.shape.capacity as usize - in_ring(&self.shape, self.position);
         let padding = if frame > room { room } else { 0 };
         let bytes = padding + frame + FRAME_HEADER;
-        Front {
+        WriterState {
             next: self.position,
             claimed: self.claimed,
             end: self.position.wrapping_add(bytes as u64),
@@ -149,7 +149,7 @@ impl<M: Memory> VariableWriter<M> {
     /// Fills the `room` bytes up to the end of the ring.
     #[cold]
     fn pad(&mut self, room: usize) -> bool {
-        if !self.cover(room) {
+        if !self.reserve_bytes(room) {
             return false;
         }
         self.finish(room, u64::from(FLAG_PADDING) << 32, self.next);
@@ -161,7 +161,7 @@ impl<M: Memory> VariableWriter<M> {
     fn finish(&mut self, frame: usize, length_and_flags: u64, after: u64) {
         let offset = in_ring(&self.shape, self.position);
         let end = self.position.wrapping_add(frame as u64);
-        // SAFETY: both frames' headers are in the ring and announced (`cover`).
+        // SAFETY: both frames' headers are in the ring and announced (`reserve_bytes`).
         unsafe {
             if self.memory.keeps(Site::ClearNext) {
                 // The stamp waited for there is `after + 1`. Ordered by `Stamp`, below.
@@ -170,7 +170,7 @@ impl<M: Memory> VariableWriter<M> {
             self.memory.set_word(offset + 8, length_and_flags);
         }
         if distance(end, self.unindexed) >= 0 {
-            self.enter(end, after);
+            self.add_index_entries(end, after);
         }
         // Partner: `SeeStamp`. Whoever sees the stamp sees the frame, the index entry and the
         // cleared word behind it.
@@ -185,7 +185,7 @@ impl<M: Memory> VariableWriter<M> {
 
     /// Has the next `bytes`, and the stamp after them, announced.
     #[inline(always)]
-    fn cover(&mut self, bytes: usize) -> bool {
+    fn reserve_bytes(&mut self, bytes: usize) -> bool {
         let end = self.position.wrapping_add((bytes + FRAME_HEADER) as u64);
         distance(end, self.claimed) <= 0 || self.announce(end)
     }
@@ -221,7 +221,7 @@ impl<M: Memory> VariableWriter<M> {
     /// Enters the frame at `end` in the index, for each block that begins before or with it. A
     /// long message may pass several.
     #[cold]
-    fn enter(&mut self, end: u64, sequence: u64) {
+    fn add_index_entries(&mut self, end: u64, sequence: u64) {
         while distance(end, self.unindexed) >= 0 {
             let word = entry(&self.shape, self.unindexed);
             // These overwrite the entry of the lap before, whose block the announcement covers:

@@ -2,7 +2,7 @@
 //! takes the seat.
 
 use super::*;
-use crate::ring::flow_control::{Seat, Seats};
+use crate::ring::flow_control::{SlotCursor, SlotCursors};
 use crate::ring::{self, Start};
 use loom::thread;
 
@@ -34,13 +34,13 @@ impl Chair {
     }
 }
 
-impl Seat for Chair {
-    fn hold(&self, cursor: u64) {
+impl SlotCursor for Chair {
+    fn reserve(&self, cursor: u64) {
         self.cursor.store(cursor, Ordering::Relaxed);
         self.token.store(1, Ordering::Release);
     }
 
-    fn consumed(&self, _site: Site, cursor: u64) {
+    fn store_cursor_release(&self, _site: Site, cursor: u64) {
         let order = match self.relaxed {
             true => Ordering::Relaxed,
             false => Ordering::Release,
@@ -49,7 +49,7 @@ impl Seat for Chair {
     }
 }
 
-impl Seats for Chair {
+impl SlotCursors for Chair {
     fn cursors(&self, mut each: impl FnMut(u64)) {
         if self.token.load(Ordering::Acquire) != 0 {
             each(self.cursor.load(Ordering::Relaxed));
@@ -131,7 +131,7 @@ impl<F: Framing> Seated<F> {
                 let pushed = s.message(info.sequence, 0);
                 promise!(Torn, buffer[..info.length as usize] == pushed, "{info:?}");
                 let cursor = self.reader.frames().cursor();
-                self.seat.consumed(Site::Consumed, cursor);
+                self.seat.store_cursor_release(Site::Consumed, cursor);
             }
         }
         Ok(())
@@ -230,8 +230,8 @@ macro_rules! twins {
 twins! {
     fixed_without_limit: joining::<Fixed>, FIXED, Limit => Lost;
     fixed_without_look_twice: joining::<Fixed>, FIXED, LookTwice => Lost;
-    fixed_without_take_seat: joining::<Fixed>, FIXED, TakeSeat => Lost;
+    fixed_without_take_slot: joining::<Fixed>, FIXED, TakeSlot => Lost;
     variable_without_limit: joining::<Variable>, VARIABLE, Limit => Lost;
     variable_without_look_twice: joining::<Variable>, VARIABLE, LookTwice => Lost;
-    variable_without_take_seat: joining::<Variable>, VARIABLE, TakeSeat => Lost;
+    variable_without_take_slot: joining::<Variable>, VARIABLE, TakeSlot => Lost;
 }

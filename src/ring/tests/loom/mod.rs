@@ -33,7 +33,8 @@ mod wait;
 use crate::format::data_file::{state, SLOT_HEADER};
 use crate::ring::memory::order;
 use crate::ring::{
-    Damage, FixedReader, FixedWriter, Frames, Pop, Reader, Shape, VariableReader, VariableWriter,
+    Damage, FixedReader, FixedWriter, FrameReader, Pop, Reader, Shape, VariableReader,
+    VariableWriter,
 };
 use crate::ring::{Field, Memory, Site};
 use loom::sync::atomic::{fence, AtomicU64};
@@ -361,7 +362,7 @@ impl Setting {
 /// One framing, both sides.
 trait Framing: 'static {
     type Writer;
-    type Frames: Frames<Memory = Modelled> + Send;
+    type Frames: FrameReader<Memory = Modelled> + Send;
     fn format(memory: &Modelled, shape: &Shape);
     fn recover(memory: Modelled, shape: Shape) -> Result<Self::Writer, Damage>;
     fn next(writer: &Self::Writer) -> u64;
@@ -412,8 +413,8 @@ impl<const WAY: u8> Framing for Slots<WAY> {
         // SAFETY: a slice is readable, and has the message size.
         let pushed = unsafe {
             match WAY {
-                SHORT => writer.push_short(from, message.len()),
-                RUN => writer.push_run(from, message.len(), 1) == 1,
+                SHORT => writer.try_fast(from, message.len()),
+                RUN => writer.try_fast_run(from, message.len(), 1) == 1,
                 _ => false,
             }
         };
@@ -443,12 +444,12 @@ impl<const WAY: u8> Framing for Slots<WAY> {
         unsafe {
             match WAY {
                 SHORT => {
-                    if let Some((info, _)) = reader.pop_short(to) {
+                    if let Some((info, _)) = reader.try_fast(to) {
                         return Ok((Pop::Message(info), 1));
                     }
                 }
                 RUN => {
-                    let (many, first) = reader.pop_run(to, MESSAGE, BATCH);
+                    let (many, first) = reader.try_fast_run(to, MESSAGE, BATCH);
                     if many > 0 {
                         return Ok((Pop::Message(first), many));
                     }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::ring::set_state;
-use crate::wakeup::{ask, notify, Bell};
+use crate::wakeup::{notify, prepare_wait, EventCount};
 use loom::sync::atomic::AtomicU32;
 use loom::sync::{Condvar, Mutex};
 use loom::thread;
@@ -80,7 +80,7 @@ impl Shared {
     }
 }
 
-impl Bell for Shared {
+impl EventCount for Shared {
     fn count(&self) -> u32 {
         let count = self.0.word.load(Ordering::Relaxed);
         fence(Ordering::Acquire);
@@ -89,22 +89,22 @@ impl Bell for Shared {
 
     /// The kernel's barrier in the other process is, for that process, a full fence somewhere
     /// between the store and the load that it stands between: here it is at its place.
-    fn is_flagged(&self) -> bool {
+    fn has_waiters(&self) -> bool {
         if self.keeps(Step::LightBarrier) {
             fence(Ordering::SeqCst);
         }
         self.0.flag.load(Ordering::Relaxed) != 0
     }
 
-    fn flag(&self) {
+    fn set_flag(&self) {
         self.0.flag.store(1, Ordering::Release);
     }
 
-    fn unflag(&self) {
+    fn clear_flag(&self) {
         self.0.flag.swap(0, Ordering::Acquire);
     }
 
-    fn ring(&self) {
+    fn wake_all(&self) {
         if self.keeps(Step::CountUp) {
             self.0.word.fetch_add(1, Ordering::Release);
         }
@@ -119,7 +119,7 @@ fn receive<F: Framing>(s: &Setting, mut consumer: Consumer<F>, bell: &Shared) ->
         if consumer.look()? != Look::Nothing {
             continue;
         }
-        let seen = ask(bell);
+        let seen = prepare_wait(bell);
         bell.heavy_barrier();
         if bell.keeps(Step::LookOnceMore) && consumer.look()? != Look::Nothing {
             continue;
@@ -160,7 +160,7 @@ fn close<F: Framing>(s: &'static Setting, without: &'static [Step]) -> Kept<()> 
     let theirs = bell.clone();
     let thread = thread::spawn(move || {
         while consumer.look()? != Look::Closed {
-            let seen = ask(&theirs);
+            let seen = prepare_wait(&theirs);
             theirs.heavy_barrier();
             if consumer.look()? == Look::Closed {
                 break;
@@ -170,7 +170,7 @@ fn close<F: Framing>(s: &'static Setting, without: &'static [Step]) -> Kept<()> 
         Ok(())
     });
     set_state(&memory, state::CLOSED);
-    bell.ring();
+    bell.wake_all();
     bell.end();
     thread.join().unwrap()
 }
