@@ -51,10 +51,11 @@ fn ring() -> Vec<(String, String)> {
     files
 }
 
-/// The variants of `Site`.
-fn sites() -> BTreeSet<String> {
+/// The variants of an enum of `src/ring/memory.rs`.
+fn variants(name: &str) -> BTreeSet<String> {
     let source = text("src/ring/memory.rs");
-    let (_, after) = source.split_once("pub enum Site {").unwrap();
+    let start = format!("pub enum {name} {{");
+    let (_, after) = source.split_once(&start).unwrap();
     let (body, _) = after.split_once("\n}").unwrap();
     code(body)
         .filter(|line| !line.is_empty())
@@ -62,7 +63,33 @@ fn sites() -> BTreeSet<String> {
         .collect()
 }
 
-/// Of each site, the functions of the protocol that use it.
+/// The variants of `Site`, which have an order, and of `Step`, which have none.
+fn sites() -> BTreeSet<String> {
+    let (mut sites, steps) = (variants("Site"), variants("Step"));
+    sites.extend(steps);
+    sites
+}
+
+/// The order of each `Site`, by `Site::order`.
+fn orders() -> BTreeMap<String, String> {
+    let source = text("src/ring/memory.rs");
+    let (_, after) = source.split_once("pub const fn order").unwrap();
+    let (body, _) = after.split_once("\n    }").unwrap();
+    assert!(!body.contains("_ =>"), "an order by default");
+    let mut orders = BTreeMap::new();
+    let mut pending = Vec::new();
+    for line in code(body) {
+        let named = line.split("Site::").skip(1).map(|s| word(s).to_owned());
+        pending.extend(named);
+        if let Some((_, order)) = line.split_once("Ordering::") {
+            let order = word(order).to_owned();
+            orders.extend(pending.drain(..).map(|site| (site, order.clone())));
+        }
+    }
+    orders
+}
+
+/// Of each site or step, the functions of the protocol that use it.
 fn uses() -> BTreeMap<String, BTreeSet<String>> {
     let mut uses = BTreeMap::<_, BTreeSet<_>>::new();
     for (file, source) in ring() {
@@ -71,7 +98,8 @@ fn uses() -> BTreeMap<String, BTreeSet<String>> {
             if let Some((_, after)) = line.split_once("fn ") {
                 function = word(after);
             }
-            for after in line.split("Site::").skip(1) {
+            let named = line.split("Site::").skip(1);
+            for after in named.chain(line.split("Step::").skip(1)) {
                 uses.entry(word(after).to_owned())
                     .or_default()
                     .insert(format!("{file}::{function}"));
@@ -94,9 +122,10 @@ fn twins() -> BTreeMap<String, BTreeSet<String>> {
         let source = fs::read_to_string(&path).unwrap();
         for line in code(&source) {
             let (name, site) = match (line.split_once(": "), line.strip_prefix("fn ")) {
-                // In a `twins!`: `name: what is modelled, Site => what it breaks;`
+                // In a `twins!`: `name: what is modelled, Site::Name => what it breaks;`
                 (Some((name, rest)), _) if name == word(name) && rest.ends_with(';') => {
-                    let site = word(rest.rsplit(", ").next().unwrap());
+                    let last = rest.rsplit(", ").next().unwrap();
+                    let site = word(last.rsplit("::").next().unwrap());
                     (name, if sites.contains(site) { site } else { "" })
                 }
                 (_, Some(after)) => (word(after), ""),
@@ -195,15 +224,63 @@ fn every_site_has_twins_and_the_page_names_them() {
 fn the_protocol_orders_nothing_past_its_sites() {
     for (file, source) in ring() {
         for line in code(&source) {
-            for way in ["Ordering", "atomic", "asm!", "compiler_fence"] {
+            for way in ["Ordering", "atomic", "asm!", "compiler_fence", ".fence("] {
                 assert!(!line.contains(way), "{file}: {line}");
             }
-            for call in ["fence(", "publish(", "publish_word("] {
-                let calls = line.contains(&format!(".{call}"));
-                // The site may be on the next line of a long call, which the compiler checks.
-                let elsewhere = line.contains("Site::") || line.ends_with('(');
-                assert!(!calls || elsewhere, "{file}: {line}");
+        }
+    }
+}
+
+/// A call names its order, and its site says the same order.
+#[test]
+fn the_order_at_a_site_is_the_order_of_the_site() {
+    let orders = orders();
+    assert_eq!(
+        orders.keys().cloned().collect::<BTreeSet<_>>(),
+        variants("Site")
+    );
+    for (file, source) in ring() {
+        // A long call has its site on a line of its own.
+        let joined = code(&source).collect::<Vec<_>>().join(" ");
+        for (at, _) in joined.match_indices("Site::") {
+            let site = word(&joined[at + "Site::".len()..]);
+            let before = joined[..at].trim_end();
+            let Some(before) = before.strip_suffix('(') else {
+                panic!("{file}: {site} is not the first argument of a call");
+            };
+            let call = before.rsplit(|c: char| !c.is_alphanumeric() && c != '_');
+            let call = call.into_iter().next().unwrap();
+            let allowed: &[&str] = match orders[site].as_str() {
+                "Acquire" => &["fence_acquire"],
+                "Release" => &[
+                    "fence_release",
+                    "store_release",
+                    "store_word_release",
+                    "store_cursor_release",
+                ],
+                // The store before a full fence is a release store.
+                "SeqCst" => &["fence_full", "store_release"],
+                order => panic!("{order}"),
+            };
+            assert!(allowed.contains(&call), "{file}: {call}(Site::{site})");
+        }
+    }
+}
+
+/// A comment just above each site names its partners.
+#[test]
+fn every_site_names_its_partners() {
+    for (file, source) in ring() {
+        let lines: Vec<_> = source.lines().map(str::trim).collect();
+        for (number, line) in lines.iter().enumerate() {
+            if line.starts_with("//") || !line.contains("Site::") {
+                continue;
             }
+            let above = &lines[number.saturating_sub(8)..number];
+            let named = above
+                .iter()
+                .any(|line| line.starts_with("//") && line.to_lowercase().contains("pairs with"));
+            assert!(named, "{file}: {line}");
         }
     }
 }

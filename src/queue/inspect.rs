@@ -21,6 +21,7 @@ use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::atomic::Ordering;
 
 /// The queues of a directory.
 #[derive(Debug, Clone, Default)]
@@ -155,9 +156,9 @@ pub fn inspect(name: impl AsRef<OsStr>) -> Result<Inspection> {
     let blocked = wanted.map(|end| {
         let front = WriterState {
             next: position,
-            claimed: memory.load(Field::Claimed),
+            claimed: memory.load_relaxed(Field::Claimed),
             end,
-            limit: memory.load(Field::Limit),
+            limit: memory.load_relaxed(Field::Limit),
         };
         blocked(&geometry, front, consumers.as_deref())
     });
@@ -173,11 +174,11 @@ pub fn inspect(name: impl AsRef<OsStr>) -> Result<Inspection> {
         message_size: geometry.message_size,
         max_message: geometry.max_message(),
         delivery: geometry.delivery,
-        epoch: memory.load(Field::Epoch) as u32,
+        epoch: memory.load_relaxed(Field::Epoch) as u32,
         consumers: consumers.as_ref().map_or(0, |list| list.len() as u32),
         producer_alive,
         closed: matches!(
-            memory.load(Field::State),
+            memory.load_relaxed(Field::State),
             state::CLOSED | state::SUPERSEDED_CLOSED
         ),
         id: geometry.id,
@@ -282,13 +283,13 @@ impl<'a> FileMemory<'a> {
 
 // SAFETY: every access is a system call, which fails out of bounds. Nothing is ever written.
 unsafe impl Memory for FileMemory<'_> {
-    fn load(&self, field: Field) -> u64 {
+    fn load_relaxed(&self, field: Field) -> u64 {
         self.at(field.offset() as u64)
     }
 
-    fn publish(&self, _: Site, _: Field, _: u64) {}
+    fn store_release(&self, _: Site, _: Field, _: u64) {}
 
-    unsafe fn word(&self, offset: usize) -> u64 {
+    unsafe fn load_word_relaxed(&self, offset: usize) -> u64 {
         let at = self.ring + offset as u64;
         let (start, bytes) = &mut *self.piece.borrow_mut();
         let behind = at.wrapping_sub(*start);
@@ -305,15 +306,15 @@ unsafe impl Memory for FileMemory<'_> {
         }
     }
 
-    unsafe fn set_word(&self, _: usize, _: u64) {}
+    unsafe fn store_word_relaxed(&self, _: usize, _: u64) {}
 
-    unsafe fn publish_word(&self, _: Site, _: usize, _: u64) {}
+    unsafe fn store_word_release(&self, _: Site, _: usize, _: u64) {}
 
-    unsafe fn index_word(&self, word: usize) -> u64 {
+    unsafe fn load_index_relaxed(&self, word: usize) -> u64 {
         self.at(self.index + word as u64 * 8)
     }
 
-    unsafe fn set_index_word(&self, _: usize, _: u64) {}
+    unsafe fn store_index_relaxed(&self, _: usize, _: u64) {}
 
     unsafe fn read(&self, offset: usize, to: *mut u8, length: usize) {
         // SAFETY: writable for so many bytes, as the caller promises.
@@ -326,11 +327,11 @@ unsafe impl Memory for FileMemory<'_> {
 
     unsafe fn write(&self, _: usize, _: *const u8, _: usize) {}
 
-    fn fence(&self, site: Site) {
+    fn fence(&self, _: Ordering, site: Site) {
         // What is looked up from here on is to be newer than what the last look was at.
         if matches!(site, Site::FindFront | Site::FindOldest) {
             self.piece.borrow_mut().1.clear();
         }
-        std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+        std::sync::atomic::fence(Ordering::SeqCst);
     }
 }

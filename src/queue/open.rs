@@ -327,12 +327,15 @@ fn attach_locked(paths: &Paths, o: &ProducerOptions, writer: Writer) -> Result<A
     };
     remove_leftovers(paths, &control);
     let memory = mapped(&region, &geometry);
-    let epoch = memory.load(Field::Epoch).wrapping_add(1);
-    memory.publish(Site::State, Field::Epoch, epoch & u64::from(u32::MAX));
+    let epoch = memory.load_relaxed(Field::Epoch).wrapping_add(1);
+    memory.store_release(Site::State, Field::Epoch, epoch & u64::from(u32::MAX));
     show_blocked(&region, 0);
     // Still live, and of a process: the last producer neither closed nor detached. It was killed.
     let crashed = epoch > 1
-        && matches!(memory.load(Field::State), state::LIVE | state::SUPERSEDED)
+        && matches!(
+            memory.load_relaxed(Field::State),
+            state::LIVE | state::SUPERSEDED
+        )
         && header_word(&region, at::PID).load(Ordering::Relaxed) != 0;
     set_holder(&region, std::process::id());
     ring::set_state(&memory, state::LIVE);
@@ -924,7 +927,7 @@ fn observe_once(name: &std::ffi::OsStr, o: &ConsumerOptions) -> Result<Option<(P
     check_schema(&paths, &geometry, schema.as_ref(), o.schema.as_ref(), "")?;
     check_size(&paths, &geometry, o)?;
     let region = Arc::new(region);
-    let epoch = mapped(&region, &geometry).load(Field::Epoch);
+    let epoch = mapped(&region, &geometry).load_relaxed(Field::Epoch);
     let sits = geometry.delivery == Delivery::Lossless && !o.observer;
     let (control, seat) = match take_seat(&paths, &region, &geometry, o) {
         Ok((_, None)) if sits => return Err(registry_full(&paths, &geometry)),

@@ -25,7 +25,7 @@
 //! is, until the consumer knows better.
 
 use super::frames::FrameReader;
-use super::memory::{Field, Memory, Site};
+use super::memory::{Field, Memory, Site, Step};
 use super::types::{distance, earlier, later, Shape};
 
 /// The seats, as the producer sees them.
@@ -67,15 +67,15 @@ pub fn raise_limit<M: Memory>(
     if distance(intended, front.limit) <= 0 {
         return front.limit;
     }
-    // Partner: `TakeSlot`. A consumer whose seat the second look does not find sees this limit.
-    memory.publish(Site::Limit, Field::Limit, intended);
-    memory.fence(Site::Limit);
+    // Pairs with `TakeSlot`. A consumer whose seat the second look does not find sees this limit.
+    memory.store_release(Site::Limit, Field::Limit, intended);
+    memory.fence_full(Site::Limit);
     let mut limit = intended;
-    if memory.keeps(Site::LookTwice) {
+    if memory.performs(Step::LookTwice) {
         limit = earlier(limit, limit_for(shape, seats, front));
     }
-    // Partner: `Consumed`. What the cursors gave up is no longer being read.
-    memory.fence(Site::SeeCursor);
+    // Pairs with `Consumed`. What the cursors gave up is no longer being read.
+    memory.fence_acquire(Site::SeeCursor);
     later(limit, front.limit)
 }
 
@@ -105,11 +105,11 @@ pub fn limit_for(shape: &Shape, seats: &impl SlotCursors, front: WriterState) ->
 /// overwriting; with a seat, what will not be before the seat is looked at.
 pub fn retained<F: FrameReader>(frames: &F) -> u64 {
     let (memory, shape) = (frames.memory(), frames.shape());
-    let mut end = memory.load(Field::Claimed);
+    let mut end = memory.load_relaxed(Field::Claimed);
     if shape.lossless {
-        // A limit is stored before what is announced by it. Partner: `Publish`.
-        memory.fence(Site::FindOldest);
-        end = later(end, memory.load(Field::Limit));
+        // A limit is stored before what is announced by it. Pairs with `Publish`.
+        memory.fence_acquire(Site::FindOldest);
+        end = later(end, memory.load_relaxed(Field::Limit));
     }
     match end.wrapping_sub(shape.origin()) {
         pushed if pushed <= shape.capacity => shape.origin(),

@@ -98,14 +98,14 @@ pub(super) struct ProducerWatch {
 impl ProducerWatch {
     pub(super) fn new(memory: &impl Memory) -> Self {
         ProducerWatch {
-            claimed: memory.load(Field::Claimed),
+            claimed: memory.load_relaxed(Field::Claimed),
             same: 0,
         }
     }
 
     /// To be asked after each look that failed.
     pub(super) fn may_be_active(&mut self, memory: &impl Memory) -> bool {
-        let claimed = memory.load(Field::Claimed);
+        let claimed = memory.load_relaxed(Field::Claimed);
         self.same = if claimed == self.claimed {
             self.same + 1
         } else {

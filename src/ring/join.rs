@@ -19,14 +19,14 @@ pub fn join<F: FrameReader>(
         (frames.memory().clone(), frames.shape().capacity)
     };
     // An older `claimed` than the producer's holds it no less.
-    seat.reserve(memory.load(Field::Claimed).wrapping_sub(capacity));
-    // Partner: `Limit`. The loads of the limit come after this.
-    memory.fence(Site::TakeSlot);
+    seat.reserve(memory.load_relaxed(Field::Claimed).wrapping_sub(capacity));
+    // Pairs with `Limit`. The loads of the limit come after this.
+    memory.fence_full(Site::TakeSlot);
     let done = match start {
         Some(start) => reader.begin(start),
         None => reader.resume().map(|()| true),
     };
-    // Partner: `SeeCursor`.
+    // Pairs with `SeeCursor`.
     seat.store_cursor_release(Site::Consumed, reader.frames().cursor());
     done
 }

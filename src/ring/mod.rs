@@ -56,6 +56,6 @@ pub type Mapped = plain::Plain;
 
 /// Marks the queue closed; or live again, or superseded.
 pub fn set_state<M: Memory>(memory: &M, value: u64) {
-    // Partner: `SeeState`.
-    memory.publish(Site::State, Field::State, value);
+    // Pairs with `SeeState`.
+    memory.store_release(Site::State, Field::State, value);
 }

@@ -3,7 +3,7 @@
 use super::fixed::FixedReader;
 use super::flow_control;
 use super::frames::{FrameReader, Place, Poll, ProducerWatch, Seek, MAX_JOIN_TRIES, MAX_RETRIES};
-use super::memory::{Field, Memory, Site};
+use super::memory::{Field, Memory, Site, Step};
 use super::types::{distance, Damage, Meta, Pop, Start};
 use crate::format::data_file::state;
 
@@ -273,14 +273,14 @@ impl<F: FrameReader> Reader<F> {
     /// Nothing is there: for now, or for good? `Pop::Message` means to look again.
     #[inline]
     fn check_end(&mut self) -> Result<Pop, Damage> {
-        let ended = self.frames.memory().load(Field::State);
+        let ended = self.frames.memory().load_relaxed(Field::State);
         if ended == state::LIVE {
             return Ok(Pop::Empty);
         }
-        // Partner: `State` in `close`. Whoever sees the queue closed sees every message pushed
+        // Pairs with `State` in `close`. Whoever sees the queue closed sees every message pushed
         // before, if he looks again; the look that found nothing was made before.
-        self.frames.memory().fence(Site::SeeState);
-        let again = self.frames.memory().keeps(Site::LookAgain);
+        self.frames.memory().fence_acquire(Site::SeeState);
+        let again = self.frames.memory().performs(Step::LookAgain);
         if again && self.frames.poll()? != Poll::Empty {
             return Ok(Pop::Message(Meta::default()));
         }

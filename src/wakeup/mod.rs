@@ -136,7 +136,7 @@ impl SharedEventCount {
     /// not less than `bits`.
     #[inline(always)]
     pub(crate) fn waiters_or(&self, bits: u64) -> u64 {
-        // Partner: the system call in `heavy_barrier`. The assembly binds the compiler alone: it may
+        // Pairs with the system call in `heavy_barrier`. The assembly binds the compiler alone: it may
         // read any memory, so what was stored before is in its place. A `compiler_fence` would also
         // make the compiler forget what it holds in registers.
         #[cfg(target_arch = "x86_64")]
@@ -181,7 +181,7 @@ impl SharedEventCount {
 
 /// Wakes all who sleep on this word, whether they have asked or not.
 pub(crate) fn wake_all(word: &AtomicU32) {
-    // Partner: `count`.
+    // Pairs with `count`.
     word.fetch_add(1, Ordering::Release);
     os::futex_wake(word);
 }
@@ -189,7 +189,7 @@ pub(crate) fn wake_all(word: &AtomicU32) {
 /// How often the event count with this word was rung.
 pub(crate) fn count(word: &AtomicU32) -> u32 {
     let count = word.load(Ordering::Relaxed);
-    // Partner: `ring`. Who counts on this number sees what came before it, as the new control file
+    // Pairs with `ring`. Who counts on this number sees what came before it, as the new control file
     // of a new producer.
     fence(Ordering::Acquire);
     count
@@ -197,7 +197,7 @@ pub(crate) fn count(word: &AtomicU32) -> u32 {
 
 /// The barrier of one who has asked; `false` if it did not reach the other side.
 pub(crate) fn heavy_barrier() -> bool {
-    // Partner: `has_waiters`, its fence or, with the system call, the other barrier.
+    // Pairs with `has_waiters`, its fence or, with the system call, the other barrier.
     fence(Ordering::SeqCst);
     os::heavy_barrier()
 }
@@ -216,19 +216,19 @@ impl EventCount for SharedEventCount {
         if self.first == self.flag {
             return true;
         }
-        // Partner: the fence in `heavy_barrier`.
+        // Pairs with the fence in `heavy_barrier`.
         fence(Ordering::SeqCst);
         self.flag_word().load(Ordering::Relaxed) != 0
     }
 
     fn set_flag(&self) {
-        // Partner: `unflag`. If this is what makes the other side ring, then that is no part of
+        // Pairs with `unflag`. If this is what makes the other side ring, then that is no part of
         // the count loaded before.
         self.flag_word().store(u64::MAX, Ordering::Release);
     }
 
     fn clear_flag(&self) {
-        // Partner: `flag`.
+        // Pairs with `flag`.
         self.flag_word().swap(0, Ordering::Acquire);
     }
 

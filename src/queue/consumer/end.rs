@@ -58,7 +58,7 @@ impl Consumer {
     /// whether the queue was closed before.
     fn was_closed(&self) -> bool {
         let memory = either!(&self.ring, r => r.frames().memory());
-        memory.load(Field::State) == state::SUPERSEDED_CLOSED
+        memory.load_relaxed(Field::State) == state::SUPERSEDED_CLOSED
     }
 
     /// Whether the name of the queue leads elsewhere by now. If that cannot be found out, it does.

@@ -468,11 +468,11 @@ impl Consumer {
             message_size: self.geometry.message_size,
             max_message: self.geometry.max_message(),
             delivery: self.geometry.delivery,
-            epoch: memory.load(Field::Epoch) as u32,
+            epoch: memory.load_relaxed(Field::Epoch) as u32,
             consumers: consumers.len() as u32,
             producer_alive: open::is_alive(&self.region),
             closed: matches!(
-                memory.load(Field::State),
+                memory.load_relaxed(Field::State),
                 state::CLOSED | state::SUPERSEDED_CLOSED
             ),
             id: self.geometry.id,

@@ -405,7 +405,7 @@ impl Producer {
             message_size: self.geometry.message_size,
             max_message: self.geometry.max_message(),
             delivery: self.geometry.delivery,
-            epoch: memory.load(Field::Epoch) as u32,
+            epoch: memory.load_relaxed(Field::Epoch) as u32,
             consumers: consumers.len() as u32,
             producer_alive: true,
             closed: false,
@@ -609,7 +609,7 @@ impl Drop for Producer {
             Writer::Variable(writer) => writer.settle(),
         }
         // A queue whose name was taken meanwhile stays superseded.
-        if !self.detached && self.memory().load(Field::State) == state::LIVE {
+        if !self.detached && self.memory().load_relaxed(Field::State) == state::LIVE {
             ring::set_state(self.memory(), state::CLOSED);
         }
         open::end_weak(&self.region);

@@ -65,7 +65,7 @@ fn committed<M: Memory>(memory: &M, shape: &Shape, from: u64, to: u64) -> u64 {
     while low != high {
         let middle = low.wrapping_add(high.wrapping_sub(low) / 2);
         // SAFETY: a slot is in the ring.
-        let stamp = unsafe { memory.word(slot(shape, middle)) };
+        let stamp = unsafe { memory.load_word_relaxed(slot(shape, middle)) };
         if distance(stamp, middle.wrapping_add(1)) >= 0 {
             low = middle.wrapping_add(1);
         } else {

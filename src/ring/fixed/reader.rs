@@ -4,7 +4,7 @@ use super::{committed, slot, CACHE_LINE, MAX_RUN, PREFETCH_BYTES, PREFETCH_MAX};
 use crate::format::data_file::SLOT_HEADER;
 use crate::ring::flow_control;
 use crate::ring::frames::{FrameReader, Place, Poll, Seek};
-use crate::ring::memory::{Field, Memory, Site};
+use crate::ring::memory::{Field, Memory, Site, Step};
 use crate::ring::types::{distance, earlier, Damage, Shape};
 
 /// A consumer's side.
@@ -42,7 +42,10 @@ impl<M: Memory> FixedReader<M> {
         if self.shape.message > PREFETCH_MAX {
             return;
         }
-        let lead = self.memory.load(Field::Claimed).wrapping_sub(self.next);
+        let lead = self
+            .memory
+            .load_relaxed(Field::Claimed)
+            .wrapping_sub(self.next);
         if lead > self.shape.block.wrapping_add(1) {
             let after = self.offset + self.shape.stride;
             (after..after + self.shape.message)
@@ -69,18 +72,18 @@ impl<M: Memory> FixedReader<M> {
             let (mut to, mut offset, mut next) = (to, self.offset, self.next);
             // Only what is surely there is asked for: the line that is being written stays with
             // the producer. A hint, so this need not be in any order.
-            let there = memory.load(Field::Claimed).wrapping_sub(self.prefetch_distance);
+            let there = memory.load_relaxed(Field::Claimed).wrapping_sub(self.prefetch_distance);
             let mut copied = 0;
             while copied < count.min(MAX_RUN) {
                 if offset == end {
                     offset = 0;
                 }
                 // SAFETY: a slot is in the ring.
-                if unsafe { memory.word(offset) } != next.wrapping_add(1) {
+                if unsafe { memory.load_word_relaxed(offset) } != next.wrapping_add(1) {
                     break;
                 }
-                // Partner: `Stamp`.
-                memory.fence(Site::SeeStamp);
+                // Pairs with `Stamp`.
+                memory.fence_acquire(Site::SeeStamp);
                 if distance(there, next) > 0 {
                     memory.prefetch_for_read::<PREFETCH_BYTES>(offset);
                 }
@@ -104,10 +107,13 @@ impl<M: Memory> FixedReader<M> {
     /// was not overwritten.
     #[inline(always)]
     fn distance_to_claimed(&self) -> Option<u64> {
-        // Partner: `Announce`.
-        self.memory.fence(Site::Validate);
-        let lead = self.memory.load(Field::Claimed).wrapping_sub(self.next);
-        (lead <= self.shape.capacity || !self.memory.keeps(Site::IsValid)).then_some(lead)
+        // Pairs with `Announce`.
+        self.memory.fence_acquire(Site::Validate);
+        let lead = self
+            .memory
+            .load_relaxed(Field::Claimed)
+            .wrapping_sub(self.next);
+        (lead <= self.shape.capacity || !self.memory.performs(Step::IsValid)).then_some(lead)
     }
 
     /// Copies the next message, of at most [`SHORT`](crate::format::data_file::SHORT) bytes, and consumes it; `None`
@@ -125,11 +131,11 @@ impl<M: Memory> FixedReader<M> {
         }
         let after = next.wrapping_add(1);
         // SAFETY: a slot is in the ring.
-        if unsafe { memory.word(offset) } != after {
+        if unsafe { memory.load_word_relaxed(offset) } != after {
             return None;
         }
-        // Partner: `Stamp`.
-        memory.fence(Site::SeeStamp);
+        // Pairs with `Stamp`.
+        memory.fence_acquire(Site::SeeStamp);
         // SAFETY: a slot is in the ring, and `to` is writable, says the caller.
         unsafe { memory.read_short(offset, to, self.shape.message) };
         let lead = self.distance_to_claimed()?;
@@ -171,11 +177,11 @@ impl<M: Memory> FrameReader for FixedReader<M> {
             self.offset = 0;
         }
         // SAFETY: a slot is in the ring.
-        let stamp = unsafe { self.memory.word(self.offset) };
+        let stamp = unsafe { self.memory.load_word_relaxed(self.offset) };
         let ahead = distance(stamp, self.next.wrapping_add(1));
         if ahead == 0 {
-            // Partner: `Stamp`.
-            self.memory.fence(Site::SeeStamp);
+            // Pairs with `Stamp`.
+            self.memory.fence_acquire(Site::SeeStamp);
             self.prefetch_next();
             return Ok(Poll::Ready(Place {
                 offset: self.offset + SLOT_HEADER,
@@ -240,11 +246,11 @@ impl<M: Memory> FrameReader for FixedReader<M> {
     }
 
     fn frontier(&self) -> Result<u64, Damage> {
-        let published = self.memory.load(Field::Published);
+        let published = self.memory.load_relaxed(Field::Published);
         let end = published.wrapping_add(self.shape.block);
         let found = committed(&self.memory, &self.shape, published, end);
-        // Partners: `Publish`, for the stamps below `published`, and `Stamp`, for those found.
-        self.memory.fence(Site::FindFront);
+        // Pairs with `Publish`, for the stamps below `published`, and `Stamp`, for those found.
+        self.memory.fence_acquire(Site::FindFront);
         // What this consumer has seen is there, even if the loads were older.
         Ok(if distance(found, self.next) < 0 {
             self.next

@@ -29,32 +29,33 @@ pub struct FixedWriter<M> {
 impl<M: Memory> FixedWriter<M> {
     /// Prepares the ring of a new file.
     pub fn format(memory: &M, shape: &Shape) {
-        memory.publish(Site::Publish, Field::Published, shape.first);
-        memory.publish(Site::Publish, Field::Claimed, shape.first);
-        memory.publish(Site::Publish, Field::Limit, shape.first);
+        // Pairs with `FindFront` and `FindOldest`. No process opens the file before it has its name.
+        memory.store_release(Site::Publish, Field::Published, shape.first);
+        memory.store_release(Site::Publish, Field::Claimed, shape.first);
+        memory.store_release(Site::Publish, Field::Limit, shape.first);
         if shape.first != 0 {
             // Zero might be a stamp that is waited for: give each slot that of the lap before.
             for i in 0..shape.capacity {
                 let sequence = shape.first.wrapping_add(i);
                 let before = sequence.wrapping_add(1).wrapping_sub(shape.capacity);
                 // SAFETY: a slot is in the ring.
-                unsafe { memory.set_word(slot(shape, sequence), before) };
+                unsafe { memory.store_word_relaxed(slot(shape, sequence), before) };
             }
         }
     }
 
     /// Goes on where the last producer ended, wherever that was.
     pub fn recover(memory: M, shape: Shape) -> Result<Self, Damage> {
-        let published = memory.load(Field::Published);
-        let claimed = memory.load(Field::Claimed);
+        let published = memory.load_relaxed(Field::Published);
+        let claimed = memory.load_relaxed(Field::Claimed);
         if claimed.wrapping_sub(published) > shape.block {
             return Err(Damage("claimed and published"));
         }
         // Nobody writes: the last producer is dead, and this one has not begun.
         let next = committed(&memory, &shape, published, claimed);
         // The overwriting of what the last producer announced goes on, in another process: its fence
-        // counts for its own stores only. Partner: `Validate`.
-        memory.fence(Site::TakeOver);
+        // counts for its own stores only. Pairs with `Validate`.
+        memory.fence_release(Site::TakeOver);
         // What was announced stays announced, for it may have been overwritten.
         Ok(FixedWriter {
             memory,
@@ -237,19 +238,21 @@ impl<M: Memory> FixedWriter<M> {
                 return false;
             }
         }
-        // Partner of the first: `FindFront`. Who finds its way by them sees the stamps stored before.
+        // The first pairs with `FindFront`. Who finds its way by them sees the stamps stored before.
         self.settle();
-        self.memory.publish(Site::Publish, Field::Claimed, claimed);
-        // Partner: `Validate`. Whoever has seen a word of the overwriting sees the announcement.
-        self.memory.fence(Site::Announce);
+        self.memory
+            .store_release(Site::Publish, Field::Claimed, claimed);
+        // Pairs with `Validate`. Whoever has seen a word of the overwriting sees the announcement.
+        self.memory.fence_release(Site::Announce);
         self.claimed = claimed;
         true
     }
 
     /// Records how far the ring is written.
     pub fn settle(&mut self) {
+        // Pairs with `FindFront`.
         self.memory
-            .publish(Site::Publish, Field::Published, self.next);
+            .store_release(Site::Publish, Field::Published, self.next);
     }
 }
 
@@ -259,7 +262,7 @@ impl<M: Memory> FixedWriter<M> {
 /// It is in the ring, and `memory` is the producer's.
 #[inline(always)]
 unsafe fn store_stamp<M: Memory>(memory: &M, offset: usize, stamp: u64) {
-    // Partner: `SeeStamp`. Whoever sees the stamp sees the payload.
+    // Pairs with `SeeStamp`. Whoever sees the stamp sees the payload.
     // SAFETY: the caller's promise.
-    unsafe { memory.publish_word(Site::Stamp, offset, stamp) };
+    unsafe { memory.store_word_release(Site::Stamp, offset, stamp) };
 }

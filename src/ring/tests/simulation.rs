@@ -8,6 +8,7 @@ use crate::ring::flow_control::{SlotCursor, SlotCursors};
 use crate::ring::{self, *};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 
 /// Xorshift: the same seed plays the same game.
 struct Dice(Cell<u64>);
@@ -69,32 +70,32 @@ impl Stepped {
 
 // SAFETY: every access is to a cell of this thread, and checked against the bounds.
 unsafe impl Memory for Stepped {
-    fn load(&self, field: Field) -> u64 {
+    fn load_relaxed(&self, field: Field) -> u64 {
         self.get(&self.words.header[field as usize])
     }
-    fn publish(&self, _: Site, field: Field, value: u64) {
+    fn store_release(&self, _: Site, field: Field, value: u64) {
         self.set(&self.words.header[field as usize], value);
     }
-    unsafe fn word(&self, offset: usize) -> u64 {
+    unsafe fn load_word_relaxed(&self, offset: usize) -> u64 {
         self.get(&self.words.ring[offset / 8])
     }
-    unsafe fn set_word(&self, offset: usize, value: u64) {
+    unsafe fn store_word_relaxed(&self, offset: usize, value: u64) {
         self.set(&self.words.ring[offset / 8], value);
     }
-    unsafe fn publish_word(&self, _: Site, offset: usize, value: u64) {
+    unsafe fn store_word_release(&self, _: Site, offset: usize, value: u64) {
         self.set(&self.words.ring[offset / 8], value);
     }
-    unsafe fn index_word(&self, word: usize) -> u64 {
+    unsafe fn load_index_relaxed(&self, word: usize) -> u64 {
         self.get(&self.words.index[word])
     }
-    unsafe fn set_index_word(&self, word: usize, value: u64) {
+    unsafe fn store_index_relaxed(&self, word: usize, value: u64) {
         self.set(&self.words.index[word], value);
     }
     unsafe fn read(&self, offset: usize, to: *mut u8, length: usize) {
         for i in (0..length).step_by(8) {
             // SAFETY: `offset` is a multiple of 8; `to` is writable for `length` bytes.
             unsafe {
-                let word = self.word(offset + i).to_le_bytes();
+                let word = self.load_word_relaxed(offset + i).to_le_bytes();
                 to.add(i)
                     .copy_from_nonoverlapping(word.as_ptr(), 8.min(length - i));
             }
@@ -107,11 +108,11 @@ unsafe impl Memory for Stepped {
             unsafe {
                 word.as_mut_ptr()
                     .copy_from_nonoverlapping(from.add(i), 8.min(length - i));
-                self.set_word(offset + i, u64::from_le_bytes(word));
+                self.store_word_relaxed(offset + i, u64::from_le_bytes(word));
             }
         }
     }
-    fn fence(&self, _: Site) {}
+    fn fence(&self, _: Ordering, _: Site) {}
 }
 
 /// A consumer's seat in a lossless ring.

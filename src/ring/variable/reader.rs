@@ -6,7 +6,7 @@ use crate::ring::flow_control;
 use crate::ring::frames::{
     FrameReader, Place, Poll, ProducerWatch, Seek, MAX_JOIN_TRIES, MAX_RETRIES,
 };
-use crate::ring::memory::{Field, Memory, Site};
+use crate::ring::memory::{Field, Memory, Site, Step};
 use crate::ring::types::{distance, earlier, Damage, Shape};
 
 /// A consumer's side.
@@ -31,7 +31,7 @@ impl<M: Memory> VariableReader<M> {
 
     #[inline(always)]
     fn is_retained(&self, position: u64) -> bool {
-        let claimed = self.memory.load(Field::Claimed);
+        let claimed = self.memory.load_relaxed(Field::Claimed);
         claimed.wrapping_sub(position) <= self.shape.capacity
     }
 
@@ -63,13 +63,13 @@ impl<M: Memory> VariableReader<M> {
         // SAFETY: an entry is in the index.
         let (position, sequence) = unsafe {
             (
-                self.memory.index_word(word),
-                self.memory.index_word(word + 1),
+                self.memory.load_index_relaxed(word),
+                self.memory.load_index_relaxed(word + 1),
             )
         };
-        // Partner: `Announce`. Had either word been of a later lap, then the announcement of a
+        // Pairs with `Announce`. Had either word been of a later lap, then the announcement of a
         // frame behind this block's next incarnation would be seen.
-        self.memory.fence(Site::ValidateEntry);
+        self.memory.fence_acquire(Site::ValidateEntry);
         if !self.is_retained(start) {
             return Ok(None);
         }
@@ -83,9 +83,9 @@ impl<M: Memory> VariableReader<M> {
     /// The position and sequence of the frame that is written next, found from the last block
     /// published, or from the own position if that is nearer. `None` if the producer ran on.
     pub(super) fn walk(&mut self) -> Result<Option<(u64, u64)>, Damage> {
-        let published = self.memory.load(Field::Published);
-        // Partner: `Publish`. The index entries of the blocks before, and the frames.
-        self.memory.fence(Site::FindFront);
+        let published = self.memory.load_relaxed(Field::Published);
+        // Pairs with `Publish`. The index entries of the blocks before, and the frames.
+        self.memory.fence_acquire(Site::FindFront);
         let last = self.block_of(published);
         if distance(self.position, last) < 0 {
             match self.block(last)? {
@@ -100,7 +100,10 @@ impl<M: Memory> VariableReader<M> {
         }
         // The front lies before what is announced, so no more frames than fit in between; what the
         // producer adds meanwhile need not be seen.
-        let announced = self.memory.load(Field::Claimed).wrapping_sub(self.position);
+        let announced = self
+            .memory
+            .load_relaxed(Field::Claimed)
+            .wrapping_sub(self.position);
         if announced > self.longest_walk() {
             return Ok(None);
         }
@@ -134,10 +137,10 @@ impl<M: Memory> VariableReader<M> {
             }
         }
         // The producer laps faster than it can be followed: as of its last block, then.
-        let position = self.memory.load(Field::Published);
-        let sequence = self.memory.load(Field::PublishedSequence);
-        // Partner: `Publish`, for a caller that acts on the answer.
-        self.memory.fence(Site::FindFront);
+        let position = self.memory.load_relaxed(Field::Published);
+        let sequence = self.memory.load_relaxed(Field::PublishedSequence);
+        // Pairs with `Publish`, for a caller that acts on the answer.
+        self.memory.fence_acquire(Site::FindFront);
         Ok(if distance(sequence, self.next) < 0 {
             (self.position, self.next)
         } else {
@@ -158,9 +161,9 @@ impl<M: Memory> VariableReader<M> {
         if !self.shape.lossless {
             return self.block(next);
         }
-        let published = self.memory.load(Field::Published);
-        // Partner: `Publish`. The index entries of the blocks up to there.
-        self.memory.fence(Site::FindFront);
+        let published = self.memory.load_relaxed(Field::Published);
+        // Pairs with `Publish`. The index entries of the blocks up to there.
+        self.memory.fence_acquire(Site::FindFront);
         if let Some(begin) = self.block(self.block_of(earlier(from, published)))? {
             let mut probe = self.at(begin.0, begin.1);
             if from.wrapping_sub(begin.0) as i64 > self.longest_walk() as i64 {
@@ -224,19 +227,19 @@ impl<M: Memory> FrameReader for VariableReader<M> {
             let offset = in_ring(&self.shape, self.position);
             let room = self.shape.capacity as usize - offset;
             // SAFETY: a frame header is in the ring, for frames are on 16-byte boundaries.
-            let stamp = unsafe { self.memory.word(offset) };
+            let stamp = unsafe { self.memory.load_word_relaxed(offset) };
             if stamp != self.next.wrapping_add(1) {
-                // The front, or any word of a later lap. Partner: `Announce`.
+                // The front, or any word of a later lap. Pairs with `Announce`.
                 return Ok(if self.intact() {
                     Poll::Empty
                 } else {
                     Poll::Lapped
                 });
             }
-            // Partner: `Stamp`.
-            self.memory.fence(Site::SeeStamp);
+            // Pairs with `Stamp`.
+            self.memory.fence_acquire(Site::SeeStamp);
             // SAFETY: as above.
-            let word = unsafe { self.memory.word(offset + 8) };
+            let word = unsafe { self.memory.load_word_relaxed(offset + 8) };
             let (length, flags) = (word as u32 as usize, (word >> 32) as u32);
             // In bounds, so that it can be copied; whether it is true, validation tells.
             if flags == 0 && length <= self.shape.message && frame_bytes(length) <= room {
@@ -257,9 +260,9 @@ impl<M: Memory> FrameReader for VariableReader<M> {
 
     #[inline(always)]
     fn intact(&self) -> bool {
-        // Partner: `Announce`.
-        self.memory.fence(Site::Validate);
-        self.is_retained(self.position) || !self.memory.keeps(Site::IsValid)
+        // Pairs with `Announce`.
+        self.memory.fence_acquire(Site::Validate);
+        self.is_retained(self.position) || !self.memory.performs(Step::IsValid)
     }
 
     #[inline(always)]
@@ -271,8 +274,8 @@ impl<M: Memory> FrameReader for VariableReader<M> {
     fn catch_up(&mut self) -> Result<Option<u64>, Damage> {
         for _ in 0..MAX_RETRIES {
             let from = self.retained(self.shape.capacity / 8);
-            // Partner: `Publish`. The index entries below `claimed`.
-            self.memory.fence(Site::FindOldest);
+            // Pairs with `Publish`. The index entries below `claimed`.
+            self.memory.fence_acquire(Site::FindOldest);
             let Some((position, sequence)) = self.find_start(from)? else {
                 continue;
             };
@@ -295,8 +298,8 @@ impl<M: Memory> FrameReader for VariableReader<M> {
         let mut watch = ProducerWatch::new(&self.memory);
         for tries in 0..MAX_JOIN_TRIES {
             let from = self.retained(self.margin(tries));
-            // Partner: `Publish`. The index entries below `claimed`.
-            self.memory.fence(Site::FindOldest);
+            // Pairs with `Publish`. The index entries below `claimed`.
+            self.memory.fence_acquire(Site::FindOldest);
             if let Some((_, sequence)) = self.find_start(from)? {
                 return Ok(sequence);
             }
@@ -325,8 +328,8 @@ impl<M: Memory> FrameReader for VariableReader<M> {
             return Ok(Seek::Done { lost: 0 });
         }
         let from = self.retained(self.margin(tries));
-        // Partner: `Publish`. The index entries below `claimed`.
-        self.memory.fence(Site::FindOldest);
+        // Pairs with `Publish`. The index entries below `claimed`.
+        self.memory.fence_acquire(Site::FindOldest);
         let Some(mut begin) = self.find_start(from)? else {
             return Ok(Seek::Again);
         };

@@ -3,7 +3,7 @@
 use super::{entry, frame_bytes, in_ring, VariableReader};
 use crate::format::data_file::{FLAG_PADDING, FRAME_HEADER};
 use crate::ring::flow_control::{self, SlotCursors, WriterState};
-use crate::ring::memory::{Field, Memory, Site};
+use crate::ring::memory::{Field, Memory, Site, Step};
 use crate::ring::types::{distance, earlier, later, Damage, Shape};
 
 /// The producer's side.
@@ -26,23 +26,24 @@ impl<M: Memory> VariableWriter<M> {
     /// Prepares the ring of a new file.
     pub fn format(memory: &M, shape: &Shape) {
         let position = shape.first_position();
-        memory.publish(Site::Publish, Field::Published, position);
-        memory.publish(Site::Publish, Field::PublishedSequence, shape.first);
-        memory.publish(Site::Publish, Field::Claimed, position);
-        memory.publish(Site::Publish, Field::Limit, position);
+        // Pairs with `FindFront` and `FindOldest`. No process opens the file before it has its name.
+        memory.store_release(Site::Publish, Field::Published, position);
+        memory.store_release(Site::Publish, Field::PublishedSequence, shape.first);
+        memory.store_release(Site::Publish, Field::Claimed, position);
+        memory.store_release(Site::Publish, Field::Limit, position);
         // SAFETY: an entry is in the index, and the first word in the ring.
         unsafe {
-            memory.set_index_word(entry(shape, position), position);
-            memory.set_index_word(entry(shape, position) + 1, shape.first);
+            memory.store_index_relaxed(entry(shape, position), position);
+            memory.store_index_relaxed(entry(shape, position) + 1, shape.first);
             // Anything but the stamp of the first message.
-            memory.set_word(in_ring(shape, position), shape.first);
+            memory.store_word_relaxed(in_ring(shape, position), shape.first);
         }
     }
 
     /// Goes on where the last producer ended, wherever that was.
     pub fn recover(memory: M, shape: Shape) -> Result<Self, Damage> {
-        let published = memory.load(Field::Published);
-        let claimed = memory.load(Field::Claimed);
+        let published = memory.load_relaxed(Field::Published);
+        let claimed = memory.load_relaxed(Field::Claimed);
         let mut probe = VariableReader::new(memory.clone(), shape);
         // Nobody writes: the last producer is dead, and this one has not begun.
         let Some((position, next)) = probe.walk()? else {
@@ -54,8 +55,8 @@ impl<M: Memory> VariableWriter<M> {
             return Err(Damage("claimed and published"));
         }
         // The overwriting of what the last producer announced goes on, in another process: its fence
-        // counts for its own stores only. Partners: `Validate`, `ValidateEntry`.
-        memory.fence(Site::TakeOver);
+        // counts for its own stores only. Pairs with `Validate`, `ValidateEntry`.
+        memory.fence_release(Site::TakeOver);
         let unindexed = (position & !(shape.block - 1)).wrapping_add(shape.block);
         Ok(VariableWriter {
             memory,
@@ -163,21 +164,22 @@ impl<M: Memory> VariableWriter<M> {
         let end = self.position.wrapping_add(frame as u64);
         // SAFETY: both frames' headers are in the ring and announced (`reserve_bytes`).
         unsafe {
-            if self.memory.keeps(Site::ClearNext) {
+            if self.memory.performs(Step::ClearNext) {
                 // The stamp waited for there is `after + 1`. Ordered by `Stamp`, below.
-                self.memory.set_word(in_ring(&self.shape, end), after);
+                self.memory
+                    .store_word_relaxed(in_ring(&self.shape, end), after);
             }
-            self.memory.set_word(offset + 8, length_and_flags);
+            self.memory.store_word_relaxed(offset + 8, length_and_flags);
         }
         if distance(end, self.unindexed) >= 0 {
             self.add_index_entries(end, after);
         }
-        // Partner: `SeeStamp`. Whoever sees the stamp sees the frame, the index entry and the
+        // Pairs with `SeeStamp`. Whoever sees the stamp sees the frame, the index entry and the
         // cleared word behind it.
         // SAFETY: as above.
         unsafe {
             self.memory
-                .publish_word(Site::Stamp, offset, self.next.wrapping_add(1))
+                .store_word_release(Site::Stamp, offset, self.next.wrapping_add(1))
         };
         self.position = end;
         self.next = after;
@@ -200,22 +202,24 @@ impl<M: Memory> VariableWriter<M> {
             }
             claimed = earlier(claimed, self.limit);
         }
-        // Partners: `FindFront`, `FindOldest`. Who finds its way by them sees the frames and the index
+        // Pairs with `FindFront`, `FindOldest`. Who finds its way by them sees the frames and the index
         // entries stored before.
         self.settle();
-        self.memory.publish(Site::Publish, Field::Claimed, claimed);
-        // Partners: `Validate`, `ValidateEntry`. Whoever has seen a word of the overwriting sees the announcement.
-        self.memory.fence(Site::Announce);
+        self.memory
+            .store_release(Site::Publish, Field::Claimed, claimed);
+        // Pairs with `Validate`, `ValidateEntry`. Whoever has seen a word of the overwriting sees the announcement.
+        self.memory.fence_release(Site::Announce);
         self.claimed = claimed;
         true
     }
 
     /// Records how far the ring is written.
     pub fn settle(&mut self) {
+        // Pairs with `FindFront`.
         self.memory
-            .publish(Site::Publish, Field::PublishedSequence, self.next);
+            .store_release(Site::Publish, Field::PublishedSequence, self.next);
         self.memory
-            .publish(Site::Publish, Field::Published, self.position);
+            .store_release(Site::Publish, Field::Published, self.position);
     }
 
     /// Enters the frame at `end` in the index, for each block that begins before or with it. A
@@ -225,11 +229,11 @@ impl<M: Memory> VariableWriter<M> {
         while distance(end, self.unindexed) >= 0 {
             let word = entry(&self.shape, self.unindexed);
             // These overwrite the entry of the lap before, whose block the announcement covers:
-            // that is how `VariableReader::block` tells. Partner: `ValidateEntry`.
+            // that is how `VariableReader::block` tells. Pairs with `ValidateEntry`.
             // SAFETY: an entry is in the index.
             unsafe {
-                self.memory.set_index_word(word, end);
-                self.memory.set_index_word(word + 1, sequence);
+                self.memory.store_index_relaxed(word, end);
+                self.memory.store_index_relaxed(word + 1, sequence);
             }
             self.unindexed = self.unindexed.wrapping_add(self.shape.block);
         }

@@ -135,12 +135,12 @@ fn variable_reopened_without_live() {
 }
 
 twins! {
-    fixed_without_state: close::<Fixed>, FIXED, State => Early;
-    fixed_without_see_state: close::<Fixed>, FIXED, SeeState => Early;
-    fixed_without_look_again: close::<Fixed>, FIXED, LookAgain => Early;
-    variable_without_state: close::<Variable>, VARIABLE, State => Early;
-    variable_without_see_state: close::<Variable>, VARIABLE, SeeState => Early;
-    variable_without_look_again: close::<Variable>, VARIABLE, LookAgain => Early;
-    fixed_reopened_without_state: reopened::<Fixed>, REOPENED_FIXED, State => Early;
-    variable_reopened_without_state: reopened::<Variable>, REOPENED_VARIABLE, State => Early;
+    fixed_without_state: close::<Fixed>, FIXED, Site::State => Early;
+    fixed_without_see_state: close::<Fixed>, FIXED, Site::SeeState => Early;
+    fixed_without_look_again: close::<Fixed>, FIXED, Step::LookAgain => Early;
+    variable_without_state: close::<Variable>, VARIABLE, Site::State => Early;
+    variable_without_see_state: close::<Variable>, VARIABLE, Site::SeeState => Early;
+    variable_without_look_again: close::<Variable>, VARIABLE, Step::LookAgain => Early;
+    fixed_reopened_without_state: reopened::<Fixed>, REOPENED_FIXED, Site::State => Early;
+    variable_reopened_without_state: reopened::<Variable>, REOPENED_VARIABLE, Site::State => Early;
 }

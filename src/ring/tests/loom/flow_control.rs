@@ -29,7 +29,7 @@ impl Chair {
         Arc::new(Chair {
             token: AtomicU64::new(0),
             cursor: AtomicU64::new(0),
-            relaxed: s.without.contains(&Site::Consumed),
+            relaxed: s.without == Some(Mutation::Site(Site::Consumed)),
         })
     }
 }
@@ -218,20 +218,20 @@ fn fixed_seeking() {
 
 /// Negative twins: `model` of `setting` without `site` breaks this promise.
 macro_rules! twins {
-    ($($name:ident: $model:ident::<$framing:ident>, $setting:expr, $site:ident => $breach:ident;)+) => {$(
+    ($($name:ident: $model:ident::<$framing:ident>, $setting:expr, $kind:ident::$what:ident => $breach:ident;)+) => {$(
         #[test]
         fn $name() {
-            const S: Setting = $setting.without(&[Site::$site]);
+            const S: Setting = $setting.without(Mutation::$kind($kind::$what));
             dies_within(3, Breach::$breach, || $model::<$framing>(&S));
         }
     )+};
 }
 
 twins! {
-    fixed_without_limit: joining::<Fixed>, FIXED, Limit => Lost;
-    fixed_without_look_twice: joining::<Fixed>, FIXED, LookTwice => Lost;
-    fixed_without_take_slot: joining::<Fixed>, FIXED, TakeSlot => Lost;
-    variable_without_limit: joining::<Variable>, VARIABLE, Limit => Lost;
-    variable_without_look_twice: joining::<Variable>, VARIABLE, LookTwice => Lost;
-    variable_without_take_slot: joining::<Variable>, VARIABLE, TakeSlot => Lost;
+    fixed_without_limit: joining::<Fixed>, FIXED, Site::Limit => Lost;
+    fixed_without_look_twice: joining::<Fixed>, FIXED, Step::LookTwice => Lost;
+    fixed_without_take_slot: joining::<Fixed>, FIXED, Site::TakeSlot => Lost;
+    variable_without_limit: joining::<Variable>, VARIABLE, Site::Limit => Lost;
+    variable_without_look_twice: joining::<Variable>, VARIABLE, Step::LookTwice => Lost;
+    variable_without_take_slot: joining::<Variable>, VARIABLE, Site::TakeSlot => Lost;
 }

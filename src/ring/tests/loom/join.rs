@@ -141,12 +141,12 @@ fn variable_preemptions_add_nothing() {
 }
 
 twins! {
-    fixed_without_publish: newest::<Fixed>, FIXED.of(Field::Published), Publish => Missing;
-    fixed_without_find_front: newest::<Fixed>, FIXED, FindFront => Missing;
-    fixed_without_stamp: new::<Fixed>, BLOCKS, Stamp => Missing;
-    variable_without_publish: oldest::<Variable>, VARIABLE.of(Field::Published), Publish => Missing;
-    variable_without_publish_claimed: oldest::<Variable>, VARIABLE.of(Field::Claimed), Publish => Damaged;
-    variable_without_find_front: oldest::<Variable>, VARIABLE, FindFront => Damaged;
-    variable_without_find_oldest: oldest::<Variable>, VARIABLE, FindOldest => Missing;
-    variable_without_validate_entry: oldest::<Variable>, VARIABLE, ValidateEntry => Missing;
+    fixed_without_publish: newest::<Fixed>, FIXED.of(Field::Published), Site::Publish => Missing;
+    fixed_without_find_front: newest::<Fixed>, FIXED, Site::FindFront => Missing;
+    fixed_without_stamp: new::<Fixed>, BLOCKS, Site::Stamp => Missing;
+    variable_without_publish: oldest::<Variable>, VARIABLE.of(Field::Published), Site::Publish => Missing;
+    variable_without_publish_claimed: oldest::<Variable>, VARIABLE.of(Field::Claimed), Site::Publish => Damaged;
+    variable_without_find_front: oldest::<Variable>, VARIABLE, Site::FindFront => Damaged;
+    variable_without_find_oldest: oldest::<Variable>, VARIABLE, Site::FindOldest => Missing;
+    variable_without_validate_entry: oldest::<Variable>, VARIABLE, Site::ValidateEntry => Missing;
 }

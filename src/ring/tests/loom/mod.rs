@@ -31,7 +31,7 @@ mod restart;
 mod wait;
 
 use crate::format::data_file::{state, SLOT_HEADER};
-use crate::ring::memory::order;
+use crate::ring::memory::Step;
 use crate::ring::{
     Damage, FixedReader, FixedWriter, FrameReader, Pop, Reader, Shape, VariableReader,
     VariableWriter,
@@ -91,8 +91,7 @@ struct Words {
 #[derive(Clone)]
 struct Modelled {
     words: Arc<Words>,
-    /// The sites left out.
-    without: &'static [Site],
+    without: Option<Mutation>,
     /// If not all stores of such a site, only those of this header word.
     of: Option<Field>,
     /// How many more stores the process with this handle lives for. It is no part of the model:
@@ -157,8 +156,12 @@ impl Modelled {
         left > 0
     }
 
+    fn has(&self, site: Site) -> bool {
+        self.without != Some(Mutation::Site(site))
+    }
+
     fn store_order(&self, site: Site) -> Ordering {
-        match self.keeps(site) {
+        match self.has(site) {
             true => Ordering::Release,
             false => Ordering::Relaxed,
         }
@@ -167,11 +170,11 @@ impl Modelled {
 
 // SAFETY: every access is to an atomic, and checked against the bounds.
 unsafe impl Memory for Modelled {
-    fn load(&self, field: Field) -> u64 {
+    fn load_relaxed(&self, field: Field) -> u64 {
         self.words.header[field as usize].load()
     }
 
-    fn publish(&self, site: Site, field: Field, value: u64) {
+    fn store_release(&self, site: Site, field: Field, value: u64) {
         if self.lives() {
             let order = match self.of {
                 Some(of) if of != field => Ordering::Release,
@@ -181,27 +184,27 @@ unsafe impl Memory for Modelled {
         }
     }
 
-    unsafe fn word(&self, offset: usize) -> u64 {
+    unsafe fn load_word_relaxed(&self, offset: usize) -> u64 {
         self.words.ring[offset / 8].load()
     }
 
-    unsafe fn set_word(&self, offset: usize, value: u64) {
+    unsafe fn store_word_relaxed(&self, offset: usize, value: u64) {
         if self.lives() {
             self.words.ring[offset / 8].store(value, Ordering::Relaxed);
         }
     }
 
-    unsafe fn publish_word(&self, site: Site, offset: usize, value: u64) {
+    unsafe fn store_word_release(&self, site: Site, offset: usize, value: u64) {
         if self.lives() {
             self.words.ring[offset / 8].store(value, self.store_order(site));
         }
     }
 
-    unsafe fn index_word(&self, word: usize) -> u64 {
+    unsafe fn load_index_relaxed(&self, word: usize) -> u64 {
         self.words.index[word].load()
     }
 
-    unsafe fn set_index_word(&self, word: usize, value: u64) {
+    unsafe fn store_index_relaxed(&self, word: usize, value: u64) {
         if self.lives() {
             self.words.index[word].store(value, Ordering::Relaxed);
         }
@@ -210,7 +213,7 @@ unsafe impl Memory for Modelled {
     unsafe fn read(&self, offset: usize, to: *mut u8, length: usize) {
         for i in (0..length).step_by(8) {
             // SAFETY: `offset` is a multiple of 8.
-            let word = unsafe { self.word(offset + i) }.to_le_bytes();
+            let word = unsafe { self.load_word_relaxed(offset + i) }.to_le_bytes();
             // SAFETY: `to` is writable for `length` bytes.
             unsafe {
                 to.add(i)
@@ -228,19 +231,26 @@ unsafe impl Memory for Modelled {
                     .copy_from_nonoverlapping(from.add(i), 8.min(length - i))
             };
             // SAFETY: `offset` is a multiple of 8.
-            unsafe { self.set_word(offset + i, u64::from_le_bytes(word)) };
+            unsafe { self.store_word_relaxed(offset + i, u64::from_le_bytes(word)) };
         }
     }
 
-    fn fence(&self, site: Site) {
-        if self.keeps(site) {
-            fence(order(site));
+    fn fence(&self, order: Ordering, site: Site) {
+        if self.has(site) {
+            fence(order);
         }
     }
 
-    fn keeps(&self, site: Site) -> bool {
-        !self.without.contains(&site)
+    fn performs(&self, step: Step) -> bool {
+        self.without != Some(Mutation::Step(step))
     }
+}
+
+/// What a mutation test leaves out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mutation {
+    Site(Site),
+    Step(Step),
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -255,7 +265,7 @@ struct Setting {
     lengths: &'static [usize],
     /// The bytes of a claim before each of them, which is written to and given up.
     abandons: &'static [usize],
-    without: &'static [Site],
+    without: Option<Mutation>,
     of: Option<Field>,
 }
 
@@ -276,7 +286,7 @@ impl Setting {
             shape,
             lengths,
             abandons: &[],
-            without: &[],
+            without: None,
             of: None,
         }
     }
@@ -297,7 +307,7 @@ impl Setting {
             shape,
             lengths,
             abandons: &[],
-            without: &[],
+            without: None,
             of: None,
         }
     }
@@ -306,8 +316,11 @@ impl Setting {
         Setting { abandons, ..self }
     }
 
-    const fn without(self, without: &'static [Site]) -> Setting {
-        Setting { without, ..self }
+    const fn without(self, mutation: Mutation) -> Setting {
+        Setting {
+            without: Some(mutation),
+            ..self
+        }
     }
 
     /// Of the sites left out, only what they are for this word.
@@ -784,11 +797,11 @@ fn dies_within<T>(
 
 /// A negative twin: `model` of `setting` without `site` breaks this promise.
 macro_rules! twins {
-    ($($name:ident: $model:ident::<$framing:ident>, $setting:expr, $site:ident => $breach:ident;)+) => {
+    ($($name:ident: $model:ident::<$framing:ident>, $setting:expr, $kind:ident::$what:ident => $breach:ident;)+) => {
         $(
             #[test]
             fn $name() {
-                const S: $crate::ring::tests::loom::Setting = $setting.without(&[Site::$site]);
+                const S: $crate::ring::tests::loom::Setting = $setting.without(Mutation::$kind($kind::$what));
                 $crate::ring::tests::loom::dies(Breach::$breach, || $model::<$framing>(&S));
             }
         )+

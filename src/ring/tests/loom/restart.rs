@@ -71,6 +71,6 @@ fn variable_preemptions_add_nothing() {
 }
 
 twins! {
-    fixed_without_take_over: announced::<Fixed>, FIXED, TakeOver => Torn;
-    variable_without_take_over: announced::<Variable>, VARIABLE, TakeOver => Torn;
+    fixed_without_take_over: announced::<Fixed>, FIXED, Site::TakeOver => Torn;
+    variable_without_take_over: announced::<Variable>, VARIABLE, Site::TakeOver => Torn;
 }
