@@ -1,5 +1,5 @@
-//! `docs/memory-model.md` says of every ordering where it is and what dies without it. Here it is
-//! compared with the sources.
+//! `docs/memory-model.md` lists every ordering, its place, and the tests that fail without it. These
+//! tests compare the page with the sources.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -26,8 +26,8 @@ fn word(text: &str) -> &str {
     &text[..end.unwrap_or(text.len())]
 }
 
-/// The files of the protocol, without its tests and the memory below it, and how the page calls them:
-/// by their folder if they are in one.
+/// The files of the protocol, without its tests and without the memory below it, by their names on
+/// the page. The name of a file in a folder is that of the folder.
 fn ring() -> Vec<(String, String)> {
     let below = ["memory.rs", "mapping.rs", "stepped.rs", "plain.rs"];
     let mut paths = Vec::new();
@@ -109,10 +109,10 @@ fn uses() -> BTreeMap<String, BTreeSet<String>> {
     uses
 }
 
-/// The twins of each site; those that leave out something else are of the site ``.
-fn twins() -> BTreeMap<String, BTreeSet<String>> {
+/// The mutation tests of each site and step. Those that leave out something else have the key ``.
+fn mutations() -> BTreeMap<String, BTreeSet<String>> {
     let sites = sites();
-    let mut twins = BTreeMap::<_, BTreeSet<_>>::new();
+    let mut mutations = BTreeMap::<_, BTreeSet<_>>::new();
     for entry in fs::read_dir(root().join("src/ring/tests/loom")).unwrap() {
         let path = entry.unwrap().path();
         let module = path.file_stem().unwrap().to_str().unwrap();
@@ -122,7 +122,7 @@ fn twins() -> BTreeMap<String, BTreeSet<String>> {
         let source = fs::read_to_string(&path).unwrap();
         for line in code(&source) {
             let (name, site) = match (line.split_once(": "), line.strip_prefix("fn ")) {
-                // In a `twins!`: `name: what is modelled, Site::Name => what it breaks;`
+                // In a `mutations!`: `name: the model, Site::Name => the violation;`
                 (Some((name, rest)), _) if name == word(name) && rest.ends_with(';') => {
                     let last = rest.rsplit(", ").next().unwrap();
                     let site = word(last.rsplit("::").next().unwrap());
@@ -134,13 +134,13 @@ fn twins() -> BTreeMap<String, BTreeSet<String>> {
             if !name.contains("without_") {
                 continue;
             }
-            twins
+            mutations
                 .entry(site.to_owned())
                 .or_default()
                 .insert(format!("{module}::{name}"));
         }
     }
-    twins
+    mutations
 }
 
 /// The cells of the first table, by site.
@@ -156,7 +156,7 @@ fn table() -> BTreeMap<String, Vec<String>> {
         .collect()
 }
 
-/// The paths in backquotes, with `{a,b}` written out.
+/// The paths between backticks, with `{a,b}` expanded.
 fn paths(cell: &str) -> BTreeSet<String> {
     let quoted = cell.split('`').skip(1).step_by(2);
     let paths = quoted.filter(|name| name.contains("::"));
@@ -201,22 +201,25 @@ fn the_partners_of_a_site_are_sites() {
 }
 
 #[test]
-fn every_site_has_twins_and_the_page_names_them() {
-    let mut twins = twins();
+fn every_site_has_mutation_tests_and_the_page_names_them() {
+    let mut mutations = mutations();
     let page = text("docs/memory-model.md");
-    let (_, without) = page.split_once("What no twin shows").unwrap();
+    let (_, without) = page.split_once("What no mutation test shows").unwrap();
     let (without, _) = without.split_once("\n## ").unwrap();
     for (site, cells) in table() {
         let named = paths(&cells[4]);
-        // Or else the page says why there is none.
+        // Otherwise the page gives the reason.
         let excused =
             without.contains(&format!("- `{site}`")) || without.contains(&format!("and `{site}`"));
-        assert!(!named.is_empty() || excused, "no twin dies without {site}");
-        assert_eq!(named, twins.remove(&site).unwrap_or_default(), "{site}");
+        assert!(
+            !named.is_empty() || excused,
+            "no mutation test leaves out {site}"
+        );
+        assert_eq!(named, mutations.remove(&site).unwrap_or_default(), "{site}");
     }
     let page = paths(&page);
-    for twin in twins.into_values().flatten() {
-        assert!(page.contains(&twin), "{twin} is not on the page");
+    for test in mutations.into_values().flatten() {
+        assert!(page.contains(&test), "{test} is not on the page");
     }
 }
 
@@ -297,7 +300,7 @@ fn sources(folder: &str, into: &mut Vec<PathBuf>) {
     }
 }
 
-/// Outside the ring a line of the page speaks of the file.
+/// The page has a line for each file with atomics outside the ring.
 #[test]
 fn the_page_names_every_other_file_with_atomics() {
     let page = text("docs/memory-model.md");

@@ -9,14 +9,14 @@ use crate::copy;
 use crate::error::{Error, Result};
 use crate::format::control_file::Control;
 use crate::format::data_file::{
-    at, lock_byte, state, Delivery, Framing, Geometry, Request, HEADER_BYTES, MAGIC,
+    at, lock_byte, state, Delivery, Geometry, Request, HEADER_BYTES, MAGIC,
 };
 use crate::format::names::Paths;
 use crate::format::new_file::{NewFile, NewName};
 use crate::log::{self, Level};
 use crate::os::dir::check_owner;
 use crate::os::{self, HeldLock, Lock, ProcessStamp, Region};
-use crate::ring::{self, FixedWriter, Shape, VariableWriter};
+use crate::ring::{self, FrameWriter, Shape};
 use crate::ring::{Field, Mapped, Memory, Site};
 use crate::schema::Schema;
 use crate::shm::{check_ours, NamesLock, Writer};
@@ -691,10 +691,7 @@ fn format(region: &Region, geometry: &Geometry, schema: Option<&Schema>) {
     }
     let memory = mapped(region, geometry);
     let shape = Shape::of(geometry);
-    match geometry.framing {
-        Framing::Fixed => FixedWriter::format(&memory, &shape),
-        Framing::Variable => VariableWriter::format(&memory, &shape),
-    }
+    ring::Writer::format(&memory, &shape);
     ring::set_state(&memory, state::LIVE);
     header_word(region, at::MAGIC).store(MAGIC, Ordering::Release);
 }
@@ -845,10 +842,7 @@ fn check_fit(
 /// Whether a producer could go on in this ring.
 fn check_ring(region: &Region, g: &Geometry) -> std::result::Result<(), ring::Damage> {
     let (memory, shape) = (mapped(region, g), Shape::of(g));
-    match g.framing {
-        Framing::Fixed => FixedWriter::recover(memory, shape).map(|_| ()),
-        Framing::Variable => VariableWriter::recover(memory, shape).map(|_| ()),
-    }
+    ring::Writer::recover(memory, shape).map(|_| ())
 }
 
 /// What a consumer holds of the files.

@@ -24,7 +24,7 @@
 //! producer went by. The cursor a seat begins with is so low that it stops the producer where it
 //! is, until the consumer knows better.
 
-use super::frames::FrameReader;
+use super::frame_reader::FrameReader;
 use super::memory::{Field, Memory, Site, Step};
 use super::types::{distance, earlier, later, Shape};
 

@@ -1,7 +1,7 @@
 //! How a consumer takes its place in a lossless ring.
 
 use super::flow_control::SlotCursor;
-use super::frames::FrameReader;
+use super::frame_reader::FrameReader;
 use super::memory::{Field, Memory, Site};
 use super::reader::Reader;
 use super::types::{Damage, Start};

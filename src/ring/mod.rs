@@ -22,7 +22,8 @@
 
 mod fixed;
 pub mod flow_control;
-mod frames;
+mod frame_reader;
+mod frame_writer;
 mod join;
 mod mapping;
 mod memory;
@@ -35,14 +36,17 @@ mod stepped;
 mod tests;
 mod types;
 mod variable;
+mod writer;
 
-pub use fixed::{FixedReader, FixedWriter};
-pub use frames::{FrameReader, Place};
+pub use fixed::FixedReader;
+pub use frame_reader::{FrameReader, Place};
+pub use frame_writer::FrameWriter;
 pub use join::join;
 pub use memory::{Field, Memory, Site};
 pub use reader::Reader;
 pub use types::{distance, Damage, Meta, Pop, Shape, Start};
-pub use variable::{VariableReader, VariableWriter};
+pub use variable::VariableReader;
+pub use writer::Writer;
 
 /// The memory that a queue's handles use.
 #[cfg(not(any(feature = "steps", ipcq_plain)))]

@@ -2,7 +2,9 @@
 
 use super::fixed::FixedReader;
 use super::flow_control;
-use super::frames::{FrameReader, Place, Poll, ProducerWatch, Seek, MAX_JOIN_TRIES, MAX_RETRIES};
+use super::frame_reader::{
+    FrameReader, Place, Poll, ProducerWatch, Seek, MAX_JOIN_TRIES, MAX_RETRIES,
+};
 use super::memory::{Field, Memory, Site, Step};
 use super::types::{distance, Damage, Meta, Pop, Start};
 use crate::format::data_file::state;

@@ -19,8 +19,8 @@ use crate::queue::stats::Stats;
 use crate::queue::wait::wake_word;
 use crate::ring::flow_control::WriterState;
 use crate::ring::{
-    self, Field, FixedReader, FixedWriter, FrameReader, Mapped, Memory, Shape, VariableReader,
-    VariableWriter,
+    self, Field, FixedReader, FrameReader, FrameWriter, Mapped, Memory, Shape, VariableReader,
+    Writer,
 };
 use crate::schema::Schema;
 use crate::shm::Writer as WriterLock;
@@ -30,12 +30,6 @@ pub use claim::Claim;
 use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::Duration;
-
-#[derive(Debug)]
-enum Writer {
-    Fixed(FixedWriter<Mapped>),
-    Variable(VariableWriter<Mapped>),
-}
 
 /// What is no length of a message.
 const NONE: usize = usize::MAX;
@@ -59,7 +53,7 @@ const LIFE_SIGN: Duration = Duration::from_millis(10);
 ///
 /// After a `fork`, the copy in the child only returns errors, and dropping it changes nothing.
 pub struct Producer {
-    writer: Writer,
+    writer: Writer<Mapped>,
     bell: SharedEventCount,
     /// `short`, if nothing is claimed and the writer is ready: then a push takes nothing but a copy. Or else
     /// [`NONE`].
@@ -127,11 +121,7 @@ impl Producer {
             alive,
         } = open::attach(&paths, options)?;
         let (memory, shape) = (open::mapped(&region, &geometry), Shape::of(&geometry));
-        let writer = match geometry.framing {
-            Framing::Fixed => FixedWriter::recover(memory, shape).map(Writer::Fixed),
-            Framing::Variable => VariableWriter::recover(memory, shape).map(Writer::Variable),
-        };
-        let writer = writer.map_err(|d| damaged(&paths, d))?;
+        let writer = Writer::recover(memory, shape).map_err(|d| damaged(&paths, d))?;
         // SAFETY: the producer keeps both mappings.
         let bell = unsafe { SharedEventCount::for_notifier(control.asleep(), wake_word(&region)) };
         // A wake-up that the last producer was killed over; and those asleep learn of the epoch.
@@ -353,10 +343,7 @@ impl Producer {
 
     /// The sequence of the message pushed next.
     pub fn next_sequence(&self) -> u64 {
-        match &self.writer {
-            Writer::Fixed(writer) => writer.next(),
-            Writer::Variable(writer) => writer.next(),
-        }
+        self.writer.next()
     }
 
     /// Bytes of the longest message.
@@ -436,10 +423,7 @@ impl Producer {
     }
 
     fn memory(&self) -> &Mapped {
-        match &self.writer {
-            Writer::Fixed(writer) => writer.memory(),
-            Writer::Variable(writer) => writer.memory(),
-        }
+        self.writer.memory()
     }
 
     /// What comes after every push: sees whether the next may be quick, and wakes who sleeps until something
@@ -480,7 +464,8 @@ impl Producer {
         unsafe {
             match &mut self.writer {
                 Writer::Fixed(writer) => {
-                    length == self.short && writer.try_fast(from, length) || writer.push(from)
+                    length == self.short && writer.try_fast(from, length)
+                        || writer.push(from, length)
                 }
                 Writer::Variable(writer) => writer.push(from, length),
             }
@@ -502,10 +487,7 @@ impl Producer {
     }
 
     fn reserve(&mut self, length: usize) -> Option<usize> {
-        match &mut self.writer {
-            Writer::Fixed(writer) => writer.reserve(),
-            Writer::Variable(writer) => writer.reserve(length),
-        }
+        self.writer.reserve(length)
     }
 
     /// Lossless, and as far as was allowed: looks how far the consumers are now. Whether there is
@@ -531,17 +513,11 @@ impl Producer {
     }
 
     fn front(&self, length: usize) -> WriterState {
-        match &self.writer {
-            Writer::Fixed(writer) => writer.front(),
-            Writer::Variable(writer) => writer.front(length),
-        }
+        self.writer.front(length)
     }
 
     fn extend(&mut self, length: usize) -> bool {
-        match &mut self.writer {
-            Writer::Fixed(writer) => writer.extend(&self.control),
-            Writer::Variable(writer) => writer.extend(&self.control, length),
-        }
+        self.writer.extend(&self.control, length)
     }
 
     fn relieve(&mut self, length: usize) -> bool {
@@ -604,10 +580,7 @@ impl Drop for Producer {
         }
         let _no = NoCancel::new();
         self.backpressure.log();
-        match &mut self.writer {
-            Writer::Fixed(writer) => writer.settle(),
-            Writer::Variable(writer) => writer.settle(),
-        }
+        self.writer.settle();
         // A queue whose name was taken meanwhile stays superseded.
         if !self.detached && self.memory().load_relaxed(Field::State) == state::LIVE {
             ring::set_state(self.memory(), state::CLOSED);

@@ -3,7 +3,7 @@
 use super::{committed, slot, CACHE_LINE, MAX_RUN, PREFETCH_BYTES, PREFETCH_MAX};
 use crate::format::data_file::SLOT_HEADER;
 use crate::ring::flow_control;
-use crate::ring::frames::{FrameReader, Place, Poll, Seek};
+use crate::ring::frame_reader::{FrameReader, Place, Poll, Seek};
 use crate::ring::memory::{Field, Memory, Site, Step};
 use crate::ring::types::{distance, earlier, Damage, Shape};
 

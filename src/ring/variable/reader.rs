@@ -3,7 +3,7 @@
 use super::{entry, frame_bytes, in_ring};
 use crate::format::data_file::{FLAG_PADDING, FRAME_HEADER};
 use crate::ring::flow_control;
-use crate::ring::frames::{
+use crate::ring::frame_reader::{
     FrameReader, Place, Poll, ProducerWatch, Seek, MAX_JOIN_TRIES, MAX_RETRIES,
 };
 use crate::ring::memory::{Field, Memory, Site, Step};
