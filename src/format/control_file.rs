@@ -93,12 +93,12 @@ impl Control {
         Ok((control, file.name))
     }
 
-    /// Opens the control file of the queue with this geometry. It has its own name, or still that of
-    /// a file in the making: whoever makes or replaces a queue gives the data file its name first, so
-    /// that the one step to the new queue is that of both files. The name comes with it.
+    /// Opens the control file of the queue with this geometry. It has its own name, or still that
+    /// of a file in the making: whoever makes or replaces a queue gives the data file its name
+    /// first, so that the one step to the new queue is that of both files. The name comes with it.
     ///
-    /// `owner` is that of the data file. Another user may have put anything under the first name, so
-    /// whatever is wrong with that, the second is looked at.
+    /// `owner` is that of the data file. Another user may have put anything under the first name,
+    /// so whatever is wrong with that, the second is looked at.
     pub(crate) fn find<'a>(
         paths: &'a Paths,
         g: &Geometry,
@@ -298,8 +298,8 @@ pub(crate) struct SlotCopy {
     pub name: String,
 }
 
-/// The slots of a control file that is not mapped. `None` if the file is not that of the queue with this
-/// geometry.
+/// The slots of a control file that is not mapped. `None` if the file is not that of the queue with
+/// this geometry.
 pub(crate) fn read_slots(file: &File, g: &Geometry) -> Option<Vec<SlotCopy>> {
     let slots = g.max_consumers as usize;
     let mut bytes = vec![0; HEADER_BYTES + slots * SLOT_BYTES];

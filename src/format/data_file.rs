@@ -90,8 +90,8 @@ pub mod lock_byte {
     pub const PRODUCER_PERHAPS_ALIVE: u64 = 1;
     /// On the lock file: the one producer holds it exclusively while it lives.
     pub const PRODUCER: u64 = 0;
-    /// On the lock file: held exclusively while a process makes, replaces or removes the files of the
-    /// name.
+    /// On the lock file: held exclusively while a process makes, replaces or removes the files of
+    /// the name.
     pub const NAMES: u64 = 1;
 }
 
@@ -214,9 +214,9 @@ fn round_up(n: u64, unit: u64) -> u64 {
 ///
 /// Up to a cache line it is a power of two. No slot then crosses a line, so a message of up to 56
 /// bytes moves one line between the cores. Longer slots are packed to 8 bytes, because a 64-byte
-/// message streams faster in 72 bytes than in 128 (measured 7.4 against 12.6 ns). From 256 bytes on,
-/// slots are whole lines with the payload at the start of a line (see [`payload_skew`]), because the
-/// copy dominates there.
+/// message streams faster in 72 bytes than in 128 (measured 7.4 against 12.6 ns). From 256 bytes
+/// on, slots are whole lines with the payload at the start of a line (see [`payload_skew`]),
+/// because the copy dominates there.
 fn stride_of(message_size: u64) -> u64 {
     let bytes = SLOT_HEADER as u64 + message_size;
     match bytes {
@@ -247,8 +247,8 @@ impl Geometry {
         } else {
             Framing::Fixed
         };
-        // A payload is 8 bytes after the start of its slot. If it needs an alignment of 16 bytes, the
-        // ring begins 8 bytes before such an address.
+        // A payload is 8 bytes after the start of its slot. If it needs an alignment of 16 bytes,
+        // the ring begins 8 bytes before such an address.
         let aligned = size != 0 && r.alignment > 8;
         let stride = match (size, aligned) {
             (0, _) => 1,
@@ -292,9 +292,9 @@ impl Geometry {
         if r.min_consumers != 0 && r.delivery == Delivery::Lossy {
             return invalid("min_consumers is for lossless queues".to_owned());
         }
-        // 1/64 of the ring. Announced messages are given up, so a full ring retains all but a block.
-        // A block of more than 64 KiB (1024 slots) gains nothing, because the announcement, which
-        // moves one line to each consumer, then costs 0.1 ns a message.
+        // 1/64 of the ring. Announced messages are given up, so a full ring retains all but a
+        // block. A block of more than 64 KiB (1024 slots) gains nothing, because the announcement,
+        // which moves one line to each consumer, then costs 0.1 ns a message.
         let block = match framing {
             Framing::Fixed => (capacity / 64).clamp(1, MAX_BLOCK_FIXED),
             Framing::Variable => (capacity / 64).clamp(16, MAX_BLOCK_VARIABLE),
@@ -707,7 +707,8 @@ mod tests {
 
     #[test]
     fn no_header_can_address_beyond_the_file() {
-        // With any byte of the immutable group set to any value, the header is refused or in bounds.
+        // With any byte of the immutable group set to any value, the header is refused or in
+        // bounds.
         for g in [fixed(24, 256), Geometry::new(&Request::default()).unwrap()] {
             let page = page_of(&g);
             for byte in 0..128 {

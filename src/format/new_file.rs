@@ -19,8 +19,8 @@ pub(crate) struct NewName<'a> {
 }
 
 impl<'a> NewFile<'a> {
-    /// Makes a file with its space reserved, and maps it to write. `name` is what it is called until
-    /// it is whole. If another user has taken that name, it gets one that nobody can guess.
+    /// Makes a file with its space reserved, and maps it to write. `name` is what it is called
+    /// until it is whole. If another user has taken that name, it gets one that nobody can guess.
     pub(crate) fn create(
         paths: &'a Paths,
         name: &CStr,

@@ -1,95 +1,101 @@
-//! What a reader needs to know of a kind of ring.
+//! The parts of a ring that depend on its framing, as a consumer uses them.
 
 use super::memory::{Field, Memory};
 use super::types::{Damage, Shape};
 
-/// A message in the ring: where its payload is, and how long.
+/// The place of a payload in the ring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
     /// Bytes from the start of the ring.
     pub offset: usize,
-    /// Bytes of payload. In bounds, but not to be believed until validated.
+    /// Bytes of payload. They are in bounds, but may be wrong until the reader has validated them.
     pub length: usize,
 }
 
-/// What a consumer finds at its position.
+/// The result of a look at the position of a consumer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Poll {
-    /// A message, to be validated after its use.
+    /// A message. The reader must validate it after its use.
     Ready(Place),
-    /// Nothing yet.
+    /// No message yet.
     Empty,
     /// The message was overwritten.
     Lapped,
 }
 
-/// One framing, as a consumer reads it. It has a position and knows nothing of accounts.
+/// One framing, as a consumer reads it. It has a position, but does not count messages.
 pub trait FrameReader {
-    /// The memory it reads.
+    /// The memory that it reads.
     type Memory: Memory;
     /// That memory.
     fn memory(&self) -> &Self::Memory;
     /// The shape of the ring.
     fn shape(&self) -> &Shape;
-    /// The sequence of the message wanted next.
+    /// The sequence of the next message.
     fn next(&self) -> u64;
-    /// Where that message is or will be: a sequence (fixed) or position (variable).
+    /// The cursor of that message: its sequence (fixed) or position (variable).
     fn cursor(&self) -> u64;
     /// Looks for that message.
     fn poll(&mut self) -> Result<Poll, Damage>;
-    /// Whether all that was read at this position since `poll` is what was pushed.
+    /// Whether everything that was read at this position since `poll` is what was pushed.
     fn intact(&self) -> bool;
-    /// Goes on to the message after the one found.
+    /// Moves to the message after the one that `poll` has found.
     fn advance(&mut self, place: Place);
-    /// How many messages, from the one found on and at most `most`, are there and lie side by side.
-    /// They are to be read only after [`intact`](FrameReader::intact) was asked: its fence, after the
-    /// stamps were loaded, has the last one's `Stamp` for a partner, and whoever sees that sees all
-    /// stored before it, the other messages among them. And all that was read of them is what was
-    /// pushed if `intact` is true afterwards, for the first is the one overwritten first.
+    /// The number of messages, up to `most`, that are there and side by side, starting with the one
+    /// that `poll` has found.
+    ///
+    /// The caller must call [`intact`](FrameReader::intact) before it reads them. The stamps were
+    /// loaded before the fence of `intact`, so that fence pairs with the `Stamp` of the last
+    /// message. A consumer that sees this stamp sees everything that was stored before it,
+    /// including the other messages. If `intact` is true again afterwards, everything that was read
+    /// is what was pushed, because the first message is the first to be overwritten.
     fn run_length(&self, most: u64) -> u64 {
         most.min(1)
     }
-    /// Goes on to the message after a run.
+    /// Moves to the message after a run.
     fn advance_many(&mut self, place: Place, _count: u64) {
         self.advance(place);
     }
-    /// After being lapped: goes to a message that will be there for a while. Returns how many
-    /// were skipped, or `None` if the producer was faster again, with the position as it was.
+    /// After being lapped: moves to a message that will not be overwritten soon. Returns the number
+    /// of skipped messages. Returns `None`, with the position unchanged, if the producer was faster
+    /// again.
     fn catch_up(&mut self) -> Result<Option<u64>, Damage>;
-    /// The sequence that is pushed next: all below it are.
+    /// The sequence of the next push. All sequences below it are pushed.
     fn frontier(&self) -> Result<u64, Damage>;
-    /// The oldest sequence that can be gone to.
+    /// The oldest sequence that a seek can reach.
     fn oldest(&self) -> Result<u64, Damage>;
-    /// Goes to a sequence; one that is not retained any more becomes the oldest that is. `tries`
-    /// counts the tries before this one that a running producer spoilt ([`Seek::Again`]).
+    /// Moves to a sequence, or to the oldest retained one if it is not retained any more. `tries`
+    /// is the number of tries before this one that failed because of a running producer
+    /// ([`Seek::Again`]).
     fn seek(&mut self, sequence: u64, tries: u64) -> Result<Seek, Damage>;
 }
 
-/// What became of a seek.
+/// The result of a seek.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seek {
-    /// Done; so many messages between the sequence asked for and the position are not retained.
+    /// The reader has moved. Some messages between the wanted sequence and its position may not be
+    /// retained.
     Done {
-        /// How many.
+        /// The number of these messages.
         lost: u64,
     },
-    /// That sequence was not pushed yet.
+    /// The sequence was not pushed yet.
     Beyond,
-    /// The producer overwrote what was being read to find the way.
+    /// The producer overwrote a part of the ring that the seek was reading.
     Again,
 }
 
-/// How often in one call a consumer is willing to be lapped before it says that nothing is there.
-/// The producer then laps a consumer faster than it copies one message; trying for ever would
-/// make a `pop` that never returns.
+/// A call accepts being lapped this many times before it reports an empty queue. The producer is
+/// then faster than the consumer copies one message, and a `pop` with unlimited retries might never
+/// return.
 pub(super) const MAX_RETRIES: usize = 16;
 
-/// How often a place to begin is looked for while a running producer overwrites what is read
-/// meanwhile. Each try takes well under a microsecond, and a second one is rare.
+/// The number of tries to find a message to begin at while a running producer overwrites what the
+/// try reads. Each try takes well under a microsecond, and a second one is rare.
 pub(super) const MAX_JOIN_TRIES: u64 = 10_000;
 
-/// Whether a look at the ring that failed is worth another: only a running producer can have spoilt
-/// it. A file that nobody writes is damaged, and must not keep its reader busy.
+/// Decides whether to retry after a look at the ring has failed. Only a running producer can make a
+/// look fail. If no process writes the file, it is damaged, and must not keep its reader busy.
 pub(super) struct ProducerWatch {
     claimed: u64,
     same: u32,
@@ -103,7 +109,7 @@ impl ProducerWatch {
         }
     }
 
-    /// To be asked after each look that failed.
+    /// Whether the producer may still run. Call it after each failed look.
     pub(super) fn may_be_active(&mut self, memory: &impl Memory) -> bool {
         let claimed = memory.load_relaxed(Field::Claimed);
         self.same = if claimed == self.claimed {
@@ -116,5 +122,5 @@ impl ProducerWatch {
     }
 }
 
-/// So many looks fail while nothing is announced, and it is no producer that spoils them.
+/// If this many looks fail while nothing is announced, the producer does not run.
 const MAX_UNCHANGED: u32 = 10;

@@ -6,15 +6,15 @@ use super::types::{Damage, Shape};
 
 /// One framing, as a producer writes it.
 ///
-/// Three operations make room for a message. `reserve` takes announced room. When that is used up, it
-/// announces more, up to the limit. In a lossless ring `extend` raises the limit.
+/// Three operations make room for a message. `reserve` takes announced room. When that is used up,
+/// it announces more, up to the limit. `extend` raises the limit of a lossless ring.
 pub trait FrameWriter: Sized {
     /// The memory that it writes.
     type Memory: Memory;
-    /// Prepares the ring of a new file.
+    /// Prepares the memory of a new file.
     fn format(memory: &Self::Memory, shape: &Shape);
-    /// Continues at the message after the last one that the previous producer published, at whatever
-    /// step that producer ended.
+    /// Continues at the message after the last one that the previous producer published, at
+    /// whatever step that producer ended.
     fn recover(memory: Self::Memory, shape: Shape) -> Result<Self, Damage>;
     /// That memory.
     fn memory(&self) -> &Self::Memory;
@@ -23,8 +23,8 @@ pub trait FrameWriter: Sized {
     /// Makes room for a message and returns the offset of its payload. `None` if the limit does not
     /// allow it.
     ///
-    /// The caller has checked that `length` is at most the longest message, and in a fixed ring the
-    /// message size.
+    /// The caller has checked `length`. A fixed ring requires the message size, a variable ring at
+    /// most the longest message.
     fn reserve(&mut self, length: usize) -> Option<usize>;
     /// Lossless: reads the cursors of the consumers and raises the limit. Returns whether a message
     /// of this length then has room.

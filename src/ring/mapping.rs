@@ -30,8 +30,8 @@ unsafe impl Send for Mapping {}
 
 impl Mapping {
     /// # Safety
-    /// `base` is a mapping of at least `geometry.file_bytes()` bytes of shared memory, aligned to
-    /// a page, and outlives the result. It is writable if a producer uses it. [`Geometry::read`] has
+    /// `base` is a mapping of at least `geometry.file_bytes()` bytes of shared memory, aligned to a
+    /// page, and outlives the result. It is writable if a producer uses it. [`Geometry::read`] has
     /// checked `geometry`.
     pub(crate) unsafe fn new(base: *mut u8, geometry: &Geometry) -> Self {
         // SAFETY: the geometry was checked against the length of the file, and the whole file is
@@ -157,8 +157,8 @@ unsafe impl Memory for Mapping {
         // A long `memcpy`, ours or the caller's after a claim, may use non-temporal stores. On
         // x86-64 these can become visible before the earlier announcement, because a release fence
         // emits no instruction. (`memcpy` fences its own stores before it returns.) Only copies of
-        // a large part of a cache use such stores, so short messages do not pay for `sfence`: a
-        // small ring announces every few messages, and they would take 2 ns more each.
+        // a large part of a cache use such stores. Short messages do not pay for `sfence`, because
+        // a small ring announces every few messages, and each would take 2 ns more.
         #[cfg(target_arch = "x86_64")]
         if self.long && matches!(site, Site::Announce | Site::TakeOver) {
             // SAFETY: every x86-64 processor has this instruction.

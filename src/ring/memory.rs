@@ -1,8 +1,8 @@
 //! The shared memory as the protocol sees it: words, fences with a name, and the two copies that
 //! may race.
 //!
-//! [`crate::ring`] is written over the trait [`Memory`] alone. In production `Memory` is `Mapped`, a
-//! mapping of the data file. Under the model checker it is an array of modelled atomics, and each
+//! [`crate::ring`] is written over the trait [`Memory`] alone. In production `Memory` is `Mapped`,
+//! a mapping of the data file. Under the model checker it is an array of modelled atomics, and each
 //! mutation test leaves out one [`Site`] or one [`Step`].
 
 use crate::format::data_file::{at, SLOT_HEADER};
@@ -52,8 +52,8 @@ pub enum Site {
     /// Producer, release store: orders the payload before its stamp. Pairs with `SeeStamp` and
     /// `FindFront`.
     Stamp,
-    /// Producer, release store of `published`, then of `claimed`: orders frames and index before the
-    /// announcement that lets a consumer find them. Pairs with `FindFront` and `FindOldest`.
+    /// Producer, release store of `published`, then of `claimed`: orders frames and index before
+    /// the announcement that lets a consumer find them. Pairs with `FindFront` and `FindOldest`.
     Publish,
     /// Producer, release store: orders the last stamp before the state. Pairs with `SeeState`.
     State,
@@ -174,8 +174,8 @@ pub unsafe trait Memory: Clone {
     /// # Safety
     /// As for `read`, with `from` readable, and this is the producer's mapping.
     unsafe fn write(&self, offset: usize, from: *const u8, length: usize);
-    /// Reads a payload of at most [`SHORT`](crate::format::data_file::SHORT) bytes. `offset` is that
-    /// of its slot header.
+    /// Reads a payload of at most [`SHORT`](crate::format::data_file::SHORT) bytes. `offset` is
+    /// that of its slot header.
     ///
     /// # Safety
     /// As for `read`.

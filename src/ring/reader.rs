@@ -9,7 +9,7 @@ use super::memory::{Field, Memory, Site, Step};
 use super::types::{distance, Damage, Meta, Pop, Start};
 use crate::format::data_file::state;
 
-/// Messages that are being looked at in place.
+/// Messages that the caller looks at in place.
 #[derive(Debug, Clone, Copy)]
 struct Peek {
     place: Place,
@@ -17,21 +17,22 @@ struct Peek {
     count: u64,
 }
 
-/// A consumer: a position in the ring and the account of what happened to it.
+/// A consumer: a position in the ring, and counts of received and lost messages.
 ///
-/// `next == start + received + lost`, always.
+/// `next == start + received + lost` is always true.
 #[derive(Debug, Clone)]
 pub struct Reader<F> {
     frames: F,
     pub(super) start: u64,
     lost: u64,
-    /// Lost since the last message consumed: the part of `lost` not yet told.
+    /// Lost since the last consumed message. This is the part of `lost` that no result has
+    /// contained yet.
     pending: u64,
     peek: Option<Peek>,
 }
 
 impl<F: FrameReader> Reader<F> {
-    /// A consumer at the place where `frames` stands.
+    /// A consumer at the position of `frames`.
     pub fn new(frames: F) -> Self {
         let start = frames.next();
         Reader {
@@ -43,7 +44,7 @@ impl<F: FrameReader> Reader<F> {
         }
     }
 
-    /// Goes to where a consumer is asked to begin, and begins the accounts anew. `false` if that
+    /// Moves to where a consumer is to begin, and resets its counts. Returns `false` if that
     /// sequence was not pushed yet.
     pub fn begin(&mut self, start: Start) -> Result<bool, Damage> {
         self.peek = None;
@@ -64,7 +65,7 @@ impl<F: FrameReader> Reader<F> {
             };
             match self.frames.seek(wanted, tries)? {
                 Seek::Done { lost } => {
-                    // What is gone since the oldest was looked up was never asked for.
+                    // The caller did not ask for messages that were overwritten during this call.
                     self.lost = if matches!(start, Start::At(_)) {
                         lost
                     } else {
@@ -75,7 +76,7 @@ impl<F: FrameReader> Reader<F> {
                     return Ok(true);
                 }
                 Seek::Beyond if matches!(start, Start::At(_)) => return Ok(false),
-                // What was looked up was pushed; the second look was at an older state.
+                // The first look found this sequence, but the second one saw an older state.
                 Seek::Beyond | Seek::Again => {}
             }
             if !watch.may_be_active(self.frames.memory()) {
@@ -89,9 +90,9 @@ impl<F: FrameReader> Reader<F> {
     ///
     /// # Safety
     /// `to` is writable for `size` bytes.
-    // Always inlined, as what calls it up to the C function: the result passed through memory
-    // between them cost a store-forwarding stall: a warm pop of 64 bytes from C took 11 to 15 ns
-    // with it and takes 7 to 8 without, in one run.
+    // Always inlined, as are its callers up to the C function. Otherwise the result would pass
+    // through memory, with a store-forwarding stall. In one run a warm pop of 64 bytes from C took
+    // 11 to 15 ns with that stall, and 7 to 8 ns without.
     #[inline(always)]
     pub unsafe fn pop(&mut self, to: *mut u8, size: usize) -> Result<Pop, Damage> {
         for _ in 0..MAX_RETRIES {
@@ -102,7 +103,7 @@ impl<F: FrameReader> Reader<F> {
                             return Ok(Pop::TooSmall(self.info(place)));
                         }
                     } else {
-                        // SAFETY: the place is in the ring, and fits into the buffer.
+                        // SAFETY: the place is in the ring, and the message fits into the buffer.
                         unsafe { self.frames.memory().read(place.offset, to, place.length) };
                         if self.frames.intact() {
                             let info = self.info(place);
@@ -122,8 +123,9 @@ impl<F: FrameReader> Reader<F> {
         Ok(Pop::Empty)
     }
 
-    /// Copies the next message out and consumes it if it is there, follows the last one without a
-    /// gap, and has this length: the rest of a batch. `false` otherwise, with nothing changed.
+    /// Copies the next message out and consumes it, if it follows the last one without a gap and
+    /// has this length. It is used for the rest of a batch. Otherwise returns `false` and changes
+    /// nothing.
     ///
     /// # Safety
     /// `to` is writable for `length` bytes.
@@ -131,7 +133,7 @@ impl<F: FrameReader> Reader<F> {
     pub unsafe fn pop_same_length(&mut self, to: *mut u8, length: usize) -> Result<bool, Damage> {
         match self.frames.poll()? {
             Poll::Ready(place) if place.length == length => {
-                // SAFETY: the place is in the ring, and fits into the buffer.
+                // SAFETY: the place is in the ring, and the message fits into the buffer.
                 unsafe { self.frames.memory().read(place.offset, to, length) };
                 let whole = self.frames.intact();
                 if whole {
@@ -143,16 +145,16 @@ impl<F: FrameReader> Reader<F> {
         }
     }
 
-    /// Looks at the next message in place. `Pop::Message` comes with its place in the ring, and
-    /// [`Reader::release`] consumes it.
+    /// Looks at the next message in place. `Pop::Message` comes with its place in the ring.
+    /// [`Reader::release_many`] consumes it.
     #[inline]
     pub fn peek(&mut self) -> Result<(Pop, Place), Damage> {
         let (pop, place, _) = self.peek_many(1)?;
         Ok((pop, place))
     }
 
-    /// Looks at up to `most` messages in place that lie side by side; as many as it says, from the
-    /// place given on. [`Reader::release_many`] consumes them.
+    /// Looks at up to `most` messages in place that are side by side. Returns their number and the
+    /// place of the first. [`Reader::release_many`] consumes them.
     #[inline(always)]
     pub fn peek_many(&mut self, most: u64) -> Result<(Pop, Place, u64), Damage> {
         let nowhere = Place {
@@ -162,8 +164,8 @@ impl<F: FrameReader> Reader<F> {
         for _ in 0..MAX_RETRIES {
             match self.frames.poll()? {
                 Poll::Ready(place) => {
-                    // The length is about to be given out: it must be the message's.
-                    // So must the stamps that a run was found by.
+                    // The caller gets the length, so it must be that of the message. The stamps
+                    // that `run_length` has found must be right, too.
                     let count = if most > 1 {
                         self.frames.run_length(most)
                     } else {
@@ -172,7 +174,7 @@ impl<F: FrameReader> Reader<F> {
                     if self.frames.intact() {
                         let info = self.info(place);
                         let sequence = info.sequence;
-                        // Another look at a run does not shorten it.
+                        // A second look at the same messages does not shorten the run.
                         let longest = match self.peek {
                             Some(peek) if peek.sequence == sequence => count.max(peek.count),
                             _ => count,
@@ -196,13 +198,13 @@ impl<F: FrameReader> Reader<F> {
         Ok((Pop::Empty, nowhere, 0))
     }
 
-    /// Ends the looking at `count` messages from this one on, and consumes them. `None` if there is
-    /// no such look; `false` if one was overwritten meanwhile, and so the first: what being lapped
-    /// loses is lost then.
+    /// Ends the look at messages in place, and consumes `count` of them from this sequence on.
+    /// Returns `None` if the caller does not look at them. Returns `false` if one of them, and so
+    /// the first, was overwritten. The lapped messages are then lost.
     #[inline]
     pub fn release_many(&mut self, sequence: u64, count: u64) -> Result<Option<bool>, Damage> {
         match self.peek {
-            // A message that was consumed since is looked at no more.
+            // The look has ended if a message was consumed since.
             Some(peek)
                 if peek.sequence == sequence
                     && self.frames.next() == sequence
@@ -221,19 +223,19 @@ impl<F: FrameReader> Reader<F> {
         }
     }
 
-    /// How many were received and how many lost since the start position.
+    /// The numbers of received and lost messages since the start.
     pub fn counts(&self) -> (u64, u64) {
         let passed = self.frames.next().wrapping_sub(self.start);
         (passed.wrapping_sub(self.lost), self.lost)
     }
 
-    /// The sequence of the message wanted next.
+    /// The sequence of the next message.
     #[inline(always)]
     pub fn next(&self) -> u64 {
         self.frames.next()
     }
 
-    /// Goes on after a time without a seat: what was overwritten meanwhile is lost.
+    /// Continues after a time without a slot. Messages that were overwritten in that time are lost.
     pub(super) fn resume(&mut self) -> Result<(), Damage> {
         let oldest = flow_control::retained(&self.frames);
         if distance(oldest, self.frames.cursor()) > 0 {
@@ -242,7 +244,7 @@ impl<F: FrameReader> Reader<F> {
         Ok(())
     }
 
-    /// The framing underneath.
+    /// The reader of the framing.
     pub fn frames(&self) -> &F {
         &self.frames
     }
@@ -272,15 +274,16 @@ impl<F: FrameReader> Reader<F> {
         Ok(())
     }
 
-    /// Nothing is there: for now, or for good? `Pop::Message` means to look again.
+    /// Decides whether the queue is empty or has ended. `Pop::Message` means that the caller must
+    /// look again.
     #[inline]
     fn check_end(&mut self) -> Result<Pop, Damage> {
         let ended = self.frames.memory().load_relaxed(Field::State);
         if ended == state::LIVE {
             return Ok(Pop::Empty);
         }
-        // Pairs with `State` in `close`. Whoever sees the queue closed sees every message pushed
-        // before, if he looks again; the look that found nothing was made before.
+        // Pairs with `State` in `set_state`. A consumer that sees the queue closed sees every
+        // earlier message if it looks again. The look that found nothing came before.
         self.frames.memory().fence_acquire(Site::SeeState);
         let again = self.frames.memory().performs(Step::LookAgain);
         if again && self.frames.poll()? != Poll::Empty {
@@ -295,28 +298,28 @@ impl<F: FrameReader> Reader<F> {
 }
 
 impl<M: Memory> Reader<FixedReader<M>> {
-    /// As `pop`, where that takes nothing but a copy of at most [`SHORT`](crate::format::data_file::SHORT)
-    /// bytes, as the message size is: `None` where there is anything else to do or to say. With the
-    /// message: whether the producer may soon have to wait for this consumer.
+    /// Pops the next message if that needs only a copy. Otherwise returns `None`. The message size
+    /// is at most [`SHORT`](crate::format::data_file::SHORT) bytes. The result also says whether
+    /// the ring is so full that the producer may soon wait for this consumer (`near_full`).
     ///
     /// # Safety
     /// `to` is writable for the message size.
     #[inline(always)]
     pub unsafe fn try_fast(&mut self, to: *mut u8) -> Option<(Meta, bool)> {
         // SAFETY: the caller's promise.
-        let crowded = unsafe { self.frames.copy_next(to) }?;
-        // Looked up only now, so that they take no registers before.
+        let near_full = unsafe { self.frames.copy_next(to) }?;
+        // They are computed only now, so that they take no registers before.
         let info = Meta {
             sequence: self.frames.next().wrapping_sub(1),
             lost: self.pending,
             length: self.frames.shape().message as u32,
         };
         self.pending = 0;
-        Some((info, crowded))
+        Some((info, near_full))
     }
 
-    /// Copies up to `count` messages, each to a place `stride` bytes after the last, as long as
-    /// `try_fast` could. Returns how many, and about the first.
+    /// Pops up to `count` messages, `stride` bytes apart, while [`Reader::try_fast`] could pop
+    /// them. Returns their number and the meta of the first.
     ///
     /// # Safety
     /// `to` is writable for the message size at each place.

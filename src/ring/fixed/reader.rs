@@ -13,12 +13,13 @@ pub struct FixedReader<M> {
     memory: M,
     shape: Shape,
     next: u64,
-    /// Where its slot is; the end of the ring stands for its start.
+    /// The offset of the slot of `next`. The end of the ring stands for the start.
     offset: usize,
-    /// With a seat, if `claimed` is further ahead of a message than this, then the producer may soon
-    /// have to wait for it. Without one, it never is.
+    /// With a slot: if `claimed` is further ahead of a message than this, the producer may soon
+    /// wait for this consumer. Without a slot, it never is.
     slack: u64,
-    /// If `claimed` is so far ahead of a message, then the one `PREFETCH_BYTES` bytes on is there too.
+    /// If `claimed` is this far ahead of a message, the message `PREFETCH_BYTES` further is there,
+    /// too.
     prefetch_distance: u64,
 }
 
@@ -36,17 +37,17 @@ impl<M: Memory> FixedReader<M> {
         }
     }
 
-    /// Asks for the message after the next, if it is surely there.
+    /// Prefetches the message after the next one, if it is certainly there.
     #[inline(always)]
     fn prefetch_next(&self) {
         if self.shape.message > PREFETCH_MAX {
             return;
         }
-        let lead = self
+        let ahead = self
             .memory
             .load_relaxed(Field::Claimed)
             .wrapping_sub(self.next);
-        if lead > self.shape.block.wrapping_add(1) {
+        if ahead > self.shape.block.wrapping_add(1) {
             let after = self.offset + self.shape.stride;
             (after..after + self.shape.message)
                 .step_by(CACHE_LINE)
@@ -59,9 +60,9 @@ impl<M: Memory> FixedReader<M> {
         self.offset = slot(&self.shape, sequence);
     }
 
-    /// Copies the next messages, up to `count` of at most [`SHORT`](crate::format::data_file::SHORT) bytes, each to
-    /// a place `stride` bytes after the last, and consumes them. Returns how many: fewer where there
-    /// is anything else to do or to say.
+    /// Copies up to `count` of the next messages, `stride` bytes apart, and consumes them. Each has
+    /// at most [`SHORT`](crate::format::data_file::SHORT) bytes. Returns how many it has copied. It
+    /// stops at a message that needs more than a copy.
     ///
     /// # Safety
     /// `to` is writable for the message size at each place.
@@ -70,8 +71,8 @@ impl<M: Memory> FixedReader<M> {
         by_size!(self.shape.message, length => {
             let (memory, slot, end) = (self.memory.clone(), self.shape.stride, self.shape.bytes);
             let (mut to, mut offset, mut next) = (to, self.offset, self.next);
-            // Only what is surely there is asked for: the line that is being written stays with
-            // the producer. A hint, so this need not be in any order.
+            // Only messages that are certainly there are prefetched, because the producer should
+            // keep the line that it is writing. This is a hint, so its order does not matter.
             let there = memory.load_relaxed(Field::Claimed).wrapping_sub(self.prefetch_distance);
             let mut copied = 0;
             while copied < count.min(MAX_RUN) {
@@ -87,14 +88,14 @@ impl<M: Memory> FixedReader<M> {
                 if distance(there, next) > 0 {
                     memory.prefetch_for_read::<PREFETCH_BYTES>(offset);
                 }
-                // SAFETY: a slot is in the ring, and `to` is writable, says the caller.
+                // SAFETY: a slot is in the ring, and `to` is writable, as the caller promises.
                 unsafe { memory.read_short(offset, to, length) };
                 to = to.wrapping_add(stride);
                 offset += slot;
                 next = next.wrapping_add(1);
                 copied += 1;
             }
-            // The first is the first to be overwritten: if that is intact, so are the others.
+            // The first message is the first to be overwritten. If it is intact, the others are.
             if copied == 0 || self.distance_to_claimed().is_none() {
                 return 0;
             }
@@ -103,28 +104,28 @@ impl<M: Memory> FixedReader<M> {
         })
     }
 
-    /// After all that was read from this position on: how far `claimed` is ahead of it, if that
-    /// was not overwritten.
+    /// The distance from this position to `claimed`, or `None` if messages from this position on
+    /// were overwritten. Call it after reading them.
     #[inline(always)]
     fn distance_to_claimed(&self) -> Option<u64> {
-        // Pairs with `Announce`.
+        // Pairs with `Announce` and `TakeOver`.
         self.memory.fence_acquire(Site::Validate);
-        let lead = self
+        let ahead = self
             .memory
             .load_relaxed(Field::Claimed)
             .wrapping_sub(self.next);
-        (lead <= self.shape.capacity || !self.memory.performs(Step::IsValid)).then_some(lead)
+        (ahead <= self.shape.capacity || !self.memory.performs(Step::IsValid)).then_some(ahead)
     }
 
-    /// Copies the next message, of at most [`SHORT`](crate::format::data_file::SHORT) bytes, and consumes it; `None`
-    /// where there is anything else to do or to say. Else, whether the producer may soon have to wait
-    /// for this consumer.
+    /// Copies the next message, of at most [`SHORT`](crate::format::data_file::SHORT) bytes, and
+    /// consumes it. Returns whether the producer may soon wait for this consumer. Returns `None` if
+    /// the message needs more than a copy.
     ///
     /// # Safety
     /// `to` is writable for the message size.
     #[inline(always)]
     pub unsafe fn copy_next(&mut self, to: *mut u8) -> Option<bool> {
-        // Copies of what the copy, which the compiler cannot see into, might change for all it knows.
+        // Local copies, because the compiler cannot see into the copy, which might change `self`.
         let (memory, next, mut offset) = (self.memory.clone(), self.next, self.offset);
         if offset == self.shape.bytes {
             offset = 0;
@@ -136,16 +137,16 @@ impl<M: Memory> FixedReader<M> {
         }
         // Pairs with `Stamp`.
         memory.fence_acquire(Site::SeeStamp);
-        // SAFETY: a slot is in the ring, and `to` is writable, says the caller.
+        // SAFETY: a slot is in the ring, and `to` is writable, as the caller promises.
         unsafe { memory.read_short(offset, to, self.shape.message) };
-        let lead = self.distance_to_claimed()?;
-        // Not the line that is being written: it stays with the producer.
-        if lead > self.prefetch_distance {
+        let ahead = self.distance_to_claimed()?;
+        // The producer should keep the line that it is writing.
+        if ahead > self.prefetch_distance {
             memory.prefetch_for_read::<PREFETCH_BYTES>(offset);
         }
         self.next = after;
         self.offset = offset + self.shape.stride;
-        Some(lead > self.slack)
+        Some(ahead > self.slack)
     }
 }
 
@@ -191,7 +192,7 @@ impl<M: Memory> FrameReader for FixedReader<M> {
         if ahead < 0 {
             return Ok(Poll::Empty);
         }
-        // A later lap's stamp. Its store came after the announcement, which is seen therefore.
+        // The stamp of a later lap. It was stored after the announcement, so that is seen, too.
         match self.intact() {
             false => Ok(Poll::Lapped),
             true => Err(Damage("a stamp from the future")),
@@ -227,9 +228,9 @@ impl<M: Memory> FrameReader for FixedReader<M> {
     }
 
     fn catch_up(&mut self) -> Result<Option<u64>, Damage> {
-        // Not to the very oldest, which is overwritten next: a consumer that went there was
-        // lapped again at once, and received 1 % of the messages where this way gives it half.
-        // With a seat, the oldest is there until this consumer gives it up.
+        // Not to the very oldest message, which is overwritten next. A consumer that moved there
+        // was lapped again at once. It received 1 % of the messages, but with this margin half of
+        // them. With a slot, the oldest message stays until this consumer gives it up.
         let margin = if self.shape.lossless {
             0
         } else {
@@ -249,9 +250,10 @@ impl<M: Memory> FrameReader for FixedReader<M> {
         let published = self.memory.load_relaxed(Field::Published);
         let end = published.wrapping_add(self.shape.block);
         let found = committed(&self.memory, &self.shape, published, end);
-        // Pairs with `Publish`, for the stamps below `published`, and `Stamp`, for those found.
+        // Pairs with `Publish` for the stamps below `published`, and with `Stamp` for those that
+        // were found.
         self.memory.fence_acquire(Site::FindFront);
-        // What this consumer has seen is there, even if the loads were older.
+        // Everything that this consumer has seen is there, even if these loads were older.
         Ok(if distance(found, self.next) < 0 {
             self.next
         } else {

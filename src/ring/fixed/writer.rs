@@ -51,15 +51,16 @@ impl<M: Memory> FixedWriter<M> {
         self.next != self.run_end
     }
 
-    /// Whether the run ends at this sequence or before it. This is true of [`FixedWriter::next`], and
-    /// of every greater number, if the next push needs more than a copy. In a lap in which
+    /// Whether the run ends at this sequence or before it. This is true of [`FixedWriter::next`],
+    /// and of every greater number, if the next push needs more than a copy. In a lap in which
     /// sequences wrap, it is always true.
     #[inline(always)]
     pub fn ends_run(&self, sequence: u64) -> bool {
         sequence >= self.run_end
     }
 
-    /// Copies and publishes one message of at most [`SHORT`](crate::format::data_file::SHORT) bytes.
+    /// Copies and publishes one message of at most [`SHORT`](crate::format::data_file::SHORT)
+    /// bytes.
     ///
     /// # Safety
     /// [`FixedWriter::can_copy_next`] is true. `length` is the message size, and `from` is readable
@@ -149,7 +150,8 @@ impl<M: Memory> FrameWriter for FixedWriter<M> {
     type Memory = M;
 
     fn format(memory: &M, shape: &Shape) {
-        // Pairs with `FindFront` and `FindOldest`. No process opens the file before it has its name.
+        // Pairs with `FindFront` and `FindOldest`. No process opens the file before it has its
+        // name.
         memory.store_release(Site::Publish, Field::Published, shape.first);
         memory.store_release(Site::Publish, Field::Claimed, shape.first);
         memory.store_release(Site::Publish, Field::Limit, shape.first);

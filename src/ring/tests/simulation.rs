@@ -1,9 +1,9 @@
-//! The protocol under random schedules. One thread is the producer and all consumers, and any access
-//! of one of them to the memory may let another act.
+//! The protocol under random schedules. One thread is the producer and all consumers, and any
+//! access of one of them to the memory may let another act.
 //!
-//! Unlike the models ([`super::loom`]), a simulation runs for thousands of laps, with messages of all
-//! lengths, abandoned claims, kills after any store, and consumers that begin anywhere. In a lossless
-//! ring two consumers have a slot. But every access sees the newest store.
+//! Unlike the models ([`super::loom`]), a simulation runs for thousands of laps, with messages of
+//! all lengths, abandoned claims, kills after any store, and consumers that begin anywhere. In a
+//! lossless ring two consumers have a slot. But every access sees the newest store.
 
 use crate::format::data_file::{state, Delivery, Geometry, Request};
 use crate::ring::flow_control::{SlotCursor, SlotCursors};
@@ -158,8 +158,8 @@ impl SlotCursors for SimSlots<'_> {
     }
 }
 
-/// Claims room and writes to it. Then commits `length` bytes, or gives the claim up. Returns `false`
-/// if the consumers hold the producer back.
+/// Claims room and writes to it. Then commits `length` bytes, or gives the claim up. Returns
+/// `false` if the consumers hold the producer back.
 fn claim(
     writer: &mut Writer<SimMemory>,
     slots: &SimSlots,

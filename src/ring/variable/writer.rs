@@ -35,7 +35,8 @@ impl<M: Memory> VariableWriter<M> {
         true
     }
 
-    /// Completes and publishes the frame at the position. `after` is the sequence of the next frame.
+    /// Completes and publishes the frame at the position. `after` is the sequence of the next
+    /// frame.
     #[inline(always)]
     fn finish(&mut self, frame: usize, length_and_flags: u64, after: u64) {
         let offset = in_ring(&self.shape, self.position);
@@ -64,16 +65,16 @@ impl<M: Memory> VariableWriter<M> {
         self.next = after;
     }
 
-    /// Makes sure that the next `bytes`, and the stamp after them, are announced. Returns `false` if
-    /// the limit does not allow it.
+    /// Makes sure that the next `bytes`, and the stamp after them, are announced. Returns `false`
+    /// if the limit does not allow it.
     #[inline(always)]
     fn reserve_bytes(&mut self, bytes: usize) -> bool {
         let end = self.position.wrapping_add((bytes + FRAME_HEADER) as u64);
         distance(end, self.claimed) <= 0 || self.announce(end)
     }
 
-    /// Announces what is about to be overwritten: at least the bytes up to `end`, and a block if the
-    /// limit allows it.
+    /// Announces what is about to be overwritten: at least the bytes up to `end`, and a block if
+    /// the limit allows it.
     #[cold]
     fn announce(&mut self, end: u64) -> bool {
         let mut claimed = later(self.position.wrapping_add(self.shape.block), end);
@@ -101,8 +102,8 @@ impl<M: Memory> VariableWriter<M> {
     fn add_index_entries(&mut self, end: u64, sequence: u64) {
         while distance(end, self.unindexed) >= 0 {
             let word = entry(&self.shape, self.unindexed);
-            // This overwrites the entry of the lap before. The announcement covers the block of that
-            // entry, which is how `VariableReader::block` notices. Pairs with `ValidateEntry`.
+            // This overwrites the entry of the lap before. The announcement covers the block of
+            // that entry, which is how `VariableReader::block` notices. Pairs with `ValidateEntry`.
             // SAFETY: an entry is in the index.
             unsafe {
                 self.memory.store_index_relaxed(word, end);
@@ -118,7 +119,8 @@ impl<M: Memory> FrameWriter for VariableWriter<M> {
 
     fn format(memory: &M, shape: &Shape) {
         let position = shape.first_position();
-        // Pairs with `FindFront` and `FindOldest`. No process opens the file before it has its name.
+        // Pairs with `FindFront` and `FindOldest`. No process opens the file before it has its
+        // name.
         memory.store_release(Site::Publish, Field::Published, position);
         memory.store_release(Site::Publish, Field::PublishedSequence, shape.first);
         memory.store_release(Site::Publish, Field::Claimed, position);

@@ -4,19 +4,19 @@
 //! atomics of loom. loom tries every interleaving (up to a number of preemptions) and every store
 //! that a load may see. `docs/memory-model.md` has the scope and the bound of each model.
 //!
-//! Every model has mutation tests. Each is the same model without one [`Site`] or [`Step`], and must
-//! break the promise that this site or step is there for ([`Violation`]). Otherwise the model would
-//! not notice that it is missing.
+//! Every model has mutation tests. Each is the same model without one [`Site`] or [`Step`], and
+//! must break the promise that this site or step is there for ([`Violation`]). Otherwise the model
+//! would not notice that it is missing.
 //!
 //! # Why no preemptions are enough
 //!
 //! Consumers write nothing, and a producer reads only words that it or a dead producer wrote. So an
 //! execution is only the choice, for every load of a consumer, of one store that the memory model
-//! lets it see. The schedule adds nothing. loom tries all these choices when the producer runs to its
-//! end first, because a later load may still see any older store that the loads before it do not
-//! rule out. loom does this without a preemption if no word is stored more often than loom remembers
-//! ([`HISTORY`], which is checked). `preemptions_add_nothing` compares the observations with and
-//! without preemptions.
+//! lets it see. The schedule adds nothing. loom tries all these choices when the producer runs to
+//! its end first, because a later load may still see any older store that the loads before it do
+//! not rule out. loom does this without a preemption if no word is stored more often than loom
+//! remembers ([`HISTORY`], which is checked). `preemptions_add_nothing` compares the observations
+//! with and without preemptions.
 //!
 //! The models of [`wait`] and [`flow_control`] are different. Both sides store and look there, so
 //! they are explored with preemptions.
@@ -95,8 +95,8 @@ struct ModelMemory {
     without: Option<Mutation>,
     /// With a value, only the stores of this header word lose their order.
     of: Option<Field>,
-    /// The process with this handle is killed after this many more stores. This is not a part of the
-    /// model, because only that process uses it.
+    /// The process with this handle is killed after this many more stores. This is not a part of
+    /// the model, because only that process uses it.
     stores_left: Arc<AtomicUsize>,
 }
 
@@ -248,7 +248,7 @@ unsafe impl Memory for ModelMemory {
     }
 }
 
-/// What a mutation test leaves out.
+/// The part that a mutation test leaves out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mutation {
     Site(Site),
@@ -358,8 +358,8 @@ impl Setting {
         self.sequence(self.lengths.len())
     }
 
-    /// The message of a sequence. In a variable ring its words look like the header of a frame whose
-    /// sequence is three higher, whatever its length and producer.
+    /// The message of a sequence. In a variable ring its words look like the header of a frame
+    /// whose sequence is three higher, whatever its length and producer.
     fn message(&self, sequence: u64, producer: u64) -> Vec<u8> {
         let n = self.number(sequence);
         let words = match self.shape.stride {
