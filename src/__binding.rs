@@ -1,8 +1,9 @@
-//! Items for the bindings, the macros and the tests of this repository. They are not part of the
-//! interface, and any version may change them.
+//! Items for the bindings, the command, the macros and the tests of this repository. They are not
+//! part of the interface, and any version may change them.
 
 pub use crate::copy::{copy_from_shared, copy_to_shared};
 pub use crate::format::data_file as layout;
+pub use crate::os::dir::Shown;
 pub use crate::os::{fork_generation, watch_forks};
 pub use crate::queue::{speak, Language, Ticket};
 pub use crate::schema::{field_of, schema_of};

@@ -1,4 +1,4 @@
-"""What every Python benchmark needs: arguments, pinning, messages that can be checked, JSON."""
+"""Shared by the Python benchmarks: arguments, pinning, messages that can be checked, JSON."""
 
 import json
 import os
@@ -13,7 +13,7 @@ SIZE = 64
 
 
 def arg(name, otherwise):
-    """The argument name=value, of the type of what it is otherwise."""
+    """The value of the argument name=value, as the type of the default."""
     for text in sys.argv[1:]:
         key, _, value = text.partition("=")
         if key == name:
@@ -26,7 +26,7 @@ def pin(side):
 
 
 def message(sequence):
-    """As stamp() of benches/c/bench.h: the sequence in the first word and the last."""
+    """A message like that of stamp() in benches/c/bench.h: two of its words are the sequence."""
     pattern = bytearray((i * 31 + 7) & 255 for i in range(SIZE))
     STAMPS.pack_into(pattern, 0, sequence)
     STAMPS.pack_into(pattern, SIZE - 8, sequence)
@@ -39,7 +39,7 @@ def messages(count):
 
 
 def check(received, pushed, counted_lost):
-    """Every byte of every message, and received + lost = pushed. Returns how many were lost."""
+    """Checks every byte, and received + lost = pushed. Returns how many messages were lost."""
     import numpy as np
 
     rows = np.frombuffer(b"".join(received), np.uint8).reshape(-1, SIZE)
@@ -68,7 +68,7 @@ def percentiles(samples):
 
 
 def forked(work):
-    """Runs work() in a forked process that ends with this one. Returns how to join it."""
+    """Runs work() in a forked process that ends with this one. Returns a function that joins it."""
     from ctypes import CDLL
 
     pid = os.fork()
@@ -93,7 +93,7 @@ def forked(work):
 
 
 class Gate:
-    """Two forked processes meet here."""
+    """A barrier for two forked processes."""
 
     def __init__(self):
         self.pipes = [os.pipe(), os.pipe()]
@@ -104,7 +104,7 @@ class Gate:
 
 
 class Feed:
-    """A C program that pushes (benches/c/feed.c): ready once made, and waits for go()."""
+    """A C program that pushes (benches/c/feed.c). It has opened the queue, and waits for go()."""
 
     def __init__(self, program, **arguments):
         words = [f"{key}={value}" for key, value in arguments.items()]

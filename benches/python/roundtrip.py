@@ -1,4 +1,4 @@
-"""64 bytes to another Python process and back; both spin where the peer lets them.
+"""Sends 64 bytes to another Python process and back. Both processes spin if the peer allows it.
 
 roundtrip.py peer=ipcq count=10000
 """
@@ -14,7 +14,7 @@ WARM = COUNT // 10
 
 
 def spinning(receive):
-    """Calls until there is a message."""
+    """A function that calls receive() until a message comes."""
 
     def get():
         while True:
@@ -29,7 +29,7 @@ def ipcq_ends(out, back):
     import ipcq
 
     producer = ipcq.Producer(out, capacity=4096, message_size=SIZE)
-    return producer.push, lambda: spinning(ipcq.Consumer(back).try_pop), producer
+    return producer.push, lambda: spinning(ipcq.Consumer(back).pop), producer
 
 
 def ringfire_ends(out, back):
@@ -92,7 +92,7 @@ def iceoryx2_ends(out, back):
 
 
 def made_before():
-    """Peers whose ends are made before the fork: those of multiprocessing, and faster-fifo."""
+    """The peers that make their ends before the fork: multiprocessing and faster-fifo."""
     peer = arg("peer", "")
     if peer == "multiprocessing.Pipe":
         import multiprocessing as mp
@@ -128,7 +128,7 @@ def main():
         if ready:
             return (*ready[side], None)
         send, receiver, keep = named[peer](names[side], names[1 - side])
-        gate.meet(side)  # both have their sending end
+        gate.meet(side)  # both processes have their sending end
         receive = receiver()
         gate.meet(side)
         return send, receive, keep

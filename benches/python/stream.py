@@ -1,9 +1,9 @@
-"""Messages of 64 bytes into Python: how long each takes, from the first one on.
+"""Measures the time for each message of 64 bytes that is received in Python.
 
     stream.py peer=ipcq way=for count=100000 feed=PROGRAM
 
-ipcq and ringfire are fed by a C program; the others have no C side, and are fed by Python. All are
-kept from losing: ipcq by a lossless queue or, as ringfire, by a ring longer than the stream.
+A C program feeds ipcq and ringfire. The other peers have no C side, so Python feeds them. No peer
+loses messages: ipcq uses a lossless queue or, like ringfire, a ring that is longer than the stream.
 """
 
 import ctypes
@@ -31,10 +31,12 @@ MANY = 4096
 
 
 def memory():
-    """Has the allocator touch the memory of what is kept for the check. The faults in its pages
-    took 60 ns a message, about as much as a pop: a matter of the check, and not of any queue.
+    """Touches the memory for the messages that are kept for the check.
 
-    What comes back is one message of each arena, so that none goes back to the kernel."""
+    The page faults took 60 ns for each message, about the time of a pop. They are a cost of the
+    check and not of the queue. The result has one message of each arena of the allocator, so that
+    no arena is returned to the kernel.
+    """
     return [bytes(SIZE) for _ in range(COUNT)][::4096]
 
 
@@ -76,7 +78,7 @@ def ipcq_for():
 
 
 def ipcq_many(way):
-    """Batches, checked as they come: what is kept would not fit the caches."""
+    """Checks each batch when it comes, because all batches together would not fit the caches."""
     import numpy as np
 
     import ipcq
@@ -165,8 +167,11 @@ def ringfire_for():
 
 
 def between_pythons(make):
-    """make() gives how to send all messages in the other process, and how to receive them here, as
-    an iterator of lists of bytes."""
+    """Measures a peer between two Python processes.
+
+    make() returns a function that sends all messages in the other process, and an iterator that
+    receives them here, as lists of bytes.
+    """
     gate = Gate()
     send, receive = make()
 
@@ -198,7 +203,7 @@ def between_pythons(make):
 
 
 def pipe():
-    """multiprocessing.Pipe, with send_bytes: no pickling."""
+    """multiprocessing.Pipe with send_bytes, which does not pickle."""
     import multiprocessing as mp
 
     here, there = mp.Pipe(duplex=False)
@@ -241,7 +246,7 @@ def mp_queue():
 
 
 def faster_fifo(many):
-    """faster-fifo without pickling: bytes stay bytes."""
+    """faster-fifo without pickling."""
     from faster_fifo import Queue
 
     q = Queue(max_size_bytes=1 << 22, loads=bytes, dumps=bytes)
@@ -268,7 +273,7 @@ def faster_fifo(many):
 
 
 def pyzmq():
-    """PUSH and PULL without a high-water mark; small messages are faster copied."""
+    """PUSH and PULL without a high-water mark. Small messages are faster if they are copied."""
     import zmq
 
     address = f"ipc:///tmp/ipcq-bench.{os.getpid()}"
@@ -301,7 +306,7 @@ def pyzmq():
 
 
 def iceoryx2():
-    """Publish and subscribe without overflow: a full buffer holds the publisher up."""
+    """Publish and subscribe without overflow: a full buffer blocks the publisher."""
     import iceoryx2 as iox
 
     iox.set_log_level(iox.LogLevel.Error)

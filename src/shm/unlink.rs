@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::format::data_file::{is_queue, lock_byte};
 use crate::format::names::{Paths, PREFIX};
 use crate::os::{self, Lock, NoCancel};
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 
 /// Refuses a file that has nothing to do with this library. A program may have been given the name of
 /// one by mistake. `has_lock`: whether it had a lock file before this call.
@@ -16,7 +16,7 @@ pub(crate) fn check_ours(paths: &Paths, has_lock: bool) -> Result<()> {
     let Ok((file, meta)) = paths.dir.open_file(&paths.data, false) else {
         return Ok(());
     };
-    if meta.len() == 0 || is_queue(&file) || has_others(paths)? {
+    if meta.len() == 0 || is_queue(&file) || find_other(paths)?.is_some() {
         return Ok(());
     }
     Err(Error::Damaged(
@@ -28,16 +28,16 @@ pub(crate) fn check_ours(paths: &Paths, has_lock: bool) -> Result<()> {
     ))
 }
 
-/// Whether the name has files besides the data and the lock file.
-fn has_others(paths: &Paths) -> Result<bool> {
+/// A file that the name has besides the data and the lock file.
+pub(crate) fn find_other(paths: &Paths) -> Result<Option<&CStr>> {
     for name in [&paths.control, &paths.new_control, &paths.new_data] {
         let found = paths.dir.stat(name);
         let failed = |e| Error::from_io(&e, format_args!("cannot stat {}", paths.dir.shown(name)));
         if found.map_err(failed)?.is_some() {
-            return Ok(true);
+            return Ok(Some(name));
         }
     }
-    Ok(false)
+    Ok(None)
 }
 
 /// Removes all files of a name, the lock file only if no live writer holds it. `busy`, if a live writer
@@ -66,7 +66,7 @@ pub(crate) fn unlink(paths: &Paths, busy: Option<&dyn Fn() -> String>) -> Result
     }
     let has_lock = dir.stat(&paths.lock).map_err(failed)?.is_some();
     check_ours(paths, has_lock)?;
-    if data.is_none() && !has_lock && !has_others(paths)? {
+    if data.is_none() && !has_lock && find_other(paths)?.is_none() {
         return Err(Error::NotFound(
             format!("{shown}: there is no such queue or shared memory").into(),
         ));

@@ -90,6 +90,11 @@ impl Pace {
         sleep()
     }
 
+    /// Lets in the blocked signals, for a caller that handles them between two sleeps.
+    pub fn admit_signals(&mut self) {
+        self.gate = None;
+    }
+
     /// Sleeps for the next length, without a wake-up.
     pub(crate) fn sleep(&mut self, deadline: Deadline) -> WakeReason {
         let until = deadline.within(self.next(false));
