@@ -1,5 +1,5 @@
-//! `docs/memory-model.md` lists every ordering, its place, and the tests that fail without it. These
-//! tests compare the page with the sources.
+//! `docs/memory-model.md` lists every ordering, its place, and the tests that fail without it.
+//! These tests compare the page with the sources.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,4 +1,4 @@
-//! The consumer's side.
+//! The reader of this framing.
 
 use super::{committed, slot, CACHE_LINE, MAX_RUN, PREFETCH_BYTES, PREFETCH_MAX};
 use crate::format::data_file::SLOT_HEADER;
@@ -7,7 +7,7 @@ use crate::ring::frame_reader::{FrameReader, Place, Poll, Seek};
 use crate::ring::memory::{Field, Memory, Site, Step};
 use crate::ring::types::{distance, earlier, Damage, Shape};
 
-/// A consumer's side.
+/// The reader of this framing.
 #[derive(Debug, Clone)]
 pub struct FixedReader<M> {
     memory: M,
@@ -24,7 +24,7 @@ pub struct FixedReader<M> {
 }
 
 impl<M: Memory> FixedReader<M> {
-    /// At the first message ever.
+    /// A reader at the first message.
     pub fn new(memory: M, shape: Shape) -> Self {
         let spare = if shape.lossless { 2 * shape.block } else { 0 };
         FixedReader {

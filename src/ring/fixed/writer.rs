@@ -1,4 +1,4 @@
-//! The producer's side.
+//! The writer of this framing.
 
 use super::{committed, slot, CACHE_LINE, PREFETCH_BYTES, PREFETCH_MAX};
 use crate::format::data_file::SLOT_HEADER;
@@ -7,7 +7,7 @@ use crate::ring::frame_writer::FrameWriter;
 use crate::ring::memory::{Field, Memory, Site};
 use crate::ring::types::{distance, earlier, Damage, Shape};
 
-/// The producer's side.
+/// The writer of this framing.
 #[derive(Debug)]
 pub struct FixedWriter<M> {
     memory: M,

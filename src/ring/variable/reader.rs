@@ -1,4 +1,4 @@
-//! The consumer's side.
+//! The reader of this framing.
 
 use super::{entry, frame_bytes, in_ring};
 use crate::format::data_file::{FLAG_PADDING, FRAME_HEADER};
@@ -9,7 +9,7 @@ use crate::ring::frame_reader::{
 use crate::ring::memory::{Field, Memory, Site, Step};
 use crate::ring::types::{distance, earlier, Damage, Shape};
 
-/// A consumer's side.
+/// The reader of this framing.
 #[derive(Debug, Clone)]
 pub struct VariableReader<M> {
     memory: M,
@@ -19,7 +19,7 @@ pub struct VariableReader<M> {
 }
 
 impl<M: Memory> VariableReader<M> {
-    /// At the first message ever.
+    /// A reader at the first message.
     pub fn new(memory: M, shape: Shape) -> Self {
         VariableReader {
             memory,

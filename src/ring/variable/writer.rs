@@ -1,4 +1,4 @@
-//! The producer's side.
+//! The writer of this framing.
 
 use super::{entry, frame_bytes, in_ring, VariableReader};
 use crate::format::data_file::{FLAG_PADDING, FRAME_HEADER};
@@ -7,7 +7,7 @@ use crate::ring::frame_writer::FrameWriter;
 use crate::ring::memory::{Field, Memory, Site, Step};
 use crate::ring::types::{distance, earlier, later, Damage, Shape};
 
-/// The producer's side.
+/// The writer of this framing.
 #[derive(Debug)]
 pub struct VariableWriter<M> {
     memory: M,

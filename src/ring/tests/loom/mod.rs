@@ -343,7 +343,7 @@ impl Setting {
         }
     }
 
-    /// The number, from 0, of a sequence.
+    /// The number of a sequence, from 0.
     fn number(&self, sequence: u64) -> usize {
         sequence.wrapping_sub(self.shape.first) as usize
     }
@@ -406,7 +406,7 @@ struct Slots<const WAY: u8>;
 type Fixed = Slots<PLAIN>;
 /// As `queue::Consumer` pops short messages, and `queue::Producer` pushes them.
 type Short = Slots<FAST>;
-/// As they pop and push many.
+/// As these pop and push many messages.
 type Runs = Slots<RUN>;
 /// Looks at several messages in place.
 type InPlace = Slots<IN_PLACE>;
@@ -591,7 +591,7 @@ struct Consumer<F: RingKind> {
 }
 
 impl<F: RingKind> Consumer<F> {
-    /// At the first message ever.
+    /// A consumer at the first message.
     fn new(s: &Setting, memory: &ModelMemory) -> Self {
         let reader = Reader::new(F::frames(memory.clone(), s.shape));
         Consumer {

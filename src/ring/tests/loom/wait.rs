@@ -114,7 +114,7 @@ impl EventCount for SharedModel {
     }
 }
 
-/// Receives all messages, asleep in between.
+/// Receives all messages, and sleeps in between.
 fn receive<F: RingKind>(
     s: &Setting,
     mut consumer: Consumer<F>,
