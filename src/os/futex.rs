@@ -8,27 +8,27 @@ use std::time::Duration;
 
 /// What ended a sleep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Woken {
+pub(crate) enum WakeReason {
     /// A wake-up, a word that had changed already, or nothing in particular.
-    Perhaps,
+    Woken,
     /// The time is over.
-    Late,
+    TimedOut,
     /// A signal.
-    Signal,
+    Interrupted,
 }
 
-fn woken(rc: libc::c_long) -> Woken {
+fn woken(rc: libc::c_long) -> WakeReason {
     if rc >= 0 {
-        return Woken::Perhaps;
+        return WakeReason::Woken;
     }
     match io::Error::last_os_error().raw_os_error() {
-        Some(libc::EAGAIN) => Woken::Perhaps,
-        Some(libc::ETIMEDOUT) => Woken::Late,
-        Some(libc::EINTR) => Woken::Signal,
+        Some(libc::EAGAIN) => WakeReason::Woken,
+        Some(libc::ETIMEDOUT) => WakeReason::TimedOut,
+        Some(libc::EINTR) => WakeReason::Interrupted,
         // A page that was truncated away, or a sandbox: the caller looks again and again, so let
         // it do so slowly.
-        _ if nap(Duration::from_millis(1)) => Woken::Perhaps,
-        _ => Woken::Signal,
+        _ if nap(Duration::from_millis(1)) => WakeReason::Woken,
+        _ => WakeReason::Interrupted,
     }
 }
 
@@ -36,7 +36,7 @@ fn woken(rc: libc::c_long) -> Woken {
 /// not at all if the word is not `seen`. A read-only mapping will do.
 ///
 /// The word may be shared between processes, so the kernel is never told that it is private.
-pub(crate) fn futex_wait(word: &AtomicU32, seen: u32, until: Duration) -> Woken {
+pub(crate) fn futex_wait(word: &AtomicU32, seen: u32, until: Duration) -> WakeReason {
     let until = timespec(until);
     // SAFETY: the word and the time are valid for the length of the call, which writes neither.
     woken(unsafe {
@@ -60,7 +60,7 @@ pub(crate) const FUTEX_WAITV_MAX: usize = 128;
 /// As [`futex_wait`], on any of several words, but that the kernel begins it again after a handler
 /// with `SA_RESTART` ([`restarts_after_signals`]); `None` where the kernel cannot do that (before
 /// Linux 5.16) or a sandbox forbids it.
-pub(crate) fn futex_wait_any(words: &[(&AtomicU32, u32)], until: Duration) -> Option<Woken> {
+pub(crate) fn futex_wait_any(words: &[(&AtomicU32, u32)], until: Duration) -> Option<WakeReason> {
     /// The kernel's `struct futex_waitv`.
     #[repr(C)]
     #[derive(Clone, Copy)]

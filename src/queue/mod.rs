@@ -18,7 +18,7 @@ mod unlink;
 mod wait;
 mod wait_any;
 
-pub use crate::ring::Info as Meta;
+pub use crate::ring::Meta;
 pub use consumer::{Consumer, Run, View};
 pub use fast::Fast;
 pub use inspect::{inspect, list, listing, Inspection, Listing};

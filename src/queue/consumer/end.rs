@@ -6,7 +6,7 @@ use crate::format::names::Paths;
 use crate::os::Region;
 use crate::os::{self, NoCancel};
 use crate::queue::open;
-use crate::ring::{Field, Frames, Memory, Pop};
+use crate::ring::{Field, FrameReader, Memory, Pop};
 use std::time::Duration;
 
 /// Why no message was found. (It is small, so that a pop keeps its result in registers.)
@@ -57,7 +57,7 @@ impl Consumer {
     /// Whether the queue was closed before a producer began to give its name to another queue.
     fn was_closed(&self) -> bool {
         let memory = either!(&self.ring, r => r.frames().memory());
-        memory.load(Field::State) == state::SUPERSEDED_CLOSED
+        memory.load_relaxed(Field::State) == state::SUPERSEDED_CLOSED
     }
 
     /// Whether the name belongs to another queue or to none. If that cannot be found out, it does.

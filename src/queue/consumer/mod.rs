@@ -15,12 +15,13 @@ use crate::queue::registry::{ConsumerInfo, Seat};
 use crate::queue::stats::Stats;
 use crate::queue::wait::Sleeper;
 use crate::queue::Meta;
-use crate::ring::flow_control::Seat as _;
+use crate::ring::flow_control::SlotCursor as _;
 use crate::ring::{
-    Field, FixedReader, Frames, Mapped, Memory, Pop, Reader, Shape, Site, Start, VariableReader,
+    Field, FixedReader, FrameReader, Mapped, Memory, Pop, Reader, Shape, Site, Start,
+    VariableReader,
 };
 use crate::schema::Schema;
-use crate::wakeup::{self, Bell as _, SharedBell};
+use crate::wakeup::{self, EventCount as _, SharedEventCount};
 use end::Nothing;
 use seat::{room, PUBLISH_EVERY, UNPUBLISHED};
 use std::cell::{Cell, OnceCell};
@@ -96,7 +97,7 @@ pub struct Consumer {
     /// Whether the producer waits for this consumer.
     lossless: bool,
     /// Wakes the producer of a lossless queue that waits for room.
-    room: Option<SharedBell>,
+    room: Option<SharedEventCount>,
     name: String,
     /// Whether the queue has ended: its file has lost its name, and it has no producer.
     gone: bool,
@@ -315,15 +316,15 @@ impl Consumer {
             return Fast::Slow;
         };
         // SAFETY: writable, says the caller, and the message is short.
-        let Some((message, near_full)) = (unsafe { reader.pop_short(to) }) else {
+        let Some((message, near_full)) = (unsafe { reader.try_fast(to) }) else {
             return Fast::Slow;
         };
         let next = message.sequence.wrapping_add(1);
         if near_full {
             if let (Some(seat), Some(room)) = (&self.seat, &self.room) {
                 // Partner: `SeeCursor`.
-                seat.consumed(Site::Consumed, next);
-                if room.is_flagged() {
+                seat.store_cursor_release(Site::Consumed, next);
+                if room.has_waiters() {
                     return Fast::NeedsAfter(message);
                 }
             }
@@ -423,7 +424,7 @@ impl Consumer {
         if stride >= self.fast_len && self.generation.get() == os::fork_generation() {
             if let Ring::Fixed(reader) = &mut self.ring {
                 // SAFETY: the caller's promise; the message is short, and each place has room.
-                let (many, first) = unsafe { reader.pop_run(to, stride, count) };
+                let (many, first) = unsafe { reader.try_fast_run(to, stride, count) };
                 if many > 0 {
                     self.publish_position();
                     return Ok((Pop::Message(first), many));
@@ -444,7 +445,7 @@ impl Consumer {
             // SAFETY: `many` is below `count`, so this is one of the places.
             let to = unsafe { to.add(many * stride) };
             // SAFETY: as above; the stride has room for the length, which the first message had.
-            match unsafe { either!(&mut self.ring, r => r.pop_alike(to, length)) } {
+            match unsafe { either!(&mut self.ring, r => r.pop_same_length(to, length)) } {
                 Ok(true) => many += 1,
                 // The next call reports damage.
                 Ok(false) | Err(_) => break,
@@ -594,11 +595,11 @@ impl Consumer {
             message_size: self.geometry.message_size,
             max_message: self.geometry.max_message(),
             delivery: self.geometry.delivery,
-            epoch: memory.load(Field::Epoch) as u32,
+            epoch: memory.load_relaxed(Field::Epoch) as u32,
             consumers: consumers.len() as u32,
             producer_alive: open::is_alive(&self.region),
             closed: matches!(
-                memory.load(Field::State),
+                memory.load_relaxed(Field::State),
                 state::CLOSED | state::SUPERSEDED_CLOSED
             ),
             id: self.geometry.id,

@@ -7,8 +7,8 @@ use crate::os::{self, NoCancel};
 use crate::queue::errors::damaged;
 use crate::queue::open;
 use crate::queue::registry::Seat;
-use crate::ring::{self, Frames, Start};
-use crate::wakeup::{self, SharedBell};
+use crate::ring::{self, FrameReader, Start};
+use crate::wakeup::{self, SharedEventCount};
 
 /// A consumer publishes its position after this many messages, and when it finds the ring empty. In
 /// a lossless queue it publishes at least once a block. If the ring is nearly full, it publishes after
@@ -99,7 +99,7 @@ impl Consumer {
 }
 
 /// Wakes a producer that waits for room. The result is used only while the control file is kept.
-pub(super) fn room(control: &Control) -> SharedBell {
+pub(super) fn room(control: &Control) -> SharedEventCount {
     // SAFETY: both are mapped for as long as the control file.
-    unsafe { SharedBell::to_ring(control.blocked(), control.room()) }
+    unsafe { SharedEventCount::for_notifier(control.blocked(), control.room()) }
 }

@@ -5,7 +5,7 @@ use super::{Consumer, Ring};
 use crate::error::{Error, Result};
 use crate::queue::errors::damaged;
 use crate::queue::Meta;
-use crate::ring::{Damage, Frames, Place, Pop};
+use crate::ring::{Damage, FrameReader, Place, Pop};
 
 impl Consumer {
     /// Shows the next message in place, without a copy. Returns `None` if there is no message yet.

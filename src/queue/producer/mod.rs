@@ -18,25 +18,19 @@ use crate::queue::options::ProducerOptions;
 use crate::queue::registry::ConsumerInfo;
 use crate::queue::stats::Stats;
 use crate::queue::wait::wake_word;
-use crate::ring::flow_control::Front;
+use crate::ring::flow_control::WriterState;
 use crate::ring::{
-    self, Field, FixedReader, FixedWriter, Frames, Mapped, Memory, Shape, VariableReader,
-    VariableWriter,
+    self, Field, FixedReader, FrameReader, FrameWriter, Mapped, Memory, Shape, VariableReader,
+    Writer,
 };
 use crate::schema::Schema;
 use crate::shm::Writer as WriterLock;
-use crate::wakeup::{self, Bell as _, SharedBell};
+use crate::wakeup::{self, EventCount as _, SharedEventCount};
 
 pub use claim::Claim;
 use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::Duration;
-
-#[derive(Debug)]
-enum Writer {
-    Fixed(FixedWriter<Mapped>),
-    Variable(VariableWriter<Mapped>),
-}
 
 /// Sentinel: not a valid message length.
 const NONE: usize = usize::MAX;
@@ -74,8 +68,8 @@ const LIVENESS_POLL: Duration = Duration::from_millis(10);
 /// # Ok::<(), ipcq::Error>(())
 /// ```
 pub struct Producer {
-    writer: Writer,
-    bell: SharedBell,
+    writer: Writer<Mapped>,
+    bell: SharedEventCount,
     /// The length of messages that the fast path takes: `short` if nothing is claimed and the writer
     /// is ready, otherwise [`NONE`].
     fast_len: usize,
@@ -160,16 +154,12 @@ impl Producer {
             alive,
         } = open::attach(&paths, options)?;
         let (memory, shape) = (open::mapped(&region, &geometry), Shape::of(&geometry));
-        let writer = match geometry.framing {
-            Framing::Fixed => FixedWriter::recover(memory, shape).map(Writer::Fixed),
-            Framing::Variable => VariableWriter::recover(memory, shape).map(Writer::Variable),
-        };
-        let writer = writer.map_err(|d| damaged(&paths, d))?;
+        let writer = Writer::recover(memory, shape).map_err(|d| damaged(&paths, d))?;
         // SAFETY: the producer keeps both mappings.
-        let bell = unsafe { SharedBell::to_ring(control.asleep(), wake_word(&region)) };
+        let bell = unsafe { SharedEventCount::for_notifier(control.asleep(), wake_word(&region)) };
         // The last producer may have been killed before it woke the waiters. They also learn the new
         // epoch by this.
-        bell.ring();
+        bell.wake_all();
         let producer = Producer {
             writer,
             bell,
@@ -253,7 +243,7 @@ impl Producer {
     #[inline(always)]
     pub(crate) unsafe fn try_fast(&mut self, from: *const u8, length: usize) -> Fast<()> {
         // SAFETY: the caller's promise.
-        unsafe { self.try_fast_with(from, length, SharedBell::or_asleep) }
+        unsafe { self.try_fast_with(from, length, SharedEventCount::waiters_or) }
     }
 
     /// As `try_fast`. `look` sees the next sequence, and returns all ones instead if a consumer may be
@@ -270,7 +260,7 @@ impl Producer {
         &mut self,
         from: *const u8,
         length: usize,
-        look: impl FnOnce(&SharedBell, u64) -> u64,
+        look: impl FnOnce(&SharedEventCount, u64) -> u64,
     ) -> Fast<()> {
         if length != self.fast_len || !self.lock.is_own() {
             return Fast::Slow;
@@ -280,8 +270,8 @@ impl Producer {
         };
         // SAFETY: readable, says the caller. The length is the message size, which is short, and the
         // writer is ready.
-        unsafe { writer.push_next(from, length) };
-        match writer.is_past(look(&self.bell, writer.next())) {
+        unsafe { writer.copy_next(from, length) };
+        match writer.ends_run(look(&self.bell, writer.next())) {
             true => Fast::NeedsAfter(()),
             false => Fast::Done(()),
         }
@@ -400,7 +390,7 @@ impl Producer {
             let at = unsafe { from.add(done * stride) };
             if let (Writer::Fixed(writer), true) = (&mut self.writer, length == self.short) {
                 // SAFETY: the messages are readable, says the caller, and have the message size.
-                let run = unsafe { writer.push_run(at, stride, (count - done).min(WAKE_EVERY)) };
+                let run = unsafe { writer.try_fast_run(at, stride, (count - done).min(WAKE_EVERY)) };
                 if run > 0 {
                     done += run;
                     // Not only at the end, or a long batch would overwrite what a sleeper waits for.
@@ -437,10 +427,7 @@ impl Producer {
     /// # Ok::<(), ipcq::Error>(())
     /// ```
     pub fn next_sequence(&self) -> u64 {
-        match &self.writer {
-            Writer::Fixed(writer) => writer.next(),
-            Writer::Variable(writer) => writer.next(),
-        }
+        self.writer.next()
     }
 
     /// The length of the longest message, in bytes.
@@ -517,7 +504,7 @@ impl Producer {
             message_size: self.geometry.message_size,
             max_message: self.geometry.max_message(),
             delivery: self.geometry.delivery,
-            epoch: memory.load(Field::Epoch) as u32,
+            epoch: memory.load_relaxed(Field::Epoch) as u32,
             consumers: consumers.len() as u32,
             producer_alive: true,
             closed: false,
@@ -567,10 +554,7 @@ impl Producer {
     }
 
     fn memory(&self) -> &Mapped {
-        match &self.writer {
-            Writer::Fixed(writer) => writer.memory(),
-            Writer::Variable(writer) => writer.memory(),
-        }
+        self.writer.memory()
     }
 
     /// Completes every push: finds out whether the next one may take the fast path, and wakes the
@@ -585,7 +569,7 @@ impl Producer {
     #[inline(always)]
     fn set_fast_len(&mut self) {
         self.fast_len = match &self.writer {
-            Writer::Fixed(writer) if writer.is_ready() && self.claimed.is_none() => self.short,
+            Writer::Fixed(writer) if writer.can_copy_next() && self.claimed.is_none() => self.short,
             _ => NONE,
         };
     }
@@ -611,7 +595,8 @@ impl Producer {
         unsafe {
             match &mut self.writer {
                 Writer::Fixed(writer) => {
-                    length == self.short && writer.push_short(from, length) || writer.push(from)
+                    length == self.short && writer.try_fast(from, length)
+                        || writer.push(from, length)
                 }
                 Writer::Variable(writer) => writer.push(from, length),
             }
@@ -633,10 +618,7 @@ impl Producer {
     }
 
     fn reserve(&mut self, length: usize) -> Option<usize> {
-        match &mut self.writer {
-            Writer::Fixed(writer) => writer.reserve(),
-            Writer::Variable(writer) => writer.reserve(length),
-        }
+        self.writer.reserve(length)
     }
 
     /// For a lossless queue at its limit: looks at how far the consumers are now. Returns whether there is
@@ -661,18 +643,12 @@ impl Producer {
         ring::distance(front.limit, front.next.wrapping_add(self.geometry.block)) < 0
     }
 
-    fn front(&self, length: usize) -> Front {
-        match &self.writer {
-            Writer::Fixed(writer) => writer.front(),
-            Writer::Variable(writer) => writer.front(length),
-        }
+    fn front(&self, length: usize) -> WriterState {
+        self.writer.front(length)
     }
 
     fn extend(&mut self, length: usize) -> bool {
-        match &mut self.writer {
-            Writer::Fixed(writer) => writer.extend(&self.control),
-            Writer::Variable(writer) => writer.extend(&self.control, length),
-        }
+        self.writer.extend(&self.control, length)
     }
 
     fn relieve(&mut self, length: usize) -> bool {
@@ -735,16 +711,13 @@ impl Drop for Producer {
         }
         let _no = NoCancel::new();
         self.backpressure.log();
-        match &mut self.writer {
-            Writer::Fixed(writer) => writer.settle(),
-            Writer::Variable(writer) => writer.settle(),
-        }
+        self.writer.settle();
         // A queue whose name was given to another one stays superseded.
-        if !self.detached && self.memory().load(Field::State) == state::LIVE {
+        if !self.detached && self.memory().load_relaxed(Field::State) == state::LIVE {
             ring::set_state(self.memory(), state::CLOSED);
         }
         open::end_weak(&self.region);
-        self.bell.ring();
+        self.bell.wake_all();
         open::set_holder(&self.region, 0);
         // Before the lock, because a producer that gets the lock expects this one to be free.
         self.alive = None;

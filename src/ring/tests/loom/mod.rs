@@ -1,25 +1,25 @@
 //! The protocol under the model checker.
 //!
-//! The same source that runs in production runs here over [`Modelled`], whose words are loom's
-//! atomics, and loom tries every interleaving (up to a number of preemptions) and every store that
-//! a load may see. `docs/memory-model.md` says what each model covers, and with which bound.
+//! The same source that runs in production runs here over [`ModelMemory`], whose words are the
+//! atomics of loom. loom tries every interleaving (up to a number of preemptions) and every store
+//! that a load may see. `docs/memory-model.md` has the scope and the bound of each model.
 //!
-//! Every model has negative twins: the same model without one [`Site`]. A twin must break the
-//! promise that this site is there for ([`Breach`]), or else the model would not notice if the site
-//! were missing.
+//! Every model has mutation tests. Each is the same model without one [`Site`] or [`Step`], and
+//! must break the promise that this site or step is there for ([`Violation`]). Otherwise the model
+//! would not notice that it is missing.
 //!
 //! # Why no preemptions are enough
 //!
-//! Consumers write nothing, and a producer reads nothing but what it or a dead one wrote. So an
-//! execution is no more than the choice, for every load of a consumer, of one store that the memory
-//! model lets it see; who ran when adds nothing. Loom tries all these choices where the producer
-//! runs to its end first: a later load may still see any older store that nothing it has seen
-//! rules out. It does so with no preemption at all, as long as no word is stored more often than
-//! loom remembers ([`HISTORY`], which is checked). `preemptions_add_nothing` compares what is
-//! observed with and without preemptions.
+//! Consumers write nothing, and a producer reads only words that it or a dead producer wrote. So an
+//! execution is only the choice, for every load of a consumer, of one store that the memory model
+//! lets it see. The schedule adds nothing. loom tries all these choices when the producer runs to
+//! its end first, because a later load may still see any older store that the loads before it do
+//! not rule out. loom does this without a preemption if no word is stored more often than loom
+//! remembers ([`HISTORY`], which is checked). `preemptions_add_nothing` compares the observations
+//! with and without preemptions.
 //!
-//! The models of [`wait`] and [`flow_control`] are different: there both sides store and look, and they are
-//! explored with preemptions.
+//! The models of [`wait`] and [`flow_control`] are different. Both sides store and look there, so
+//! they are explored with preemptions.
 //!
 //! Run it with `scripts/model.sh`.
 
@@ -31,9 +31,11 @@ mod restart;
 mod wait;
 
 use crate::format::data_file::{state, SLOT_HEADER};
-use crate::ring::memory::order;
+use crate::ring::fixed::FixedWriter;
+use crate::ring::memory::Step;
+use crate::ring::variable::VariableWriter;
 use crate::ring::{
-    Damage, FixedReader, FixedWriter, Frames, Pop, Reader, Shape, VariableReader, VariableWriter,
+    Damage, FixedReader, FrameReader, FrameWriter, Pop, Reader, Shape, VariableReader,
 };
 use crate::ring::{Field, Memory, Site};
 use loom::sync::atomic::{fence, AtomicU64};
@@ -44,10 +46,10 @@ use std::sync::{Arc, Mutex};
 // ---------------------------------------------------------------------------------------------
 // The memory
 
-/// How many stores of a word loom remembers, the initial value among them.
+/// loom remembers this many stores of a word, including the initial value.
 const HISTORY: usize = 7;
 
-/// A modelled word, and how often it was stored.
+/// A modelled word, and the number of its stores.
 struct Word {
     value: AtomicU64,
     stores: AtomicUsize,
@@ -65,7 +67,7 @@ impl Word {
         self.value.load(Ordering::Relaxed)
     }
 
-    /// As in a new file: whoever opens it sees no older value.
+    /// As in a new file: a process that opens the file sees no older value.
     fn forget(&self) -> Self {
         Word::new(self.load())
     }
@@ -88,18 +90,17 @@ struct Words {
 
 /// Shared memory of modelled atomics.
 #[derive(Clone)]
-struct Modelled {
+struct ModelMemory {
     words: Arc<Words>,
-    /// The sites left out.
-    without: &'static [Site],
-    /// If not all stores of such a site, only those of this header word.
+    without: Option<Mutation>,
+    /// With a value, only the stores of this header word lose their order.
     of: Option<Field>,
-    /// How many more stores the process with this handle lives for. It is no part of the model:
-    /// only that process uses it.
-    life: Arc<AtomicUsize>,
+    /// The process with this handle is killed after this many more stores. This is not a part of
+    /// the model, because only that process uses it.
+    stores_left: Arc<AtomicUsize>,
 }
 
-impl Modelled {
+impl ModelMemory {
     /// The memory of a new queue, live and not yet formatted.
     fn new(s: &Setting) -> Self {
         let shape = &s.shape;
@@ -114,15 +115,15 @@ impl Modelled {
             ring: words(ring),
             index: words(index),
         };
-        Modelled {
+        ModelMemory {
             words: Arc::new(words),
             without: s.without,
             of: s.of,
-            life: Arc::new(AtomicUsize::new(usize::MAX)),
+            stores_left: Arc::new(AtomicUsize::new(usize::MAX)),
         }
     }
 
-    /// As it is now in a file of its own, without what was stored before: nobody has seen it.
+    /// The same values in a new file, without the stores before, because no process has seen them.
     fn forget(&self) -> Self {
         let forget = |words: &[Word]| words.iter().map(Word::forget).collect();
         let words = Words {
@@ -130,47 +131,52 @@ impl Modelled {
             ring: forget(&self.words.ring),
             index: forget(&self.words.index),
         };
-        Modelled {
+        ModelMemory {
             words: Arc::new(words),
             ..self.clone()
         }
     }
 
-    /// The same memory in the hands of a process that is killed after so many stores.
+    /// The same memory for a process that is killed after this many stores.
     fn killed_after(&self, stores: usize) -> Self {
-        Modelled {
-            life: Arc::new(AtomicUsize::new(stores)),
+        ModelMemory {
+            stores_left: Arc::new(AtomicUsize::new(stores)),
             ..self.clone()
         }
     }
 
     fn is_killed(&self) -> bool {
-        self.life.load(Ordering::Relaxed) == 0
+        self.stores_left.load(Ordering::Relaxed) == 0
     }
 
-    /// Whether the next store is still made. After a kill the code runs on and stores nothing,
-    /// which for all others is the same as that it does not run.
+    /// Whether the process makes its next store. After a kill the code still runs but stores
+    /// nothing. For all other processes that is the same as if it did not run.
     fn lives(&self) -> bool {
-        let left = self.life.load(Ordering::Relaxed);
-        self.life.store(left.saturating_sub(1), Ordering::Relaxed);
+        let left = self.stores_left.load(Ordering::Relaxed);
+        self.stores_left
+            .store(left.saturating_sub(1), Ordering::Relaxed);
         left > 0
     }
 
+    fn has(&self, site: Site) -> bool {
+        self.without != Some(Mutation::Site(site))
+    }
+
     fn store_order(&self, site: Site) -> Ordering {
-        match self.keeps(site) {
+        match self.has(site) {
             true => Ordering::Release,
             false => Ordering::Relaxed,
         }
     }
 }
 
-// SAFETY: every access is to an atomic, and checked against the bounds.
-unsafe impl Memory for Modelled {
-    fn load(&self, field: Field) -> u64 {
+// SAFETY: every access is to an atomic, and is checked against the bounds.
+unsafe impl Memory for ModelMemory {
+    fn load_relaxed(&self, field: Field) -> u64 {
         self.words.header[field as usize].load()
     }
 
-    fn publish(&self, site: Site, field: Field, value: u64) {
+    fn store_release(&self, site: Site, field: Field, value: u64) {
         if self.lives() {
             let order = match self.of {
                 Some(of) if of != field => Ordering::Release,
@@ -180,27 +186,27 @@ unsafe impl Memory for Modelled {
         }
     }
 
-    unsafe fn word(&self, offset: usize) -> u64 {
+    unsafe fn load_word_relaxed(&self, offset: usize) -> u64 {
         self.words.ring[offset / 8].load()
     }
 
-    unsafe fn set_word(&self, offset: usize, value: u64) {
+    unsafe fn store_word_relaxed(&self, offset: usize, value: u64) {
         if self.lives() {
             self.words.ring[offset / 8].store(value, Ordering::Relaxed);
         }
     }
 
-    unsafe fn publish_word(&self, site: Site, offset: usize, value: u64) {
+    unsafe fn store_word_release(&self, site: Site, offset: usize, value: u64) {
         if self.lives() {
             self.words.ring[offset / 8].store(value, self.store_order(site));
         }
     }
 
-    unsafe fn index_word(&self, word: usize) -> u64 {
+    unsafe fn load_index_relaxed(&self, word: usize) -> u64 {
         self.words.index[word].load()
     }
 
-    unsafe fn set_index_word(&self, word: usize, value: u64) {
+    unsafe fn store_index_relaxed(&self, word: usize, value: u64) {
         if self.lives() {
             self.words.index[word].store(value, Ordering::Relaxed);
         }
@@ -209,7 +215,7 @@ unsafe impl Memory for Modelled {
     unsafe fn read(&self, offset: usize, to: *mut u8, length: usize) {
         for i in (0..length).step_by(8) {
             // SAFETY: `offset` is a multiple of 8.
-            let word = unsafe { self.word(offset + i) }.to_le_bytes();
+            let word = unsafe { self.load_word_relaxed(offset + i) }.to_le_bytes();
             // SAFETY: `to` is writable for `length` bytes.
             unsafe {
                 to.add(i)
@@ -227,39 +233,46 @@ unsafe impl Memory for Modelled {
                     .copy_from_nonoverlapping(from.add(i), 8.min(length - i))
             };
             // SAFETY: `offset` is a multiple of 8.
-            unsafe { self.set_word(offset + i, u64::from_le_bytes(word)) };
+            unsafe { self.store_word_relaxed(offset + i, u64::from_le_bytes(word)) };
         }
     }
 
-    fn fence(&self, site: Site) {
-        if self.keeps(site) {
-            fence(order(site));
+    fn fence(&self, order: Ordering, site: Site) {
+        if self.has(site) {
+            fence(order);
         }
     }
 
-    fn keeps(&self, site: Site) -> bool {
-        !self.without.contains(&site)
+    fn performs(&self, step: Step) -> bool {
+        self.without != Some(Mutation::Step(step))
     }
 }
 
-// ---------------------------------------------------------------------------------------------
-// What is modelled
+/// The part that a mutation test leaves out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mutation {
+    Site(Site),
+    Step(Step),
+}
 
-/// A queue and what is pushed into it. Each message has up to two words, which say its sequence
-/// and who pushed it, so that a torn copy shows.
+// ---------------------------------------------------------------------------------------------
+// The queues
+
+/// A queue and its messages. Each message has up to two words. They contain its sequence and its
+/// producer, so that a torn copy shows.
 #[derive(Clone, Copy)]
 struct Setting {
     shape: Shape,
     /// The bytes of each message that the first producer pushes.
     lengths: &'static [usize],
-    /// The bytes of a claim before each of them, which is written to and given up.
+    /// The bytes of a claim before each of them, which is written to and then abandoned.
     abandons: &'static [usize],
-    without: &'static [Site],
+    without: Option<Mutation>,
     of: Option<Field>,
 }
 
 impl Setting {
-    /// Messages of two words, in a ring of so many slots.
+    /// Messages of two words, in a ring of this many slots.
     const fn fixed(slots: u64, block: u64, lengths: &'static [usize]) -> Setting {
         let shape = Shape {
             capacity: slots,
@@ -275,7 +288,7 @@ impl Setting {
             shape,
             lengths,
             abandons: &[],
-            without: &[],
+            without: None,
             of: None,
         }
     }
@@ -296,7 +309,7 @@ impl Setting {
             shape,
             lengths,
             abandons: &[],
-            without: &[],
+            without: None,
             of: None,
         }
     }
@@ -305,11 +318,14 @@ impl Setting {
         Setting { abandons, ..self }
     }
 
-    const fn without(self, without: &'static [Site]) -> Setting {
-        Setting { without, ..self }
+    const fn without(self, mutation: Mutation) -> Setting {
+        Setting {
+            without: Some(mutation),
+            ..self
+        }
     }
 
-    /// Of the sites left out, only what they are for this word.
+    /// The mutation concerns only the stores of this word.
     const fn of(self, field: Field) -> Setting {
         Setting {
             of: Some(field),
@@ -327,7 +343,7 @@ impl Setting {
         }
     }
 
-    /// The number, from 0, of a sequence.
+    /// The number of a sequence, from 0.
     fn number(&self, sequence: u64) -> usize {
         sequence.wrapping_sub(self.shape.first) as usize
     }
@@ -343,7 +359,7 @@ impl Setting {
     }
 
     /// The message of a sequence. In a variable ring its words look like the header of a frame
-    /// with the sequence three later: a message of any length, pushed by whom it may be.
+    /// whose sequence is three higher, whatever its length and producer.
     fn message(&self, sequence: u64, producer: u64) -> Vec<u8> {
         let n = self.number(sequence);
         let words = match self.shape.stride {
@@ -358,97 +374,73 @@ impl Setting {
     }
 }
 
-/// One framing, both sides.
-trait Framing: 'static {
-    type Writer;
-    type Frames: Frames<Memory = Modelled> + Send;
-    fn format(memory: &Modelled, shape: &Shape);
-    fn recover(memory: Modelled, shape: Shape) -> Result<Self::Writer, Damage>;
-    fn next(writer: &Self::Writer) -> u64;
-    fn push(writer: &mut Self::Writer, message: &[u8]);
-    fn abandon(writer: &mut Self::Writer, written: &[u8]);
-    fn settle(writer: &mut Self::Writer);
-    fn frames(memory: Modelled, shape: Shape) -> Self::Frames;
+/// One kind of ring, with its writer and its reader, and the way to push and pop that is tried
+/// first.
+trait RingKind: 'static {
+    type Writer: FrameWriter<Memory = ModelMemory>;
+    type Frames: FrameReader<Memory = ModelMemory> + Send;
+    fn frames(memory: ModelMemory, shape: Shape) -> Self::Frames;
+    fn push(writer: &mut Self::Writer, message: &[u8]) -> bool {
+        // SAFETY: a slice is readable, and has a length that the ring allows.
+        unsafe { writer.push(message.as_ptr(), message.len()) }
+    }
     fn pop(reader: &mut Reader<Self::Frames>, buffer: &mut [u8]) -> Result<(Pop, usize), Damage> {
         // SAFETY: the buffer is writable.
         unsafe { reader.pop(buffer.as_mut_ptr(), MESSAGE) }.map(|pop| (pop, 1))
     }
 }
 
-/// Bytes of the longest message, and how many of them are popped at once at most.
+/// Bytes of the longest message.
 const MESSAGE: usize = 16;
+/// A batch has at most this many messages.
 const BATCH: usize = 2;
 
 const PLAIN: u8 = 0;
-const SHORT: u8 = 1;
+const FAST: u8 = 1;
 const RUN: u8 = 2;
 const IN_PLACE: u8 = 3;
 
-/// Slots, and which way of popping and pushing is tried first.
+/// A fixed ring, and the way to push and pop that is tried first.
 struct Slots<const WAY: u8>;
 
 type Fixed = Slots<PLAIN>;
 /// As `queue::Consumer` pops short messages, and `queue::Producer` pushes them.
-type Short = Slots<SHORT>;
-/// As they pop and push many.
+type Short = Slots<FAST>;
+/// As these pop and push many messages.
 type Runs = Slots<RUN>;
-/// Looks at as many in place.
+/// Looks at several messages in place.
 type InPlace = Slots<IN_PLACE>;
 
-impl<const WAY: u8> Framing for Slots<WAY> {
-    type Writer = FixedWriter<Modelled>;
-    type Frames = FixedReader<Modelled>;
-    fn format(memory: &Modelled, shape: &Shape) {
-        FixedWriter::format(memory, shape);
-    }
-    fn recover(memory: Modelled, shape: Shape) -> Result<Self::Writer, Damage> {
-        FixedWriter::recover(memory, shape)
-    }
-    fn next(writer: &Self::Writer) -> u64 {
-        writer.next()
-    }
-    fn push(writer: &mut Self::Writer, message: &[u8]) {
-        let from = message.as_ptr();
-        // SAFETY: a slice is readable, and has the message size.
-        let pushed = unsafe {
-            match WAY {
-                SHORT => writer.push_short(from, message.len()),
-                RUN => writer.push_run(from, message.len(), 1) == 1,
-                _ => false,
-            }
-        };
-        if !pushed {
-            // SAFETY: as above.
-            unsafe { writer.push(from) };
-        }
-    }
-    fn abandon(writer: &mut Self::Writer, written: &[u8]) {
-        let offset = writer.reserve().expect("a lossy ring has room");
-        // SAFETY: the slot was reserved, and a slice is readable.
-        unsafe {
-            writer
-                .memory()
-                .write(offset, written.as_ptr(), written.len())
-        };
-    }
-    fn settle(writer: &mut Self::Writer) {
-        writer.settle();
-    }
-    fn frames(memory: Modelled, shape: Shape) -> Self::Frames {
+impl<const WAY: u8> RingKind for Slots<WAY> {
+    type Writer = FixedWriter<ModelMemory>;
+    type Frames = FixedReader<ModelMemory>;
+    fn frames(memory: ModelMemory, shape: Shape) -> Self::Frames {
         FixedReader::new(memory, shape)
+    }
+    fn push(writer: &mut Self::Writer, message: &[u8]) -> bool {
+        let (from, length) = (message.as_ptr(), message.len());
+        // SAFETY: a slice is readable, and has the message size.
+        unsafe {
+            let pushed = match WAY {
+                FAST => writer.try_fast(from, length),
+                RUN => writer.try_fast_run(from, length, 1) == 1,
+                _ => false,
+            };
+            pushed || writer.push(from, length)
+        }
     }
     fn pop(reader: &mut Reader<Self::Frames>, buffer: &mut [u8]) -> Result<(Pop, usize), Damage> {
         let to = buffer.as_mut_ptr();
         // SAFETY: the buffer is writable, and has room for a batch of the message size.
         unsafe {
             match WAY {
-                SHORT => {
-                    if let Some((info, _)) = reader.pop_short(to) {
+                FAST => {
+                    if let Some((info, _)) = reader.try_fast(to) {
                         return Ok((Pop::Message(info), 1));
                     }
                 }
                 RUN => {
-                    let (many, first) = reader.pop_run(to, MESSAGE, BATCH);
+                    let (many, first) = reader.try_fast_run(to, MESSAGE, BATCH);
                     if many > 0 {
                         return Ok((Pop::Message(first), many));
                     }
@@ -476,61 +468,47 @@ impl<const WAY: u8> Framing for Slots<WAY> {
 
 struct Variable;
 
-impl Framing for Variable {
-    type Writer = VariableWriter<Modelled>;
-    type Frames = VariableReader<Modelled>;
-    fn format(memory: &Modelled, shape: &Shape) {
-        VariableWriter::format(memory, shape);
-    }
-    fn recover(memory: Modelled, shape: Shape) -> Result<Self::Writer, Damage> {
-        VariableWriter::recover(memory, shape)
-    }
-    fn next(writer: &Self::Writer) -> u64 {
-        writer.next()
-    }
-    fn push(writer: &mut Self::Writer, message: &[u8]) {
-        // SAFETY: a slice is readable, and no longer than the longest message.
-        unsafe { writer.push(message.as_ptr(), message.len()) };
-    }
-    fn abandon(writer: &mut Self::Writer, written: &[u8]) {
-        let offset = writer
-            .reserve(written.len())
-            .expect("a lossy ring has room");
-        // SAFETY: the frame was reserved, and a slice is readable.
-        unsafe {
-            writer
-                .memory()
-                .write(offset, written.as_ptr(), written.len())
-        };
-    }
-    fn settle(writer: &mut Self::Writer) {
-        writer.settle();
-    }
-    fn frames(memory: Modelled, shape: Shape) -> Self::Frames {
+impl RingKind for Variable {
+    type Writer = VariableWriter<ModelMemory>;
+    type Frames = VariableReader<ModelMemory>;
+    fn frames(memory: ModelMemory, shape: Shape) -> Self::Frames {
         VariableReader::new(memory, shape)
     }
 }
 
+/// Writes to a claim and gives it up.
+fn abandon<W: FrameWriter>(writer: &mut W, written: &[u8]) {
+    let offset = writer
+        .reserve(written.len())
+        .expect("a lossy ring has room");
+    // SAFETY: the room was reserved, and a slice is readable.
+    unsafe {
+        writer
+            .memory()
+            .write(offset, written.as_ptr(), written.len())
+    };
+}
+
 /// A new queue.
-fn queue<F: Framing>(s: &Setting) -> Modelled {
-    let memory = Modelled::new(s);
-    F::format(&memory, &s.shape);
+fn queue<F: RingKind>(s: &Setting) -> ModelMemory {
+    let memory = ModelMemory::new(s);
+    F::Writer::format(&memory, &s.shape);
     memory.forget()
 }
 
 /// Attaches a producer.
-fn attach<F: Framing>(s: &Setting, memory: &Modelled) -> Kept<F::Writer> {
-    Ok(F::recover(memory.clone(), s.shape)?)
+fn attach<F: RingKind>(s: &Setting, memory: &ModelMemory) -> Checked<F::Writer> {
+    Ok(F::Writer::recover(memory.clone(), s.shape)?)
 }
 
 /// Pushes from the next sequence up to `end`.
-fn push<F: Framing>(s: &Setting, writer: &mut F::Writer, producer: u64, end: u64) {
-    while F::next(writer) != end {
-        let next = F::next(writer);
+fn push<F: RingKind>(s: &Setting, writer: &mut F::Writer, producer: u64, end: u64) {
+    while writer.next() != end {
+        let next = writer.next();
         if let Some(&room) = s.abandons.get(s.number(next)) {
-            // Looks like the header of the next frame, which lies there if this one is empty.
+            // Looks like the header of the next frame, which is there if this message is empty.
             let written = [next.wrapping_add(2), 16].map(u64::to_le_bytes).concat();
-            F::abandon(writer, &written[..room]);
+            abandon(writer, &written[..room]);
         }
         let message = s.message(next, producer);
         F::push(writer, &message);
@@ -538,55 +516,60 @@ fn push<F: Framing>(s: &Setting, writer: &mut F::Writer, producer: u64, end: u64
 }
 
 /// Attaches a producer and pushes from its next sequence up to `end`.
-fn produce<F: Framing>(s: &Setting, memory: &Modelled, producer: u64, end: u64) -> Kept<F::Writer> {
+fn produce<F: RingKind>(
+    s: &Setting,
+    memory: &ModelMemory,
+    producer: u64,
+    end: u64,
+) -> Checked<F::Writer> {
     let mut writer = attach::<F>(s, memory)?;
     push::<F>(s, &mut writer, producer, end);
     Ok(writer)
 }
 
 // ---------------------------------------------------------------------------------------------
-// What is checked
+// The promises
 
-/// Which promise was broken.
+/// The promise that was broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Breach {
-    /// A message is not what was pushed under its sequence.
+enum Violation {
+    /// A message differs from the one that was pushed under its sequence.
     Torn,
-    /// The sequences and the counts of what was received and lost do not fit together.
+    /// The sequences and the counts of received and lost messages do not agree.
     Account,
-    /// The end is told before the last message.
+    /// The end is reported before the last message.
     Early,
-    /// A message is not found, though it is there and known to be there.
+    /// A message is not found, although it is known to be there.
     Missing,
-    /// One who sleeps is never woken.
+    /// A sleeping consumer is never woken.
     Asleep,
     /// A message of a lossless ring is lost.
     Lost,
-    /// Memory that only this library has written is called damaged.
+    /// Memory that only this library has written is reported as damaged.
     Damaged,
 }
 
 #[derive(Debug)]
-struct Broken(Breach, String);
+struct Broken(Violation, String);
 
-type Kept<T> = Result<T, Broken>;
+type Checked<T> = Result<T, Broken>;
 
 impl From<Damage> for Broken {
     fn from(damage: Damage) -> Self {
-        Broken(Breach::Damaged, damage.0.into())
+        Broken(Violation::Damaged, damage.0.into())
     }
 }
 
 macro_rules! promise {
-    ($breach:ident, $holds:expr, $($what:tt)+) => {
+    ($violation:ident, $holds:expr, $($what:tt)+) => {
         if !$holds {
-            return Err(Broken(Breach::$breach, format!($($what)+)));
+            return Err(Broken(Violation::$violation, format!($($what)+)));
         }
     };
 }
 use promise;
 
-/// What a look for the next message came to.
+/// The result of one look for the next message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Look {
     Message { sequence: u64, lost: u64 },
@@ -594,31 +577,32 @@ enum Look {
     Closed,
 }
 
-/// All that a consumer was told, in the order of its looks.
-type Story = Vec<Look>;
+/// All results of a consumer, in the order of its looks.
+type Trace = Vec<Look>;
 
-/// A consumer with an account of its own, against which the reader's is checked at every step.
-struct Consumer<F: Framing> {
+/// A consumer with an account of its own. The account of the reader is compared with it at every
+/// look.
+struct Consumer<F: RingKind> {
     reader: Reader<F::Frames>,
-    /// The sequence that comes next unless some are lost.
+    /// The sequence of the next message, if none is lost.
     expected: u64,
     messages: Vec<(u64, Vec<u8>)>,
-    story: Story,
+    trace: Trace,
 }
 
-impl<F: Framing> Consumer<F> {
-    /// At the first message ever.
-    fn new(s: &Setting, memory: &Modelled) -> Self {
+impl<F: RingKind> Consumer<F> {
+    /// A consumer at the first message.
+    fn new(s: &Setting, memory: &ModelMemory) -> Self {
         let reader = Reader::new(F::frames(memory.clone(), s.shape));
         Consumer {
             reader,
             expected: s.shape.first,
             messages: Vec::new(),
-            story: Vec::new(),
+            trace: Vec::new(),
         }
     }
 
-    fn look(&mut self) -> Kept<Look> {
+    fn look(&mut self) -> Checked<Look> {
         let mut buffer = [0; MESSAGE * BATCH];
         let (pop, many) = F::pop(&mut self.reader, &mut buffer)?;
         let look = match pop {
@@ -637,7 +621,7 @@ impl<F: Framing> Consumer<F> {
             }
             Pop::Empty => Look::Nothing,
             Pop::Closed => Look::Closed,
-            other => panic!("nobody did what leads to {other:?}"),
+            other => panic!("no process did anything that leads to {other:?}"),
         };
         let (received, lost) = self.reader.counts();
         let accounted = self.reader.start.wrapping_add(received).wrapping_add(lost);
@@ -646,20 +630,20 @@ impl<F: Framing> Consumer<F> {
             accounted == self.reader.next() && received == self.messages.len() as u64,
             "{received} received, {lost} lost"
         );
-        self.story.push(look);
+        self.trace.push(look);
         Ok(look)
     }
 
-    /// Looks so many times.
-    fn looks(mut self, times: usize) -> Kept<Self> {
+    /// Looks this many times.
+    fn looks(mut self, times: usize) -> Checked<Self> {
         for _ in 0..times {
             self.look()?;
         }
         Ok(self)
     }
 
-    /// Receives all there is.
-    fn drain(&mut self) -> Kept<Look> {
+    /// Receives all messages.
+    fn drain(&mut self) -> Checked<Look> {
         loop {
             match self.look()? {
                 Look::Message { .. } => {}
@@ -668,8 +652,9 @@ impl<F: Framing> Consumer<F> {
         }
     }
 
-    /// Whether each message is what was pushed; the second producer's begin at `second`.
-    fn compare(&self, s: &Setting, second: u64) -> Kept<()> {
+    /// Checks that each message is the one that was pushed. Those of the second producer begin at
+    /// `second`.
+    fn compare(&self, s: &Setting, second: u64) -> Checked<()> {
         for (sequence, message) in &self.messages {
             let producer = u64::from(s.number(*sequence) >= s.number(second));
             let pushed = s.message(*sequence, producer);
@@ -682,28 +667,28 @@ impl<F: Framing> Consumer<F> {
         Ok(())
     }
 
-    /// With the producers at rest: `end` is the sequence pushed next, and the second producer's
-    /// messages begin at `second`.
-    fn settle(mut self, s: &Setting, end: u64, second: u64) -> Kept<Story> {
-        let story = self.story.clone();
+    /// Checks the rest when the producers have stopped. `end` is the sequence after the last
+    /// message, and those of the second producer begin at `second`.
+    fn settle(mut self, s: &Setting, end: u64, second: u64) -> Checked<Trace> {
+        let trace = self.trace.clone();
         self.compare(s, second)?;
         self.drain()?;
         let next = self.reader.next();
         promise!(Missing, next == end, "{next} is next, not {end}");
         self.compare(s, second)?;
-        Ok(story)
+        Ok(trace)
     }
 }
 
 // ---------------------------------------------------------------------------------------------
-// How it is explored
+// Exploration
 
-/// Whether to explore what takes minutes, too.
+/// Whether to explore the forms that take minutes, too.
 fn full() -> bool {
     std::env::var_os("IPCQ_MODEL").is_some_and(|value| value == "full")
 }
 
-/// Tries every execution with up to so many preemptions.
+/// Tries every execution with up to this many preemptions.
 fn executions(preemptions: usize, body: impl Fn() + Send + Sync + 'static) {
     let runs = Arc::new(AtomicUsize::new(0));
     let count = runs.clone();
@@ -717,24 +702,25 @@ fn executions(preemptions: usize, body: impl Fn() + Send + Sync + 'static) {
     println!("{} executions", runs.load(Ordering::Relaxed));
 }
 
-/// Tries every execution, none of which may break a promise. No preemptions are enough: see above.
-fn explore<T>(body: impl Fn() -> Kept<T> + Send + Sync + 'static) {
+/// Tries every execution. None of them may break a promise. No preemptions are enough: see above.
+fn explore<T>(body: impl Fn() -> Checked<T> + Send + Sync + 'static) {
     explore_up_to(0, body);
 }
 
-/// As [`explore`], with so many preemptions: where both sides look at what the other has stored.
-fn explore_up_to<T>(preemptions: usize, body: impl Fn() -> Kept<T> + Send + Sync + 'static) {
+/// As [`explore`], with up to this many preemptions, for models in which both sides look at the
+/// stores of the other.
+fn explore_up_to<T>(preemptions: usize, body: impl Fn() -> Checked<T> + Send + Sync + 'static) {
     executions(preemptions, move || {
-        if let Err(Broken(breach, what)) = body() {
-            panic!("{breach:?}: {what}");
+        if let Err(Broken(violation, what)) = body() {
+            panic!("{violation:?}: {what}");
         }
     });
 }
 
-/// All that can be observed, with up to so many preemptions.
+/// All possible observations with up to this many preemptions.
 fn observed<T: Ord + Send + 'static>(
     preemptions: usize,
-    body: impl Fn() -> Kept<T> + Send + Sync + 'static,
+    body: impl Fn() -> Checked<T> + Send + Sync + 'static,
 ) -> BTreeSet<T> {
     let all = Arc::new(Mutex::new(BTreeSet::new()));
     let seen = all.clone();
@@ -746,51 +732,51 @@ fn observed<T: Ord + Send + 'static>(
     std::mem::take(&mut all)
 }
 
-/// Whether what is observed without preemptions is all there is, as the argument above says.
-fn preemptions_add_nothing<T: Ord + std::fmt::Debug + Send + 'static>(body: fn() -> Kept<T>) {
+/// Checks that preemptions add no observation, as the argument above says.
+fn preemptions_add_nothing<T: Ord + std::fmt::Debug + Send + 'static>(body: fn() -> Checked<T>) {
     let without = observed(0, body);
     assert!(without.len() > 1, "{without:?}");
     assert_eq!(without, observed(if full() { 2 } else { 1 }, body));
 }
 
-/// What a panic says when a twin has died.
-const DEAD: &str = "the twin is dead: ";
+/// The panic of a mutation test that has found the violation begins with this.
+const FOUND: &str = "violation found: ";
 
-/// Tries executions until one breaks this promise, which one must. Others that it breaks on the
-/// way are not what it should die of.
-fn dies<T>(breach: Breach, body: impl Fn() -> Kept<T> + Send + Sync + 'static) {
-    dies_within(0, breach, body);
+/// Tries executions until one breaks this promise, and fails if none does. Violations of other
+/// promises do not count.
+fn violates<T>(violation: Violation, body: impl Fn() -> Checked<T> + Send + Sync + 'static) {
+    violates_within(0, violation, body);
 }
 
-/// As [`dies`], with so many preemptions.
-fn dies_within<T>(
+/// As [`violates`], with up to this many preemptions.
+fn violates_within<T>(
     preemptions: usize,
-    breach: Breach,
-    body: impl Fn() -> Kept<T> + Send + Sync + 'static,
+    violation: Violation,
+    body: impl Fn() -> Checked<T> + Send + Sync + 'static,
 ) {
     let explored = std::panic::AssertUnwindSafe(|| {
         executions(preemptions, move || match body() {
-            Err(Broken(found, what)) if found == breach => panic!("{DEAD}{what}"),
+            Err(Broken(found, what)) if found == violation => panic!("{FOUND}{what}"),
             _ => {}
         })
     });
     let Err(panic) = std::panic::catch_unwind(explored) else {
-        panic!("the model does not notice what was left out");
+        panic!("the model does not notice the mutation");
     };
     let said = panic.downcast_ref::<String>().map_or("", String::as_str);
-    assert!(said.starts_with(DEAD), "no broken promise: {said}");
+    assert!(said.starts_with(FOUND), "no broken promise: {said}");
 }
 
-/// A negative twin: `model` of `setting` without `site` breaks this promise.
-macro_rules! twins {
-    ($($name:ident: $model:ident::<$framing:ident>, $setting:expr, $site:ident => $breach:ident;)+) => {
+/// Mutation tests: `model` of `setting` without a site or step breaks a promise.
+macro_rules! mutations {
+    ($($name:ident: $model:ident::<$ring:ident>, $setting:expr, $kind:ident::$what:ident => $violation:ident;)+) => {
         $(
             #[test]
             fn $name() {
-                const S: $crate::ring::tests::loom::Setting = $setting.without(&[Site::$site]);
-                $crate::ring::tests::loom::dies(Breach::$breach, || $model::<$framing>(&S));
+                const S: $crate::ring::tests::loom::Setting = $setting.without(Mutation::$kind($kind::$what));
+                $crate::ring::tests::loom::violates(Violation::$violation, || $model::<$ring>(&S));
             }
         )+
     };
 }
-use twins;
+use mutations;
