@@ -15,8 +15,8 @@ use crate::error::Result;
 use crate::queue::{Consumer, Fast, Meta, Producer};
 use std::os::fd::RawFd;
 
-/// Pops a short message of a fixed queue if a copy is all that it takes. Otherwise returns `None`, and
-/// nothing has changed.
+/// Pops a short message of a fixed queue if a copy is all that it takes. Otherwise returns `None`,
+/// and nothing has changed.
 ///
 /// # Safety
 /// As [`Consumer::pop_raw`].
@@ -33,8 +33,8 @@ pub unsafe fn try_fast_pop(consumer: &mut Consumer, to: *mut u8, size: usize) ->
     }
 }
 
-/// Pushes a short message of a fixed queue if a copy is all that it takes. Otherwise returns `false`,
-/// and nothing has changed.
+/// Pushes a short message of a fixed queue if a copy is all that it takes. Otherwise returns
+/// `false`, and nothing has changed.
 ///
 /// # Safety
 /// As [`Producer::push_raw`].
@@ -85,8 +85,8 @@ pub fn producer_ask(producer: &mut Producer) -> Ticket {
     producer.ask()
 }
 
-/// Returns the room in the ring that unread messages take, in the unit of the capacity. It is more than
-/// the capacity if some of them are lost.
+/// Returns the room in the ring that unread messages take, in the unit of the capacity. It is more
+/// than the capacity if some of them are lost.
 ///
 /// # Errors
 /// [`Error::Damaged`](crate::Error::Damaged).
@@ -94,8 +94,8 @@ pub fn in_use(consumer: &Consumer) -> Result<u64> {
     consumer.in_use()
 }
 
-/// What the examples in the documentation begin with: a directory for their queues, and a producer and
-/// a consumer of a queue of messages of eight bytes.
+/// What the examples in the documentation begin with: a directory for their queues, and a producer
+/// and a consumer of a queue of messages of eight bytes.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __example {

@@ -8,8 +8,8 @@ pub type Text = Arc<str>;
 
 /// Every way in which a call of this crate can fail.
 ///
-/// The text of an error names the queue, the cause and the remedy. [`Error::code`] is the value that
-/// the C interface returns for it.
+/// The text of an error names the queue, the cause and the remedy. [`Error::code`] is the value
+/// that the C interface returns for it.
 ///
 /// ```
 /// use ipcq::{Consumer, Error};
@@ -30,16 +30,16 @@ pub enum Error {
     PermissionDenied(Text),
     /// `EBUSY`: another live producer holds the queue.
     ProducerExists(Text),
-    /// `EBADF`: the handle cannot do this. It is a consumer that was asked to push, a producer that was
-    /// asked to pop, a read-only memory that was asked to write, or a producer of the process from
-    /// which this one was forked.
+    /// `EBADF`: the handle cannot do this. It is a consumer that was asked to push, a producer that
+    /// was asked to pop, a read-only memory that was asked to write, or a producer of the process
+    /// from which this one was forked.
     WrongRole(Text),
     /// `EINVAL`: an argument is outside its range.
     Invalid(Text),
     /// `EINVAL`: the queue exists, and differs from what was requested.
     Geometry(Text),
-    /// `EMSGSIZE`: the message is too long or too short for this queue, or for the buffer or type that
-    /// receives it.
+    /// `EMSGSIZE`: the message is too long or too short for this queue, or for the buffer or type
+    /// that receives it.
     MessageSize(Text),
     /// `EAGAIN`: the ring is full of messages that an attached consumer has not consumed yet.
     Full(Text),
@@ -47,8 +47,8 @@ pub enum Error {
     TimedOut(Text),
     /// `EPIPE`: the producer has closed the queue, and this consumer has consumed every message.
     Closed(Text),
-    /// `ESTALE`: the queue was replaced or removed, and this consumer has consumed every message. The
-    /// name belongs to another queue now, or to none.
+    /// `ESTALE`: the queue was replaced or removed, and this consumer has consumed every message.
+    /// The name belongs to another queue now, or to none.
     Replaced(Text),
     /// `ESTALE`: messages were overwritten while a consumer looked at them in place.
     Overrun(Text),
@@ -113,8 +113,8 @@ impl Error {
 
     /// An error of the operating system, with what was tried on which file.
     ///
-    /// Only four kinds have a variant of their own. Every other errno becomes [`Error::Os`], because
-    /// the system's `EAGAIN`, `EPIPE` or `ESTALE` says nothing about the state of a queue.
+    /// Only four kinds have a variant of their own. Every other errno becomes [`Error::Os`],
+    /// because the system's `EAGAIN`, `EPIPE` or `ESTALE` says nothing about the state of a queue.
     pub(crate) fn from_io(error: &std::io::Error, tried: impl fmt::Display) -> Self {
         let errno = match (error.raw_os_error(), error.kind()) {
             (Some(errno), _) => errno,
@@ -160,8 +160,8 @@ impl Error {
     }
 }
 
-/// The code for an errno of the operating system. An errno that stands for a state of a queue, or for
-/// a mistake of the caller, is replaced. The text names the original.
+/// The code for an errno of the operating system. An errno that stands for a state of a queue, or
+/// for a mistake of the caller, is replaced. The text names the original.
 fn system_code(errno: i32) -> i32 {
     match errno {
         libc::EAGAIN => libc::ENOMEM,

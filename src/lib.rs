@@ -1,18 +1,18 @@
 //! A queue between processes on one Linux host, through shared memory.
 //!
 //! One process produces and any number of processes consume, through one memory-mapped file. Every
-//! consumer sees every message and has a position of its own. Push and pop make no system call unless the
-//! other side is asleep. A consumer maps the data read-only, so it can neither corrupt nor delay the
-//! producer. A consumer that is too slow loses the oldest messages, and learns exactly how many. Or the
-//! producer waits for it, if the queue is lossless.
+//! consumer sees every message and has a position of its own. Push and pop make no system call
+//! unless the other side is asleep. A consumer maps the data read-only, so it can neither corrupt
+//! nor delay the producer. If a consumer is too slow, it loses the oldest messages and learns
+//! exactly how many. In a lossless queue, the producer waits for it instead.
 //!
-//! **Guaranteed**: no message is ever torn, under the memory model of Rust and C11. For every consumer, at
-//! every moment, `received + lost + lag == pushed - start`. Whatever process is killed at whatever
-//! instruction, the others continue, a new producer continues the sequence, and nothing has to be cleaned
-//! up.
+//! **Guaranteed**: no message is ever torn, under the memory model of Rust and C11. For every
+//! consumer, at every moment, `received + lost + lag == pushed - start`. If any process is killed
+//! at any instruction, the others continue, a new producer continues the sequence, and nothing has to
+//! be cleaned up.
 //!
-//! **Not guaranteed**: delivery to a lossy consumer that falls a whole ring behind; anything across hosts;
-//! anything after a crash of the machine (a queue on disk is not flushed).
+//! **Not guaranteed**: delivery to a lossy consumer that falls a whole ring behind; anything across
+//! hosts; anything after a crash of the machine (a queue on disk is not flushed).
 //!
 //! # Example
 //!
@@ -43,23 +43,25 @@
 //!   [`Consumer::options`] open one.
 //! - [`Consumer::recv`] and [`Consumer::iter`] receive values. [`Consumer::pop`] receives bytes.
 //!   [`Consumer::peek`] and [`Producer::claim`] read and write in place.
-//! - [`Consumer::wait`] and [`wait_any`] wait. [`Consumer::fd`] is for event loops and async runtimes.
-//! - [`record!`] and [`Schema`] describe the layout of the messages. A consumer that expects another
-//!   layout fails to open the queue.
-//! - [`inspect`] and [`list`] look at queues from outside. [`SharedMem`] is shared memory by itself.
+//! - [`Consumer::wait`] and [`wait_any`] wait. [`Consumer::fd`] is for event loops and async
+//!   runtimes.
+//! - [`record!`] and [`Schema`] describe the layout of the messages. A consumer that expects
+//!   another layout cannot open the queue.
+//! - [`inspect`] and [`list`] look at queues from outside. [`SharedMem`] is shared memory by
+//!   itself.
 //! - Every error is an [`Error`], whose text names the file, the cause and the remedy.
 //!
 //! # Crate features
 //!
 //! | feature | default | adds |
 //! |---|---|---|
-//! | `typed` | yes | `push_value`, `recv`, `iter` and the like, for types that are `bytemuck::Pod` |
+//! | `typed` | yes | `push_value`, `recv`, `iter` and the like, for plain-data types |
 //! | `capi` | yes | the C interface, which a Rust program does not need |
 //!
 //! A Rust program uses `default-features = false, features = ["typed"]`.
 //!
-//! The feature `steps`, and features that begin with an underscore, are for the tests and benchmarks of
-//! this repository.
+//! The feature `steps`, and features that begin with an underscore, are for the tests and
+//! benchmarks of this repository.
 
 #[cfg(not(all(
     target_os = "linux",

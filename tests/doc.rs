@@ -54,5 +54,9 @@ fn every_public_function_has_an_example() {
         }
     }
     assert!(seen > 80, "only {seen} functions were found");
-    assert!(missing.is_empty(), "without an example:\n{}", missing.join("\n"));
+    assert!(
+        missing.is_empty(),
+        "without an example:\n{}",
+        missing.join("\n")
+    );
 }

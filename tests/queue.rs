@@ -952,6 +952,9 @@ fn options_that_make_no_sense_are_refused() {
         Producer::options()
             .delivery(ipcq::Delivery::Lossless)
             .min_consumers(33),
+        Producer::options().capacity(0),
+        Producer::options().max_consumers(0),
+        Producer::options().permissions(0),
         Producer::options().permissions(0o444),
         Producer::options().control_permissions(0o1600),
     ] {
@@ -1052,7 +1055,7 @@ fn one_live_producer() {
     for options in [
         Producer::options(),
         Producer::options().replace(true),
-        Kind::Variable.options(0),
+        Kind::Variable.options(4096),
     ] {
         let error = options.open(&name).unwrap_err();
         assert!(matches!(error, Error::ProducerExists(_)), "{error}");

@@ -860,7 +860,7 @@ fn sleep_in_turns(name: &Path) {
                 // Whoever has slept was woken; or else the time was over, and what lies there came
                 // this moment: then its bell is about to ring.
                 let since = Instant::now();
-                while !ticket[0].is_rung() {
+                while !ticket[0].is_woken() {
                     assert!(since.elapsed() < Duration::from_secs(5), "{n} woke nobody");
                     std::thread::yield_now();
                 }

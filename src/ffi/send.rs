@@ -31,7 +31,8 @@ pub unsafe extern "C" fn ipcq_push(
     unsafe { push(q, data, length) }
 }
 
-/// Completes a fast push and returns 0. `extern "C"`, so that the call is a jump: no panic leaves it.
+/// Completes a fast push and returns 0. `extern "C"`, so that the call is a jump: no panic leaves
+/// it.
 #[cold]
 #[inline(never)]
 extern "C" fn after_push(producer: &mut Producer) -> c_int {

@@ -1,4 +1,4 @@
-//! Errors that several parts have.
+//! Errors that several modules return.
 
 use super::language;
 use crate::error::Error;
@@ -24,12 +24,12 @@ pub(super) fn wrong_length(paths: &Paths, g: &Geometry, length: usize) -> Error 
     Error::MessageSize(
         match g.framing {
             Framing::Fixed => format!(
-                "{}: a message of {length} bytes, but all messages of this queue have {}",
+                "{}: a message of {length} bytes, but all messages of this queue have {} bytes",
                 paths.shown(),
                 g.message_size
             ),
             Framing::Variable => format!(
-                "{}: a message of {length} bytes, but a ring of {} takes at most {} (an eighth)",
+                "{}: a message of {length} bytes, but a ring of {} bytes takes at most {} (an eighth)",
                 paths.shown(),
                 g.capacity,
                 g.max_message()

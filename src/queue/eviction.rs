@@ -1,4 +1,4 @@
-//! Which consumers hold a lossless producer back, and when they are dropped.
+//! Which consumers hold a lossless producer back, and when they are evicted.
 
 use super::language;
 use crate::error::{Error, Text};
@@ -9,13 +9,14 @@ use crate::ring::{distance, flow_control::WriterState};
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
-/// How often a producer that stays blocked looks for the dead: a system call for each consumer.
-const PROBE: Duration = Duration::from_millis(10);
+/// A blocked producer looks for dead consumers this often. It takes a system call for each
+/// consumer.
+const LIVENESS_POLL: Duration = Duration::from_millis(10);
 
-/// No more texts wait to be logged than this.
-const MOST_TEXTS: usize = 64;
+/// At most this many texts wait to be logged.
+const MAX_TEXTS: usize = 64;
 
-/// A slot that stands in the way, and for how long it is known to.
+/// A slot that blocks the producer, and for how long it is known to.
 #[derive(Debug)]
 struct Slow {
     token: u64,
@@ -23,15 +24,15 @@ struct Slow {
     waited: Duration,
 }
 
-/// What a producer knows of the consumers that hold it back.
+/// What a producer knows about the consumers that hold it back.
 #[derive(Debug)]
 pub(super) struct Backpressure {
     evict_after: Option<Duration>,
     probed: Option<Instant>,
     slow: Vec<Slow>,
-    /// What to say of a queue that is full.
+    /// The error text for a full queue.
     full: Option<Text>,
-    /// What is to be logged, but not in the middle of a push.
+    /// Texts to log. A push does not call the log function.
     texts: RefCell<Vec<String>>,
 }
 
@@ -46,10 +47,10 @@ impl Backpressure {
         }
     }
 
-    /// Drops consumers that have died, and those that have been too slow for too long. Whether there
-    /// were any. Does nothing if it was called a moment ago. `next` is the sequence
-    /// pushed next.
-    pub(super) fn relieve(
+    /// Evicts consumers that have died, and consumers that have blocked the producer for too long.
+    /// Returns whether it has evicted any. Does nothing if the last call was less than 10 ms ago.
+    /// `next` is the sequence of the next message.
+    pub(super) fn evict(
         &mut self,
         paths: &Paths,
         control: &Control,
@@ -59,23 +60,25 @@ impl Backpressure {
     ) -> bool {
         let now = Instant::now();
         let since = self.probed.map_or(Duration::ZERO, |at| now - at);
-        if self.probed.is_some() && since < PROBE {
+        if self.probed.is_some() && since < LIVENESS_POLL {
             return false;
         }
         self.probed = Some(now);
-        // The time that this producer was stopped does not count, for its consumers may have been
-        // stopped with it. So nobody is evicted before the producer has looked a few times.
+        // The time in which this producer was stopped does not count, because its consumers may
+        // have been stopped with it. So no consumer is evicted before the producer has looked a few
+        // times.
         let most = self
             .evict_after
-            .map_or(since, |limit| (limit / 4).max(2 * PROBE));
+            .map_or(since, |limit| (limit / 4).max(2 * LIVENESS_POLL));
         let step = since.min(most);
         let (mut slow, mut slowest) = (Vec::new(), None);
         let probe = control.probe(paths);
-        let dropped = control.drop_seats(|index, token, cursor| {
+        let dropped = control.evict_slots(|index, token, cursor| {
             let why = if !probe.is_alive(index) {
                 "died".to_owned()
             } else if distance(front.end, cursor.wrapping_add(capacity)) > 0 {
-                // It can have been in the way before, at the same cursor, only without a break.
+                // Its time counts from when it began to block the producer at this cursor, without
+                // a break.
                 let known = |s: &&Slow| s.token == token && s.cursor == cursor;
                 let before = self.slow.iter().find(known);
                 let waited = before.map_or(Duration::ZERO, |s| s.waited + step);
@@ -98,7 +101,7 @@ impl Backpressure {
                 return false;
             };
             let texts = self.texts.get_mut();
-            if texts.len() < MOST_TEXTS {
+            if texts.len() < MAX_TEXTS {
                 let slot = control.slot(index);
                 texts.push(format!(
                     "{}: {} (process {}) {why} and was evicted",
@@ -115,7 +118,7 @@ impl Backpressure {
                 let sequence = slot.sequence();
                 let others = match slow.len() {
                     1 => String::new(),
-                    count => format!(", the slowest of {count} in the way"),
+                    count => format!(", the slowest of {count} that block it"),
                 };
                 format!(
                     "{} (process {}), which is {} messages behind{others}",
@@ -124,7 +127,7 @@ impl Backpressure {
                     next.wrapping_sub(sequence)
                 )
             }
-            // Nobody is in the way, and still it may not go on.
+            // No consumer blocks the producer, but it still may not continue.
             None if !dropped => "consumers that have to attach first (min_consumers)".to_owned(),
             None => "consumers".to_owned(),
         };
@@ -145,9 +148,9 @@ impl Backpressure {
         Error::Full(self.full.get_or_insert_with(unknown).clone())
     }
 
-    /// Logs what has happened during pushes.
+    /// Logs the texts of past pushes.
     pub(super) fn log(&self) {
-        // The function that gets them may call the library again.
+        // The log function may call the library again.
         let texts = self.texts.take();
         for text in texts {
             log::say(Level::Warning, || text);
@@ -155,7 +158,7 @@ impl Backpressure {
     }
 }
 
-/// A consumer, by its name if it has one.
+/// A consumer in an error text.
 fn called(name: &str) -> String {
     match name {
         "" => "a consumer".into(),

@@ -1,8 +1,8 @@
-//! Queues seen from outside: which there are, and the figures of one.
+//! Looking at queues from outside: the list of queues, and the statistics of one.
 //!
-//! Nothing is mapped here. The owner of a file may truncate it at any moment, and a mapping of it
-//! would then be a SIGBUS. So this reads by system calls, and a list of a directory in which everybody
-//! may make files is safe.
+//! This module maps no file, because the owner of a mapped file can end this process by truncating
+//! it (SIGBUS). It reads by system calls. So it is safe to list a directory in which every user may
+//! create files.
 
 use super::errors::damaged;
 use super::registry::{self, ConsumerInfo};
@@ -28,15 +28,22 @@ use std::sync::atomic::Ordering;
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Listing {
-    /// The names of those that may be read, sorted.
+    /// The names of the queues that can be read, sorted.
     pub queues: Vec<OsString>,
-    /// The names of those that cannot be read, sorted. They need not be queues. [`inspect`] says
-    /// why.
+    /// The names of files that cannot be read, sorted. They may not be queues. [`inspect`] says why
+    /// they cannot be read.
     pub unreadable: Vec<OsString>,
 }
 
-/// The names of all queues in the directory of bare names, sorted. What this process may not read is
-/// left out; see [`listing`].
+/// The names of all queues in the directory of bare names, sorted. Files that this process cannot
+/// read are left out: see [`listing`].
+///
+/// ```
+/// # ipcq::__example!();
+/// let out = ipcq::Producer::options().open("numbers")?;
+/// assert_eq!(ipcq::list()?, ["numbers"]);
+/// # Ok::<(), ipcq::Error>(())
+/// ```
 ///
 /// # Errors
 /// As [`listing`].
@@ -44,12 +51,21 @@ pub fn list() -> Result<Vec<OsString>> {
     Ok(listing()?.queues)
 }
 
-/// The queues in the directory of bare names, and the names that this process may not read. It maps no
-/// file.
+/// The queues in the directory of bare names, and the files that this process cannot read. The call
+/// maps no file.
+///
+/// ```
+/// # ipcq::__example!();
+/// let out = ipcq::Producer::options().open("numbers")?;
+/// let listing = ipcq::listing()?;
+/// assert_eq!(listing.queues, ["numbers"]);
+/// assert!(listing.unreadable.is_empty());
+/// # Ok::<(), ipcq::Error>(())
+/// ```
 ///
 /// # Errors
-/// [`Error::NotFound`] or [`Error::PermissionDenied`] if the directory cannot be read; [`Error::Os`]
-/// if a limit of the process is reached.
+/// [`Error::NotFound`] or [`Error::PermissionDenied`] if the directory cannot be read;
+/// [`Error::Os`] if a limit of the process is reached.
 pub fn listing() -> Result<Listing> {
     let _no = NoCancel::new();
     let directory = names::directory();
@@ -72,9 +88,9 @@ pub fn listing() -> Result<Listing> {
                 Ok(false) => {}
                 Err(_) => listing.unreadable.push(bare),
             },
-            // Gone by now, or no regular file.
+            // Removed since it was listed, or not a regular file.
             Err(Error::NotFound(_) | Error::Damaged(_)) => {}
-            // Without a descriptor for any of them, a directory is not an empty one.
+            // No file can be opened. That is an error, and not an empty directory.
             Err(e @ Error::Os(libc::EMFILE | libc::ENFILE | libc::ENOMEM, _)) => return Err(e),
             Err(_) => listing.unreadable.push(bare),
         }
@@ -84,34 +100,45 @@ pub fn listing() -> Result<Listing> {
     Ok(listing)
 }
 
-/// A queue seen from outside.
+/// The state of a queue, seen from outside.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Inspection {
-    /// Its figures. Those of a consumer are zero.
+    /// Its statistics. The numbers of a consumer are zero.
     pub stats: Stats,
-    /// What it is.
+    /// The shape of the queue.
     pub geometry: Geometry,
-    /// What records its messages are, if the queue says so.
+    /// The record schema of its messages, if it has one.
     pub schema: Option<Schema>,
-    /// The process that opened it last as its producer, for information: pids are used again. 0 if that
-    /// is not known.
+    /// The process that last opened the queue as its producer, or 0 if that is not known. This is
+    /// for information only, because the pid may have been reused.
     pub producer_pid: u32,
-    /// The consumers attached and known, the slowest first; `None` if this process may not read the
-    /// control file.
+    /// The attached consumers, the slowest first. `None` if this process may not read the control
+    /// file.
     pub consumers: Option<Vec<ConsumerInfo>>,
-    /// How much of the ring was ever written. Fixed: as `pushed`. Variable: bytes, where each message
-    /// has 16 besides its payload, and is rounded up to a multiple of 16.
+    /// How much was written to the ring so far. In a fixed queue this is `pushed`. In a variable
+    /// queue it is in bytes: each message takes 16 more than its length, rounded up to a multiple
+    /// of 16.
     pub position: u64,
-    /// Whether the producer of a lossless queue had no room for a message, and still has none.
+    /// Whether the producer of a lossless queue has found no room for a message, and still has
+    /// none.
     pub blocked: bool,
-    /// The consumer that the producer is blocked by: the slowest. `None` if the producer waits for
-    /// consumers to attach, or if `consumers` is `None`.
+    /// The slowest consumer that blocks the producer. `None` if the producer waits for consumers to
+    /// attach, or if `consumers` is `None`.
     pub blocked_by: Option<ConsumerInfo>,
 }
 
-/// Looks at a queue without opening it. It maps no file, holds nobody back and needs read permission
-/// only.
+/// Looks at a queue without opening it. The call maps no file, does not hold the producer back, and
+/// needs only read permission.
+///
+/// ```
+/// # ipcq::__example!();
+/// let mut out = ipcq::Producer::options().message_size(8).open("numbers")?;
+/// out.push(&[0; 8])?;
+/// let queue = ipcq::inspect("numbers")?;
+/// assert_eq!((queue.stats.pushed, queue.stats.producer_alive), (1, true));
+/// # Ok::<(), ipcq::Error>(())
+/// ```
 ///
 /// # Errors
 /// [`Error::NotFound`], [`Error::PermissionDenied`], [`Error::Damaged`], [`Error::Version`].
@@ -129,7 +156,7 @@ pub fn inspect(name: impl AsRef<OsStr>) -> Result<Inspection> {
     })?;
     let unreadable = |e| open::cannot_read(&paths.shown(), &e);
     let mut header = [0; HEADER_BYTES as usize];
-    // A file that is shorter has zeroes there, which are no queue.
+    // A shorter file leaves zeroes, and zeroes are not a queue.
     os::read_up_to(&file, &mut header, 0).map_err(unreadable)?;
     let word = |at: usize| match header.get(at..at + 8) {
         Some(bytes) => u64::from_le_bytes(bytes.try_into().unwrap_or_default()),
@@ -166,7 +193,7 @@ pub fn inspect(name: impl AsRef<OsStr>) -> Result<Inspection> {
     let (position, pushed, oldest) = figures.map_err(|d| damaged(&paths, d))?;
     let consumers = consumers(&paths, &geometry, pushed, meta.uid())?;
     let producer_alive = open::has_producer(&file, word(at::WEAK_ALIVE), word(at::PID));
-    // Read before the figures: if the producer has had room since, they say so.
+    // Read before the statistics, which then show if the producer has got room since.
     let wanted = Some(word(at::BLOCKED)).filter(|end| *end != 0 && producer_alive);
     let blocked = wanted.map(|end| {
         let front = WriterState {
@@ -213,7 +240,8 @@ pub fn inspect(name: impl AsRef<OsStr>) -> Result<Inspection> {
     })
 }
 
-/// Whether there is no room up to the end of `front`, and which consumer is in the way, if that is known.
+/// Whether there is no room up to the end of `front`, and which consumer blocks the producer, if
+/// that is known.
 fn blocked(
     g: &Geometry,
     front: WriterState,
@@ -230,7 +258,7 @@ fn blocked(
     (true, slowest.map(|(_, info)| info.clone()))
 }
 
-/// The seats of a control file, as of one moment.
+/// The slots of a control file, as of one moment.
 struct Cursors<'a>(&'a [(u64, ConsumerInfo)]);
 
 impl SlotCursors for Cursors<'_> {
@@ -239,8 +267,9 @@ impl SlotCursors for Cursors<'_> {
     }
 }
 
-/// The consumers by the control file, each with its cursor, if this process may read that. `owner` is
-/// that of the data file: another user may have put anything under these names.
+/// The consumers in the control file, each with its cursor. Returns `None` if this process may not
+/// read that file. `owner` is the owner of the data file, because another user may have put any
+/// file under these names.
 fn consumers(
     paths: &Paths,
     g: &Geometry,
@@ -265,22 +294,22 @@ fn consumers(
     Ok((!hidden).then(Vec::new))
 }
 
-/// A data file as the protocol sees it, read by system calls. Words may be of different moments, as
-/// for any reader, and the protocol detects that. Bytes beyond the end of the file are zero. So are
-/// bytes that cannot be read, and then `failure` keeps the errno.
+/// A data file as the protocol sees it, read by system calls. The words may be from different
+/// moments, as for any reader, and the protocol detects that. Bytes beyond the end of the file are
+/// zero. Bytes that cannot be read are zero as well, and then `failure` has the errno.
 #[derive(Clone)]
 struct FileMemory<'a> {
     file: &'a File,
     ring: u64,
     index: u64,
-    /// A piece of the ring, because most words that are read lie beside the last: where it begins in
-    /// the file, and its bytes.
+    /// A piece of the ring, because most words are next to the last one: where it begins in the
+    /// file, and its bytes.
     piece: RefCell<(u64, Vec<u8>)>,
-    /// That of the last read that failed, or 0.
+    /// The errno of the last read that failed, or 0.
     failure: &'a Cell<i32>,
 }
 
-/// Bytes that are read at once.
+/// How many bytes are read at once.
 const PIECE: usize = 4096;
 
 impl<'a> FileMemory<'a> {
@@ -348,7 +377,7 @@ unsafe impl Memory for FileMemory<'_> {
     unsafe fn store_index_relaxed(&self, _: usize, _: u64) {}
 
     unsafe fn read(&self, offset: usize, to: *mut u8, length: usize) {
-        // SAFETY: writable for so many bytes, as the caller promises.
+        // SAFETY: writable for `length` bytes, says the caller.
         let to = unsafe {
             to.write_bytes(0, length);
             std::slice::from_raw_parts_mut(to, length)
@@ -359,7 +388,7 @@ unsafe impl Memory for FileMemory<'_> {
     unsafe fn write(&self, _: usize, _: *const u8, _: usize) {}
 
     fn fence(&self, _: Ordering, site: Site) {
-        // What is looked up from here on is to be newer than what the last look was at.
+        // The next look has to see newer data than the last one.
         if matches!(site, Site::FindFront | Site::FindOldest) {
             self.piece.borrow_mut().1.clear();
         }

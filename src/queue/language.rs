@@ -20,13 +20,13 @@ pub enum Language {
 
 static LANGUAGE: AtomicUsize = AtomicUsize::new(Language::Rust as usize);
 
-/// Has the texts of errors name options as this language does.
+/// Makes error texts name options as this language does.
 pub fn speak(language: Language) {
-    // Relaxed: nothing depends on it but words.
+    // Relaxed: only texts depend on it.
     LANGUAGE.store(language as usize, Ordering::Relaxed);
 }
 
-/// The word of the language. The command has no word of its own for what it never runs into.
+/// The word of the language. The command uses the word of Rust for an error that it never gets.
 fn word(by_language: [&'static str; 3]) -> &'static str {
     let language = LANGUAGE.load(Ordering::Relaxed);
     by_language.get(language).unwrap_or(&by_language[0])
@@ -81,7 +81,7 @@ pub(crate) fn evict_after() -> &'static str {
     word(["evict_after", "evict_after_ns", "evict_after"])
 }
 
-/// The option that opens a consumer that holds nobody back.
+/// The option that opens a consumer that never holds the producer back.
 pub(crate) fn observer() -> &'static str {
     word(["observer(true)", "IPCQ_OBSERVER", "observer=True"])
 }

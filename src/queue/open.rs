@@ -1,9 +1,9 @@
-//! The files of a queue: made, found, checked, replaced.
+//! The files of a queue: how they are created, found, checked and replaced.
 
 use super::errors::damaged;
 use super::language;
 use super::options::{ConsumerOptions, ProducerOptions};
-use super::registry::Seat;
+use super::registry::ConsumerSlot;
 use super::wait::wake_word;
 use crate::copy;
 use crate::error::{Error, Result};
@@ -28,19 +28,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What a producer holds of its files.
+/// The files and locks of a producer.
 pub(super) struct Attached {
     pub region: Arc<Region>,
     pub geometry: Geometry,
     pub schema: Option<Schema>,
     pub control: Control,
-    /// Shows consumers that there is a producer.
+    /// Shows consumers that the queue has a producer.
     pub alive: HeldLock,
-    /// Makes this the one producer.
+    /// Makes this process the only producer.
     pub writer: Writer,
 }
 
-/// A word of the header, which need not be one of a queue.
+/// A word of the header. The file may not be a queue.
 fn header_word(region: &Region, at: usize) -> &AtomicU64 {
     assert!(at % 8 == 0 && at + 8 <= region.len());
     // SAFETY: aligned and inside the mapping; all accesses to a header are atomic.
@@ -63,11 +63,11 @@ pub(super) fn named<T>(result: Result<T>, paths: &Paths) -> Result<T> {
     })
 }
 
-/// The records of a queue whose geometry was read. They are copied before they are looked at, so
-/// what becomes of the file later changes nothing.
+/// The record schema of a queue whose geometry was read. It is copied before it is parsed, so a
+/// later change of the file has no effect.
 fn schema_of(region: &Region, g: &Geometry, paths: &Paths) -> Result<Option<Schema>> {
     let mut bytes = vec![0; g.schema_length as usize];
-    // SAFETY: `Geometry::read` has checked that the schema lies before the ring, and so in the
+    // SAFETY: `Geometry::read` has checked that the schema is before the ring, and so in the
     // mapping.
     unsafe {
         let from = region.base().add(g.schema_offset as usize);
@@ -76,7 +76,7 @@ fn schema_of(region: &Region, g: &Geometry, paths: &Paths) -> Result<Option<Sche
     schema_from(&bytes, g, paths)
 }
 
-/// The records that these bytes of a header stand for, if there are any.
+/// The record schema in these bytes of a header, if there is one.
 pub(super) fn schema_from(bytes: &[u8], g: &Geometry, paths: &Paths) -> Result<Option<Schema>> {
     if bytes.is_empty() {
         return Ok(None);
@@ -88,7 +88,7 @@ pub(super) fn schema_from(bytes: &[u8], g: &Geometry, paths: &Paths) -> Result<O
     let schema = Schema::from_json(text).map_err(|e| damaged(&e))?;
     if schema.itemsize() != g.message_size {
         return Err(damaged(&format_args!(
-            "it is of records of {} bytes, but the messages have {}",
+            "its records have {} bytes, but the messages have {} bytes",
             schema.itemsize(),
             g.message_size
         )));
@@ -96,7 +96,8 @@ pub(super) fn schema_from(bytes: &[u8], g: &Geometry, paths: &Paths) -> Result<O
     Ok(Some(schema))
 }
 
-/// Whether the records of a queue are those asked for, if any were; the error shows both.
+/// Checks that a queue has the record schema that was requested, if any. The error shows the
+/// difference.
 fn check_schema(
     paths: &Paths,
     g: &Geometry,
@@ -120,7 +121,7 @@ fn check_schema(
     Err(Error::SchemaMismatch(text.into()))
 }
 
-/// Whether the messages have the size that a consumer expects, if it expects one.
+/// Checks that the messages have the size that a consumer expects, if it expects one.
 fn check_size(paths: &Paths, g: &Geometry, o: &ConsumerOptions) -> Result<()> {
     match o.message_size {
         Some(size) if size != g.message_size => Err(Error::Geometry(
@@ -137,12 +138,13 @@ fn check_size(paths: &Paths, g: &Geometry, o: &ConsumerOptions) -> Result<()> {
 
 /// The mapping of a file whose geometry was read.
 pub(super) fn mapped(region: &Region, g: &Geometry) -> Mapped {
-    // SAFETY: `Geometry::read` has checked it against the length of the mapping; who keeps the
-    // result keeps the region, too.
+    // SAFETY: `Geometry::read` has checked it against the length of the mapping. The owner of the
+    // result also keeps the region.
     unsafe { Mapped::new(region.base(), g) }
 }
 
-/// Opens the queue as its one producer; makes or replaces it where that is asked for.
+/// Opens the queue as its only producer. Creates it if it does not exist, and replaces it if that
+/// is requested.
 pub(super) fn attach(paths: &Paths, o: &ProducerOptions) -> Result<Attached> {
     for (option, count) in [
         ("capacity", o.capacity),
@@ -180,21 +182,21 @@ pub(super) fn attach(paths: &Paths, o: &ProducerOptions) -> Result<Attached> {
         true => check_ours(paths, !names.has_made_it()),
         false => Ok(()),
     };
-    // A producer that has closed or detached holds the lock no more, nor does one that is dead.
+    // Neither a producer that has closed or detached nor a dead one holds the lock.
     let is_residue = || holder(paths).is_none_or(os::is_dead);
     let attached = ours
         .and_then(|()| names.writer(paths, is_residue, || busy(paths)))
         .and_then(|writer| attach_locked(paths, o, writer));
-    // What could not be opened is left as it was.
+    // If the queue cannot be opened, it stays as it was.
     attached.inspect_err(|_| names.undo(paths))
 }
 
-/// What to say of a queue that another producer holds.
+/// The error text for a queue that another producer holds.
 fn busy(paths: &Paths) -> String {
     let holder = match holder(paths) {
         Some(pid) if pid == std::process::id() => ": it is this process",
         Some(pid) => &format!(": process {pid}"),
-        // The lock is all that is left of it here, and does not say whose it is.
+        // Only the lock is left of that queue, and it does not show which process holds it.
         None if !matches!(paths.dir.stat(&paths.data), Ok(Some(_))) => {
             return "the queue of this name was removed, but its producer still has it open: end that \
                     producer first, or take another name"
@@ -205,7 +207,7 @@ fn busy(paths: &Paths) -> String {
     format!("another live producer holds the queue{holder}: close it first, or take another name")
 }
 
-/// The process that has opened a queue as its producer, for information.
+/// The process that has opened a queue as its producer. This is for information only.
 pub(super) fn holder(paths: &Paths) -> Option<u32> {
     let (file, _) = paths.dir.open_file(&paths.data, false).ok()?;
     let mut word = [0; 8];
@@ -219,7 +221,7 @@ pub(super) fn holder(paths: &Paths) -> Option<u32> {
         .filter(|pid| *pid != 0)
 }
 
-/// The size of all messages, if it was asked for: with a schema, that of its records.
+/// The message size, if it was requested: with a schema, the size of its records.
 fn message_size(paths: &Paths, o: &ProducerOptions) -> Result<Option<u32>> {
     match (&o.schema, o.message_size) {
         (None, size) => Ok(size),
@@ -236,10 +238,10 @@ fn message_size(paths: &Paths, o: &ProducerOptions) -> Result<Option<u32>> {
     }
 }
 
-/// Refuses a data file that has a second name, unless it says that it was made for this one. Another
-/// user can give the files of a queue other names, and is neither to keep anybody out by that nor to
-/// lead anybody to another queue. In a directory where that user could remove the name again at any
-/// moment, the number of names says nothing, and the file has to say it.
+/// Refuses a data file that has a second name, unless the file says that it was made for this name.
+/// Another user can give the files of a queue other names. That must neither keep users out of
+/// their queue nor lead them to another one. In a directory where the other user could remove the
+/// name again at any moment, the number of names proves nothing, so the file has to say it.
 pub(super) fn check_home(paths: &Paths, file: &File) -> Result<()> {
     let is = |at: usize, value: u64| {
         let mut word = [0; 8];
@@ -255,7 +257,7 @@ pub(super) fn check_home(paths: &Paths, file: &File) -> Result<()> {
         return Err(Error::Damaged(
             format!(
                 "{}: the queue was made under another name or in another directory, and other users \
-                 may write this directory: move it to one that they may not",
+                 may write this directory: move it to a directory that they may not write",
                 paths.shown()
             )
             .into(),
@@ -264,7 +266,7 @@ pub(super) fn check_home(paths: &Paths, file: &File) -> Result<()> {
     paths.dir.check_one_name(&paths.data, file)
 }
 
-/// The part of `attach` that is done under the locks.
+/// The part of `attach` under the locks.
 fn attach_locked(paths: &Paths, o: &ProducerOptions, writer: Writer) -> Result<Attached> {
     let message_size = message_size(paths, o)?;
     let request = Request {
@@ -297,7 +299,7 @@ fn attach_locked(paths: &Paths, o: &ProducerOptions, writer: Writer) -> Result<A
         alive,
     } = match old {
         None => create(paths, o, &request, None)?,
-        // It cannot be mapped.
+        // An empty file cannot be mapped.
         Some((_, 0)) if o.replace => create(paths, o, &request, None)?,
         Some((_, 0)) => {
             return Err(Error::Damaged(
@@ -330,7 +332,7 @@ fn attach_locked(paths: &Paths, o: &ProducerOptions, writer: Writer) -> Result<A
                     settle_control(paths, &region);
                     let new = create(paths, o, &request, Some(&region))?;
                     log::say(Level::Warning, || {
-                        format!("{shown}: the old queue did not fit, and was replaced")
+                        format!("{shown}: the old queue did not match, and was replaced")
                     });
                     new
                 }
@@ -343,7 +345,8 @@ fn attach_locked(paths: &Paths, o: &ProducerOptions, writer: Writer) -> Result<A
     let epoch = memory.load_relaxed(Field::Epoch).wrapping_add(1);
     memory.store_release(Site::State, Field::Epoch, epoch & u64::from(u32::MAX));
     show_blocked(&region, 0);
-    // Still live, and of a process: the last producer neither closed nor detached. It was killed.
+    // Still live, and a process is set: the last producer neither closed nor detached, so it was
+    // killed.
     let crashed = epoch > 1
         && matches!(
             memory.load_relaxed(Field::State),
@@ -370,7 +373,7 @@ fn attach_locked(paths: &Paths, o: &ProducerOptions, writer: Writer) -> Result<A
     })
 }
 
-/// A queue that a producer has made or found.
+/// A queue that a producer has created or found.
 struct Opened {
     region: Region,
     geometry: Geometry,
@@ -379,7 +382,7 @@ struct Opened {
     alive: HeldLock,
 }
 
-/// Whether the queue that exists is what was asked for, and its control file.
+/// Checks that the existing queue is the one that was requested. Finds its control file.
 fn continued(
     paths: &Paths,
     o: &ProducerOptions,
@@ -411,8 +414,8 @@ fn continued(
             name_control(paths, &control, &mut name);
             control
         }
-        // Attached consumers have their positions in a file that has no name any more. They would
-        // lose without knowing why.
+        // The positions of attached consumers are in a file that has no name any more. These
+        // consumers would lose messages without an error.
         Err(Error::NotFound(_)) => {
             return Err(Error::Damaged(
                 format!(
@@ -430,8 +433,8 @@ fn continued(
     Ok((g, schema, control))
 }
 
-/// Gives the control file of a queue that is to be replaced its own name, because the next one needs the
-/// name that it may still have. Consumers that have just found the old queue look for it.
+/// Renames the control file of a queue before the queue is replaced, because the next control file
+/// needs its temporary name. Consumers that have just found the old queue look for the file.
 fn settle_control(paths: &Paths, old: &Region) {
     if let Ok(g) = geometry_of(old, paths) {
         if let Ok((_, name)) = Control::find(paths, &g, true, os::effective_uid()) {
@@ -440,11 +443,12 @@ fn settle_control(paths: &Paths, old: &Region) {
     }
 }
 
-/// Gives a control file that was found under this name its own.
+/// Gives a control file that was found under a temporary name its own name.
 fn give_name(paths: &Paths, name: &CStr) {
     if name != paths.control.as_c_str() {
-        // The producer that made the queue was killed before it could do this; or another user has
-        // something there, and the file is found where it is.
+        // The producer that made the queue was killed before it could rename the file. If another
+        // user has put something under that name, the rename fails, and the file is found where it
+        // is.
         if let Err(e) = paths.dir.rename(name, &paths.control) {
             let shown = paths.dir.shown(name);
             log::say(Level::Warning, || format!("cannot rename {shown}: {e}"));
@@ -452,9 +456,9 @@ fn give_name(paths: &Paths, name: &CStr) {
     }
 }
 
-/// Files in the making are the lock holder's, so these were left by one that was killed. Another
-/// user may have put something there that cannot be removed: it is in nobody's way. The control file of
-/// this queue may have to stay there ([`name_control`]).
+/// Removes unfinished files. Only the holder of the lock makes them, so a producer that was killed
+/// left these. Another user may have put something there that cannot be removed, and it does no
+/// harm. The control file of this queue may have to stay there ([`name_control`]).
 fn remove_leftovers(paths: &Paths, control: &Control) {
     for name in [&paths.new_data, &paths.new_control] {
         let unused = matches!(control.region().is_named(&paths.dir, name), Ok(false));
@@ -481,7 +485,7 @@ fn open_file<'a>(region: &'a Region, paths: &Paths) -> Result<&'a File> {
     region.file().get().map_err(|e| cannot_stat(paths, &e))
 }
 
-/// Shows the consumers of a data file that it has a producer. `name` is what it is called now.
+/// Shows consumers that a data file has a producer. `name` is the present name of the file.
 fn show_alive(paths: &Paths, name: &CStr, region: &Region) -> Result<HeldLock> {
     let shown = paths.dir.shown(name);
     let failed = |e: std::io::Error| Error::from_io(&e, format_args!("cannot lock {shown}"));
@@ -512,9 +516,9 @@ fn show_alive(paths: &Paths, name: &CStr, region: &Region) -> Result<HeldLock> {
     }
     header_word(region, at::WEAK_ALIVE).store(stamp, Ordering::Relaxed);
     if weak {
-        // Any reader of the file can do that, and is not to decide whether a producer lives.
+        // Any reader of the file can lock it. That must not decide whether a producer is alive.
         log::say(Level::Warning, || {
-            format!("{shown}: a process that may only read the queue has locked it")
+            format!("{shown}: a process that may only read the queue has locked its file")
         });
     }
     match alive {
@@ -523,8 +527,8 @@ fn show_alive(paths: &Paths, name: &CStr, region: &Region) -> Result<HeldLock> {
     }
 }
 
-/// Whether a data file has a producer. If that cannot be found out, it has. `weak` and `pid` are words of
-/// the header.
+/// Whether a data file has a producer. If that cannot be found out, the answer is yes. `weak` and
+/// `pid` are words of the header.
 pub(super) fn has_producer(file: &File, weak: u64, pid: u64) -> bool {
     let locked = |kind, byte| os::is_locked(file, kind, byte).unwrap_or(true);
     locked(Lock::Exclusive, lock_byte::PRODUCER_ALIVE)
@@ -533,7 +537,7 @@ pub(super) fn has_producer(file: &File, weak: u64, pid: u64) -> bool {
             && ProcessStamp::of(weak, pid).unwrap_or(true)
 }
 
-/// As [`has_producer`], of a queue that is mapped.
+/// As [`has_producer`], for a mapped queue.
 pub(super) fn is_alive(region: &Region) -> bool {
     let (weak, pid) = weak_words(region);
     region
@@ -542,7 +546,8 @@ pub(super) fn is_alive(region: &Region) -> bool {
         .map_or(true, |file| has_producer(file, weak, pid))
 }
 
-/// What a producer does before it gives up the lock that shows it: a reader may hold that, too.
+/// A producer calls this before it releases the lock that shows it, because a reader may hold that
+/// lock as well.
 pub(super) fn end_weak(region: &Region) {
     header_word(region, at::WEAK_ALIVE).store(0, Ordering::Relaxed);
 }
@@ -552,28 +557,29 @@ fn weak_words(region: &Region) -> (u64, u64) {
     (word(at::WEAK_ALIVE), word(at::PID))
 }
 
-/// Shows that a push found no room up to `end`, for information. It stays until the next push that finds
-/// none: whoever reads it compares it with how far the producer is, and how far it may go.
+/// Shows that a push has found no room up to `end`. This is for information only. The value stays
+/// until the next push that finds no room, so a reader compares it with the producer's position and
+/// limit.
 pub(super) fn show_blocked(region: &Region, end: u64) {
     let word = header_word(region, at::BLOCKED);
-    // A producer that tries again and again leaves the line to the consumers.
+    // A producer that retries does not take the cache line from the consumers.
     if word.load(Ordering::Relaxed) != end {
         word.store(end, Ordering::Relaxed);
     }
 }
 
-/// How long a dying producer may take to drop one lock after the other.
+/// How long a dying producer may take to release all of its locks.
 const EXIT_GRACE: Duration = Duration::from_secs(1);
 
-/// Refuses a ring that has a producer, though its lock file was free: somebody must have removed
-/// that by hand, and two producers would tear each other's messages.
+/// Refuses a ring that has a producer although its lock file was free. In that case the lock file
+/// was removed by hand, and two producers would corrupt each other's messages.
 fn check_no_other(region: &Region, paths: &Paths) -> Result<()> {
     let since = Instant::now();
     let file = open_file(region, paths)?;
-    // Of the two locks that show a producer, the first is the one that no reader can hold. The other
-    // counts only if its process is known to live.
+    // Two locks show a producer. No reader can hold the first one. The other one counts only if its
+    // process is known to be alive.
     let alive = || {
-        // What is no queue may be shorter than a header.
+        // A file that is not a queue may be shorter than a header.
         let (weak, pid) = match is_queue(region) {
             true => weak_words(region),
             false => (0, 0),
@@ -586,7 +592,7 @@ fn check_no_other(region: &Region, paths: &Paths) -> Result<()> {
         )
     };
     while alive().map_err(|e| Error::from_io(&e, format_args!("cannot lock {}", paths.shown())))? {
-        // The kernel drops the locks of the dead one by one.
+        // The kernel releases the locks of a dead process one after the other.
         if since.elapsed() > EXIT_GRACE {
             return Err(Error::ProducerExists(
                 format!(
@@ -612,8 +618,9 @@ fn already_there(paths: &Paths) -> Error {
     )
 }
 
-/// Mode bits of the control file. Those who may not write it may not read it either: a process that
-/// can open a file to read can lock it, and so keep others from locking theirs.
+/// The mode bits of the control file. A user that may not write it may not read it either, because
+/// a process that can open a file to read can lock it, and so keep other processes from their
+/// locks.
 fn control_mode(o: &ProducerOptions) -> u32 {
     let mode = o.control_permissions.or(o.permissions).unwrap_or(0o600);
     [0o60, 0o6]
@@ -624,9 +631,9 @@ fn control_mode(o: &ProducerOptions) -> u32 {
         })
 }
 
-/// Makes both files whole, and only then visible, in the place of `old`. The data file gets its name
-/// first: that is the one step from the old queue to the new one, for [`Control::find`] knows the
-/// control file by either name.
+/// Creates both files, and makes them visible in the place of `old` when they are complete. The
+/// data file gets its name first. That single step replaces the old queue by the new one, because
+/// [`Control::find`] finds the control file under either name.
 fn create(
     paths: &Paths,
     o: &ProducerOptions,
@@ -641,20 +648,20 @@ fn create(
     let home = paths.dir.home(&paths.data);
     header_word(&new.region, at::HOME).store(home, Ordering::Relaxed);
     format(&new.region, &geometry, o.schema.as_ref());
-    // Nothing can fail any more once the file has its name.
+    // Every call that can fail comes before the file gets its name.
     let alive = show_alive(paths, new.name.as_c_str(), &new.region)?;
-    // Only now, or a reader could lock the file first.
+    // After the lock, or a reader could lock the file first.
     os::set_mode(open_file(&new.region, paths)?, mode).map_err(|e| {
         Error::from_io(&e, format_args!("cannot set the mode of {}", paths.shown()))
     })?;
     if control_name.as_c_str() != paths.new_control.as_c_str() {
-        // Nobody would find it there.
+        // No process would find it under that name.
         control_name.publish(control.region(), &paths.control)?;
     }
     let old = old.filter(|old| is_queue(old));
     let before = old.map(|old| header_word(old, at::STATE).load(Ordering::Relaxed));
-    // First, so that a consumer that finds it looks whether the file has its name still, also if this
-    // producer is killed between the two.
+    // Before the rename, so that a consumer that sees this state checks whether the file still has
+    // its name, even if this producer is killed between the two steps.
     old.inspect(|old| {
         let superseded = match before {
             Some(state::CLOSED | state::SUPERSEDED_CLOSED) => state::SUPERSEDED_CLOSED,
@@ -668,7 +675,7 @@ fn create(
         }
         return Err(e);
     }
-    // Once more, for those that found that it had.
+    // Again, for consumers that found that the file still had its name.
     old.inspect(|old| wake(old));
     name_control(paths, &control, &mut control_name);
     Ok(Opened {
@@ -680,25 +687,25 @@ fn create(
     })
 }
 
-/// Gives the control file of a queue that has its name already its own.
+/// Gives the control file its name, after the data file has its name.
 fn name_control(paths: &Paths, control: &Control, name: &mut NewName) {
     if name.as_c_str() == paths.new_control.as_c_str() {
         if let Err(e) = name.publish(control.region(), &paths.control) {
-            // It is found there, too.
+            // It is also found under this name.
             name.keep();
             log::say(Level::Warning, || e.to_string());
         }
     }
 }
 
-/// Writes what a new data file begins with.
+/// Writes the header and the empty ring of a new data file.
 fn format(region: &Region, geometry: &Geometry, schema: Option<&Schema>) {
     for (at, word) in geometry.words() {
         header_word(region, at).store(word, Ordering::Relaxed);
     }
     if let Some(schema) = schema {
         let json = schema.to_json();
-        // SAFETY: the geometry has room for it there; nobody else has the file yet.
+        // SAFETY: the geometry has room for it there. No other process has the file yet.
         unsafe {
             let to = region.base().add(geometry.schema_offset as usize);
             copy::copy_to_shared(to, json.as_ptr(), json.len());
@@ -711,34 +718,34 @@ fn format(region: &Region, geometry: &Geometry, schema: Option<&Schema>) {
     header_word(region, at::MAGIC).store(MAGIC, Ordering::Release);
 }
 
-/// Whether a mapped file says that it is a queue. No other is written.
+/// Whether a mapped file says that it is a queue. No other file is written.
 fn is_queue(region: &Region) -> bool {
     region.len() as u64 >= HEADER_BYTES
         && header_word(region, at::MAGIC).load(Ordering::Relaxed) == MAGIC
 }
 
-/// Opens the control file to write, and takes a slot in it if there is one left. An observer takes
-/// none: in a lossless queue it would hold the producer back.
-fn take_seat(
+/// Opens the control file to write, and takes a free slot if there is one. An observer takes no
+/// slot, because a slot of a lossless queue holds the producer back.
+fn take_slot(
     paths: &Paths,
     data: &Region,
     g: &Geometry,
     o: &ConsumerOptions,
-) -> Result<(Arc<Control>, Option<Seat>)> {
+) -> Result<(Arc<Control>, Option<ConsumerSlot>)> {
     let owner = data.owner().map_err(|e| cannot_stat(paths, &e))?;
     let (control, _) = Control::find(paths, g, true, owner)?;
     let control = Arc::new(control);
-    let seat = match o.observer {
+    let slot = match o.observer {
         true => None,
-        false => Seat::lock(control.clone(), paths, &o.name, None)?,
+        false => ConsumerSlot::lock(control.clone(), paths, &o.name, None)?,
     };
-    Ok((control, seat))
+    Ok((control, slot))
 }
 
 pub(super) fn registry_full(paths: &Paths, g: &Geometry) -> Error {
     Error::RegistryFull(
         format!(
-            "{}: all places for consumers are taken (max_consumers: {}): close a consumer, or open an \
+            "{}: all consumer slots are taken (max_consumers: {}): close a consumer, or open an \
              observer ({})",
             paths.shown(),
             g.max_consumers,
@@ -748,8 +755,8 @@ pub(super) fn registry_full(paths: &Paths, g: &Geometry) -> Error {
     )
 }
 
-/// Why a lossless queue cannot be consumed.
-fn no_seat(paths: &Paths, e: Error) -> Error {
+/// The error for a consumer that cannot get a slot of a lossless queue.
+fn no_slot(paths: &Paths, e: Error) -> Error {
     match e {
         Error::PermissionDenied(text) => Error::PermissionDenied(
             format!(
@@ -773,26 +780,26 @@ fn no_seat(paths: &Paths, e: Error) -> Error {
     }
 }
 
-/// Says which process is the producer; 0 if none is.
+/// Stores the pid of the producer, or 0 if there is none.
 pub(super) fn set_holder(region: &Region, pid: u32) {
     header_word(region, at::PID).store(pid.into(), Ordering::Relaxed);
 }
 
-/// Sets the state of a queue whose name is taken, and wakes its consumers.
+/// Sets the state of a queue that is being replaced, and wakes its consumers.
 fn set_old_state(region: &Region, value: u64) {
     crate::steps::step();
-    // Partner: `SeeState`, as in `ring::set_state`; this file may have no valid geometry.
+    // Partner: `SeeState`, as in `ring::set_state`. This file may not have a valid geometry.
     header_word(region, at::STATE).store(value, Ordering::Release);
     wake(region);
 }
 
-/// Wakes the consumers of a queue whose name is taken.
+/// Wakes the consumers of a queue that is being replaced.
 fn wake(region: &Region) {
-    // SAFETY: the header is mapped, to write.
+    // SAFETY: the header is mapped to write.
     wakeup::wake_all(unsafe { wake_word(region).as_ref() });
 }
 
-/// Whether what exists is what was asked for; the error names both.
+/// Checks that the existing queue matches the options. The error shows both.
 fn check_fit(
     paths: &Paths,
     have: &Geometry,
@@ -810,7 +817,7 @@ fn check_fit(
         message_size: message_size.unwrap_or(have.message_size),
         delivery: o.delivery.unwrap_or(have.delivery),
         max_consumers: o.max_consumers.unwrap_or(have.max_consumers),
-        // A lossy queue has none.
+        // A lossy queue has no min_consumers.
         min_consumers: match (o.min_consumers, o.delivery) {
             (None, Some(delivery)) if delivery != have.delivery => 0,
             (None, _) => have.min_consumers,
@@ -895,7 +902,7 @@ fn requested(o: &ProducerOptions, message_size: Option<u32>, capacity: u64) -> S
     parts.join(", ")
 }
 
-/// Whether a producer could go on in this ring.
+/// Whether a producer could continue in this ring.
 fn check_ring(region: &Region, g: &Geometry) -> std::result::Result<(), ring::Damage> {
     let (memory, shape) = (mapped(region, g), Shape::of(g));
     ring::Writer::recover(memory, shape).map(|_| ())
@@ -918,20 +925,21 @@ fn what_is_missing(name: &OsStr) -> String {
     }
 }
 
-/// What a consumer holds of the files.
+/// The files and the slot of a consumer.
 pub(super) struct Observed {
     pub region: Arc<Region>,
     pub geometry: Geometry,
     pub schema: Option<Schema>,
-    /// Before the control file was opened: a later producer may have made another one.
+    /// The epoch before the control file was opened. A later producer may have made another control
+    /// file.
     pub epoch: u64,
-    /// Not where it may not even be read, nor where it is missing.
+    /// `None` if this process may not open it, or if it is missing.
     pub control: Option<Arc<Control>>,
-    /// The consumer's slot in it, where it may be written.
-    pub seat: Option<Seat>,
+    /// The consumer's slot in the control file, if this process may write that.
+    pub slot: Option<ConsumerSlot>,
 }
 
-/// Opens the queue as a consumer, after waiting for it if that is asked for.
+/// Opens the queue as a consumer. Waits for the queue if that is requested.
 pub(super) fn observe(name: &OsStr, o: &ConsumerOptions) -> Result<(Paths, Observed)> {
     let since = Instant::now();
     let mut pause = Duration::from_millis(1);
@@ -939,7 +947,7 @@ pub(super) fn observe(name: &OsStr, o: &ConsumerOptions) -> Result<(Paths, Obser
     loop {
         let missing = match observe_once(name, o) {
             Ok(Some(observed)) => return Ok(observed),
-            // Its files changed while they were being opened.
+            // The files changed while they were being opened.
             Ok(None) => None,
             Err(Error::NotFound(text)) => Some(text),
             Err(e) => return Err(e),
@@ -947,7 +955,7 @@ pub(super) fn observe(name: &OsStr, o: &ConsumerOptions) -> Result<(Paths, Obser
         let left = o
             .open_timeout
             .map_or(Duration::MAX, |t| t.saturating_sub(since.elapsed()));
-        // It changes for a moment only, unless somebody does nothing else.
+        // The files change only for a moment, unless a process replaces them again and again.
         let again = missing.is_none() && since.elapsed() < EXIT_GRACE;
         if left.is_zero() && !again {
             let shown = Paths::shown_of(name);
@@ -983,7 +991,7 @@ pub(super) fn observe(name: &OsStr, o: &ConsumerOptions) -> Result<(Paths, Obser
     }
 }
 
-/// One try. `None` if the queue was replaced or removed meanwhile.
+/// One try. Returns `None` if the queue was replaced or removed during the try.
 fn observe_once(name: &OsStr, o: &ConsumerOptions) -> Result<Option<(Paths, Observed)>> {
     let paths = Paths::of(name)?;
     let region = Region::open(&paths.dir, &paths.data, false)?;
@@ -994,15 +1002,16 @@ fn observe_once(name: &OsStr, o: &ConsumerOptions) -> Result<Option<(Paths, Obse
     check_size(&paths, &geometry, o)?;
     let region = Arc::new(region);
     let epoch = mapped(&region, &geometry).load_relaxed(Field::Epoch);
-    let sits = geometry.delivery == Delivery::Lossless && !o.observer;
-    let (control, seat) = match take_seat(&paths, &region, &geometry, o) {
-        Ok((_, None)) if sits => return Err(registry_full(&paths, &geometry)),
-        Ok((control, seat)) => (Some(control), seat),
+    let needs_slot = geometry.delivery == Delivery::Lossless && !o.observer;
+    let (control, slot) = match take_slot(&paths, &region, &geometry, o) {
+        Ok((_, None)) if needs_slot => return Err(registry_full(&paths, &geometry)),
+        Ok((control, slot)) => (Some(control), slot),
         Err(e) => match region.is_named(&paths.dir, &paths.data) {
             Ok(false) => return Ok(None),
-            _ if sits => return Err(no_seat(&paths, e)),
-            // A lossy queue can be consumed without, by a process that may not write the file, or if
-            // it was removed. Any other error would come back as a consumer that is late and unlisted.
+            _ if needs_slot => return Err(no_slot(&paths, e)),
+            // A consumer of a lossy queue does not need the control file, if it may not write the
+            // file or the file was removed. Any other error is reported, because the consumer would
+            // be late and unlisted without a reason.
             _ => match e {
                 Error::PermissionDenied(_) | Error::NotFound(_) => (None, None),
                 e => return Err(e),
@@ -1017,7 +1026,7 @@ fn observe_once(name: &OsStr, o: &ConsumerOptions) -> Result<Option<(Paths, Obse
             schema,
             epoch,
             control,
-            seat,
+            slot,
         },
     )))
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 /// How a producer opens a queue. Every option has a default.
 ///
-/// If the queue exists, each option that is given has to match it, and the producer takes the others from
-/// the queue.
+/// If the queue exists, each option that is given has to match it, and the producer takes the
+/// others from the queue.
 ///
 /// ```
 /// # ipcq::__example!();
@@ -54,9 +54,10 @@ impl ProducerOptions {
 
     /// The mode bits of the control file. Default: those of the data file.
     ///
-    /// The producer wakes a consumer that may write the control file. Any other consumer looks every few
-    /// milliseconds while it waits. Give write permission only to users that you trust not to stop the
-    /// producer: they can make it wait, and they can kill it if they truncate the file.
+    /// The producer wakes a consumer that may write the control file. Any other consumer looks
+    /// every few milliseconds while it waits. Give write permission only to users that you trust
+    /// not to stop the producer: they can make it wait, and they can kill it if they truncate the
+    /// file.
     ///
     /// ```
     /// # ipcq::__example!();
@@ -69,8 +70,8 @@ impl ProducerOptions {
         self
     }
 
-    /// How many messages the ring holds or, in a variable queue, how many bytes. It is rounded up to a
-    /// power of two, and the ring has at most 1 TiB. Default: a ring of about 4 MiB.
+    /// How many messages the ring holds or, in a variable queue, how many bytes. It is rounded up
+    /// to a power of two, and the ring has at most 1 TiB. Default: a ring of about 4 MiB.
     ///
     /// ```
     /// # ipcq::__example!();
@@ -83,8 +84,8 @@ impl ProducerOptions {
         self
     }
 
-    /// The size of every message in bytes, at most 1 GiB. The default, 0, makes a variable queue: each
-    /// message has its own length, which is at most an eighth of the capacity.
+    /// The size of every message in bytes, at most 1 GiB. The default, 0, makes a variable queue:
+    /// each message has its own length, which is at most an eighth of the capacity.
     ///
     /// ```
     /// # ipcq::__example!();
@@ -97,11 +98,11 @@ impl ProducerOptions {
         self
     }
 
-    /// The record schema of the messages, which is stored in the queue. The message size is that of the
-    /// records.
+    /// The record schema of the messages, which is stored in the queue. The message size is that of
+    /// the records.
     ///
-    /// If a consumer expects another schema, opening fails with an error that shows the difference. A
-    /// consumer that expects none can ask for it. A queue that exists must have this schema.
+    /// If a consumer expects another schema, opening fails with an error that shows the difference.
+    /// A consumer that expects none can ask for it. A queue that exists must have this schema.
     ///
     /// ```
     /// # ipcq::__example!();
@@ -135,14 +136,14 @@ impl ProducerOptions {
         self.schema(T::schema())
     }
 
-    /// Lossy, the default: the producer overwrites the oldest messages. Lossless: the producer never
-    /// overwrites a message that an attached consumer has not consumed. If there is no room, a push waits
-    /// or fails with [`Error::Full`](crate::Error::Full).
+    /// Lossy, the default: the producer overwrites the oldest messages. Lossless: the producer
+    /// never overwrites a message that an attached consumer has not consumed. If there is no room,
+    /// a push waits or fails with [`Error::Full`](crate::Error::Full).
     ///
-    /// A consumer of a lossless queue publishes its position when it finds the queue empty or waits, and at
-    /// least every 64 messages (or every 1/64 of the capacity, if that is less). If the ring is nearly
-    /// full, it publishes after each message. So a push may find the queue full although fewer messages
-    /// than that have been read already.
+    /// A consumer of a lossless queue publishes its position when it finds the queue empty or
+    /// waits, and at least every 64 messages (or every 1/64 of the capacity, if that is less). If
+    /// the ring is nearly full, it publishes after each message. So a push may find the queue full
+    /// although fewer messages than that have been read already.
     ///
     /// ```
     /// # ipcq::__example!();
@@ -157,8 +158,8 @@ impl ProducerOptions {
         self
     }
 
-    /// The number of consumer slots, from 1 to 4096. A lossless queue accepts no more consumers than that.
-    /// In a lossy queue, further consumers are not listed. Default: 32.
+    /// The number of consumer slots, from 1 to 4096. A lossless queue accepts no more consumers
+    /// than that. In a lossy queue, further consumers are not listed. Default: 32.
     ///
     /// ```
     /// # ipcq::__example!();
@@ -170,8 +171,9 @@ impl ProducerOptions {
         self
     }
 
-    /// In a lossless queue, the producer overwrites nothing before this many consumers have been attached
-    /// at the same time. Default: 0, and the producer does not wait for consumers to attach.
+    /// In a lossless queue, the producer overwrites nothing before this many consumers have been
+    /// attached at the same time. Default: 0, and the producer does not wait for consumers to
+    /// attach.
     ///
     /// ```
     /// # ipcq::__example!();
@@ -215,9 +217,10 @@ impl ProducerOptions {
         self
     }
 
-    /// Replace the queue if it differs from the options (in geometry, schema or layout version) or is
-    /// damaged. Its consumers drain it, and then get [`Error::Replaced`](crate::Error::Replaced). A queue
-    /// that does not differ is continued. Default: no.
+    /// Replace the queue if it differs from the options (in geometry, schema or layout version) or
+    /// is damaged. Its consumers drain it, and then get
+    /// [`Error::Replaced`](crate::Error::Replaced). A queue that does not differ is continued.
+    /// Default: no.
     ///
     /// ```
     /// # ipcq::__example!();
@@ -230,9 +233,9 @@ impl ProducerOptions {
         self
     }
 
-    /// Evict a consumer of a lossless queue that blocks the producer for this long without progress. The
-    /// consumer may continue, and loses what was overwritten. Default: never. A consumer that has died is
-    /// always evicted.
+    /// Evict a consumer of a lossless queue that blocks the producer for this long without
+    /// progress. The consumer may continue, and loses what was overwritten. Default: never. A
+    /// consumer that has died is always evicted.
     ///
     /// For a lossy queue, opening fails with [`Error::Invalid`](crate::Error::Invalid).
     ///
@@ -317,8 +320,8 @@ impl ConsumerOptions {
         self
     }
 
-    /// Never hold the producer of a lossless queue back, and lose messages instead. A consumer of a lossy
-    /// queue does that anyway. Default: no.
+    /// Never hold the producer of a lossless queue back, and lose messages instead. A consumer of a
+    /// lossy queue does that anyway. Default: no.
     ///
     /// ```
     /// # ipcq::__example!(out, q);
@@ -330,8 +333,8 @@ impl ConsumerOptions {
         self
     }
 
-    /// The record schema that this consumer expects. If the queue has another one, opening fails with an
-    /// error that shows the difference. Default: any.
+    /// The record schema that this consumer expects. If the queue has another one, opening fails
+    /// with an error that shows the difference. Default: any.
     ///
     /// ```
     /// # ipcq::__example!(out, q);
@@ -365,8 +368,8 @@ impl ConsumerOptions {
         self.schema(T::schema())
     }
 
-    /// The message size that this consumer expects, in bytes. If the queue has another one, opening fails
-    /// with [`Error::Geometry`](crate::Error::Geometry). Default: any.
+    /// The message size that this consumer expects, in bytes. If the queue has another one, opening
+    /// fails with [`Error::Geometry`](crate::Error::Geometry). Default: any.
     ///
     /// ```
     /// # ipcq::__example!(out, q);

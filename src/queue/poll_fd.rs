@@ -1,13 +1,14 @@
-//! Descriptors to poll: one becomes readable when its consumer has a message, or is at its end.
+//! Descriptors to poll. A descriptor becomes readable when its consumer has a message, or when the
+//! queue has ended.
 //!
-//! A consumer's pop that finds nothing *arms* its watch: it drains the descriptor, asks to be woken
-//! and looks once more. A thread sleeps on the words of all armed watches; where one has changed it
-//! makes the descriptor readable and leaves that watch alone until it is armed again. So whoever
-//! pops until there is nothing and then polls misses nothing, and a descriptor that is readable
-//! though nothing is there costs one pop.
+//! A pop that finds nothing *arms* the watch of its consumer: it drains the descriptor, asks to be
+//! woken and looks once more. A thread sleeps on the words of all armed watches. If a word changes,
+//! the thread makes the descriptor readable, and ignores the watch until it is armed again. So a
+//! program that pops until there is nothing, and then polls, misses nothing. A descriptor that is
+//! readable without a message costs one pop.
 //!
-//! There is a thread for each 127 watches of a process, from the first to the last of them. In a
-//! forked child it does not exist, so a watch belongs to the process that made it.
+//! Each thread serves up to 127 watches of a process. It ends with the last of them. A forked child
+//! does not have the thread, so a watch belongs to the process that made it.
 
 use super::wait::Ticket;
 use crate::error::{Error, Result};
@@ -18,11 +19,11 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Tells whether a consumer would find something, from a copy of its position; if it is told that
-/// nothing came for a while, also whether the queue is at its end.
+/// Whether a consumer would find something, judged from a copy of its position. The argument says
+/// whether nothing came for a while. If so, it also checks whether the queue has ended.
 pub(super) type Look = Box<dyn FnMut(bool) -> bool + Send>;
 
-/// One consumer's descriptor.
+/// The descriptor of a consumer.
 pub(super) struct Watch {
     shared: Arc<Shared>,
     watcher: Arc<Watcher>,
@@ -32,13 +33,13 @@ pub(super) struct Watch {
 }
 
 struct Shared {
-    /// Whether `State::armed` is there: the common question of a consumer that finds nothing twice.
+    /// Whether `State::armed` is set. A consumer that finds nothing again reads only this.
     armed: AtomicBool,
     state: Mutex<State>,
 }
 
 struct State {
-    /// `None` once the consumer is gone.
+    /// `None` once the consumer has ended.
     event: Option<Event>,
     /// `None` while the descriptor is readable.
     armed: Option<(Ticket, Look)>,
@@ -49,7 +50,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Watch {
-    /// A descriptor that is readable, until the consumer's next pop that finds nothing.
+    /// Makes a descriptor. It is readable until the consumer's next pop that finds nothing.
     pub(super) fn new(paths: &Paths) -> Result<Watch> {
         os::watch_forks();
         let shown = paths.shown();
@@ -70,7 +71,7 @@ impl Watch {
             }),
         });
         let watcher = Watcher::join(shared.clone()).map_err(|e| {
-            let limit = "as many run as the user or the container may have (ulimit -u, pids.max)";
+            let limit = "the limit of the user or the container is reached (ulimit -u, pids.max)";
             let why = match e.raw_os_error() {
                 Some(libc::EAGAIN) => limit,
                 _ => "it could not be started",
@@ -108,19 +109,20 @@ impl Watch {
         })
     }
 
-    /// Whether this process made it.
+    /// Whether this process made the watch.
     pub(super) fn is_own(&self) -> bool {
         self.generation == os::fork_generation()
     }
 
-    /// Whether the thread waits for a message, or has nothing to do with this process.
+    /// Whether the watch is armed, or belongs to another process.
     pub(super) fn is_settled(&self) -> bool {
-        // Relaxed: set and cleared under the lock. Who sees an old value finds the descriptor
-        // readable, and comes again.
+        // Relaxed: set and cleared under the lock. A consumer that reads an old value finds the
+        // descriptor readable, and calls again.
         !self.is_own() || self.shared.armed.load(Ordering::Relaxed)
     }
 
-    /// The consumer has found nothing. `ask` asks for a wake-up and gives what to look with then.
+    /// Arms the watch when the consumer has found nothing. `ask` asks for a wake-up, and returns
+    /// how to look after it.
     pub(super) fn arm(&self, ask: impl FnOnce() -> (Ticket, Look)) {
         let mut state = lock(&self.shared.state);
         let Some(event) = &state.event else { return };
@@ -136,10 +138,10 @@ impl Watch {
         self.watcher.kick();
     }
 
-    /// The consumer has gone elsewhere: readable until a pop finds nothing there.
+    /// Makes the descriptor readable after a seek, until a pop finds nothing there.
     pub(super) fn disarm(&self) {
         if self.is_own() {
-            self.shared.ring(&mut lock(&self.shared.state));
+            self.shared.signal(&mut lock(&self.shared.state));
         }
     }
 }
@@ -147,8 +149,8 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         if !self.is_own() {
-            // The lock may be held by a thread that this child does not have, so what is behind it
-            // stays.
+            // A thread that this child does not have may hold the lock, so leak what the lock
+            // protects.
             os::close_if_same(self.fd, self.identity);
             std::mem::forget(self.shared.clone());
             return;
@@ -156,7 +158,7 @@ impl Drop for Watch {
         let mut state = lock(&self.shared.state);
         state.armed = None;
         if let Some(event) = state.event.take() {
-            // Whoever polls a duplicate wakes up.
+            // Wakes a thread that polls a duplicate.
             event.signal();
         }
         drop(state);
@@ -166,7 +168,7 @@ impl Drop for Watch {
 
 impl Shared {
     /// Makes the descriptor readable, if it is not.
-    fn ring(&self, state: &mut State) {
+    fn signal(&self, state: &mut State) {
         if state.armed.take().is_some() {
             self.armed.store(false, Ordering::Relaxed);
             if let Some(event) = &state.event {
@@ -176,16 +178,16 @@ impl Shared {
     }
 }
 
-/// A thread and what it watches.
+/// A thread and its watches.
 struct Watcher {
-    /// Changes when the list does, or a watch is armed. The thread sleeps on it, too.
+    /// Changes when the list changes or a watch is armed. The thread also sleeps on this word.
     kicks: AtomicU32,
     /// `None` once the thread has ended.
     watched: Mutex<Option<Vec<Arc<Shared>>>>,
 }
 
-/// One word is the thread's own.
-const MOST: usize = FUTEX_WAITV_MAX - 1;
+/// One word belongs to the thread itself.
+const MAX_WATCHES: usize = FUTEX_WAITV_MAX - 1;
 
 /// The watchers of one process.
 struct Watchers {
@@ -193,15 +195,16 @@ struct Watchers {
     all: Mutex<Vec<Arc<Watcher>>>,
 }
 
-/// This process's watchers, or those that it was forked with.
+/// The watchers of this process, or those of the parent at the fork.
 static WATCHERS: AtomicPtr<Watchers> = AtomicPtr::new(std::ptr::null_mut());
 
 impl Watchers {
-    /// Those of this process. They are never freed: a child leaks its parent's, whose lock may be
-    /// held for ever.
+    /// The watchers of this process. They are never freed. A child leaks those of its parent,
+    /// because their lock may never be released.
     fn own() -> &'static Watchers {
         let generation = os::fork_generation();
-        // Partner of the acquire loads: the release exchange. They show what the pointer leads to.
+        // Partner of the acquire loads: the release exchange. They make the pointed-to data
+        // visible.
         let mut seen = WATCHERS.load(Ordering::Acquire);
         loop {
             // SAFETY: null, or made below and never freed.
@@ -216,7 +219,7 @@ impl Watchers {
             match WATCHERS.compare_exchange(seen, new, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => seen = new,
                 Err(theirs) => {
-                    // SAFETY: made above, and nobody else has seen it.
+                    // SAFETY: made above, and no other thread has seen it.
                     drop(unsafe { Box::from_raw(new) });
                     seen = theirs;
                 }
@@ -226,13 +229,13 @@ impl Watchers {
 }
 
 impl Watcher {
-    /// Has a thread watch it, which is made if all have as much as they can.
+    /// Gives the watch to a thread. Starts a thread if all others are full.
     fn join(shared: Arc<Shared>) -> std::io::Result<Arc<Watcher>> {
         let mut all = lock(&Watchers::own().all);
         all.retain(|w| lock(&w.watched).is_some());
         for watcher in all.iter() {
             if let Some(watched) = &mut *lock(&watcher.watched) {
-                if watched.len() < MOST {
+                if watched.len() < MAX_WATCHES {
                     watched.push(shared);
                     return Ok(watcher.clone());
                 }
@@ -266,7 +269,7 @@ impl Watcher {
         let mut kicked = 0;
         let mut idle = false;
         loop {
-            // Partner: `kick`. What was changed before is seen below, or the sleep ends at once.
+            // Partner: `kick`. The loop sees what was changed before it, or the sleep ends at once.
             let kicks = self.kicks.load(Ordering::Acquire);
             if kicks != kicked {
                 pace = Pace::default();
@@ -284,18 +287,18 @@ impl Watcher {
             let mut tickets = Vec::with_capacity(list.len());
             for shared in list {
                 let mut state = lock(&shared.state);
-                let rung = match &mut state.armed {
-                    Some((ticket, look)) => ticket.is_rung() || look(idle),
+                let woken = match &mut state.armed {
+                    Some((ticket, look)) => ticket.is_woken() || look(idle),
                     None => continue,
                 };
-                if rung {
-                    shared.ring(&mut state);
+                if woken {
+                    shared.signal(&mut state);
                 } else if let Some((ticket, _)) = &state.armed {
                     tickets.push(ticket.clone());
                 }
             }
             let forever = Deadline::after(None);
-            // It gets no signals, so no sleep is interrupted.
+            // The thread gets no signals, so no sleep is interrupted.
             let woken =
                 Ticket::sleep_any_or(&tickets, Some((&self.kicks, kicks)), &mut pace, forever);
             idle = woken == WakeReason::TimedOut;

@@ -1,9 +1,10 @@
 //! The registry of consumers: which are attached, how far each has read, and whether each is alive.
 //!
 //! A consumer that may write the control file takes a slot: it locks the byte with the slot's
-//! number and stores a token that nobody else has. The kernel drops the lock on any death; a pid
-//! would be somebody else's by then. In a lossless queue the slot is a seat at the gate
-//! ([`crate::ring::flow_control`]) and holds the producer back; in a lossy one it is shown to monitors.
+//! number, and stores a token that no other consumer has. When the process ends in any way, the
+//! kernel drops the lock. (A pid could belong to another process by then.) In a lossless queue the
+//! slot holds the producer back ([`crate::ring::flow_control`]). In a lossy queue it only shows the
+//! consumer to monitors.
 
 use crate::error::{Error, Result};
 use crate::format::control_file::{self, Control, Slot, SlotPosition};
@@ -18,27 +19,27 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// One attached consumer.
+/// An attached consumer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConsumerInfo {
-    /// As it was opened with; at most 63 bytes of it.
+    /// The name that the consumer was opened with, cut to 63 bytes.
     pub name: String,
-    /// Its process, for information: pids are used again.
+    /// Its process. This is for information only, because the pid may have been reused.
     pub pid: u32,
-    /// The sequence it wants next, as of its last look at an empty ring or some messages (up to 64)
-    /// ago.
+    /// The sequence of its next message, as last published: up to 64 messages ago, if it has not
+    /// found the queue empty since.
     pub sequence: u64,
-    /// Messages pushed and not consumed, by that sequence.
+    /// How many messages were pushed and not consumed, computed from that sequence.
     pub lag: u64,
-    /// Messages it lost since it attached.
+    /// How many messages it has lost since it attached.
     pub lost: u64,
     /// Whether it sleeps until a message comes.
     pub asleep: bool,
 }
 
 /// A consumer's own slot.
-pub(crate) struct Seat {
+pub(crate) struct ConsumerSlot {
     /// In the mapping of `control`.
     position: NonNull<SlotPosition>,
     control: Arc<Control>,
@@ -50,29 +51,29 @@ pub(crate) struct Seat {
 }
 
 // SAFETY: the pointer leads to atomics in the mapping that comes with it.
-unsafe impl Send for Seat {}
+unsafe impl Send for ConsumerSlot {}
 // SAFETY: as above.
-unsafe impl Sync for Seat {}
+unsafe impl Sync for ConsumerSlot {}
 
-impl Seat {
-    /// Locks a free slot of the control file. `None` if there is none. `child_of`: the slot that a
-    /// forked child has inherited.
+impl ConsumerSlot {
+    /// Locks a free slot of the control file. Returns `None` if no slot is free. `child_of` is the
+    /// slot that a forked child has inherited.
     pub(crate) fn lock(
         control: Arc<Control>,
         paths: &Paths,
         name: &str,
-        child_of: Option<&Seat>,
-    ) -> Result<Option<Seat>> {
+        child_of: Option<&ConsumerSlot>,
+    ) -> Result<Option<ConsumerSlot>> {
         let since = Instant::now();
         loop {
-            let seat = Seat::try_lock(&control, paths, name, child_of)?;
+            let slot = ConsumerSlot::try_lock(&control, paths, name, child_of)?;
             // A free slot may stay locked for a moment.
             let is_free = |index| {
                 let token = &control.slot(index).position().token;
                 token.load(Ordering::Relaxed) == 0
             };
-            if seat.is_some() || !(0..control.slots()).any(is_free) || since.elapsed() > RESIDUE {
-                return Ok(seat);
+            if slot.is_some() || !(0..control.slots()).any(is_free) || since.elapsed() > RESIDUE {
+                return Ok(slot);
             }
             os::nap(Duration::from_millis(1));
         }
@@ -82,14 +83,14 @@ impl Seat {
         control: &Arc<Control>,
         paths: &Paths,
         name: &str,
-        child_of: Option<&Seat>,
-    ) -> Result<Option<Seat>> {
+        child_of: Option<&ConsumerSlot>,
+    ) -> Result<Option<ConsumerSlot>> {
         let shown = paths.dir.shown(&paths.control);
         let failed = |e| Error::from_io(&e, format_args!("cannot lock {shown}"));
         let mut free = None;
         let held = HeldLock::take(
-            // An opening of its own, because the locks on it are to end with this process.
-            || match child_of.and_then(|seat| seat.spare.take()) {
+            // A separate opening, because its locks have to end with this process.
+            || match child_of.and_then(|slot| slot.spare.take()) {
                 Some(file) => Ok((file, ())),
                 None => Ok((opening(control, paths)?, ())),
             },
@@ -107,15 +108,15 @@ impl Seat {
             return Ok(None);
         };
         let slot = control.slot(index);
-        // A token without its lock was left by a consumer that died. The slot is nobody's while it
-        // changes hands: a producer must not take one's cursor for the other's.
+        // A consumer that died may have left its token. Clear it first, because the producer must
+        // not take the cursor of one consumer for that of another.
         let position = slot.position();
         position.token.store(0, Ordering::Release);
         position.lost.store(0, Ordering::Relaxed);
         slot.asleep().store(0, Ordering::Relaxed);
         slot.set_pid(std::process::id());
         slot.set_name(name);
-        Ok(Some(Seat {
+        Ok(Some(ConsumerSlot {
             position: NonNull::from(position),
             spare: SpareFile::new(control.region().file()),
             lock,
@@ -135,25 +136,26 @@ impl Seat {
         unsafe { self.position.as_ref() }
     }
 
-    /// Whether the slot is this process's, and not that of the one it was forked from.
+    /// Whether the slot belongs to this process, and not to the process that it was forked from.
     #[inline(always)]
     pub(crate) fn is_own(&self) -> bool {
         self.lock.is_own()
     }
 
-    /// Whether the seat is still held: the producer may have taken it away.
+    /// Whether this consumer still has the slot. The producer may have evicted it.
     #[inline(always)]
     pub(crate) fn is_held(&self) -> bool {
         self.is_own() && self.position().token.load(Ordering::Relaxed) == self.token
     }
 
-    /// Shows how far this consumer is, and in a lossless queue gives up what is behind.
+    /// Publishes how far this consumer has read. The producer of a lossless queue may overwrite
+    /// what is before that.
     #[inline(always)]
-    pub(crate) fn tell(&self, cursor: u64, sequence: u64, lost: u64) {
+    pub(crate) fn publish_position(&self, cursor: u64, sequence: u64, lost: u64) {
         let position = self.position();
         position.sequence.store(sequence, Ordering::Relaxed);
         position.lost.store(lost, Ordering::Relaxed);
-        // Partner: `SeeCursor`. What is behind was read before.
+        // Partner: `SeeCursor`. Everything before the cursor has been read.
         flow_control::SlotCursor::store_cursor_release(self, Site::Consumed, cursor);
     }
 
@@ -164,12 +166,12 @@ impl Seat {
     }
 }
 
-impl flow_control::SlotCursor for Seat {
+impl flow_control::SlotCursor for ConsumerSlot {
     fn reserve(&self, cursor: u64) {
         let position = self.position();
         self.control.use_slot(self.index);
         position.cursor.store(cursor, Ordering::Relaxed);
-        // Partner: the acquire load in `cursors`. Who sees the seat taken sees the cursor.
+        // Partner: the acquire load in `cursors`. A producer that sees the token sees the cursor.
         position.token.store(self.token, Ordering::Release);
     }
 
@@ -179,7 +181,7 @@ impl flow_control::SlotCursor for Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for ConsumerSlot {
     fn drop(&mut self) {
         self.spare.end();
         if self.is_held() {
@@ -188,7 +190,7 @@ impl Drop for Seat {
     }
 }
 
-/// What the locks of the slots are asked by.
+/// A file by which the locks of the slots are tested.
 pub(crate) enum Probe<'a> {
     Own(&'a File),
     Opened(File),
@@ -196,8 +198,8 @@ pub(crate) enum Probe<'a> {
 }
 
 impl Probe<'_> {
-    /// Whether somebody holds the lock of a slot. If that cannot be found out, nobody is declared
-    /// dead.
+    /// Whether a process holds the lock of a slot. If that cannot be found out, the consumer counts
+    /// as alive.
     pub(crate) fn is_alive(&self, index: usize) -> bool {
         let file = match self {
             Probe::Own(file) => file,
@@ -208,7 +210,7 @@ impl Probe<'_> {
     }
 }
 
-/// Another opening of a control file, by the path of the queue.
+/// Opens a control file again, by the path of the queue.
 fn opening_by_path(control: &Control, paths: &Paths) -> Option<File> {
     let again = Paths::of(paths.path.as_os_str()).ok()?;
     let names = [&again.control, &again.new_control];
@@ -220,10 +222,11 @@ fn opening_by_path(control: &Control, paths: &Paths) -> Option<File> {
     Some(file)
 }
 
-/// Another opening of a control file, to write.
+/// Opens a control file again, to write.
 fn opening(control: &Control, paths: &Paths) -> Result<File> {
     let region = control.region();
-    // Both ways, because a process may have no /proc, and a file may have lost its name.
+    // By its names and by /proc, because a process may have no /proc, and a file may have lost its
+    // name.
     let names = [&paths.control, &paths.new_control];
     for name in names {
         if let Ok((file, meta)) = paths.dir.open_file(name, true) {
@@ -235,7 +238,7 @@ fn opening(control: &Control, paths: &Paths) -> Result<File> {
     region.file().reopen().map_err(|e| {
         let advice = match e.raw_os_error() {
             Some(libc::EACCES | libc::EPERM) => {
-                ": open the queue before the process gives up the right to"
+                ": open the queue before the process gives up its rights"
             }
             _ => "",
         };
@@ -248,7 +251,7 @@ impl flow_control::SlotCursors for Control {
     fn cursors(&self, mut each: impl FnMut(u64)) {
         for index in 0..self.used() {
             let position = self.slot(index).position();
-            // Partner: the release store in `hold`.
+            // Partner: the release store in `reserve`.
             if position.token.load(Ordering::Acquire) != 0 {
                 each(position.cursor.load(Ordering::Relaxed));
             }
@@ -257,8 +260,8 @@ impl flow_control::SlotCursors for Control {
 }
 
 impl Control {
-    /// A file to ask which slots are locked. A program that has closed all of its descriptors opens
-    /// it by its path.
+    /// A file by which to test which slots are locked. A program that has closed all of its
+    /// descriptors opens it by its path.
     pub(crate) fn probe(&self, paths: &Paths) -> Probe<'_> {
         match self.region().file().get() {
             Ok(file) => Probe::Own(file),
@@ -266,15 +269,16 @@ impl Control {
         }
     }
 
-    /// Frees the slots that `ends` says are to end, given index, token and cursor. Whether there
-    /// were any.
-    pub(crate) fn drop_seats(&self, mut ends: impl FnMut(usize, u64, u64) -> bool) -> bool {
+    /// Frees the slots for which `evicts` returns true, given index, token and cursor. Returns
+    /// whether it has freed any.
+    pub(crate) fn evict_slots(&self, mut evicts: impl FnMut(usize, u64, u64) -> bool) -> bool {
         let mut any = false;
         for index in 0..self.used() {
             let position = self.slot(index).position();
             let token = position.token.load(Ordering::Acquire);
-            if token != 0 && ends(index, token, position.cursor.load(Ordering::Relaxed)) {
-                // Only if it is still the same one's. Relaxed: nothing was written for this.
+            if token != 0 && evicts(index, token, position.cursor.load(Ordering::Relaxed)) {
+                // Only if the same consumer still has the slot. Relaxed: nothing was written for
+                // this.
                 any |= position
                     .token
                     .compare_exchange(token, 0, Ordering::Relaxed, Ordering::Relaxed)
@@ -284,7 +288,7 @@ impl Control {
         any
     }
 
-    /// The consumers attached, the slowest first. Costs a system call each.
+    /// The attached consumers, the slowest first. It takes a system call for each.
     pub(crate) fn consumers(&self, paths: &Paths, pushed: u64) -> Vec<ConsumerInfo> {
         let probe = self.probe(paths);
         let attached = (0..self.used())
@@ -307,8 +311,8 @@ impl Control {
     }
 }
 
-/// As [`Control::consumers`], each with its cursor, by a file that is not mapped. `None` if it is not that
-/// of the queue with this geometry.
+/// As [`Control::consumers`], from a file that is not mapped, and each with its cursor. Returns
+/// `None` if the file does not belong to the queue with this geometry.
 pub(crate) fn read_consumers(
     file: &File,
     g: &Geometry,
@@ -338,7 +342,8 @@ pub(crate) fn read_consumers(
     Ok(Some(list))
 }
 
-/// Messages that a consumer has yet to consume. It may have gone on since `pushed` was read.
+/// How many messages a consumer has not consumed yet. It may have continued since `pushed` was
+/// read.
 fn lag(pushed: u64, sequence: u64) -> u64 {
     (pushed.wrapping_sub(sequence) as i64).max(0) as u64
 }

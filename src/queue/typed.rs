@@ -1,5 +1,5 @@
-//! Messages that are values of a type. There is no serialisation, and no copy except the one into or out
-//! of the ring.
+//! Messages that are values of a type. There is no serialisation, and no copy except the one into
+//! or out of the ring.
 
 use super::{Consumer, Meta, Producer};
 use crate::error::{Error, Result};
@@ -84,8 +84,8 @@ impl Producer {
         self.push(bytemuck::bytes_of(value))
     }
 
-    /// Pushes each value as a message. Returns how many it pushed: fewer than there are only if a lossless
-    /// queue becomes full.
+    /// Pushes each value as a message. Returns how many it pushed: fewer than there are only if a
+    /// lossless queue becomes full.
     ///
     /// ```
     /// # ipcq::__example!(out, q);
@@ -104,7 +104,8 @@ impl Producer {
 }
 
 impl Consumer {
-    /// Receives the next message as a value of this type. Sleeps until there is one, without a limit.
+    /// Receives the next message as a value of this type. Sleeps until there is one, without a
+    /// limit.
     ///
     /// ```
     /// # ipcq::__example!(out, q);
@@ -116,8 +117,8 @@ impl Consumer {
     ///
     /// # Errors
     /// [`Error::Closed`] if the producer has closed the queue and every message was received.
-    /// [`Error::MessageSize`] if the message has another size than the type. [`Error::Interrupted`] if a
-    /// signal arrived. [`Error::Replaced`], [`Error::Damaged`].
+    /// [`Error::MessageSize`] if the message has another size than the type. [`Error::Interrupted`]
+    /// if a signal arrived. [`Error::Replaced`], [`Error::Damaged`].
     pub fn recv<T: AnyBitPattern>(&mut self) -> Result<Received<T>> {
         self.receive_within(None)
     }
@@ -159,11 +160,11 @@ impl Consumer {
         }
     }
 
-    /// Receives messages as values of this type, and waits for each. The iterator ends when the producer
-    /// has closed the queue and every message was received.
+    /// Receives messages as values of this type, and waits for each. The iterator ends when the
+    /// producer has closed the queue and every message was received.
     ///
-    /// An item is an error as [`Consumer::recv`] returns it. After [`Error::Interrupted`] the iterator
-    /// continues. After any other error it ends.
+    /// An item is an error as [`Consumer::recv`] returns it. After [`Error::Interrupted`] the
+    /// iterator continues. After any other error it ends.
     ///
     /// ```
     /// # ipcq::__example!(out, q);
@@ -198,7 +199,8 @@ impl Consumer {
     /// ```
     ///
     /// # Errors
-    /// As [`Consumer::pop_many`]; [`Error::MessageSize`] if the messages have another size than the type.
+    /// As [`Consumer::pop_many`]; [`Error::MessageSize`] if the messages have another size than the
+    /// type.
     pub fn pop_values<T: AnyBitPattern>(
         &mut self,
         values: &mut [T],

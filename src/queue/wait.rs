@@ -1,4 +1,4 @@
-//! What a consumer needs to sleep until its producer pushes.
+//! How producers and consumers sleep until the other side has done something.
 
 use crate::error::{Error, Result};
 use crate::format::control_file::Control;
@@ -12,19 +12,20 @@ use std::sync::atomic::AtomicU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The word of a data file that sleepers sleep on.
+/// The futex word of a data file.
 pub(super) fn wake_word(region: &Region) -> NonNull<AtomicU32> {
-    // SAFETY: the header of a queue is mapped whole, so the word is inside the mapping.
+    // SAFETY: the whole header of a queue is mapped, so the word is in the mapping.
     let word = unsafe { region.base().add(at::WAKE) };
     // SAFETY: an address inside a mapping is not null.
     unsafe { NonNull::new_unchecked(word.cast()) }
 }
 
-/// The control file in the hands of one who sleeps.
+/// What a consumer needs to sleep.
 pub(super) struct Sleeper {
-    /// `None` where it may not be written: then nobody wakes this consumer.
+    /// `None` if this process may not write the control file. Then the producer cannot wake this
+    /// consumer.
     control: Option<Arc<Control>>,
-    /// The epoch when it was opened. The next producer may have made another file.
+    /// The epoch when the control file was opened. The next producer may have made another file.
     epoch: u64,
 }
 
@@ -42,18 +43,18 @@ impl Sleeper {
         geometry: &Geometry,
     ) -> Ticket {
         let mut seen = self.ask_once(region);
-        // After the count: if a new producer's ring is in it, so is its epoch.
+        // After the count: if the count includes a wake-up by a new producer, its epoch is visible.
         let mut now = epoch();
         if now != self.epoch {
-            // Of nobody, if that cannot be found out.
+            // If that cannot be found out, the file belongs to no user.
             let owner = region.owner().unwrap_or(u32::MAX);
             match Control::find(paths, geometry, true, owner) {
                 Ok((control, _)) => self.control = Some(Arc::new(control)),
-                // Unlinked: the producer that lives has the one that this has.
+                // Unlinked: the live producer has the same file as this consumer.
                 Err(Error::NotFound(_)) => {}
-                // This process may not write it.
+                // This process may not write the file.
                 Err(Error::PermissionDenied(_)) => self.control = None,
-                // A limit is reached, perhaps, and the next sleep tries again.
+                // A limit may have been reached. The next sleep tries again.
                 Err(_) => {
                     self.control = None;
                     now = self.epoch;
@@ -77,7 +78,7 @@ impl Sleeper {
     fn ask_once(&self, region: &Region) -> u32 {
         let word = wake_word(region);
         match &self.control {
-            // SAFETY: both are mapped for longer than the bell is used.
+            // SAFETY: both are mapped for longer than the event_count is used.
             Some(control) => wakeup::prepare_wait(&unsafe {
                 SharedEventCount::for_waiter(control.asleep(), word)
             }),
@@ -87,7 +88,7 @@ impl Sleeper {
     }
 }
 
-/// What to sleep on, for bindings: it does not borrow the handle.
+/// What to sleep on, for bindings. It does not borrow the handle.
 #[derive(Clone)]
 pub struct Ticket {
     word: NonNull<AtomicU32>,
@@ -97,7 +98,7 @@ pub struct Ticket {
     _region: Arc<Region>,
 }
 
-// SAFETY: the pointer leads to an atomic in the region, which threads may share.
+// SAFETY: the pointer is to an atomic in the region, which threads may share.
 unsafe impl Send for Ticket {}
 // SAFETY: as above.
 unsafe impl Sync for Ticket {}
@@ -120,22 +121,22 @@ impl Ticket {
     }
 
     pub(super) fn word(&self) -> &AtomicU32 {
-        // SAFETY: mapped for as long as the region is held. It is only loaded.
+        // SAFETY: mapped while the region is held. The word is only loaded.
         unsafe { self.word.as_ref() }
     }
 
-    /// Whether the producer has woken those who asked when this one did.
-    pub fn is_rung(&self) -> bool {
+    /// Whether the other side has woken its waiters since this ticket was made.
+    pub fn is_woken(&self) -> bool {
         wakeup::count(self.word()) != self.armed.seen
     }
 
-    /// Sleeps until it is worth looking again at one of several, or the time is over. `false` if a
-    /// signal ended it.
+    /// Sleeps until one of several tickets may have been woken, or until the deadline. Returns
+    /// `false` if a signal ended the sleep.
     pub fn sleep_any(tickets: &[Ticket], pace: &mut Pace, deadline: Deadline) -> bool {
         Ticket::sleep_any_or(tickets, None, pace, deadline) != WakeReason::Interrupted
     }
 
-    /// As `sleep_any`, or until a word of the caller's own is not what it was.
+    /// As `sleep_any`, or until a word of the caller differs from its old value.
     pub(super) fn sleep_any_or(
         tickets: &[Ticket],
         own: Option<(&AtomicU32, u32)>,
@@ -144,7 +145,7 @@ impl Ticket {
     ) -> WakeReason {
         let theirs = tickets.iter().map(|t| (t.word(), t.armed.seen));
         let slice = tickets.iter().map(|t| t.slice).min().unwrap_or(MAX_SLEEP);
-        // A blocked producer, which nobody has woken in its first slice.
+        // A blocked producer that was not woken during its first sleep.
         let timed_out = slice < MAX_SLEEP && pace.timed_out;
         let wakeable = tickets.iter().all(|t| t.armed.wakeable) && !timed_out;
         let until = |pace: &mut Pace, wakeable| {
@@ -162,12 +163,13 @@ impl Ticket {
                 os::futex_wait(one.word(), one.armed.seen, until(pace, true))
             }
             (Some((word, seen)), []) => os::futex_wait(word, seen, until(pace, true)),
-            // A signal may not end a sleep on several words.
+            // On these kernels a signal does not end a sleep on several words.
             (None, _) if !wakeable || os::restarts_after_signals() => pace.sleep(deadline),
             _ => {
                 let words: Vec<_> = own.into_iter().chain(theirs).collect();
                 os::futex_wait_any(&words, until(pace, wakeable)).unwrap_or_else(|| match own {
-                    // A kernel that cannot sleep on several. It looks at the others now and then.
+                    // The kernel cannot sleep on several words. Sleep on one, and look at the
+                    // others.
                     Some((word, seen)) => os::futex_wait(word, seen, until(pace, false)),
                     None => pace.sleep(deadline),
                 })
@@ -177,30 +179,30 @@ impl Ticket {
         woken
     }
 
-    /// The barrier between asking, of one or several consumers, and the last look.
+    /// The barrier between the requests of one or several handles and the last look.
     pub fn confirm(tickets: &mut [Ticket]) {
-        // Not for those that nobody hears: it disturbs every producer.
+        // Only if a ticket can be woken, because the barrier disturbs every producer.
         if tickets.iter().any(|t| t.armed.wakeable) && !wakeup::heavy_barrier() {
             tickets.iter_mut().for_each(|t| t.armed.wakeable = false);
         }
     }
 }
 
-/// What can be waited for.
+/// A handle, or several, that can wait.
 pub(super) trait Waits {
-    /// Asks to be woken, for as many tickets as there are words to sleep on.
+    /// Asks to be woken. Adds a ticket for each word to sleep on.
     fn ask(&mut self, tickets: &mut Vec<Ticket>);
-    /// A sleep has ended because it took long enough: to see to what nobody wakes for.
-    fn late(&mut self) {}
-    /// The wait is over.
+    /// Called when a sleep has timed out, to check what no process wakes for.
+    fn after_sleep(&mut self) {}
+    /// Ends the request of `ask`.
     fn awake(&mut self) {}
-    /// What is waited for, for messages.
+    /// The names of the queues, for error texts.
     fn shown(&mut self) -> String;
-    /// The error if the time is over.
+    /// The error for a timeout.
     fn timed_out(&mut self, timeout: Duration) -> Error;
 }
 
-/// Looks until there is something, asleep in between. This is where all waiting calls wait.
+/// Looks until there is something, and sleeps in between. All waiting calls wait here.
 pub(super) fn until<S: Waits, T>(
     state: &mut S,
     timeout: Option<Duration>,
@@ -231,7 +233,7 @@ pub(super) fn until<S: Waits, T>(
     }
 }
 
-/// The part of `until` that sleeps. An inner error says what ended the wait.
+/// The part of `until` that sleeps. The inner error says what ended the wait.
 fn sleep_until<S: Waits, T>(
     state: &mut S,
     deadline: Deadline,
@@ -256,14 +258,14 @@ fn sleep_until<S: Waits, T>(
                 return Ok(Err(WakeReason::Interrupted));
             }
             if woken == WakeReason::TimedOut {
-                state.late();
+                state.after_sleep();
             }
-            // To ask is not free, and most likely it is not needed any more.
+            // Asking again costs, and most likely there is something.
             if let Some(found) = look(state)? {
                 return Ok(Ok(found));
             }
-            // What was asked stands until somebody answers. So the thread goes back to sleep at
-            // once, and hardly a signal arrives while it is awake.
+            // The request stands until the other side answers it. So the thread goes back to sleep
+            // at once, and a signal rarely arrives while it is awake.
             if woken == WakeReason::Woken && wakeable {
                 break;
             }

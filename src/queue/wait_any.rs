@@ -9,11 +9,12 @@ use std::time::Duration;
 /// [`wait_any`] waits for at most this many queues.
 pub const WAIT_ANY_MAX: usize = os::FUTEX_WAITV_MAX;
 
-/// Waits until one of several consumers has a message, or its queue has ended. Returns the index of the
-/// first such consumer. To be fair, pop from each of them before the next wait.
+/// Waits until one of several consumers has a message, or its queue has ended. Returns the index of
+/// the first such consumer. To be fair, pop from each of them before the next wait.
 ///
-/// It waits for at most `timeout`, or without a limit if that is `None`. On Linux before 5.16, a thread
-/// cannot sleep until one of several things happens, so the call looks every few milliseconds.
+/// It waits for at most `timeout`, or without a limit if that is `None`. On Linux before 5.16, a
+/// thread cannot sleep until one of several things happens, so the call looks every few
+/// milliseconds.
 ///
 /// ```
 /// # ipcq::__example!(out, q);
@@ -30,7 +31,8 @@ pub fn wait_any(consumers: &mut [&mut Consumer], timeout: Option<Duration>) -> R
     wait_any_of(consumers.len(), timeout, |i, act| act(consumers[i]))
 }
 
-/// As [`wait_any`]. It reaches the consumers one at a time, so that the same one may be there twice.
+/// As [`wait_any`]. It reaches the consumers one at a time, so that the same one may be there
+/// twice.
 pub(crate) fn wait_any_of(
     count: usize,
     timeout: Option<Duration>,
@@ -72,8 +74,8 @@ impl<W: FnMut(usize, &mut dyn FnMut(&mut Consumer))> Waits for Several<W> {
         self.each(|c| Waits::ask(c, tickets));
     }
 
-    fn late(&mut self) {
-        self.each(|c| c.late());
+    fn after_sleep(&mut self) {
+        self.each(|c| c.after_sleep());
     }
 
     fn awake(&mut self) {

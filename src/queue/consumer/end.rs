@@ -79,8 +79,8 @@ impl Consumer {
         self.checks_empty = true;
     }
 
-    /// Checks whether a producer can still push into this queue, unless the last check was less than
-    /// `every` ago.
+    /// Checks whether a producer can still push into this queue, unless the last check was less
+    /// than `every` ago.
     pub(super) fn check_end(&mut self, every: Duration) {
         let now = os::now();
         if self.gone || now < self.end_checked + every {

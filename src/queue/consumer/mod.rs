@@ -11,7 +11,7 @@ use crate::queue::fast::Fast;
 use crate::queue::open::{self, Observed};
 use crate::queue::options::ConsumerOptions;
 use crate::queue::poll_fd::Watch;
-use crate::queue::registry::{ConsumerInfo, Seat};
+use crate::queue::registry::{ConsumerInfo, ConsumerSlot};
 use crate::queue::stats::Stats;
 use crate::queue::wait::Sleeper;
 use crate::queue::Meta;
@@ -23,7 +23,7 @@ use crate::ring::{
 use crate::schema::Schema;
 use crate::wakeup::{self, EventCount as _, SharedEventCount};
 use end::Nothing;
-use seat::{room, PUBLISH_EVERY, UNPUBLISHED};
+use slot::{room, PUBLISH_EVERY, UNPUBLISHED};
 use std::cell::{Cell, OnceCell};
 use std::ffi::OsStr;
 #[cfg(feature = "capi")]
@@ -50,12 +50,12 @@ macro_rules! either {
 }
 
 mod end;
-mod seat;
+mod slot;
 mod view;
 mod wait;
 
-/// The handle of a consumer. A queue has any number of consumers. Each one sees every message and has a
-/// position of its own.
+/// The handle of a consumer. A queue has any number of consumers. Each one sees every message and
+/// has a position of its own.
 ///
 /// A handle may move between threads, and one thread uses it at a time. It maps the ring read-only.
 ///
@@ -82,7 +82,7 @@ pub struct Consumer {
     region: Arc<Region>,
     control: Option<Arc<Control>>,
     /// This consumer's slot in the control file.
-    seat: Option<Seat>,
+    slot: Option<ConsumerSlot>,
     /// The next sequence when the position was last published, or [`UNPUBLISHED`].
     last_published: Cell<u64>,
     /// The smallest buffer for the fast path: the message size if it is fixed and short, otherwise
@@ -139,11 +139,12 @@ impl ConsumerOptions {
     /// ```
     ///
     /// # Errors
-    /// [`Error::NotFound`], also when the time limit is reached. [`Error::PermissionDenied`], also if
-    /// the queue is lossless and this process may not write its control file. [`Error::RegistryFull`]
-    /// if the queue is lossless and has no free consumer slot. [`Error::Invalid`] if the start sequence
-    /// was not pushed yet. [`Error::Interrupted`] if a signal arrived during the wait.
-    /// [`Error::Damaged`], [`Error::Version`], [`Error::Geometry`], [`Error::SchemaMismatch`].
+    /// [`Error::NotFound`], also when the time limit is reached. [`Error::PermissionDenied`], also
+    /// if the queue is lossless and this process may not write its control file.
+    /// [`Error::RegistryFull`] if the queue is lossless and has no free consumer slot.
+    /// [`Error::Invalid`] if the start sequence was not pushed yet. [`Error::Interrupted`] if a
+    /// signal arrived during the wait. [`Error::Damaged`], [`Error::Version`], [`Error::Geometry`],
+    /// [`Error::SchemaMismatch`].
     pub fn open(&self, name: impl AsRef<OsStr>) -> Result<Consumer> {
         Consumer::open_with(name.as_ref(), self)
     }
@@ -172,7 +173,7 @@ impl Consumer {
             schema,
             epoch,
             control,
-            seat,
+            slot,
         } = observed;
         let (memory, mut shape) = (open::mapped(&region, &geometry), Shape::of(&geometry));
         if options.observer {
@@ -195,7 +196,7 @@ impl Consumer {
             watch: None,
             region,
             control,
-            seat,
+            slot,
             last_published: Cell::new(UNPUBLISHED),
             publish_mask: match shape.lossless {
                 true => PUBLISH_EVERY.min(shape.block) - 1,
@@ -218,14 +219,15 @@ impl Consumer {
         Ok(consumer)
     }
 
-    /// Copies the next message into `buffer` and consumes it. Returns `None` if there is no message yet.
+    /// Copies the next message into `buffer` and consumes it. Returns `None` if there is no message
+    /// yet.
     ///
-    /// [`Meta::lost`] says how many messages were overwritten between the last message of this consumer
-    /// and this one.
+    /// [`Meta::lost`] says how many messages were overwritten between the last message of this
+    /// consumer and this one.
     ///
-    /// The call makes no system call, except if the producer of a lossless queue sleeps until there is
-    /// room, if the consumer has a descriptor ([`Consumer::fd`]) and finds nothing, or if this is the
-    /// first call in a forked child.
+    /// The call makes no system call, except if the producer of a lossless queue sleeps until there
+    /// is room, if the consumer has a descriptor ([`Consumer::fd`]) and finds nothing, or if this
+    /// is the first call in a forked child.
     ///
     /// ```
     /// # ipcq::__example!(out, q);
@@ -267,7 +269,8 @@ impl Consumer {
         }
     }
 
-    /// As [`Consumer::pop`], to a pointer. A closed queue and a small buffer are results, not errors.
+    /// As [`Consumer::pop`], to a pointer. A closed queue and a small buffer are results, not
+    /// errors.
     ///
     /// ```
     /// # ipcq::__example!(out, q);
@@ -299,8 +302,8 @@ impl Consumer {
         }
     }
 
-    /// Pops a short message of a fixed queue if the copy is all that the pop takes. The slow path does
-    /// everything else, and reports every error.
+    /// Pops a short message of a fixed queue if the copy is all that the pop takes. The slow path
+    /// does everything else, and reports every error.
     ///
     /// It does not check whether the producer has evicted this consumer. What was not overwritten
     /// since then is popped, and the slow path finds out.
@@ -321,9 +324,9 @@ impl Consumer {
         };
         let next = message.sequence.wrapping_add(1);
         if near_full {
-            if let (Some(seat), Some(room)) = (&self.seat, &self.room) {
+            if let (Some(slot), Some(room)) = (&self.slot, &self.room) {
                 // Partner: `SeeCursor`.
-                seat.store_cursor_release(Site::Consumed, next);
+                slot.store_cursor_release(Site::Consumed, next);
                 if room.has_waiters() {
                     return Fast::NeedsAfter(message);
                 }
@@ -391,11 +394,11 @@ impl Consumer {
         }
     }
 
-    /// Copies up to `count` messages out, `stride` bytes apart, and consumes them. Returns what the pop of
-    /// the first message returned, and how many messages were copied.
+    /// Copies up to `count` messages out, `stride` bytes apart, and consumes them. Returns what the
+    /// pop of the first message returned, and how many messages were copied.
     ///
-    /// The messages follow each other without a gap. A batch ends where messages were lost and, in a
-    /// variable queue, where the length changes.
+    /// The messages follow each other without a gap. A batch ends where messages were lost and, in
+    /// a variable queue, where the length changes.
     ///
     /// ```
     /// # ipcq::__example!(out, q);
@@ -455,11 +458,11 @@ impl Consumer {
         Ok((Pop::Message(first), many))
     }
 
-    /// Copies up to `buffer.len() / size` messages into `buffer`, `size` bytes apart, and consumes them.
-    /// Returns how many, and the meta of the first.
+    /// Copies up to `buffer.len() / size` messages into `buffer`, `size` bytes apart, and consumes
+    /// them. Returns how many, and the meta of the first.
     ///
-    /// The messages follow each other without a gap. A batch ends where messages were lost and, in a
-    /// variable queue, where the length changes.
+    /// The messages follow each other without a gap. A batch ends where messages were lost and, in
+    /// a variable queue, where the length changes.
     ///
     /// ```
     /// # ipcq::__example!(out, q);
@@ -486,8 +489,8 @@ impl Consumer {
         }
     }
 
-    /// Goes to a sequence, which is at most that of the message pushed next. Messages that are no longer
-    /// retained count as lost. The counts of [`Consumer::stats`] start again.
+    /// Goes to a sequence, which is at most that of the message pushed next. Messages that are no
+    /// longer retained count as lost. The counts of [`Consumer::stats`] start again.
     ///
     /// ```
     /// # ipcq::__example!(out, q);
@@ -610,8 +613,8 @@ impl Consumer {
         })
     }
 
-    /// The room in the ring that unread messages take, in the unit of the capacity. It is more than the
-    /// capacity if some of them are lost.
+    /// The room in the ring that unread messages take, in the unit of the capacity. It is more than
+    /// the capacity if some of them are lost.
     ///
     /// # Errors
     /// [`Error::Damaged`].
@@ -624,8 +627,8 @@ impl Consumer {
         Ok(end.wrapping_sub(either!(&self.ring, r => r.frames().cursor())))
     }
 
-    /// The attached consumers, the slowest first. The list has neither observers nor consumers of a lossy
-    /// queue that may not write its control file. It takes a system call for each consumer.
+    /// The attached consumers, the slowest first. The list has neither observers nor consumers of a
+    /// lossy queue that may not write its control file. It takes a system call for each consumer.
     ///
     /// ```
     /// # ipcq::__example!(out, q);
@@ -664,8 +667,8 @@ impl Consumer {
         self.number
     }
 
-    /// The error for a pop or a peek that ended without a message. `Pop::Message` and `Pop::Empty` are
-    /// results, and never come here.
+    /// The error for a pop or a peek that ended without a message. `Pop::Message` and `Pop::Empty`
+    /// are results, and never come here.
     #[cold]
     pub(crate) fn not_popped(&self, pop: Pop, size: usize) -> Error {
         let shown = self.paths.shown();
@@ -720,7 +723,7 @@ impl Drop for Consumer {
     fn drop(&mut self) {
         let _no = NoCancel::new();
         // The slot first, because the producer looks at it when it wakes.
-        self.seat = None;
+        self.slot = None;
         if let Some(room) = &self.room {
             wakeup::notify(room);
         }

@@ -11,8 +11,8 @@ impl Consumer {
     /// Shows the next message in place, without a copy. Returns `None` if there is no message yet.
     /// [`View::release`] consumes the message.
     ///
-    /// In a lossless queue the bytes do not change before the release, unless this consumer is an observer
-    /// or is evicted. In a lossy queue the producer may overwrite them at any time, and
+    /// In a lossless queue the bytes do not change before the release, unless this consumer is an
+    /// observer or is evicted. In a lossy queue the producer may overwrite them at any time, and
     /// [`View::release`] reports that.
     ///
     /// ```
@@ -41,11 +41,11 @@ impl Consumer {
         }
     }
 
-    /// Shows up to `most` messages in place, as [`Consumer::peek`] shows one. [`Run::release`] consumes
-    /// them.
+    /// Shows up to `most` messages in place, as [`Consumer::peek`] shows one. [`Run::release`]
+    /// consumes them.
     ///
-    /// The messages are side by side in the ring, so a run of a fixed queue ends at the end of the ring,
-    /// and a run of a variable queue is one message.
+    /// The messages are side by side in the ring, so a run of a fixed queue ends at the end of the
+    /// ring, and a run of a variable queue is one message.
     ///
     /// ```
     /// # ipcq::__example!(out, q);
@@ -77,14 +77,14 @@ impl Consumer {
         }
     }
 
-    /// As [`Consumer::peek`]. Returns the address of the message, and [`Consumer::release_raw`] consumes
-    /// it. A closed queue is a result, not an error.
+    /// As [`Consumer::peek`]. Returns the address of the message, and [`Consumer::release_raw`]
+    /// consumes it. A closed queue is a result, not an error.
     ///
     /// ```
     /// # ipcq::__example!(out, q);
     /// out.push(&7u64.to_le_bytes())?;
     /// if let (ipcq::Pop::Message(meta), data) = q.peek_raw()? {
-    ///     // SAFETY: a message of eight bytes, which nobody overwrites here.
+    ///     // SAFETY: a message of eight bytes, which is not overwritten here.
     ///     let number = unsafe { data.cast::<u64>().read() };
     ///     q.release_raw(meta.sequence)?;
     ///     assert_eq!(number, 7);
@@ -99,8 +99,8 @@ impl Consumer {
         self.peeked(|c| either!(&mut c.ring, r => r.peek()))
     }
 
-    /// As [`Consumer::peek_many`]. Returns the address of the first message, and how many messages follow
-    /// it, [`Consumer::stride`] bytes apart. [`Consumer::release_many_raw`] consumes them.
+    /// As [`Consumer::peek_many`]. Returns the address of the first message, and how many messages
+    /// follow it, [`Consumer::stride`] bytes apart. [`Consumer::release_many_raw`] consumes them.
     ///
     /// ```
     /// # ipcq::__example!(out, q);
@@ -148,8 +148,8 @@ impl Consumer {
         }
     }
 
-    /// The distance between two messages of a run, in bytes. It is 0 in a variable queue, in which a run is
-    /// one message.
+    /// The distance between two messages of a run, in bytes. It is 0 in a variable queue, in which
+    /// a run is one message.
     ///
     /// ```
     /// # ipcq::__example!(out, q);
@@ -171,8 +171,8 @@ impl Consumer {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Overrun`] if the message was overwritten. It counts as lost: discard what was computed
-    /// from it. [`Error::Invalid`] if the message is not the one of the latest peek.
+    /// [`Error::Overrun`] if the message was overwritten. It counts as lost: discard what was
+    /// computed from it. [`Error::Invalid`] if the message is not the one of the latest peek.
     pub fn release_raw(&mut self, sequence: u64) -> Result<()> {
         self.release_many_raw(sequence, 1)
     }
@@ -190,8 +190,8 @@ impl Consumer {
     /// ```
     ///
     /// # Errors
-    /// As [`Consumer::release_raw`]. If one message was overwritten, none is consumed. The overwritten
-    /// messages count as lost, and the next call continues after them.
+    /// As [`Consumer::release_raw`]. If one message was overwritten, none is consumed. The
+    /// overwritten messages count as lost, and the next call continues after them.
     #[inline]
     pub fn release_many_raw(&mut self, sequence: u64, count: usize) -> Result<()> {
         let released = either!(&mut self.ring, r => r.release_many(sequence, count as u64));
@@ -223,8 +223,8 @@ impl Consumer {
     }
 }
 
-/// A message in place. Dropping the view consumes nothing, and the next pop or peek returns the same
-/// message.
+/// A message in place. Dropping the view consumes nothing, and the next pop or peek returns the
+/// same message.
 ///
 /// ```
 /// # ipcq::__example!(out, q);
@@ -256,10 +256,11 @@ impl View<'_> {
         self.meta
     }
 
-    /// The address of the bytes, which are [`Meta::length`] bytes, aligned to 8 (16 in a variable queue).
+    /// The address of the bytes, which are [`Meta::length`] bytes, aligned to 8 (16 in a variable
+    /// queue).
     ///
-    /// The producer of a lossy queue, or one that evicts, may overwrite the bytes at any time. So read them
-    /// through this pointer, and never make a reference to them.
+    /// The producer of a lossy queue, or one that evicts, may overwrite the bytes at any time. So
+    /// read them through this pointer, and never make a reference to them.
     ///
     /// ```
     /// # ipcq::__example!(out, q);
@@ -307,8 +308,8 @@ impl View<'_> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Overrun`] if the message was overwritten. It counts as lost: discard what was computed
-    /// from it.
+    /// [`Error::Overrun`] if the message was overwritten. It counts as lost: discard what was
+    /// computed from it.
     pub fn release(self) -> Result<()> {
         self.consumer.release_raw(self.meta.sequence)
     }
@@ -317,8 +318,8 @@ impl View<'_> {
 // SAFETY: the pointer belongs to the consumer that the view borrows, which is `Send`.
 unsafe impl Send for View<'_> {}
 
-/// Messages in place, side by side. Dropping the run consumes nothing, and the next pop or peek returns
-/// the same messages.
+/// Messages in place, side by side. Dropping the run consumes nothing, and the next pop or peek
+/// returns the same messages.
 ///
 /// ```
 /// # ipcq::__example!(out, q);
@@ -364,8 +365,8 @@ impl Run<'_> {
         self.count
     }
 
-    /// The distance between two messages, in bytes. It is 0 in a variable queue, in which a run is one
-    /// message.
+    /// The distance between two messages, in bytes. It is 0 in a variable queue, in which a run is
+    /// one message.
     ///
     /// ```
     /// # ipcq::__example!(out, q);
@@ -393,8 +394,8 @@ impl Run<'_> {
         self.data
     }
 
-    /// Copies a part of the message with this index, from `offset` bytes after its start. Trust the copy
-    /// only when [`Run::release`] has succeeded.
+    /// Copies a part of the message with this index, from `offset` bytes after its start. Trust the
+    /// copy only when [`Run::release`] has succeeded.
     ///
     /// ```
     /// # ipcq::__example!(out, q);
@@ -434,8 +435,9 @@ impl Run<'_> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Overrun`] if a message was overwritten: discard what was computed from the run. No message
-    /// is consumed. The overwritten messages count as lost, and the next call continues after them.
+    /// [`Error::Overrun`] if a message was overwritten: discard what was computed from the run. No
+    /// message is consumed. The overwritten messages count as lost, and the next call continues
+    /// after them.
     pub fn release(self) -> Result<()> {
         self.consumer
             .release_many_raw(self.first.sequence, self.count)
@@ -465,7 +467,7 @@ unsafe fn read_part(
             Ok(())
         }
         _ => Err(Error::OutOfRange(
-            format!("{wanted} bytes at offset {offset} are beyond the end of a message of {length} bytes").into(),
+            format!("{wanted} bytes at offset {offset} of a message of {length} bytes").into(),
         )),
     }
 }

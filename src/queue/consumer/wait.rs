@@ -12,8 +12,8 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::time::Duration;
 
 impl Consumer {
-    /// As [`Consumer::pop`], but sleeps until there is a message. It waits for at most `timeout`, or without
-    /// a limit if that is `None`. With a timeout of zero it never sleeps.
+    /// As [`Consumer::pop`], but sleeps until there is a message. It waits for at most `timeout`,
+    /// or without a limit if that is `None`. With a timeout of zero it never sleeps.
     ///
     /// ```
     /// # ipcq::__example!(out, q);
@@ -36,8 +36,8 @@ impl Consumer {
         }
     }
 
-    /// As [`Consumer::pop_wait`], to a pointer. A closed queue and a small buffer are results, not errors.
-    /// It never returns [`Pop::Empty`].
+    /// As [`Consumer::pop_wait`], to a pointer. A closed queue and a small buffer are results, not
+    /// errors. It never returns [`Pop::Empty`].
     ///
     /// ```
     /// # ipcq::__example!(out, q);
@@ -68,13 +68,13 @@ impl Consumer {
         wait::until(self, timeout, look)
     }
 
-    /// Waits until there is a message. It waits for at most `timeout`, or without a limit if that is
-    /// `None`.
+    /// Waits until there is a message. It waits for at most `timeout`, or without a limit if that
+    /// is `None`.
     ///
-    /// The call looks a few hundred times, and then sleeps in the kernel until the producer pushes. A
-    /// process that may not write the control file cannot be woken. It looks again after 0.1 to 4 ms,
-    /// more rarely the longer it waits. So its messages arrive up to 4 ms late, and an idle consumer uses
-    /// less than 1 % of a core.
+    /// The call looks a few hundred times, and then sleeps in the kernel until the producer pushes.
+    /// A process that may not write the control file cannot be woken. It looks again after 0.1 to 4
+    /// ms, more rarely the longer it waits. So its messages arrive up to 4 ms late, and an idle
+    /// consumer uses less than 1 % of a core.
     ///
     /// ```
     /// # ipcq::__example!(out, q);
@@ -96,16 +96,18 @@ impl Consumer {
         wait::until(self, timeout, look)
     }
 
-    /// A descriptor for `poll`, `epoll` and event loops. It becomes readable when there is a message or
-    /// the queue has ended, and stays so until a pop (or peek, or wait) finds nothing. So pop until there
-    /// is nothing, then poll. The descriptor may also be readable without a message.
+    /// A descriptor for `poll`, `epoll` and event loops. It becomes readable when there is a
+    /// message or the queue has ended, and stays so until a pop (or peek, or wait) finds nothing.
+    /// So pop until there is nothing, then poll. The descriptor may also be readable without a
+    /// message.
     ///
-    /// The caller owns the descriptor. Only poll it: what it returns when read says nothing. It belongs to
-    /// this handle, and stays readable when the handle is dropped. After a `fork` it belongs to the
-    /// parent, and the child calls `fd` for one of its own.
+    /// The caller owns the descriptor. Only poll it: what it returns when read says nothing. It
+    /// belongs to this handle, and stays readable when the handle is dropped. After a `fork` it
+    /// belongs to the parent, and the child calls `fd` for one of its own.
     ///
-    /// A thread that all handles of the process share watches the queues. If this process may not be woken
-    /// (see [`Consumer::wait`]), and on Linux before 5.16, the thread looks every few milliseconds.
+    /// A thread that all handles of the process share watches the queues. If this process may not
+    /// be woken (see [`Consumer::wait`]), and on Linux before 5.16, the thread looks every few
+    /// milliseconds.
     ///
     /// ```
     /// # ipcq::__example!(out, q);
@@ -208,7 +210,7 @@ impl wait::Waits for Consumer {
         tickets.push(Consumer::ask(self));
     }
 
-    fn late(&mut self) {
+    fn after_sleep(&mut self) {
         self.check_end(Duration::ZERO);
     }
 

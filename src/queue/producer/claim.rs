@@ -7,8 +7,8 @@ use crate::ring::FrameWriter;
 impl Producer {
     /// Reserves room for a message of up to `length` bytes, to write it in place.
     ///
-    /// The call overwrites the oldest messages as a push does, even if the claim is dropped without a
-    /// commit.
+    /// The call overwrites the oldest messages as a push does, even if the claim is dropped without
+    /// a commit.
     ///
     /// ```
     /// # ipcq::__example!(out, q);
@@ -29,9 +29,9 @@ impl Producer {
         })
     }
 
-    /// As [`Producer::claim`]. [`Producer::commit_raw`] or [`Producer::abort_raw`] ends the claim. Until
-    /// then the pointer is valid to write `length` bytes, and for nothing else. It is aligned to 8 bytes
-    /// (16 in a variable queue).
+    /// As [`Producer::claim`]. [`Producer::commit_raw`] or [`Producer::abort_raw`] ends the claim.
+    /// Until then the pointer is valid to write `length` bytes, and for nothing else. It is aligned
+    /// to 8 bytes (16 in a variable queue).
     ///
     /// ```
     /// # ipcq::__example!(out, q);
@@ -66,8 +66,8 @@ impl Producer {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Invalid`] if no message is claimed. [`Error::MessageSize`] if `length` is more than was
-    /// claimed or, in a fixed queue, not the message size; the claim stays.
+    /// [`Error::Invalid`] if no message is claimed. [`Error::MessageSize`] if `length` is more than
+    /// was claimed or, in a fixed queue, not the message size; the claim stays.
     pub fn commit_raw(&mut self, length: usize) -> Result<()> {
         self.check_process()?;
         let Some(claimed) = self.claimed else {
@@ -167,8 +167,8 @@ impl Claim<'_> {
 
     /// The address of the claimed bytes.
     ///
-    /// Consumers may read the bytes at any time (and discard what they read). So write them through this
-    /// pointer, and never make a reference to them.
+    /// Consumers may read the bytes at any time (and discard what they read). So write them through
+    /// this pointer, and never make a reference to them.
     ///
     /// ```
     /// # ipcq::__example!(out, q);
@@ -206,7 +206,7 @@ impl Claim<'_> {
             }
             _ => Err(Error::OutOfRange(
                 format!(
-                    "{} bytes at offset {offset} are beyond the end of a claim of {} bytes",
+                    "{} bytes at offset {offset} of a claim of {} bytes",
                     bytes.len(),
                     self.length
                 )
@@ -215,7 +215,8 @@ impl Claim<'_> {
         }
     }
 
-    /// Publishes the first `length` bytes as a message. In a fixed queue `length` is the message size.
+    /// Publishes the first `length` bytes as a message. In a fixed queue `length` is the message
+    /// size.
     ///
     /// ```
     /// # ipcq::__example!(out, q);

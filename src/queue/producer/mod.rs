@@ -38,9 +38,9 @@ const NONE: usize = usize::MAX;
 /// A long batch wakes the waiters after this many messages.
 const WAKE_EVERY: usize = 1024;
 
-/// How often a producer of a full or nearly full lossless queue spins before it looks at the consumers
-/// again: for about a microsecond. Streaming 64 bytes lossless took 26 ns a message without these
-/// spins, and takes 20 ns with 32, 64 or 128.
+/// How often a producer of a full or nearly full lossless queue spins before it looks at the
+/// consumers again: for about a microsecond. Streaming 64 bytes lossless took 26 ns a message
+/// without these spins, and takes 20 ns with 32, 64 or 128.
 const FULL_SPINS: u32 = 64;
 
 /// A blocked producer looks for consumers that have died at least this often.
@@ -48,9 +48,9 @@ const LIVENESS_POLL: Duration = Duration::from_millis(10);
 
 /// The handle of a producer. A queue has at most one producer at a time.
 ///
-/// A handle may move between threads, and one thread uses it at a time. Dropping it closes the queue:
-/// consumers drain the queue, and then get [`Error::Closed`]. A producer that is killed leaves the queue
-/// open. In both cases the next producer continues the sequence.
+/// A handle may move between threads, and one thread uses it at a time. Dropping it closes the
+/// queue: consumers drain the queue, and then get [`Error::Closed`]. A producer that is killed
+/// leaves the queue open. In both cases the next producer continues the sequence.
 ///
 /// After a `fork`, the handle in the child only returns errors, and dropping it changes nothing.
 ///
@@ -69,9 +69,9 @@ const LIVENESS_POLL: Duration = Duration::from_millis(10);
 /// ```
 pub struct Producer {
     writer: Writer<Mapped>,
-    bell: SharedEventCount,
-    /// The length of messages that the fast path takes: `short` if nothing is claimed and the writer
-    /// is ready, otherwise [`NONE`].
+    event_count: SharedEventCount,
+    /// The length of messages that the fast path takes: `short` if nothing is claimed and the
+    /// writer is ready, otherwise [`NONE`].
     fast_len: usize,
     /// The message size if it is fixed and short, otherwise [`NONE`].
     short: usize,
@@ -156,13 +156,14 @@ impl Producer {
         let (memory, shape) = (open::mapped(&region, &geometry), Shape::of(&geometry));
         let writer = Writer::recover(memory, shape).map_err(|d| damaged(&paths, d))?;
         // SAFETY: the producer keeps both mappings.
-        let bell = unsafe { SharedEventCount::for_notifier(control.asleep(), wake_word(&region)) };
-        // The last producer may have been killed before it woke the waiters. They also learn the new
-        // epoch by this.
-        bell.wake_all();
+        let event_count =
+            unsafe { SharedEventCount::for_notifier(control.asleep(), wake_word(&region)) };
+        // The last producer may have been killed before it woke the waiters. They also learn the
+        // new epoch by this.
+        event_count.wake_all();
         let producer = Producer {
             writer,
-            bell,
+            event_count,
             fast_len: NONE,
             short: geometry.short_message().unwrap_or(NONE),
             claimed: None,
@@ -179,12 +180,12 @@ impl Producer {
         Ok(producer)
     }
 
-    /// Pushes one message. In a fixed queue it has exactly the message size, in a variable queue at most
-    /// [`Producer::max_message`] bytes.
+    /// Pushes one message. In a fixed queue it has exactly the message size, in a variable queue at
+    /// most [`Producer::max_message`] bytes.
     ///
-    /// The call never sleeps. If a lossless queue is full, it spins for about 1 us before it returns. It
-    /// makes no system call, except if consumers are asleep, or if a lossless queue is full and the call
-    /// looks for consumers that have died (at most every 10 ms).
+    /// The call never sleeps. If a lossless queue is full, it spins for about 1 us before it
+    /// returns. It makes no system call, except if consumers are asleep, or if a lossless queue is
+    /// full and the call looks for consumers that have died (at most every 10 ms).
     ///
     /// ```
     /// # ipcq::__example!(out, q);
@@ -194,11 +195,10 @@ impl Producer {
     /// ```
     ///
     /// # Errors
-    /// If the call fails, it has pushed nothing.
-    /// [`Error::Full`] if a lossless queue has no room: a consumer has not consumed enough, or has not
-    /// published its position yet ([`ProducerOptions::delivery`]).
-    /// [`Error::MessageSize`]; [`Error::Invalid`] while a message is claimed; [`Error::WrongRole`] in a
-    /// forked child.
+    /// If the call fails, it has pushed nothing. [`Error::Full`] if a lossless queue has no room: a
+    /// consumer has not consumed enough, or has not published its position yet
+    /// ([`ProducerOptions::delivery`]). [`Error::MessageSize`]; [`Error::Invalid`] while a message
+    /// is claimed; [`Error::WrongRole`] in a forked child.
     #[inline]
     pub fn push(&mut self, message: &[u8]) -> Result<()> {
         // SAFETY: a slice is readable.
@@ -232,8 +232,8 @@ impl Producer {
         }
     }
 
-    /// Pushes a short message of a fixed queue if the copy is all that the push takes. The slow path
-    /// does everything else, and reports every error.
+    /// Pushes a short message of a fixed queue if the copy is all that the push takes. The slow
+    /// path does everything else, and reports every error.
     ///
     /// The two paths are separate because a function that does both saves registers for the slow
     /// one, which took 12 more instructions a push.
@@ -246,12 +246,12 @@ impl Producer {
         unsafe { self.try_fast_with(from, length, SharedEventCount::waiters_or) }
     }
 
-    /// As `try_fast`. `look` sees the next sequence, and returns all ones instead if a consumer may be
-    /// asleep.
+    /// As `try_fast`. `look` sees the next sequence, and returns all ones instead if a consumer may
+    /// be asleep.
     ///
     /// This way one branch answers two questions: whether a consumer may be asleep, and whether the
-    /// next push takes more than a copy. With two branches, a push of 8 bytes took 4.1 ns instead of
-    /// 3.9 ns.
+    /// next push takes more than a copy. With two branches, a push of 8 bytes took 4.1 ns instead
+    /// of 3.9 ns.
     ///
     /// # Safety
     /// As [`Producer::push_raw`].
@@ -268,10 +268,10 @@ impl Producer {
         let Writer::Fixed(writer) = &mut self.writer else {
             return Fast::Slow;
         };
-        // SAFETY: readable, says the caller. The length is the message size, which is short, and the
-        // writer is ready.
+        // SAFETY: readable, says the caller. The length is the message size, which is short, and
+        // the writer is ready.
         unsafe { writer.copy_next(from, length) };
-        match writer.ends_run(look(&self.bell, writer.next())) {
+        match writer.ends_run(look(&self.event_count, writer.next())) {
             true => Fast::NeedsAfter(()),
             false => Fast::Done(()),
         }
@@ -329,8 +329,9 @@ impl Producer {
         Ok(())
     }
 
-    /// Pushes `data` as messages of `size` bytes each, and returns how many it pushed. These are fewer
-    /// than there are only if a lossless queue becomes full. In a fixed queue `size` is the message size.
+    /// Pushes `data` as messages of `size` bytes each, and returns how many it pushed. These are
+    /// fewer than there are only if a lossless queue becomes full. In a fixed queue `size` is the
+    /// message size.
     ///
     /// ```
     /// # ipcq::__example!(out, q);
@@ -356,8 +357,8 @@ impl Producer {
         unsafe { self.push_many_raw(data.as_ptr(), size, data.len() / size) }
     }
 
-    /// Pushes `count` messages that are `stride` bytes apart. In a fixed queue `stride` is at least the
-    /// message size. In a variable queue `stride` is the length of each message.
+    /// Pushes `count` messages that are `stride` bytes apart. In a fixed queue `stride` is at least
+    /// the message size. In a variable queue `stride` is the length of each message.
     ///
     /// ```
     /// # ipcq::__example!(out, q);
@@ -390,10 +391,12 @@ impl Producer {
             let at = unsafe { from.add(done * stride) };
             if let (Writer::Fixed(writer), true) = (&mut self.writer, length == self.short) {
                 // SAFETY: the messages are readable, says the caller, and have the message size.
-                let run = unsafe { writer.try_fast_run(at, stride, (count - done).min(WAKE_EVERY)) };
+                let run =
+                    unsafe { writer.try_fast_run(at, stride, (count - done).min(WAKE_EVERY)) };
                 if run > 0 {
                     done += run;
-                    // Not only at the end, or a long batch would overwrite what a sleeper waits for.
+                    // Not only at the end, or a long batch would overwrite what a sleeper waits
+                    // for.
                     if done < count {
                         self.pushed();
                     }
@@ -516,8 +519,8 @@ impl Producer {
         })
     }
 
-    /// The attached consumers, the slowest first. The list has neither observers nor consumers of a lossy
-    /// queue that may not write its control file. It takes a system call for each consumer.
+    /// The attached consumers, the slowest first. The list has neither observers nor consumers of a
+    /// lossy queue that may not write its control file. It takes a system call for each consumer.
     ///
     /// ```
     /// # ipcq::__example!(out, q);
@@ -538,8 +541,8 @@ impl Producer {
     /// ```
     pub fn close(self) {}
 
-    /// Ends the handle but does not close the queue. Consumers keep waiting, and another process can open
-    /// the queue as its producer and continue the sequence. A claimed message is dropped.
+    /// Ends the handle but does not close the queue. Consumers keep waiting, and another process
+    /// can open the queue as its producer and continue the sequence. A claimed message is dropped.
     ///
     /// ```
     /// # ipcq::__example!(out, q);
@@ -562,7 +565,7 @@ impl Producer {
     #[inline(always)]
     fn pushed(&mut self) {
         self.set_fast_len();
-        wakeup::notify(&self.bell);
+        wakeup::notify(&self.event_count);
     }
 
     /// Call it after every change of what it depends on.
@@ -621,20 +624,21 @@ impl Producer {
         self.writer.reserve(length)
     }
 
-    /// For a lossless queue at its limit: looks at how far the consumers are now. Returns whether there is
-    /// room for a message.
+    /// For a lossless queue at its limit: looks at how far the consumers are now. Returns whether
+    /// there is room for a message.
     #[cold]
     fn make_room(&mut self, length: usize) -> bool {
         let mut room = self.extend(length);
         if self.limit_close(length) {
-            // Each look at the cursors takes their cache lines from the consumers. With room for only a few
-            // messages there would be many looks, so give the consumers time for a block.
+            // Each look at the cursors takes their cache lines from the consumers. With room for
+            // only a few messages there would be many looks, so give the consumers time for a
+            // block.
             for _ in 0..FULL_SPINS {
                 std::hint::spin_loop();
             }
             room = self.extend(length);
         }
-        room || self.relieve(length) && self.extend(length)
+        room || self.evict(length) && self.extend(length)
     }
 
     /// Whether the producer may announce less than a block.
@@ -651,13 +655,13 @@ impl Producer {
         self.writer.extend(&self.control, length)
     }
 
-    fn relieve(&mut self, length: usize) -> bool {
+    fn evict(&mut self, length: usize) -> bool {
         let _no = NoCancel::new();
         let (front, capacity) = (self.front(length), self.geometry.capacity);
         let next = self.next_sequence();
         open::show_blocked(&self.region, front.end);
         self.backpressure
-            .relieve(&self.paths, &self.control, capacity, front, next)
+            .evict(&self.paths, &self.control, capacity, front, next)
     }
 
     #[inline(always)]
@@ -717,7 +721,7 @@ impl Drop for Producer {
             ring::set_state(self.memory(), state::CLOSED);
         }
         open::end_weak(&self.region);
-        self.bell.wake_all();
+        self.event_count.wake_all();
         open::set_holder(&self.region, 0);
         // Before the lock, because a producer that gets the lock expects this one to be free.
         self.alive = None;

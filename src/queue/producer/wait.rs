@@ -8,8 +8,8 @@ use crate::wakeup::{self, Armed, SharedEventCount};
 use std::time::Duration;
 
 impl Producer {
-    /// As [`Producer::push`], but sleeps until there is room. It waits for at most `timeout`, or without a
-    /// limit if that is `None`. A lossy queue always has room.
+    /// As [`Producer::push`], but sleeps until there is room. It waits for at most `timeout`, or
+    /// without a limit if that is `None`. A lossy queue always has room.
     ///
     /// ```
     /// # ipcq::__example!(out, q);
@@ -57,11 +57,11 @@ impl Producer {
         unsafe { self.push_raw(from, length) }
     }
 
-    /// Waits until a message of this length can be pushed or claimed. It waits for at most `timeout`, or
-    /// without a limit if that is `None`.
+    /// Waits until a message of this length can be pushed or claimed. It waits for at most
+    /// `timeout`, or without a limit if that is `None`.
     ///
-    /// The call looks a few hundred times, and then sleeps in the kernel until a consumer has consumed
-    /// something. It evicts consumers that have died within 100 ms.
+    /// The call looks a few hundred times, and then sleeps in the kernel until a consumer has
+    /// consumed something. It evicts consumers that have died within 100 ms.
     ///
     /// ```
     /// # ipcq::__example!(out, q);
@@ -88,18 +88,19 @@ impl Producer {
         self.geometry.delivery == Delivery::Lossy || self.make_room(length)
     }
 
-    /// Asks the consumers to wake this producer when they have consumed something, for a caller that
-    /// waits in its own way. It calls [`Ticket::confirm`], tries once more, and only then sleeps.
+    /// Asks the consumers to wake this producer when they have consumed something, for a caller
+    /// that waits in its own way. It calls [`Ticket::confirm`], tries once more, and only then
+    /// sleeps.
     pub(crate) fn ask(&mut self) -> Ticket {
         let room = self.control.room();
         // SAFETY: both are mapped for as long as the control file, which the producer keeps.
-        let bell = unsafe { SharedEventCount::for_waiter(self.control.blocked(), room) };
-        let seen = wakeup::prepare_wait(&bell);
+        let event_count = unsafe { SharedEventCount::for_waiter(self.control.blocked(), room) };
+        let seen = wakeup::prepare_wait(&event_count);
         let armed = Armed {
             seen,
             wakeable: true,
         };
-        // A dead consumer wakes nobody, so the sleep is short.
+        // A dead consumer wakes no producer, so the sleep is short.
         // SAFETY: the word is in that file.
         unsafe { Ticket::new(self.control.region(), room, armed, LIVENESS_POLL) }
     }
