@@ -1,4 +1,4 @@
-"""The Python side of a pair: as tests/c/peer.c."""
+"""The Python side of a pair of processes. Same protocol as tests/c/peer.c."""
 
 import sys
 
@@ -33,7 +33,7 @@ def main() -> None:
     expected = received = 0
     with ipcq.Consumer(name, open_timeout=30) as q:
         for message in q:
-            expected += q.last.lost  # what was lost is what the sequences skip
+            expected += q.last.lost  # the sequences skip the lost messages
             if q.last.sequence != expected or message != content(expected, variable):
                 sys.exit(f"message {q.last.sequence} is wrong")
             expected += 1
