@@ -1,9 +1,8 @@
-"""The main job: a C producer feeds a Python consumer, as two processes, on real input.
+"""Demonstration: a C producer feeds a Python consumer, as two processes, with real input.
 
-First this machine's counters, live, for five seconds; then the built library, repeated to 1 GiB,
-unpaced through a lossless queue,
-whose SHA-256 is checked against one computed from the file. Exit status 0 if nothing was lost and
-everything is as it should be.
+First the counters of this machine, live for five seconds. Then the built library, repeated to
+1 GiB, at full speed through a lossless queue. Its SHA-256 must equal one computed from the file.
+Exits with 0 if nothing was lost and every check passed.
 """
 
 import hashlib
@@ -28,7 +27,7 @@ def start(example: str, *arguments: str) -> "subprocess.Popen[bytes]":
 
 
 def expected_digest(file: Path, total: int) -> str:
-    """The SHA-256 of a file repeated up to so many bytes."""
+    """Returns the SHA-256 of a file repeated up to `total` bytes."""
     content = file.read_bytes()
     digest = hashlib.sha256()
     while total >= len(content):
@@ -42,13 +41,13 @@ def main() -> int:
     wrong = []
     library = ROOT / "target/release/libipcq.so"
 
-    print("1. live: machine.c samples this machine, Python shows it as it comes\n")
+    print("1. live: machine.c samples this machine, Python shows the samples as they arrive\n")
     producer = start("machine", "machine", str(SECONDS), str(RATE))
     live, live_bytes, live_seconds = watch_machine.watch("machine")
     if producer.wait() != 0 or live.received != SECONDS * RATE or live.pushed != live.received:
         wrong.append(f"live: {live} from a producer that ended with {producer.returncode}")
 
-    print(f"\n2. bulk: send_file.c streams {library.name}, repeated to 1 GiB, Python checks it\n")
+    print(f"\n2. bulk: send_file.c streams {library.name}, repeated to 1 GiB; Python checks it\n")
     sender = start("send_file", str(library), "file", str(TOTAL))
     digest, bulk, bulk_seconds = receive_file.receive("file")
     expected = expected_digest(library, TOTAL)
@@ -56,7 +55,7 @@ def main() -> int:
     if sender.wait() != 0 or bulk.pushed != bulk.received:
         wrong.append(f"bulk: {bulk} from a sender that ended with {sender.returncode}")
     if digest != expected:
-        wrong.append("bulk: what arrived is not what was sent")
+        wrong.append("bulk: the received bytes differ from the file")
     if live.lost or bulk.lost:
         wrong.append("messages were lost")
 
@@ -75,7 +74,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    # Queues of its own, which nobody else's can meet, in shared memory where there is room.
+    # A separate directory for the queues, in shared memory if there is room.
     shm = Path("/dev/shm")
     parent = shm if os.access(shm, os.W_OK) and os.statvfs(shm).f_bavail > 1 << 14 else None
     with tempfile.TemporaryDirectory(prefix="ipcq-demo.", dir=parent) as directory:

@@ -25,7 +25,7 @@ class Docstrings(griffe.Extension):
                 )
 
     def on_class(self, *, cls: griffe.Class, **_: Any) -> None:
-        """Shows the arguments of a class that is made by __new__, as a compiled one is."""
+        """Shows the arguments of a class made by __new__, as compiled classes are."""
         new = cls.members.get("__new__")
         if isinstance(new, griffe.Function) and "__init__" not in cls.members:
             cls.del_member("__new__")

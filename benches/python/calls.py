@@ -1,4 +1,4 @@
-"""One call of the module, warm, in one process, beside a method in C that does next to nothing.
+"""One call of the module, warm, in one process, compared with a trivial method in C.
 
 calls.py count=1000000
 """
@@ -12,7 +12,7 @@ CHUNK = 512
 
 
 def timed(call, *arguments):
-    """Nanoseconds of a call in a loop, over a chunk of them."""
+    """Returns the nanoseconds of a call in a loop, over a chunk of calls."""
     numbers = range(CHUNK)
     if arguments:
         (data,) = arguments
@@ -40,7 +40,7 @@ def main():
         samples["put"].append(timed(trivial.put, data))
         samples["try_pop"].append(timed(q.try_pop))
         samples["get"].append(timed(trivial.get))
-        assert q.try_pop() is None, "not all was popped"
+        assert q.try_pop() is None, "a message was not popped"
         received += CHUNK
         out.push_many(data * CHUNK)
         samples["next"].append(timed(q.__next__))

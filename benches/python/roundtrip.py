@@ -1,4 +1,4 @@
-"""64 bytes to another Python process and back; both spin where the peer lets them.
+"""64 bytes to another Python process and back. Both processes spin if the peer allows it.
 
 roundtrip.py peer=ipcq count=10000
 """
@@ -7,14 +7,14 @@ import ctypes
 import os
 import sys
 
-from common import SIZE, Gate, arg, forked, messages, now, percentiles, pin, report
+from common import SIZE, Meeting, arg, forked, messages, now, percentiles, pin, report
 
 COUNT = arg("count", 10000)
 WARM = COUNT // 10
 
 
 def spinning(receive):
-    """Calls until there is a message."""
+    """Returns a function that calls `receive` until it returns a message."""
 
     def get():
         while True:
@@ -122,15 +122,15 @@ def main():
         "iceoryx2": iceoryx2_ends,
     }
     ready = made_before()
-    gate = Gate()
+    meeting = Meeting()
 
     def ends(side):
         if ready:
             return (*ready[side], None)
         send, receiver, keep = named[peer](names[side], names[1 - side])
-        gate.meet(side)  # both have their sending end
+        meeting.meet(side)  # both have their sending end
         receive = receiver()
-        gate.meet(side)
+        meeting.meet(side)
         return send, receive, keep
 
     def other():
@@ -138,7 +138,7 @@ def main():
         send, receive, keep = ends(1)
         for _ in range(WARM + COUNT):
             send(receive())
-        gate.meet(1)
+        meeting.meet(1)
         del keep
 
     join = forked(other)
@@ -153,7 +153,7 @@ def main():
         took = now() - begun
         assert reply == item, f"not the reply to message {i}"
         samples.append(took)
-    gate.meet(0)
+    meeting.meet(0)
     join()
     del keep
     if peer == "ipcq":

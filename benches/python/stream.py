@@ -1,9 +1,9 @@
-"""Messages of 64 bytes into Python: how long each takes, from the first one on.
+"""Messages of 64 bytes into Python: the time per message, from the first one on.
 
     stream.py peer=ipcq way=for count=100000 feed=PROGRAM
 
-ipcq and ringfire are fed by a C program; the others have no C side, and are fed by Python. All are
-kept from losing: ipcq by a lossless queue or, as ringfire, by a ring longer than the stream.
+A C program feeds ipcq and ringfire. Python feeds the other peers, which have no C side. No message
+is lost, because ipcq uses a lossless queue or, as ringfire, a ring longer than the stream.
 """
 
 import ctypes
@@ -13,7 +13,7 @@ import sys
 from common import (
     SIZE,
     Feed,
-    Gate,
+    Meeting,
     arg,
     check,
     forked,
@@ -31,10 +31,10 @@ MANY = 4096
 
 
 def memory():
-    """Has the allocator touch the memory of what is kept for the check. The faults in its pages
-    took 60 ns a message, about as much as a pop: a matter of the check, and not of any queue.
+    """Makes the allocator touch the memory of the messages that are kept for the check. Otherwise
+    page faults take 60 ns per message, about as much as a pop. They belong to the check.
 
-    What comes back is one message of each arena, so that none goes back to the kernel."""
+    It returns one message of each arena, so that no arena goes back to the kernel."""
     return [bytes(SIZE) for _ in range(COUNT)][::4096]
 
 
@@ -48,7 +48,7 @@ def ipcq_for():
         name=name,
         count=COUNT,
         batch=BATCH,
-        # A ring of twice the stream retains all of it.
+        # A ring of twice the length of the stream retains all of it.
         capacity=CAPACITY if lossless else 2 * COUNT,
         lossless=lossless,
         cpu=arg("cpu1", 1),
@@ -76,7 +76,7 @@ def ipcq_for():
 
 
 def ipcq_many(way):
-    """Batches, checked as they come: what is kept would not fit the caches."""
+    """Batches, checked as they arrive, because all messages would not fit in the caches."""
     import numpy as np
 
     import ipcq
@@ -119,7 +119,7 @@ def ipcq_many(way):
         expected = first[: len(records)] + np.uint64(seen)
         assert (records["sequence"] == expected).all(), "out of order"
         assert (records["last"] == expected).all(), "torn"
-        assert records["middle"][-1] == middle, "not what was sent"
+        assert records["middle"][-1] == middle, "wrong content"
         seen += len(records)
         if seen == COUNT:
             break
@@ -165,23 +165,23 @@ def ringfire_for():
 
 
 def between_pythons(make):
-    """make() gives how to send all messages in the other process, and how to receive them here, as
-    an iterator of lists of bytes."""
-    gate = Gate()
+    """make() returns a function that sends all messages in the other process, and one that receives
+    them here as an iterator of lists of bytes."""
+    meeting = Meeting()
     send, receive = make()
 
     def other():
         pin(1)
         work = send(messages(COUNT))
-        gate.meet(1)
+        meeting.meet(1)
         work()
-        gate.meet(1)
+        meeting.meet(1)
 
     join = forked(other)
     pin(0)
     batches = receive()
     arenas = memory()
-    gate.meet(0)
+    meeting.meet(0)
     received = []
     begun = None
     for batch in batches:
@@ -192,13 +192,13 @@ def between_pythons(make):
             break
     took = now() - begun
     del arenas
-    gate.meet(0)
+    meeting.meet(0)
     join()
     return took, received, 0
 
 
 def pipe():
-    """multiprocessing.Pipe, with send_bytes: no pickling."""
+    """multiprocessing.Pipe with send_bytes, without pickling."""
     import multiprocessing as mp
 
     here, there = mp.Pipe(duplex=False)
@@ -268,7 +268,7 @@ def faster_fifo(many):
 
 
 def pyzmq():
-    """PUSH and PULL without a high-water mark; small messages are faster copied."""
+    """PUSH and PULL without a high-water mark. Small messages are faster if copied."""
     import zmq
 
     address = f"ipc:///tmp/ipcq-bench.{os.getpid()}"
@@ -301,7 +301,7 @@ def pyzmq():
 
 
 def iceoryx2():
-    """Publish and subscribe without overflow: a full buffer holds the publisher up."""
+    """Publish and subscribe without overflow, so a full buffer blocks the publisher."""
     import iceoryx2 as iox
 
     iox.set_log_level(iox.LogLevel.Error)
