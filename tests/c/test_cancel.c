@@ -142,7 +142,7 @@ static size_t current;
 static volatile pid_t thread_id;
 static volatile bool returned;
 
-static void *life(void *unused) {
+static void *thread_main(void *unused) {
   (void)unused;
   thread_id = (pid_t)syscall(SYS_gettid);
   if (cases[current].come == NULL)
@@ -190,7 +190,7 @@ static void one(void) {
 }
 
 int main(void) {
-  CHECK(getenv("IPCQ_DIR")); // an empty directory of the test's own
+  CHECK(getenv("IPCQ_DIR")); // an empty directory for this test
   int failed = 0;
   for (current = 0; current < sizeof cases / sizeof cases[0]; current++) {
     const pid_t child = fork();
