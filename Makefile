@@ -34,7 +34,7 @@ LINK := -Iinclude -Ltarget/release -lipcq -Wl,-rpath,'$$ORIGIN/../release'
 
 .PHONY: build header examples demo check test test-rust test-steps test-c test-python test-install \
 	test-wheel test-sdist test-fuzz test-budget test-aarch64 features model tsan soak fuzz bench budget \
-	lint prose deny docs wheel sdist install uninstall clean help tools
+	lint prose deny docs wheel sdist install stub uninstall clean help tools
 
 build: $(SO)
 
@@ -48,6 +48,7 @@ help:
 	@echo "  make sdist      build the Python source distribution in target/wheels"
 	@echo "  make docs       build the documentation site in target/docs"
 	@echo "  make header     generate include/ipcq.h from src/ffi"
+	@echo "  make stub       copy the docstrings of the Python module to its stub"
 	@echo "  make clean      remove target/ and .venv/"
 	@echo "Try"
 	@echo "  make demo       send this machine's counters, and a large file, from C to Python"
@@ -102,15 +103,25 @@ $(VENV)/.%: bindings/python/requirements-%.txt $(VENV)/.packages
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-# The wheel for this machine. The tests and the demo use it.
+# The wheel for this machine.
 target/module/.built: $(RUST) $(MODULE) $(VENV)/.packages
 	rm -rf $(@D)
 	$(MATURIN) build --quiet $(MANIFEST) --release --interpreter $(VENV)/bin/python --out $(@D)
 	@touch $@
 
-$(VENV)/.ipcq: target/module/.built
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall target/module/*.whl
+# The same wheel with the hooks that the tests need. The demo uses it, too.
+target/test-module/.built: $(RUST) $(MODULE) $(VENV)/.packages
+	rm -rf $(@D)
+	$(MATURIN) build --quiet $(MANIFEST) --release --features _test --interpreter $(VENV)/bin/python --out $(@D)
 	@touch $@
+
+$(VENV)/.ipcq: target/test-module/.built
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall target/test-module/*.whl
+	@touch $@
+
+# The docstrings of the stub, from the module.
+stub: $(VENV)/.ipcq
+	$(VENV)/bin/python scripts/stub.py
 
 # The wheel for distribution. zig links it against glibc 2.17, so that it runs on every current
 # distribution. With ZIG= the system's linker links it, and the wheel needs this machine's glibc.

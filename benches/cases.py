@@ -188,8 +188,8 @@ def wake_up() -> Group:
 
 
 def python_calls() -> Group:
-    run = Run("ipcq", python("calls.py"), "try_pop", 20000, 1_000_000)
-    return Group("python-calls", "Python, 64 B: try_pop() to bytes", "ns", [run])
+    run = Run("ipcq", python("calls.py"), "pop", 20000, 1_000_000)
+    return Group("python-calls", "Python, 64 B: pop() to bytes", "ns", [run])
 
 
 def python_streams() -> Group:
@@ -323,7 +323,7 @@ def targets() -> list[Target]:
     wanted.append(
         Target("wake-up / bare futex", "wakeup", "ipcq C", "ipcq C", 1.15, b_value="futex")
     )
-    for call, value in (("try_pop()", None), ("push(bytes)", "push")):
+    for call, value in (("pop()", None), ("push(bytes)", "push")):
         text = f"Python {call} / trivial method"
         wanted.append(Target(text, "python-calls", "ipcq", "ipcq", 2.5, value, "get"))
     for way in ("pop_into", "batches()"):

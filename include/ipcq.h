@@ -87,10 +87,10 @@ extern "C" {
              is a path. The control file, NAME.ctl, and NAME.lock are beside it. Never truncate
              these files (docs/limits.md).
    Timeouts  are in nanoseconds. 0: do not wait. Negative: no limit.
-   Threads   Use a handle in one thread at a time. Handles are independent.
+   Threads   Use a handle in one thread at a time.
    Signals   A wait returns -EINTR when a handler has run: call again. To notice a flag that a
              handler sets, also use a timeout. Handlers must not call the library.
-   Fork      In the child, producers return -EBADF, and consumers continue independently.
+   Fork      In the child, producers return -EBADF. A consumer attaches at its first call.
    Cancel    No function is a cancellation point. Do not use asynchronous cancellation.
    Memory    The library keeps no pointer to options, fields or names. */
 

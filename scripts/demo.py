@@ -1,8 +1,9 @@
-"""Demonstration: a C producer feeds a Python consumer, as two processes, with real input.
+"""The main job: a C process feeds a Python process with real data.
 
-First the counters of this machine, live for five seconds. Then the built library, repeated to
-1 GiB, at full speed through a lossless queue. Its SHA-256 must equal one computed from the file.
-Exits with 0 if nothing was lost and every check passed.
+First the C process sends the counters of this machine for five seconds. Then it sends the built
+library, repeated to 1 GiB, as fast as it can through a lossless queue. The SHA-256 of the received
+bytes is compared with that of the file. The exit status is 0 if nothing was lost and everything
+arrived unchanged.
 """
 
 import hashlib
@@ -27,7 +28,7 @@ def start(example: str, *arguments: str) -> "subprocess.Popen[bytes]":
 
 
 def expected_digest(file: Path, total: int) -> str:
-    """Returns the SHA-256 of a file repeated up to `total` bytes."""
+    """The SHA-256 of a file that is repeated up to a total number of bytes."""
     content = file.read_bytes()
     digest = hashlib.sha256()
     while total >= len(content):
@@ -41,13 +42,13 @@ def main() -> int:
     wrong = []
     library = ROOT / "target/release/libipcq.so"
 
-    print("1. live: machine.c samples this machine, Python shows the samples as they arrive\n")
+    print("1. live: machine.c samples this machine, and Python shows the samples\n")
     producer = start("machine", "machine", str(SECONDS), str(RATE))
     live, live_bytes, live_seconds = watch_machine.watch("machine")
     if producer.wait() != 0 or live.received != SECONDS * RATE or live.pushed != live.received:
         wrong.append(f"live: {live} from a producer that ended with {producer.returncode}")
 
-    print(f"\n2. bulk: send_file.c streams {library.name}, repeated to 1 GiB; Python checks it\n")
+    print(f"\n2. bulk: send_file.c sends {library.name}, repeated to 1 GiB, and Python checks it\n")
     sender = start("send_file", str(library), "file", str(TOTAL))
     digest, bulk, bulk_seconds = receive_file.receive("file")
     expected = expected_digest(library, TOTAL)
@@ -74,7 +75,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    # A separate directory for the queues, in shared memory if there is room.
+    # A directory of its own for the queues, in shared memory if that has room.
     shm = Path("/dev/shm")
     parent = shm if os.access(shm, os.W_OK) and os.statvfs(shm).f_bavail > 1 << 14 else None
     with tempfile.TemporaryDirectory(prefix="ipcq-demo.", dir=parent) as directory:

@@ -30,6 +30,7 @@ assert sorted(installed.get_all("License-File")) == ["LICENSE-APACHE", "LICENSE-
 files = {path.name for path in Path(ipcq.__file__).parent.iterdir()}
 assert {"py.typed", "_ipcq.pyi"} <= files, files
 assert "numpy" not in sys.modules
+assert not hasattr(ipcq._ipcq, "_panic"), "the wheel has the hooks of the tests"
 
 receive = "import ipcq\nfor message in ipcq.Consumer('wheel', open_timeout=60): print(message)"
 other = subprocess.Popen([sys.executable, "-I", "-c", receive], stdout=subprocess.PIPE)

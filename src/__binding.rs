@@ -3,6 +3,7 @@
 
 pub use crate::copy::{copy_from_shared, copy_to_shared};
 pub use crate::format::data_file as layout;
+pub use crate::os::dir::Shown;
 pub use crate::os::{fork_generation, watch_forks};
 pub use crate::queue::{speak, Language, Ticket};
 pub use crate::schema::{field_of, schema_of};

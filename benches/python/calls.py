@@ -1,4 +1,4 @@
-"""One call of the module, warm, in one process, compared with a trivial method in C.
+"""Measures one call of the module in one process, and a trivial method in C for comparison.
 
 calls.py count=1000000
 """
@@ -12,7 +12,7 @@ CHUNK = 512
 
 
 def timed(call, *arguments):
-    """Returns the nanoseconds of a call in a loop, over a chunk of calls."""
+    """The nanoseconds of one call, measured over a chunk of calls in a loop."""
     numbers = range(CHUNK)
     if arguments:
         (data,) = arguments
@@ -30,7 +30,7 @@ def main():
     pin(0)
     name = f"calls.{now()}"
     trivial = Trivial()
-    samples = {"push": [], "put": [], "try_pop": [], "get": [], "next": []}
+    samples = {"push": [], "put": [], "pop": [], "get": [], "next": []}
     data = message(1)
     out = ipcq.Producer(name, capacity=4096, message_size=SIZE)
     q = ipcq.Consumer(name)
@@ -38,15 +38,15 @@ def main():
     for _ in range(arg("count", 1000000) // CHUNK):
         samples["push"].append(timed(out.push, data))
         samples["put"].append(timed(trivial.put, data))
-        samples["try_pop"].append(timed(q.try_pop))
+        samples["pop"].append(timed(q.pop))
         samples["get"].append(timed(trivial.get))
-        assert q.try_pop() is None, "a message was not popped"
+        assert q.pop() is None, "not all messages were popped"
         received += CHUNK
         out.push_many(data * CHUNK)
         samples["next"].append(timed(q.__next__))
         received += CHUNK
     out.push(message(7))
-    check([q.pop()], 1, 0)
+    check([q.get()], 1, 0)
     stats = q.stats
     assert (stats.received, stats.lost, stats.lag) == (received + 1, 0, 0)
     out.close()

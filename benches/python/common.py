@@ -1,4 +1,4 @@
-"""Shared by all Python benchmarks: arguments, pinning, messages that can be checked, JSON."""
+"""Shared by the Python benchmarks: arguments, pinning, messages that can be checked, JSON."""
 
 import json
 import os
@@ -13,7 +13,7 @@ SIZE = 64
 
 
 def arg(name, otherwise):
-    """Returns the argument name=value, with the type of the default."""
+    """The value of the argument name=value, as the type of the default."""
     for text in sys.argv[1:]:
         key, _, value = text.partition("=")
         if key == name:
@@ -26,7 +26,7 @@ def pin(side):
 
 
 def message(sequence):
-    """As stamp() of benches/c/bench.h: the sequence is in the first word and in the last."""
+    """A message like that of stamp() in benches/c/bench.h: two of its words are the sequence."""
     pattern = bytearray((i * 31 + 7) & 255 for i in range(SIZE))
     STAMPS.pack_into(pattern, 0, sequence)
     STAMPS.pack_into(pattern, SIZE - 8, sequence)
@@ -39,7 +39,7 @@ def messages(count):
 
 
 def check(received, pushed, counted_lost):
-    """Checks every byte, and that received + lost = pushed. Returns the number lost."""
+    """Checks every byte, and received + lost = pushed. Returns how many messages were lost."""
     import numpy as np
 
     rows = np.frombuffer(b"".join(received), np.uint8).reshape(-1, SIZE)
@@ -47,7 +47,7 @@ def check(received, pushed, counted_lost):
     last = rows[:, -8:].copy().view("<u8")[:, 0]
     middle = np.frombuffer(message(0)[8:-8], np.uint8)
     assert (numbers == last).all(), "torn"
-    assert (rows[:, 8:-8] == middle).all(), "wrong content"
+    assert (rows[:, 8:-8] == middle).all(), "not what was sent"
     assert (np.diff(numbers.astype(np.int64)) > 0).all(), "out of order"
     lost = pushed - len(rows)
     assert lost == counted_lost, f"{lost} lost, but {counted_lost} counted"
@@ -59,7 +59,7 @@ def report(peer, measure, **figures):
 
 
 def percentiles(samples):
-    """Returns the same points as print_percentiles() of benches/c/bench.h."""
+    """The same points as print_percentiles() of benches/c/bench.h."""
     at = [0, 0.1, 1, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 98, 99, 99.5, 99.9, 99.99, 100]
     samples = sorted(samples)
     points = [[p, samples[int((len(samples) - 1) * p / 100)]] for p in at]
@@ -68,7 +68,7 @@ def percentiles(samples):
 
 
 def forked(work):
-    """Runs work() in a forked process that ends with this one. Returns a function to join it."""
+    """Runs work() in a forked process that ends with this one. Returns a function that joins it."""
     from ctypes import CDLL
 
     pid = os.fork()
@@ -92,8 +92,8 @@ def forked(work):
     return join
 
 
-class Meeting:
-    """A point where two forked processes wait for each other."""
+class Barrier:
+    """A barrier for two forked processes."""
 
     def __init__(self):
         self.pipes = [os.pipe(), os.pipe()]
@@ -104,7 +104,7 @@ class Meeting:
 
 
 class Feed:
-    """A C program that pushes (benches/c/feed.c). It is ready once made, and waits for go()."""
+    """A C program that pushes (benches/c/feed.c). It has opened the queue, and waits for go()."""
 
     def __init__(self, program, **arguments):
         words = [f"{key}={value}" for key, value in arguments.items()]

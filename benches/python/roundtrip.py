@@ -1,4 +1,4 @@
-"""64 bytes to another Python process and back. Both processes spin if the peer allows it.
+"""Sends 64 bytes to another Python process and back. Both processes spin if the peer allows it.
 
 roundtrip.py peer=ipcq count=10000
 """
@@ -7,14 +7,14 @@ import ctypes
 import os
 import sys
 
-from common import SIZE, Meeting, arg, forked, messages, now, percentiles, pin, report
+from common import SIZE, Barrier, arg, forked, messages, now, percentiles, pin, report
 
 COUNT = arg("count", 10000)
 WARM = COUNT // 10
 
 
 def spinning(receive):
-    """Returns a function that calls `receive` until it returns a message."""
+    """A function that calls receive() until a message comes."""
 
     def get():
         while True:
@@ -29,7 +29,7 @@ def ipcq_ends(out, back):
     import ipcq
 
     producer = ipcq.Producer(out, capacity=4096, message_size=SIZE)
-    return producer.push, lambda: spinning(ipcq.Consumer(back).try_pop), producer
+    return producer.push, lambda: spinning(ipcq.Consumer(back).pop), producer
 
 
 def ringfire_ends(out, back):
@@ -92,7 +92,7 @@ def iceoryx2_ends(out, back):
 
 
 def made_before():
-    """Peers whose ends are made before the fork: those of multiprocessing, and faster-fifo."""
+    """The peers that make their ends before the fork: multiprocessing and faster-fifo."""
     peer = arg("peer", "")
     if peer == "multiprocessing.Pipe":
         import multiprocessing as mp
@@ -122,15 +122,15 @@ def main():
         "iceoryx2": iceoryx2_ends,
     }
     ready = made_before()
-    meeting = Meeting()
+    barrier = Barrier()
 
     def ends(side):
         if ready:
             return (*ready[side], None)
         send, receiver, keep = named[peer](names[side], names[1 - side])
-        meeting.meet(side)  # both have their sending end
+        barrier.meet(side)  # both processes have their sending end
         receive = receiver()
-        meeting.meet(side)
+        barrier.meet(side)
         return send, receive, keep
 
     def other():
@@ -138,7 +138,7 @@ def main():
         send, receive, keep = ends(1)
         for _ in range(WARM + COUNT):
             send(receive())
-        meeting.meet(1)
+        barrier.meet(1)
         del keep
 
     join = forked(other)
@@ -153,7 +153,7 @@ def main():
         took = now() - begun
         assert reply == item, f"not the reply to message {i}"
         samples.append(took)
-    meeting.meet(0)
+    barrier.meet(0)
     join()
     del keep
     if peer == "ipcq":

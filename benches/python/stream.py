@@ -1,9 +1,9 @@
-"""Messages of 64 bytes into Python: the time per message, from the first one on.
+"""Measures the time for each message of 64 bytes that is received in Python.
 
     stream.py peer=ipcq way=for count=100000 feed=PROGRAM
 
-A C program feeds ipcq and ringfire. Python feeds the other peers, which have no C side. No message
-is lost, because ipcq uses a lossless queue or, as ringfire, a ring longer than the stream.
+A C program feeds ipcq and ringfire. The other peers have no C side, so Python feeds them. No peer
+loses messages: ipcq uses a lossless queue or, like ringfire, a ring that is longer than the stream.
 """
 
 import ctypes
@@ -12,8 +12,8 @@ import sys
 
 from common import (
     SIZE,
+    Barrier,
     Feed,
-    Meeting,
     arg,
     check,
     forked,
@@ -31,10 +31,12 @@ MANY = 4096
 
 
 def memory():
-    """Makes the allocator touch the memory of the messages that are kept for the check. Otherwise
-    page faults take 60 ns per message, about as much as a pop. They belong to the check.
+    """Touches the memory for the messages that are kept for the check.
 
-    It returns one message of each arena, so that no arena goes back to the kernel."""
+    The page faults took 60 ns for each message, about the time of a pop. They are a cost of the
+    check and not of the queue. The result has one message of each arena of the allocator, so that
+    no arena is returned to the kernel.
+    """
     return [bytes(SIZE) for _ in range(COUNT)][::4096]
 
 
@@ -48,7 +50,7 @@ def ipcq_for():
         name=name,
         count=COUNT,
         batch=BATCH,
-        # A ring of twice the length of the stream retains all of it.
+        # A ring of twice the stream retains all of it.
         capacity=CAPACITY if lossless else 2 * COUNT,
         lossless=lossless,
         cpu=arg("cpu1", 1),
@@ -76,7 +78,7 @@ def ipcq_for():
 
 
 def ipcq_many(way):
-    """Batches, checked as they arrive, because all messages would not fit in the caches."""
+    """Checks each batch when it comes, because all batches together would not fit the caches."""
     import numpy as np
 
     import ipcq
@@ -119,7 +121,7 @@ def ipcq_many(way):
         expected = first[: len(records)] + np.uint64(seen)
         assert (records["sequence"] == expected).all(), "out of order"
         assert (records["last"] == expected).all(), "torn"
-        assert records["middle"][-1] == middle, "wrong content"
+        assert records["middle"][-1] == middle, "not what was sent"
         seen += len(records)
         if seen == COUNT:
             break
@@ -165,23 +167,26 @@ def ringfire_for():
 
 
 def between_pythons(make):
-    """make() returns a function that sends all messages in the other process, and one that receives
-    them here as an iterator of lists of bytes."""
-    meeting = Meeting()
+    """Measures a peer between two Python processes.
+
+    make() returns a function that sends all messages in the other process, and an iterator that
+    receives them here, as lists of bytes.
+    """
+    barrier = Barrier()
     send, receive = make()
 
     def other():
         pin(1)
         work = send(messages(COUNT))
-        meeting.meet(1)
+        barrier.meet(1)
         work()
-        meeting.meet(1)
+        barrier.meet(1)
 
     join = forked(other)
     pin(0)
     batches = receive()
     arenas = memory()
-    meeting.meet(0)
+    barrier.meet(0)
     received = []
     begun = None
     for batch in batches:
@@ -192,13 +197,13 @@ def between_pythons(make):
             break
     took = now() - begun
     del arenas
-    meeting.meet(0)
+    barrier.meet(0)
     join()
     return took, received, 0
 
 
 def pipe():
-    """multiprocessing.Pipe with send_bytes, without pickling."""
+    """multiprocessing.Pipe with send_bytes, which does not pickle."""
     import multiprocessing as mp
 
     here, there = mp.Pipe(duplex=False)
@@ -241,7 +246,7 @@ def mp_queue():
 
 
 def faster_fifo(many):
-    """faster-fifo without pickling: bytes stay bytes."""
+    """faster-fifo without pickling."""
     from faster_fifo import Queue
 
     q = Queue(max_size_bytes=1 << 22, loads=bytes, dumps=bytes)
@@ -268,7 +273,7 @@ def faster_fifo(many):
 
 
 def pyzmq():
-    """PUSH and PULL without a high-water mark. Small messages are faster if copied."""
+    """PUSH and PULL without a high-water mark. Small messages are faster if they are copied."""
     import zmq
 
     address = f"ipc:///tmp/ipcq-bench.{os.getpid()}"
@@ -301,7 +306,7 @@ def pyzmq():
 
 
 def iceoryx2():
-    """Publish and subscribe without overflow, so a full buffer blocks the publisher."""
+    """Publish and subscribe without overflow: a full buffer blocks the publisher."""
     import iceoryx2 as iox
 
     iox.set_log_level(iox.LogLevel.Error)

@@ -265,10 +265,11 @@ fn check_count(meta: &Metadata, shown: &Shown) -> Result<()> {
 }
 
 /// A path as it is shown to users. Characters that a terminal would interpret are escaped.
-pub(crate) struct Shown(String);
+pub struct Shown(String);
 
 impl Shown {
-    pub(crate) fn of(path: &Path) -> Shown {
+    /// The text for a path.
+    pub fn of(path: &Path) -> Shown {
         let mut text = String::new();
         for chunk in path.as_os_str().as_bytes().utf8_chunks() {
             for c in chunk.valid().chars() {

@@ -68,7 +68,7 @@ fn reserve(file: &File, shown: &impl std::fmt::Display, size: u64) -> Result<()>
         Error::NoSpace(
             format!(
                 "{shown}: the file system has no room for {size} bytes: choose a smaller \
-                 capacity or another directory (IPCQ_DIR)"
+                 capacity or size, or another directory (IPCQ_DIR)"
             )
             .into(),
         )

@@ -85,6 +85,11 @@ impl Pace {
         sleep()
     }
 
+    /// Lets in the signals that were held back, for a caller that handles them between two sleeps.
+    pub fn admit_signals(&mut self) {
+        self.gate = None;
+    }
+
     /// Sleeps for that long at most, without being woken.
     pub(crate) fn doze(&mut self, deadline: Deadline) -> Woken {
         let until = deadline.within(self.next(false));

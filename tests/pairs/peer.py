@@ -1,4 +1,4 @@
-"""The Python side of a pair of processes. Same protocol as tests/c/peer.c."""
+"""The Python side of a pair. It does the same as tests/c/peer.c."""
 
 import sys
 
@@ -32,10 +32,10 @@ def main() -> None:
         return
     expected = received = 0
     with ipcq.Consumer(name, open_timeout=30) as q:
-        for message in q:
-            expected += q.last.lost  # the sequences skip the lost messages
-            if q.last.sequence != expected or message != content(expected, variable):
-                sys.exit(f"message {q.last.sequence} is wrong")
+        for message in q.messages():
+            expected += message.lost  # the sequence skips the lost messages
+            if message.sequence != expected or message.data != content(expected, variable):
+                sys.exit(f"message {message.sequence} is wrong")
             expected += 1
             received += 1
             hold(received, rest[0] if rest else "")

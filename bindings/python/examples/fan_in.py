@@ -1,18 +1,18 @@
-"""Merges several queues, fairly, until all producers have closed: python fan_in.py NAME NAME ..."""
+"""Merges several queues until all producers have closed them: python fan_in.py NAME NAME ..."""
 
 import sys
 
 import ipcq
 
-TURN = 32  # so many messages of one queue before it is the next one's turn
+TURN = 32  # the most messages of one queue before the next queue is read
 
 
 def merge(names: list[str]) -> tuple[int, int]:
-    """Shows what comes from where; how many messages were received and how many were lost."""
+    """Shows the messages of each queue. Returns how many were received and how many were lost."""
     queues = [ipcq.Consumer(name, open_timeout=60) for name in names]
     received = lost = 0
     while queues:
-        # Sleeps until one has something. Each gets a turn then, whichever it was.
+        # Sleeps until one queue has a message. Then each queue is read, to be fair.
         ipcq.wait_any(queues)
         for q in queues[:]:
             try:

@@ -1,7 +1,7 @@
 """Sends the ticks of a queue to any number of browsers: python fan_out.py [queue [port]].
 
-Feed it with `target/examples/producer ticks`, and look at http://localhost:8080/ or let curl do so.
-A page receives the same by `new EventSource("http://localhost:8080/")`.
+Start `target/examples/producer ticks`, and open http://localhost:8080/ in a browser or with curl.
+A page receives them with `new EventSource("http://localhost:8080/")`.
 """
 
 import asyncio
@@ -27,12 +27,12 @@ def event(message: bytes) -> bytes:
 
 
 async def send(q: ipcq.Consumer, writer: asyncio.StreamWriter) -> None:
-    """Sends what comes until the producer closes the queue."""
+    """Sends ticks until the producer closes the queue."""
     async for batch in q.batches(linger=0.02):
         if batch.lost:
             writer.write(b"event: lost\ndata: %d\n\n" % batch.lost)
         writer.writelines(map(event, batch))
-        # Waits for a client that reads slowly: it loses ticks then, and nobody else does.
+        # Waits for a client that reads slowly. It may lose ticks. Other clients do not.
         await writer.drain()
     writer.write(b"event: closed\ndata:\n\n")
 
@@ -40,17 +40,17 @@ async def send(q: ipcq.Consumer, writer: asyncio.StreamWriter) -> None:
 async def main() -> None:
     name = sys.argv[1] if len(sys.argv) > 1 else "ticks"
     port = int(sys.argv[2]) if len(sys.argv) > 2 else 8080
-    ipcq.Consumer(name, open_timeout=60).close()  # the queue is there now
+    ipcq.Consumer(name, open_timeout=60).close()  # waits for the queue
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await reader.readuntil(b"\r\n\r\n")
-            # Each client has a consumer of its own, which costs the producer nothing.
+            # Each client has its own consumer, which costs the producer nothing.
             with ipcq.Consumer(name, start="next") as q:
                 writer.write(HEAD)
                 await send(q, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
-            pass  # it went
+            pass  # the client has disconnected
         finally:
             writer.close()
 

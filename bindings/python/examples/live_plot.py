@@ -1,7 +1,7 @@
-"""Plots what c-examples/machine.c samples, live, in the terminal: python live_plot.py [queue].
+"""Plots the samples of c-examples/machine.c live in the terminal: python live_plot.py [queue].
 
-Start `target/examples/machine machine 60` before or after. The queue says what a sample is. Needs
-numpy and rich.
+Start `target/examples/machine machine 60` before or after. The queue has the dtype of the samples.
+Needs numpy and rich.
 """
 
 import sys
@@ -19,7 +19,7 @@ BARS = " ▁▂▃▄▅▆▇█"
 
 
 def chart(title: str, values: "deque[float]", top: float) -> Panel:
-    """A bar for each value, eight steps a row."""
+    """A bar for each value. A row has eight steps."""
     steps = [round(min(value / top, 1) * 8 * ROWS) for value in values]
     rows = (
         "".join(BARS[min(max(step - 8 * row, 0), 8)] for step in steps)
@@ -40,7 +40,7 @@ def main() -> None:
         Live(console=console, auto_refresh=False) as live,
     ):
         for batch in q.batches(linger=0.1):  # ten bars a second
-            # The counters only count up: a bar is the difference to the batch before.
+            # The counters only increase. A bar is the difference from the batch before.
             first, last = (
                 {name: float(batch.records[name][at]) for name in COUNTERS} for at in (0, -1)
             )

@@ -1,6 +1,6 @@
-"""Receives what c-examples/send_file.c sends: python receive_file.py [queue].
+"""Receives the file that c-examples/send_file.c sends: python receive_file.py [queue].
 
-Prints the SHA-256 of what arrived. The queue is lossless, so the sender waits for this receiver.
+Prints the SHA-256 of the bytes. The queue is lossless, so the sender waits for this receiver.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ import ipcq
 
 
 def receive(name: str) -> tuple[str, ipcq.Stats, float]:
-    """Receives until the sender closes: the SHA-256, the figures, and the seconds it took."""
+    """Receives until the sender closes. Returns the SHA-256, the figures, and the seconds."""
     digest = hashlib.sha256()
     with ipcq.Consumer(name, open_timeout=60) as q:
         begin = time.monotonic()

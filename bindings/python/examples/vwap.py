@@ -1,7 +1,7 @@
-"""The volume-weighted average price of a million ticks, as they come: python vwap.py [ticks].
+"""The volume-weighted average price of a million ticks: python vwap.py [ticks].
 
-One process pushes numpy records, this one takes them in batches; the queue says what they are. They
-have the layout of a C struct, so that a C program could push them as well. Needs numpy.
+One process pushes numpy records, and this process receives them in batches. The records have the
+layout of a C struct, so a C program could push them as well. Needs numpy.
 """
 
 import multiprocessing
@@ -16,11 +16,11 @@ import ipcq
 
 # struct tick {uint64_t time_ns; double price; uint32_t quantity;};
 TICK = np.dtype([("time_ns", "u8"), ("price", "f8"), ("quantity", "u4")], align=True)
-BLOCK = 10_000  # ticks made and pushed at a time
+BLOCK = 10_000  # the ticks of one call
 
 
 def market(count: int) -> npt.NDArray[np.void]:
-    """So many ticks of a price that wanders; the same ones for the same count."""
+    """Ticks with a random walk of the price. The same count gives the same ticks."""
     chance = np.random.default_rng(count)
     ticks = np.zeros(count, TICK)
     ticks["time_ns"] = np.arange(count) * 1000
@@ -31,7 +31,7 @@ def market(count: int) -> npt.NDArray[np.void]:
 
 def produce(name: str, count: int) -> None:
     ticks = market(count)
-    # Lossless: the producer waits for its consumer, where a market would not.
+    # The queue is lossless, so the producer waits for its consumer. A market would not.
     with ipcq.Producer(
         name, capacity=1 << 16, dtype=TICK, delivery="lossless", min_consumers=1
     ) as out:

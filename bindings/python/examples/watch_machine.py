@@ -1,4 +1,4 @@
-"""Shows what c-examples/machine.c samples, as it comes: python watch_machine.py [queue]."""
+"""Shows the samples of c-examples/machine.c live: python watch_machine.py [queue]."""
 
 import struct
 import sys
@@ -24,15 +24,18 @@ SAMPLE = struct.Struct("<QQQQQfI")
 
 
 def watch(name: str) -> tuple[ipcq.Stats, int, float]:
-    """Shows four lines a second until the producer closes; figures, bytes and seconds."""
+    """Shows four lines a second until the producer closes.
+
+    Returns the figures of the queue, the bytes received, and the seconds it took.
+    """
     print("    sample   cpu %   switches/s   available MB   load  running")
     shown = None
     length = 0
     with ipcq.Consumer(name, open_timeout=60) as q:
         begin = time.monotonic()
-        for message in q:
+        for message in q.messages():
             length += len(message)
-            now = Sample(*SAMPLE.unpack(message))
+            now = Sample(*SAMPLE.unpack(message.data))
             if shown is None:
                 shown = now
             seconds = (now.time_ns - shown.time_ns) / 1e9
@@ -40,7 +43,7 @@ def watch(name: str) -> tuple[ipcq.Stats, int, float]:
                 continue
             ticks = now.cpu_total - shown.cpu_total or 1
             print(
-                f"{q.last.sequence:10}"
+                f"{message.sequence:10}"
                 f"{100 * (now.cpu_busy - shown.cpu_busy) / ticks:8.1f}"
                 f"{(now.context_switches - shown.context_switches) / seconds:13.0f}"
                 f"{now.memory_available_kb / 1024:15.0f}"

@@ -1,6 +1,6 @@
 """Hashes a file block by block, in several processes: python workers.py FILE [workers].
 
-Every worker sees every block, and takes its share by the sequence.
+Every worker sees every block, and hashes those whose sequences are its share.
 """
 
 import hashlib
@@ -13,19 +13,18 @@ from multiprocessing.synchronize import Event
 import ipcq
 
 BLOCK = 1 << 16
-Digests = dict[int, str]  # of the block of each sequence
+Digests = dict[int, str]  # by the sequence of the block
 
 
 def work(
     q: ipcq.Consumer, share: int, workers: int, ready: Event, results: "SimpleQueue[Digests]"
 ) -> None:
-    """Hashes every block of its share. The consumer arrived with its place in the queue."""
+    """Hashes every block of its share. The consumer was pickled with its position in the queue."""
     ready.set()
     digests: Digests = {}
-    for block in q:
-        sequence = q.last.sequence
-        if sequence % workers == share:
-            digests[sequence] = hashlib.sha256(block).hexdigest()
+    for message in q.messages():
+        if message.sequence % workers == share:
+            digests[message.sequence] = hashlib.sha256(message.data).hexdigest()
     results.put(digests)
 
 
@@ -37,7 +36,7 @@ def main() -> None:
     results: SimpleQueue[Digests] = spawn.SimpleQueue()
     # Lossless: the producer waits for the slowest worker, and no block is missed.
     with ipcq.Producer(name, capacity=16 * BLOCK, delivery="lossless") as out:
-        # Pickled, a consumer goes on over there at the sequence that it has here.
+        # A consumer that is pickled continues in the other process at the same sequence.
         with ipcq.Consumer(name) as q:
             ready = [spawn.Event() for _ in range(workers)]
             processes = [
@@ -47,11 +46,11 @@ def main() -> None:
             for process in processes:
                 process.start()
             for event in ready:
-                event.wait()  # until all are there, this consumer holds their place
+                event.wait()  # this consumer keeps the blocks until all workers are attached
         with open(file, "rb") as content:
             while block := content.read(BLOCK):
                 out.put(block)
-    # The queue is closed now: the workers drain it and end.
+    # The queue is closed now, so the workers drain it and end.
     digests: Digests = {}
     for _ in processes:
         digests |= results.get()

@@ -1,7 +1,8 @@
-//! Errors of the crate as Python exceptions. The classes of ipcq's own are written in Python, for
-//! they have two bases each.
+//! Exceptions for the errors of the crate. The exception classes of ipcq are written in Python,
+//! because most of them have two base classes.
 
 use crate::handle::part;
+use crate::handle::Name;
 use ipcq::Error;
 use pyo3::exceptions::{PyFileExistsError, PyFileNotFoundError, PyOSError, PyPermissionError};
 use pyo3::prelude::*;
@@ -27,18 +28,18 @@ exceptions! {
     empty = "Empty";
     full = "Full";
     closed = "Closed";
-    replaced = "Replaced";
-    overrun = "Overrun";
-    schema_mismatch = "SchemaMismatch";
-    too_large = "TooLarge";
-    producer_exists = "ProducerExists";
-    incompatible = "Incompatible";
+    replaced = "ReplacedError";
+    overrun = "OverrunError";
+    schema_mismatch = "SchemaMismatchError";
+    message_size = "MessageSizeError";
+    producer_exists = "ProducerExistsError";
+    incompatible = "IncompatibleError";
 }
 
-/// Whether an exception says that the queue is closed and drained, which ends a loop. `Replaced`, which
-/// is a case of `Closed`, does not.
+/// Whether an exception says that the queue is closed and drained, which ends a loop.
+/// `ReplacedError` is a subclass of `Closed`, but does not end a loop.
 #[cold]
-pub fn is_end(py: Python<'_>, error: &PyErr) -> bool {
+fn is_end(py: Python<'_>, error: &PyErr) -> bool {
     part!(py, "ipcq._errors", "Closed").is_ok_and(|class| error.get_type(py).is(class))
 }
 
@@ -47,7 +48,7 @@ pub fn is_end(py: Python<'_>, error: &PyErr) -> bool {
 pub fn raise(py: Python<'_>, error: Error) -> PyErr {
     let text = error.to_string();
     let errno = match error {
-        // What the system said. The code of the C interface has room for less.
+        // The number that the system gave. The codes of the C interface are fewer.
         Error::Os(errno, _) => errno,
         _ => -error.code(),
     };
@@ -58,14 +59,106 @@ pub fn raise(py: Python<'_>, error: Error) -> PyErr {
         Error::NoSpace(_) | Error::Os(..) => PyOSError::new_err((errno, text)),
         Error::ProducerExists(_) => producer_exists(py, (errno, text)),
         Error::Geometry(_) | Error::Version(_) | Error::Damaged(_) => incompatible(py, text),
-        Error::MessageSize(_) => too_large(py, text),
+        Error::MessageSize(_) => message_size(py, text),
         Error::Invalid(_) | Error::TooBig(_) | Error::OutOfRange(_) => usage(py, text),
         Error::Empty(_) | Error::TimedOut(_) => empty(py, text),
         Error::Full(_) => full(py, text),
         Error::Closed(_) => closed(py, text),
-        // What a view raises when its messages were overwritten is `Overrun`: see there.
+        // A view raises `OverrunError` itself if its messages were overwritten.
         Error::Stale(_) => replaced(py, text),
         Error::SchemaMismatch(_) => schema_mismatch(py, text),
         _ => self::error(py, text),
+    }
+}
+
+/// Why a call on a handle failed. The exception is made of it after the lock of the handle was
+/// released, because that may run Python code.
+pub enum Failure {
+    /// The handle was closed.
+    HandleClosed,
+    /// The view or the claim has ended.
+    Ended,
+    /// The producer has closed the queue, and it is drained. `removed`: its name is gone,
+    /// too.
+    Drained { removed: bool },
+    /// The queue was replaced or removed, and it is drained.
+    Replaced,
+    /// The buffer has room for `room` bytes, and the next message has `length`.
+    TooSmall { length: usize, room: usize },
+    /// Messages of a view were overwritten.
+    Overrun { first: u64, last: u64 },
+    /// An error of the crate.
+    Crate(Error),
+    /// An exception.
+    Raised(PyErr),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Failure::Crate(error)
+    }
+}
+
+impl From<PyErr> for Failure {
+    fn from(error: PyErr) -> Self {
+        Failure::Raised(error)
+    }
+}
+
+impl Failure {
+    /// The exception. `handle` says what the handle is, `part` what a part of it is.
+    #[cold]
+    pub fn exception(self, py: Python<'_>, name: &Name, handle: &str, part: &str) -> PyErr {
+        let name = name.display();
+        match self {
+            Failure::HandleClosed => usage(py, format!("{name}: this {handle} is closed")),
+            Failure::Ended => usage(py, format!("{name}: this {part} has ended")),
+            Failure::Drained { removed } => {
+                let hint = match removed {
+                    true => "; it was removed: open the name again",
+                    false => "",
+                };
+                closed(
+                    py,
+                    format!(
+                        "{name}: the producer has closed the queue, and this consumer has consumed \
+                         everything in it{hint}"
+                    ),
+                )
+            }
+            Failure::Replaced => replaced(
+                py,
+                format!(
+                    "{name}: the queue was replaced or removed, and this consumer has consumed \
+                     everything in it: open it again"
+                ),
+            ),
+            Failure::TooSmall { length, room } => message_size(
+                py,
+                format!("{name}: the next message has {length} bytes, but the buffer has {room}"),
+            ),
+            Failure::Overrun { first, last } if first == last => overrun(
+                py,
+                format!("{name}: message {first} was overwritten while it was peeked at"),
+            ),
+            Failure::Overrun { first, last } => overrun(
+                py,
+                format!(
+                    "{name}: some of the messages {first} to {last} were overwritten while they \
+                     were peeked at"
+                ),
+            ),
+            Failure::Crate(error) => raise(py, error),
+            Failure::Raised(error) => error,
+        }
+    }
+}
+
+/// The result of an iterator for an exception: `None` if it is the one that ends a loop.
+#[cold]
+pub fn end_of_loop<T>(py: Python<'_>, error: PyErr) -> PyResult<Option<T>> {
+    match is_end(py, &error) {
+        true => Ok(None),
+        false => Err(error),
     }
 }

@@ -1,8 +1,8 @@
 //! Objects that show memory by the buffer protocol: `memoryview(x)`, `numpy.asarray(x)`.
 //!
 //! numpy keeps the address of a buffer after it has released the buffer: `numpy.ndarray(buffer=x)`
-//! holds a reference to `x` and nothing else. So whatever was shown once stays mapped for as long as
-//! the object that showed it, whether or not that was closed.
+//! holds a reference to `x` and nothing else. So memory that was shown once stays mapped as long as
+//! the object that showed it exists, even if that object was closed.
 
 use crate::handle::part;
 use pyo3::exceptions::PyBufferError;
@@ -11,20 +11,20 @@ use pyo3::prelude::*;
 use std::ffi::{c_int, c_void};
 use std::ptr::null_mut;
 
-/// What is shown.
+/// The memory that an object shows.
 pub struct Shown {
     pub at: *mut u8,
-    /// How many rows there are, and the bytes from one to the next; `None` for plain bytes.
+    /// The number of rows, and the bytes from one to the next. `None` for plain bytes.
     pub rows: Option<(usize, usize)>,
-    /// Bytes of a row, or of it all.
+    /// Bytes of a row, or of plain bytes.
     pub size: usize,
     pub writable: bool,
 }
 
-/// What `__getbuffer__` does once it is known what is shown.
+/// Fills the buffer for `__getbuffer__`.
 ///
 /// # Safety
-/// The interpreter gave `view` and `flags`. What is shown stays mapped for as long as `object`.
+/// The interpreter gave `view` and `flags`. The memory stays mapped as long as `object` exists.
 pub unsafe fn fill(
     object: Bound<'_, PyAny>,
     shown: &Shown,
@@ -36,13 +36,13 @@ pub unsafe fn fill(
     if wants(ffi::PyBUF_WRITABLE) && !shown.writable {
         return Err(PyBufferError::new_err("this memory is read-only"));
     }
-    let in_one_piece = !wants(ffi::PyBUF_STRIDES)
+    let contiguous = !wants(ffi::PyBUF_STRIDES)
         || wants(ffi::PyBUF_C_CONTIGUOUS)
         || wants(ffi::PyBUF_F_CONTIGUOUS)
         || wants(ffi::PyBUF_ANY_CONTIGUOUS);
-    if rows > 1 && in_one_piece {
+    if rows > 1 && contiguous {
         return Err(PyBufferError::new_err(
-            "the messages lie apart in the ring: take an array of it, or look at one message",
+            "the messages are not contiguous in the ring: use view.array, or a view of one message",
         ));
     }
     let (ndim, shape) = match shown.rows {
@@ -52,11 +52,11 @@ pub unsafe fn fill(
         }
         None => (1, [shown.size, 0, 1, 0]),
     };
-    // Lengths and distances in one piece, which `release` frees.
+    // Shape and strides, in one allocation that `release` frees.
     let shape: *mut ffi::Py_ssize_t =
         Box::into_raw(Box::new(shape.map(|n| n as ffi::Py_ssize_t))).cast();
     let if_wanted = |flag, at: *mut ffi::Py_ssize_t| if wants(flag) { at } else { null_mut() };
-    // SAFETY: the caller gives room for it, and `shape` has four elements.
+    // SAFETY: the caller gives room for the buffer, and `shape` has four elements.
     unsafe {
         *view = ffi::Py_buffer {
             buf: shown.at.cast(),
@@ -78,7 +78,7 @@ pub unsafe fn fill(
     Ok(())
 }
 
-/// What `__array__` does: the array of the memory that an object shows, or what its buffer raises.
+/// The array for `__array__`: the memory that an object shows. Raises what the buffer raises.
 pub fn array<'py>(
     object: &Bound<'py, PyAny>,
     dtype: Option<Bound<'py, PyAny>>,
@@ -87,31 +87,31 @@ pub fn array<'py>(
     part!(object.py(), "ipcq._arrays", "of_buffer")?.call1((object, dtype, copy))
 }
 
-/// What `__releasebuffer__` does.
+/// Frees what [`fill`] allocated, for `__releasebuffer__`.
 ///
 /// # Safety
-/// `view` was filled by [`fill`].
+/// [`fill`] has filled `view`.
 pub unsafe fn release(view: *mut ffi::Py_buffer) {
-    // SAFETY: `fill` made it of such a box.
+    // SAFETY: `fill` made the pointer from such a box.
     drop(unsafe { Box::from_raw((*view).internal.cast::<[ffi::Py_ssize_t; 4]>()) });
 }
 
-/// A second mapping of memory that another handle has mapped, with a life of its own.
+/// A second mapping of memory that another handle has mapped. It may outlive that handle.
 pub struct Mapping {
     at: *mut c_void,
     size: usize,
 }
 
-// SAFETY: it is an address, and whoever goes through it sees to it that nothing races.
+// SAFETY: this is an address. The code that accesses the memory prevents data races.
 unsafe impl Send for Mapping {}
 // SAFETY: as above.
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
     /// # Safety
-    /// At `at` lies a shared mapping of `size` bytes or more.
+    /// A shared mapping of at least `size` bytes is at `at`.
     pub unsafe fn of(at: *const u8, size: usize) -> std::io::Result<Mapping> {
-        // SAFETY: with an old size of 0, the kernel maps the same pages at another place, and
+        // SAFETY: if the old size is 0, the kernel maps the same pages at another address and
         // leaves the old mapping as it is.
         let again = unsafe { libc::mremap(at.cast_mut().cast(), 0, size, libc::MREMAP_MAYMOVE) };
         match again {
@@ -127,7 +127,7 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: nobody else unmaps it.
+        // SAFETY: only this value unmaps it.
         unsafe { libc::munmap(self.at, self.size) };
     }
 }

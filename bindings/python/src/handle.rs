@@ -1,7 +1,8 @@
-//! What all handles share: the lock, waiting, names.
+//! The parts that all handles share: the lock, waiting, names, options, records.
 
-use crate::errors;
-use ipcq::__binding::{Deadline, Pace, Ticket};
+use crate::buffer::{check_plain, Buffer};
+use crate::errors::{self, Failure};
+use ipcq::__binding::{Deadline, Pace, Shown, Ticket};
 use ipcq::Schema;
 use pyo3::exceptions::PyOverflowError;
 use pyo3::ffi;
@@ -19,12 +20,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Copies of at least so many bytes are made without the interpreter lock. Giving it up and taking
-/// it again costs some 100 ns, and as much as the switch interval if another thread wants it.
-pub const LARGE: usize = 64 * 1024;
+/// Copies of at least this many bytes are made without the interpreter lock. Releasing the lock
+/// and taking it again costs about 100 ns, and up to the switch interval if another thread wants
+/// it.
+const LARGE: usize = 64 * 1024;
 
-/// A part of a Python module, which is not imported before it is used. Looked up once: the names that
-/// PyO3 makes for each look-up stay in the interpreter's cache of attributes, up to 4096 of them.
+/// An item of a Python module. The module is imported when the item is used for the first time.
+/// The item is looked up once, because PyO3 makes a new name for each look-up, and up to 4096 of
+/// these names stay in the interpreter's cache of attributes.
 macro_rules! part {
     ($py:expr, $module:literal, $name:literal) => {{
         static PART: pyo3::sync::PyOnceLock<pyo3::Py<pyo3::PyAny>> = pyo3::sync::PyOnceLock::new();
@@ -33,25 +36,25 @@ macro_rules! part {
 }
 pub(crate) use part;
 
-/// A lock for what a handle holds, so that Python threads may share the handle.
+/// A lock for the contents of a handle, so that Python threads may share the handle.
 ///
-/// It is held for the time of one call into the crate, mostly with the interpreter lock held as
-/// well, and so is nearly always free; whoever finds it taken lets go of the interpreter and tries
-/// again. While it is held no Python code may run (it might use the same handle and wait for
-/// itself), and so nothing is allocated that the cycle collector tracks.
+/// It is held during one call into the crate. The caller mostly holds the interpreter lock, too, so
+/// this lock is nearly always free. A caller that finds it taken releases the interpreter and tries
+/// again. While the lock is held, Python code must not run, because it might use the same handle
+/// and wait for itself. So nothing is allocated that the cycle collector tracks.
 ///
-/// A fork may happen while another thread holds it. That thread is not in the child, and what it
-/// was changing may be half changed there: the handle is of no use in that child, and says so.
+/// A process may fork while another thread holds the lock. That thread does not exist in the child,
+/// and what it was changing may be half changed. The handle then raises in the child.
 pub struct Guarded<T> {
-    /// [`FREE`], or the fork generation of the process that took it.
+    /// [`FREE`], or the fork generation of the process that holds the lock.
     holder: AtomicU64,
     value: UnsafeCell<T>,
 }
 
-/// More than any fork generation.
+/// Greater than every fork generation.
 const FREE: u64 = u64::MAX;
 
-// SAFETY: only the one that took the lock reaches the value.
+// SAFETY: only the holder of the lock accesses the value.
 unsafe impl<T: Send> Sync for Guarded<T> {}
 
 impl<T> Guarded<T> {
@@ -63,8 +66,8 @@ impl<T> Guarded<T> {
         }
     }
 
-    /// Takes the lock. Fails if a signal handler raises meanwhile, or if the handle was in use when
-    /// this process was forked.
+    /// Takes the lock. Fails if a signal handler raises during the wait, or if another thread
+    /// was using the handle when this process was forked.
     #[inline(always)]
     pub fn lock(&self, py: Python<'_>) -> PyResult<Guard<'_, T>> {
         if self.take().is_err() {
@@ -73,7 +76,7 @@ impl<T> Guarded<T> {
         Ok(Guard { guarded: self })
     }
 
-    /// Takes the lock if it is free; else, who has it.
+    /// Takes the lock if it is free. Otherwise returns the holder.
     #[inline(always)]
     fn take(&self) -> Result<u64, u64> {
         let me = u64::from(ipcq::__binding::fork_generation());
@@ -84,7 +87,7 @@ impl<T> Guarded<T> {
 
     #[cold]
     fn wait(&self, py: Python<'_>) -> PyResult<()> {
-        let mut nap = Duration::from_micros(1);
+        let mut pause = Duration::from_micros(1);
         while let Err(holder) = self.take() {
             if holder != u64::from(ipcq::__binding::fork_generation()) {
                 return Err(errors::error(
@@ -95,18 +98,18 @@ impl<T> Guarded<T> {
             }
             // SAFETY: always safe to call.
             if unsafe { ffi::Py_IsInitialized() } == 0 {
-                // The thread that has it never runs again.
-                return Err(errors::error(py, "the interpreter is ending"));
+                // The holder never runs again.
+                return Err(errors::error(py, "the interpreter is shutting down"));
             }
-            py.detach(|| std::thread::sleep(nap));
+            py.detach(|| std::thread::sleep(pause));
             py.check_signals()?;
-            nap = (nap * 2).min(Duration::from_millis(1));
+            pause = (pause * 2).min(Duration::from_millis(1));
         }
         Ok(())
     }
 }
 
-/// The lock, taken.
+/// The lock, held.
 pub struct Guard<'a, T> {
     guarded: &'a Guarded<T>,
 }
@@ -115,7 +118,7 @@ impl<T> Deref for Guard<'_, T> {
     type Target = T;
     #[inline(always)]
     fn deref(&self) -> &T {
-        // SAFETY: the lock is taken.
+        // SAFETY: the lock is held.
         unsafe { &*self.guarded.value.get() }
     }
 }
@@ -123,7 +126,7 @@ impl<T> Deref for Guard<'_, T> {
 impl<T> DerefMut for Guard<'_, T> {
     #[inline(always)]
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: the lock is taken.
+        // SAFETY: the lock is held.
         unsafe { &mut *self.guarded.value.get() }
     }
 }
@@ -136,31 +139,55 @@ impl<T> Drop for Guard<'_, T> {
     }
 }
 
-/// Drops what may take long to drop, such as the mapping of a large ring, with the interpreter
-/// released. For the drop of a handle that nobody has closed, which runs with it attached.
+/// Drops a value with the interpreter released, because the drop may take long: it may unmap a
+/// large ring. For the drop of a handle that was not closed, which runs with the interpreter
+/// attached.
 pub fn drop_detached<T: Send>(value: T) {
     let mut value = Some(value);
-    // Where it cannot be attached to, it need not be released.
+    // If the interpreter cannot be attached, it need not be released.
     Python::try_attach(|py| py.detach(|| drop(value.take())));
 }
 
-/// Calls into the crate. A panic, which would be a mistake in there, becomes an error like any other:
-/// PyO3 would make an exception of it that `except Exception` does not catch.
+/// Calls into the crate. A panic, which is a bug in the crate, becomes an ordinary error. PyO3
+/// would raise an exception that `except Exception` does not catch.
 #[inline(always)]
-pub fn caught<T>(call: impl FnOnce() -> ipcq::Result<T>) -> ipcq::Result<T> {
-    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| Err(internal(&*panic)))
+pub fn catch_panic<T, E: From<ipcq::Error>>(call: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| Err(internal(&*panic).into()))
 }
 
-/// Makes a call that may take long: without the interpreter lock, and again if a signal arrived whose
-/// handler has not raised (as PEP 475 has it).
-pub fn slowly<T: Send>(
-    py: Python<'_>,
-    call: impl Fn() -> ipcq::Result<T> + Sync,
-) -> PyResult<ipcq::Result<T>> {
+impl<T> Guarded<T> {
+    /// Takes the lock, runs `act`, and releases the lock. `exception` makes an exception of a
+    /// failure after that.
+    #[inline(always)]
+    pub fn with<R>(
+        &self,
+        py: Python<'_>,
+        act: impl FnOnce(&mut T) -> Result<R, Failure>,
+        exception: impl FnOnce(Failure) -> PyErr,
+    ) -> PyResult<R> {
+        let mut value = self.lock(py)?;
+        let result = catch_panic(|| act(&mut value));
+        drop(value);
+        result.map_err(exception)
+    }
+}
+
+/// Makes a copy of that many bytes, without the interpreter lock if they are many.
+#[inline(always)]
+pub fn copying<T: Send>(py: Python<'_>, bytes: usize, copy: impl FnOnce() -> T + Send) -> T {
+    match bytes >= LARGE {
+        true => py.detach(copy),
+        false => copy(),
+    }
+}
+
+/// Makes a call that may take long without the interpreter lock. If a signal interrupts the call
+/// and its handler does not raise, the call is repeated, as in PEP 475.
+pub fn slowly<T: Send>(py: Python<'_>, call: impl Fn() -> ipcq::Result<T> + Sync) -> PyResult<T> {
     loop {
-        match py.detach(|| caught(&call)) {
+        match py.detach(|| catch_panic(&call)) {
             Err(ipcq::Error::Interrupted(_)) => py.check_signals()?,
-            done => return Ok(done),
+            done => return done.map_err(|e| errors::raise(py, e)),
         }
     }
 }
@@ -175,27 +202,35 @@ fn internal(panic: &(dyn Any + Send)) -> ipcq::Error {
     ipcq::Error::Internal(format!("internal error, please report it: {what}").into())
 }
 
-/// Seconds to wait; `None` for ever.
+/// How long to wait. `None`: without a limit.
 #[derive(Clone, Copy)]
 pub struct Timeout(Option<Duration>);
 
 impl Timeout {
-    pub const NONE: Timeout = Timeout(Some(Duration::ZERO));
-    pub const FOR_EVER: Timeout = Timeout(None);
+    pub const ZERO: Timeout = Timeout(Some(Duration::ZERO));
+    pub const NO_LIMIT: Timeout = Timeout(None);
+
+    /// The timeout of `get(block, timeout)` and `put(item, block, timeout)`.
+    pub fn of_queue(py: Python<'_>, block: bool, seconds: Option<f64>) -> PyResult<Timeout> {
+        match block {
+            true => Timeout::seconds(py, seconds),
+            false => Ok(Timeout::ZERO),
+        }
+    }
 
     pub fn seconds(py: Python<'_>, seconds: Option<f64>) -> PyResult<Timeout> {
         match seconds {
             None => Ok(Timeout(None)),
             Some(s) if s.is_nan() || s < 0.0 => Err(errors::usage(
                 py,
-                "timeout: a number of seconds from 0 up, or None",
+                "timeout: must be a number of seconds, at least 0, or None",
             )),
-            // More than fits is as good as for ever.
+            // A number that is too large for a Duration means no limit.
             Some(s) => Ok(Timeout(Duration::try_from_secs_f64(s).ok())),
         }
     }
 
-    /// The time; `None` if there is no limit.
+    /// The time. `None` if the wait has no limit.
     pub fn time(self) -> Option<Duration> {
         self.0
     }
@@ -205,52 +240,52 @@ impl Timeout {
     }
 }
 
-/// How long a waiting call looks again and again before it begins to sleep. A round trip between
-/// two Python processes takes a few microseconds.
+/// How long a waiting call polls before it sleeps. A round trip between two Python processes
+/// takes a few microseconds.
 const SPIN: Duration = Duration::from_micros(40);
 
-/// How long one sleep lasts at most. A signal ends it; only one that arrives in the microsecond
-/// before it has to wait so long.
+/// The longest time of one sleep. A signal ends the sleep. If it arrives in the microsecond
+/// before the sleep begins, its handler runs after this time.
 const SLICE: Duration = Duration::from_millis(500);
 
-/// Who wakes one that waits.
-pub trait Waiting {
-    /// Asks to be woken; where nobody can, an empty list.
+/// The way to wake a waiting call.
+pub trait Waker {
+    /// Asks to be woken. The list is empty if the caller has to poll.
     fn ask(&self, py: Python<'_>) -> PyResult<Vec<Ticket>>;
     /// The wait is over.
     fn awake(&self, py: Python<'_>);
-    /// Where nobody wakes, how long to sleep at most before the next look.
-    fn longest_nap(&self) -> Duration {
+    /// For a caller that polls: the longest time between two attempts.
+    fn longest_pause(&self) -> Duration {
         Duration::from_millis(1)
     }
 }
 
-/// Nobody: one looks now and then.
-pub struct Naps;
+/// The caller has to poll.
+pub struct Poll;
 
-impl Waiting for Naps {
+impl Waker for Poll {
     fn ask(&self, _: Python<'_>) -> PyResult<Vec<Ticket>> {
         Ok(Vec::new())
     }
 
     fn awake(&self, _: Python<'_>) {}
 
-    /// As in C.
-    fn longest_nap(&self) -> Duration {
+    /// The same as in C.
+    fn longest_pause(&self) -> Duration {
         Duration::from_millis(20)
     }
 }
 
-/// Tries until there is something; `None` when the time is over. This is the one place where a
-/// blocking call waits.
+/// Repeats an attempt until it returns something. Returns `None` when the time is over. All
+/// blocking calls wait here.
 ///
-/// It spins for a moment, then sleeps with the interpreter lock released until it is woken, and lets
-/// signal handlers run in between: Ctrl-C ends it at once. Who is woken by nobody looks again after
-/// a time that grows up to the longest nap.
+/// It polls for a moment. Then it sleeps, with the interpreter lock released, until it is woken.
+/// Signal handlers run between two sleeps, so Ctrl-C ends the wait at once. A caller that has to
+/// poll sleeps for a time that grows up to the longest pause.
 pub fn wait_for<T>(
     py: Python<'_>,
     timeout: Timeout,
-    waiting: &impl Waiting,
+    waker: &impl Waker,
     mut attempt: impl FnMut() -> PyResult<Option<T>>,
 ) -> PyResult<Option<T>> {
     if let Some(found) = attempt()? {
@@ -270,21 +305,21 @@ pub fn wait_for<T>(
             std::hint::spin_loop();
         }
     }
-    let found = sleep_for(py, deadline, waiting, attempt);
-    waiting.awake(py);
+    let found = sleep_for(py, deadline, waker, attempt);
+    waker.awake(py);
     found
 }
 
 fn sleep_for<T>(
     py: Python<'_>,
     deadline: Option<Instant>,
-    waiting: &impl Waiting,
+    waker: &impl Waker,
     mut attempt: impl FnMut() -> PyResult<Option<T>>,
 ) -> PyResult<Option<T>> {
     let mut pace = Pace::default();
-    let mut nap = Duration::from_micros(20);
+    let mut pause = Duration::from_micros(20);
     loop {
-        let mut tickets = waiting.ask(py)?;
+        let mut tickets = waker.ask(py)?;
         Ticket::confirm(&mut tickets);
         if let Some(found) = attempt()? {
             return Ok(Some(found));
@@ -296,28 +331,36 @@ fn sleep_for<T>(
         if left.is_zero() {
             return Ok(None);
         }
-        // As late as can be: what arrives from here on ends the sleep.
+        // As late as possible: a signal that arrives after this ends the sleep.
         py.check_signals()?;
         py.detach(|| match tickets.is_empty() {
-            true => std::thread::sleep(nap.min(left)),
+            true => std::thread::sleep(pause.min(left)),
             false => {
                 let until = Deadline::after(left.min(SLICE));
-                // If a signal ended it, its handler runs next.
+                // If a signal has ended the sleep, its handler runs next.
                 let _ = Ticket::sleep_any(&tickets, &mut pace, until);
+                pace.admit_signals();
             }
         });
         py.check_signals()?;
         if let Some(found) = attempt()? {
             return Ok(Some(found));
         }
-        nap = (nap * 2).min(waiting.longest_nap());
+        pause = (pause * 2).min(waker.longest_pause());
     }
 }
 
-/// The name of a queue as an argument. A `str` without a slash is a bare name. What has
-/// `__fspath__` is a path in any case: `Path("./q")` and `Path("q")` are equal, and both mean the
-/// file in the current directory.
+/// The name of a queue as an argument. A `str` without a slash is a bare name. An object with
+/// `__fspath__` is always a path: `Path("./q")` and `Path("q")` are equal, and both mean the file
+/// in the current directory.
 pub struct Name(pub PathBuf);
+
+impl Name {
+    /// The name in an error text. Control characters are escaped.
+    pub fn display(&self) -> Shown {
+        Shown::of(&self.0)
+    }
+}
 
 impl<'py> FromPyObject<'_, 'py> for Name {
     type Error = PyErr;
@@ -339,12 +382,12 @@ impl std::ops::Deref for Name {
     }
 }
 
-/// A flag as an argument: any object, and whether it is true, as in Python's own functions.
+/// A flag as an argument: the truth value of any object, as in Python's own functions.
 pub fn truth(given: &Bound<'_, PyAny>) -> PyResult<bool> {
     given.is_truthy()
 }
 
-/// A type of whole numbers from 0 up that an argument may have.
+/// A type of integer arguments that are at least 0.
 pub trait Whole: Sized {
     const MAX: u64;
     fn extracted(given: &Bound<'_, PyAny>) -> PyResult<Self>;
@@ -363,7 +406,8 @@ macro_rules! whole {
 
 whole!(u32 u64 usize);
 
-/// A whole number as an argument. One out of range is `UsageError`, where PyO3 has OverflowError.
+/// An integer as an argument. Raises `UsageError` if it is out of range. (PyO3 alone would raise
+/// OverflowError.)
 pub fn whole<T: Whole>(given: &Bound<'_, PyAny>) -> PyResult<T> {
     T::extracted(given).map_err(|e| {
         let py = given.py();
@@ -371,8 +415,8 @@ pub fn whole<T: Whole>(given: &Bound<'_, PyAny>) -> PyResult<T> {
             true => errors::usage(
                 py,
                 match given.repr() {
-                    Ok(shown) => format!("a whole number from 0 to {}, not {shown}", T::MAX),
-                    Err(_) => format!("a whole number from 0 to {}", T::MAX),
+                    Ok(shown) => format!("must be an integer from 0 to {}, not {shown}", T::MAX),
+                    Err(_) => format!("must be an integer from 0 to {}", T::MAX),
                 },
             ),
             false => e,
@@ -380,7 +424,7 @@ pub fn whole<T: Whole>(given: &Bound<'_, PyAny>) -> PyResult<T> {
     })
 }
 
-/// The same, or None.
+/// The same as [`whole`], or None.
 pub fn whole_or_none<T: Whole>(given: &Bound<'_, PyAny>) -> PyResult<Option<T>> {
     match given.is_none() {
         true => Ok(None),
@@ -388,12 +432,13 @@ pub fn whole_or_none<T: Whole>(given: &Bound<'_, PyAny>) -> PyResult<Option<T>> 
     }
 }
 
-/// A numpy dtype that was given for the messages. numpy is imported for it and not before.
+/// A numpy dtype that the caller gave for the messages. numpy is imported only if there is
+/// one.
 pub struct Dtype {
     pub dtype: Py<PyAny>,
     /// Bytes of a message.
     pub size: usize,
-    /// How the queue keeps it.
+    /// The form in which the queue stores it.
     pub schema: Schema,
 }
 
@@ -411,20 +456,21 @@ impl Dtype {
     }
 }
 
-/// What the messages of a handle are: the dtype that was given, or else that of the queue.
+/// The dtype of the messages of a handle: the one that was given, otherwise the queue's.
 pub struct Records {
     /// A `Layout` of `_records.py`.
     pub layout: Py<PyAny>,
     /// Whether there is a dtype.
     known: bool,
-    /// The type and the dtype object of the first array that was found to be right. Most share them.
-    right: PyOnceLock<(Py<PyType>, Py<PyAny>)>,
+    /// The type and the dtype object of the first array that passed the check. Most arrays share
+    /// them.
+    checked: PyOnceLock<(Py<PyType>, Py<PyAny>)>,
 }
 
 impl Records {
     pub fn new(
         py: Python<'_>,
-        name: &Path,
+        name: &Name,
         given: Option<Dtype>,
         schema: Option<&Schema>,
     ) -> PyResult<Self> {
@@ -434,16 +480,16 @@ impl Records {
             .map(Schema::to_json);
         let given = given.map(|g| g.dtype);
         let layout = part!(py, "ipcq._records", "Layout")?;
-        let layout = layout.call1((name.as_os_str(), given, schema))?;
+        let layout = layout.call1((name.display().to_string(), given, schema))?;
         Ok(Records {
             layout: layout.unbind(),
             known,
-            right: PyOnceLock::new(),
+            checked: PyOnceLock::new(),
         })
     }
 
-    /// Whether an object is certainly bytes of no dtype, or an array of the right one, or there is
-    /// no dtype to compare with.
+    /// Whether an object needs no check: it is bytes, it is an array that is known to have the
+    /// right dtype, or the messages have no dtype.
     fn is_plain(&self, data: &Bound<'_, PyAny>) -> PyResult<bool> {
         if !self.known
             || data.is_exact_instance_of::<PyBytes>()
@@ -451,15 +497,15 @@ impl Records {
         {
             return Ok(true);
         }
-        Ok(match self.right.get(data.py()) {
-            Some((kind, right)) if data.get_type().is(kind) => data
+        Ok(match self.checked.get(data.py()) {
+            Some((kind, checked)) if data.get_type().is(kind) => data
                 .getattr_opt(intern!(data.py(), "dtype"))?
-                .is_some_and(|dtype| dtype.is(right)),
+                .is_some_and(|dtype| dtype.is(checked)),
             _ => false,
         })
     }
 
-    fn ask<'py>(
+    fn call<'py>(
         &self,
         method: &Bound<'py, PyString>,
         data: &Bound<'py, PyAny>,
@@ -467,37 +513,45 @@ impl Records {
         self.layout.bind(data.py()).call_method1(method, (data,))
     }
 
-    /// Raises SchemaMismatch if an object with a buffer has another dtype than the messages.
+    /// Raises SchemaMismatchError if an object with a buffer has another dtype than the
+    /// messages.
     pub fn check(&self, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        if !self.known {
+            return check_plain(data);
+        }
         if !self.is_plain(data)? {
             let py = data.py();
-            let dtype = self.ask(intern!(py, "check"), data)?;
-            if !dtype.is_none() {
-                let right = (data.get_type().unbind(), dtype.unbind());
-                let _ = self.right.set(py, right);
+            let dtype = self.call(intern!(py, "check"), data)?;
+            if dtype.is_none() {
+                return check_plain(data);
             }
+            let checked = (data.get_type().unbind(), dtype.unbind());
+            let _ = self.checked.set(py, checked);
         }
         Ok(())
     }
 
-    /// The object with the bytes of a message that is to be pushed.
+    /// The object that has the bytes of a message to push.
     pub fn message<'py>(&self, data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         if self.is_plain(data)? {
+            if !self.known {
+                check_plain(data)?;
+            }
             return Ok(data.clone());
         }
-        if crate::buffer::Buffer::is_in(data) {
+        if Buffer::is_in(data) {
             self.check(data)?;
             return Ok(data.clone());
         }
-        self.ask(intern!(data.py(), "message"), data)
+        self.call(intern!(data.py(), "message"), data)
     }
 
-    /// The object with the bytes of many, or an iterable of messages.
+    /// The object that has the bytes of many messages, or an iterable of messages.
     pub fn messages<'py>(&self, data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         if self.is_plain(data)? {
             return Ok(data.clone());
         }
-        self.ask(intern!(data.py(), "messages"), data)
+        self.call(intern!(data.py(), "messages"), data)
     }
 
     pub fn dtype<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
@@ -510,8 +564,8 @@ impl Records {
     }
 }
 
-/// How a handle is pickled: as a call that opens another one of the same file. `path` is absolute,
-/// so that it is right wherever the other process runs and whatever its IPCQ_DIR is.
+/// The pickled form of a handle: a call that opens the same file again. `path` is absolute, so
+/// that the working directory and IPCQ_DIR of the other process do not matter.
 pub fn reopened<'py>(
     class: &Bound<'py, PyType>,
     path: &Path,
@@ -521,10 +575,4 @@ pub fn reopened<'py>(
     let py = class.py();
     let open = part!(py, "ipcq._again", "open_again")?;
     (open, (class, path.as_os_str(), options, id)).into_bound_py_any(py)
-}
-
-/// The error for a handle that was closed.
-#[cold]
-pub fn closed(py: Python<'_>, name: &Path, what: &str) -> PyErr {
-    errors::usage(py, format!("{}: this {what} is closed", name.display()))
 }

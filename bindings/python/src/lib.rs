@@ -1,7 +1,12 @@
 //! The native part of the Python package `ipcq`.
 //!
-//! It is a layer over the Rust crate: handles behind a lock, buffers in and out, errors turned
-//! into the exceptions of `ipcq._errors`. Nothing of the protocol is here.
+//! It is a layer over the Rust crate. It puts handles behind a lock, passes buffers in and out, and
+//! turns errors into the exceptions of `ipcq._errors`. It has no part of the protocol.
+//!
+//! The docstrings of the module are the comments in these files. `make stub` copies them to the
+//! stub, `_ipcq.pyi`, and a test compares the two.
+//!
+//! The feature `_test` adds `_panic`, which the tests need. The wheel does not have it.
 
 mod arrow;
 mod buffer;
@@ -13,7 +18,7 @@ mod producer;
 mod shared_memory;
 mod stats;
 
-use consumer::{wait_any, Consumer, Message, View, Window};
+use consumer::{wait_any, Consumer, Message, Messages, View};
 use handle::{slowly, Name};
 use producer::{Claim, Producer};
 use pyo3::exceptions::PyImportError;
@@ -24,26 +29,27 @@ use stats::{ConsumerInfo, Stats};
 use std::ffi::OsString;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-/// Removes a queue: its data file and the files beside it.
+/// Removes a queue: its data file, and the files that belong to it.
 ///
-/// It does not ask whether a producer or consumers have the queue open, and removes it all the same.
-/// (The command `ipcq unlink` refuses if a producer has it open.) Handles that are open go on with the
-/// memory until they are closed. A producer that opens the name makes a new queue, but is refused with
-/// ProducerExists until the old producer has ended.
+/// The queue is removed even if a producer or consumers have it open. (The command `ipcq unlink`
+/// refuses if a producer has it open.) Open handles keep the memory until they are closed. A
+/// producer that opens the name afterwards makes a new queue. It gets ProducerExistsError until the
+/// old producer has ended.
 ///
-/// Raises FileNotFoundError if there is no such queue, PermissionError.
+/// Raises FileNotFoundError if the queue does not exist, PermissionError.
 #[pyfunction]
 fn unlink(py: Python<'_>, name: Name) -> PyResult<()> {
-    slowly(py, || ipcq::unlink(&*name))?.map_err(|e| errors::raise(py, e))
+    slowly(py, || ipcq::unlink(&*name))
 }
 
 /// The names of all queues in the directory of bare names (/dev/shm, or $IPCQ_DIR), sorted.
 #[pyfunction]
 fn queues(py: Python<'_>) -> PyResult<Vec<OsString>> {
-    slowly(py, ipcq::list)?.map_err(|e| errors::raise(py, e))
+    slowly(py, ipcq::list)
 }
 
-/// For the tests: a call that panics while it has the lock of this handle.
+/// A call that panics while it holds the lock of a handle.
+#[cfg(feature = "_test")]
 #[pyfunction]
 fn _panic(py: Python<'_>, handle: &Bound<'_, PyAny>) -> PyResult<()> {
     if let Ok(consumer) = handle.cast::<Consumer>() {
@@ -52,9 +58,10 @@ fn _panic(py: Python<'_>, handle: &Bound<'_, PyAny>) -> PyResult<()> {
     handle.cast::<Producer>()?.get().panic(py)
 }
 
-/// Fails in a second interpreter of the process: the classes are the first one's. (PyO3 checks this
-/// of submodules only, and the interpreter takes silence for consent.)
-fn only_here(py: Python<'_>) -> PyResult<()> {
+/// Fails in a second interpreter of the process, because the classes belong to the first one.
+/// (PyO3 checks this only for submodules, and the interpreter loads a module that does not
+/// refuse.)
+fn refuse_subinterpreters(py: Python<'_>) -> PyResult<()> {
     static FIRST: AtomicI64 = AtomicI64::new(-1);
     // SAFETY: the interpreter is attached.
     let here = unsafe { ffi::PyInterpreterState_GetID(ffi::PyInterpreterState_Get()) };
@@ -64,7 +71,8 @@ fn only_here(py: Python<'_>) -> PyResult<()> {
     // Relaxed: it is only compared.
     match FIRST.compare_exchange(-1, here, Ordering::Relaxed, Ordering::Relaxed) {
         Err(first) if first != here => Err(PyImportError::new_err(
-            "ipcq does not support subinterpreters: it is loaded in another one of this process",
+            "ipcq does not support subinterpreters, and another interpreter of this process has \
+             loaded it",
         )),
         _ => Ok(()),
     }
@@ -73,21 +81,27 @@ fn only_here(py: Python<'_>) -> PyResult<()> {
 #[pymodule(gil_used = false)]
 fn _ipcq(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
-    only_here(py)?;
+    refuse_subinterpreters(py)?;
     ipcq::__binding::speak(ipcq::__binding::Language::Python);
     module.add_class::<Claim>()?;
     module.add_class::<Consumer>()?;
     module.add_class::<ConsumerInfo>()?;
     module.add_class::<Message>()?;
+    module.add_class::<Messages>()?;
     module.add_class::<Producer>()?;
     module.add_class::<SharedMemory>()?;
     module.add_class::<Stats>()?;
     module.add_class::<View>()?;
-    module.add_class::<Window>()?;
     module.add_function(wrap_pyfunction!(queues, module)?)?;
     module.add_function(wrap_pyfunction!(unlink, module)?)?;
     module.add_function(wrap_pyfunction!(wait_any, module)?)?;
-    module.add_function(wrap_pyfunction!(arrow::_arrow_stream, module)?)?;
-    module.add_function(wrap_pyfunction!(_panic, module)?)?;
-    module.add("__version__", ipcq::VERSION)
+    module.add("__version__", ipcq::VERSION)?;
+    // Private, so not in __all__.
+    module.setattr(
+        "_arrow_stream",
+        wrap_pyfunction!(arrow::_arrow_stream, module)?,
+    )?;
+    #[cfg(feature = "_test")]
+    module.setattr("_panic", wrap_pyfunction!(_panic, module)?)?;
+    Ok(())
 }

@@ -1,10 +1,10 @@
 //! The producer.
 
-use crate::buffer::Buffer;
-use crate::errors;
+use crate::buffer::{check_plain, Buffer};
+use crate::errors::{self, Failure};
 use crate::handle::{
-    self, caught, part, truth, whole, whole_or_none, Dtype, Guard, Guarded, Name, Records, Timeout,
-    Waiting, LARGE,
+    self, catch_panic, copying, part, truth, whole, whole_or_none, Dtype, Guarded, Name, Records,
+    Timeout, Waker,
 };
 use crate::stats::{delivery, ConsumerInfo, Stats};
 use ipcq::__binding::Ticket;
@@ -14,68 +14,81 @@ use pyo3::types::{PyByteArray, PyBytes, PyDict};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The one who pushes messages into a queue, and creates it where there is none.
+/// Pushes messages into a queue, and creates the queue if it does not exist.
 ///
 /// Args:
-///     name: A str without a slash is a file in /dev/shm (or $IPCQ_DIR), any other is a path. So is
-///         a pathlib.Path in any case.
-///     capacity: Messages (message_size or dtype given) or bytes (neither given) that the ring
-///         holds, rounded up to a power of two. 0: a ring of about 4 MiB.
-///     message_size: Bytes of every message, 1 to 1 GiB. 0: every message has its own length, at most
-///         an eighth of the capacity. None: that of the queue if it exists, else 0.
-///     dtype: A numpy dtype: messages are records of it, and message_size is its itemsize. Its
-///         fields, with align=True those of the C struct, are kept in the queue: consumers get them
-///         as their dtype, and are told where theirs differs. Little-endian, and no objects.
-///     permissions: Mode bits of the data file. 0: 0o600.
-///     control_permissions: Mode bits of the control file. 0: those of the data file.
-///     delivery: "lossy", or None, the default: a consumer that falls a whole ring behind loses the
-///         oldest messages. "lossless": nothing is overwritten that an attached consumer has not
-///         consumed; push() raises Full, put() waits.
-///     max_consumers: Places for consumers in the control file (0: 32). No more can attach to a
-///         lossless queue; in a lossy one, more are not listed.
-///     min_consumers: Lossless: how many must be attached at once before anything is overwritten
-///         for the first time. 0: with nobody attached, the producer runs on.
-///     evict_after: Lossless: seconds after which a consumer that holds the producer up and
-///         consumes nothing is waited for no longer; it goes on, and counts as lost what was
-///         overwritten. None: never (but one that died is dropped at once).
+///     name: A str without a slash is a file in /dev/shm (or $IPCQ_DIR). Any other str is a path,
+///         and a pathlib.Path is always a path.
+///     capacity: How many messages (if message_size or dtype is given) or bytes (otherwise) the
+///         ring holds. It is rounded up to a power of two. 0: a ring of about 4 MiB.
+///     message_size: The bytes of every message, 1 to 1 GiB. 0: messages vary in length, up to an
+///         eighth of the capacity. None: the size of the queue if it exists, otherwise 0.
+///     dtype: A numpy dtype. The messages are records of it, and message_size is its itemsize. The
+///         queue stores its fields, so consumers use them as their dtype, and a consumer with
+///         another dtype gets an error. With align=True the fields have the offsets of the C
+///         struct. It must be little-endian and have no objects.
+///     permissions: The mode bits of the data file. 0: 0o600.
+///     control_permissions: The mode bits of the control file. 0: those of the data file.
+///     delivery: "lossy", or None (the default): a consumer that falls a whole ring behind loses
+///         the oldest messages. "lossless": a message is overwritten only after every attached
+///         consumer has consumed it. If the ring is full, push() raises Full and put() waits.
+///     max_consumers: The number of consumer slots in the control file. 0: 32. No more consumers
+///         can attach to a lossless queue. In a lossy queue, further consumers are not listed.
+///     min_consumers: For lossless queues: how many consumers must be attached before a message is
+///         overwritten for the first time. 0: the producer need not wait for consumers.
+///     evict_after: For lossless queues: a consumer that holds back the producer and makes no
+///         progress for this many seconds is evicted. It may continue, and counts as lost what was
+///         overwritten. None: no consumer is evicted, unless its process has died.
 ///     exclusive: Fail if the queue exists.
-///     replace: If what exists does not fit, put a new queue in its place.
+///     replace: If the queue exists with other properties, put a new queue in its place.
 ///
-/// Where the queue exists, what is given must fit it, what is not given is taken from it, and the
-/// sequence goes on. Several threads may share a producer; in a forked child it only raises.
-/// Closing it (close(), the end of a with block, or being collected) marks the queue closed.
+/// If the queue exists, the arguments that are given must fit it, the others are taken from it, and
+/// the sequence continues. Several threads may share a producer. In a forked child every call
+/// raises. Closing the producer (by close(), by the end of a with block, or by garbage collection)
+/// marks the queue as closed.
 ///
-/// It can be pickled, for multiprocessing: what comes out opens the queue anew and goes on with its
-/// sequence. A queue has one producer, so this one is to be detached before (detach()), or closed;
-/// otherwise ProducerExists is raised there. A producer that is open at the normal end of a child of
+/// A producer can be pickled (for multiprocessing). The result opens the queue again and continues
+/// its sequence. A queue has one producer, so detach() or close() this one first. Otherwise
+/// ProducerExistsError is raised there. A producer that is open at the normal end of a child of
 /// multiprocessing is closed then.
 ///
-/// Raises ProducerExists (another live producer has the queue), Incompatible (it exists with
-/// another geometry or layout version, or is damaged), SchemaMismatch (it exists with other records),
-/// FileExistsError (exclusive),
-/// PermissionError, OSError with ENOSPC, UsageError.
+/// Raises ProducerExistsError (another live producer has the queue), IncompatibleError (the queue
+/// exists with other properties or another layout version, or is damaged), SchemaMismatchError (it
+/// exists with other records), FileExistsError (exclusive), PermissionError, OSError with ENOSPC,
+/// UsageError.
 #[pyclass(frozen, weakref, module = "ipcq")]
 pub struct Producer {
     inner: Guarded<Inner>,
-    name: PathBuf,
+    name: Name,
     /// The file, resolved when it was opened.
     path: PathBuf,
-    /// 0 if they vary.
+    /// 0 if the messages vary in length.
     message_size: usize,
     max_message: usize,
     capacity: u64,
     delivery: &'static str,
     records: Records,
-    /// What else it was opened with, and is to be if it is pickled.
+    /// The other arguments that it was opened with, for pickle.
     given: Py<PyDict>,
 }
 
 struct Inner {
+    /// `None` if the handle was closed.
     queue: Option<ipcq::Producer>,
-    /// Counts claims, so that one that has ended is told from the one that stands.
+    /// The number of claims made so far. The last of them is valid while `claimed`.
     claims: u64,
     claimed: bool,
 }
+
+impl Inner {
+    #[inline(always)]
+    fn queue(&mut self) -> Result<&mut ipcq::Producer, Failure> {
+        self.queue.as_mut().ok_or(Failure::HandleClosed)
+    }
+}
+
+/// How many messages of an iterable are collected before other threads may run.
+const TURN: usize = 4096;
 
 impl Drop for Inner {
     fn drop(&mut self) {
@@ -91,63 +104,59 @@ impl Producer {
     fn with<T>(
         &self,
         py: Python<'_>,
-        act: impl FnOnce(&mut ipcq::Producer) -> ipcq::Result<T>,
+        act: impl FnOnce(&mut Inner) -> Result<T, Failure>,
     ) -> PyResult<T> {
-        let mut inner = self.inner.lock(py)?;
-        let Some(queue) = &mut inner.queue else {
-            drop(inner);
-            return Err(self.is_closed(py));
-        };
-        let result = caught(|| act(queue));
-        drop(inner);
-        result.map_err(|e| errors::raise(py, e))
+        self.inner
+            .with(py, act, |failure| self.exception(py, failure))
     }
 
+    #[cold]
+    fn exception(&self, py: Python<'_>, failure: Failure) -> PyErr {
+        failure.exception(py, &self.name, "producer", "claim")
+    }
+
+    #[cfg(feature = "_test")]
     pub fn panic(&self, py: Python<'_>) -> PyResult<()> {
-        self.with(py, |_| panic!("asked for"))
+        self.with(py, |_| panic!("requested"))
     }
 
-    /// Takes the queue out of the handle, which is closed then.
+    /// Takes the queue out of the handle. The handle is closed afterwards.
     fn take(&self, py: Python<'_>) -> PyResult<Option<ipcq::Producer>> {
         let mut inner = self.inner.lock(py)?;
         inner.claimed = false;
         Ok(inner.queue.take())
     }
 
-    #[cold]
-    fn is_closed(&self, py: Python<'_>) -> PyErr {
-        handle::closed(py, &self.name, "producer")
-    }
-
-    /// Pushes the bytes at a pointer, which stay there for the time of the call.
+    /// Pushes the bytes at a pointer.
+    ///
+    /// # Safety
+    /// `length` bytes are readable there during the call.
     #[inline(always)]
-    fn push_from(&self, py: Python<'_>, from: *const u8, length: usize) -> PyResult<()> {
-        if length >= LARGE {
-            let from = from as usize;
-            return self.with(py, |q| {
-                // SAFETY: readable, as below.
-                py.detach(|| unsafe { q.push_raw(from as *const u8, length) })
-            });
-        }
+    unsafe fn push_from(&self, py: Python<'_>, from: *const u8, length: usize) -> PyResult<()> {
         let mut inner = self.inner.lock(py)?;
         let Some(queue) = &mut inner.queue else {
             drop(inner);
-            return Err(self.is_closed(py));
+            return Err(self.exception(py, Failure::HandleClosed));
         };
-        // What takes nothing but a copy cannot panic; to catch that took 6 % of a push.
-        // SAFETY: readable: it is a buffer that the caller holds.
+        // The fast path only copies, so it cannot panic. To catch panics cost 6 % of a push.
+        // SAFETY: the caller's promise.
         if unsafe { ipcq::__binding::push_quickly(queue, from, length) }.is_some() {
             return Ok(());
         }
-        // SAFETY: as above.
-        let pushed = caught(|| unsafe { queue.push_raw(from, length) });
+        let from = from as usize;
+        let pushed = catch_panic(|| {
+            copying(py, length, || {
+                // SAFETY: the caller's promise.
+                unsafe { queue.push_raw(from as *const u8, length) }
+            })
+        });
         drop(inner);
         pushed.map_err(|e| errors::raise(py, e))
     }
 
-    /// Pushes until all `count` are pushed or the time is over, and returns how many are. `push` is
-    /// given how many are pushed, and returns how many more it has pushed; it runs with the interpreter
-    /// released if there are many `bytes`.
+    /// Pushes until all `count` messages are pushed or the time is over, and returns how many
+    /// were pushed. `push` gets that number so far, and returns how many more it has pushed. It
+    /// runs with the interpreter released if `bytes` is large.
     fn push_all(
         &self,
         py: Python<'_>,
@@ -157,17 +166,14 @@ impl Producer {
     ) -> PyResult<usize> {
         let (mut done, mut full) = (0, None);
         handle::wait_for(py, timeout, self, || {
-            done += self.with(py, |q| {
-                let pushed = match bytes >= LARGE {
-                    true => py.detach(|| push(q, done)),
-                    false => push(q, done),
-                };
-                match pushed {
+            done += self.with(py, |inner| {
+                let queue = inner.queue()?;
+                match copying(py, bytes, || push(queue, done)) {
                     Err(e @ ipcq::Error::Full(_)) => {
                         full = Some(e);
                         Ok(0)
                     }
-                    other => other,
+                    pushed => Ok(pushed?),
                 }
             })?;
             Ok((done == count).then_some(()))
@@ -178,7 +184,7 @@ impl Producer {
         }
     }
 
-    /// Pushes every item of an iterable, all of which are collected and checked first.
+    /// Pushes every item of an iterable. All of them are collected and checked first.
     fn push_each(&self, items: &Bound<'_, PyAny>, timeout: Timeout) -> PyResult<usize> {
         let py = items.py();
         let mut messages = Vec::new();
@@ -190,20 +196,24 @@ impl Producer {
                 size => length == size,
             };
             if !fits {
-                return Err(errors::too_large(
+                return Err(errors::message_size(
                     py,
                     format!(
-                        "{}: item {} has {length} bytes, {}",
+                        "{}: item {} has {length} bytes, but {}",
                         self.name.display(),
                         messages.len(),
                         match self.message_size {
-                            0 => format!("at most {} are possible", self.max_message),
+                            0 => format!("a message has at most {}", self.max_message),
                             size => format!("all messages of this queue have {size}"),
                         }
                     ),
                 ));
             }
             messages.push(message);
+            if messages.len() % TURN == 0 {
+                // Other threads may run.
+                py.detach(|| ());
+            }
         }
         let places: Vec<_> = messages
             .iter()
@@ -224,9 +234,11 @@ impl Producer {
     }
 }
 
-impl Waiting for Producer {
+impl Waker for Producer {
     fn ask(&self, py: Python<'_>) -> PyResult<Vec<Ticket>> {
-        self.with(py, |q| Ok(vec![ipcq::__binding::producer_ask(q)]))
+        self.with(py, |inner| {
+            Ok(vec![ipcq::__binding::producer_ask(inner.queue()?)])
+        })
     }
 
     fn awake(&self, _: Python<'_>) {}
@@ -263,8 +275,9 @@ impl Producer {
             .exclusive(exclusive)
             .replace(replace);
         if let Some(seconds) = evict_after {
-            let time = Duration::try_from_secs_f64(seconds)
-                .map_err(|_| errors::usage(py, "evict_after: seconds from 0 up, or None"))?;
+            let time = Duration::try_from_secs_f64(seconds).map_err(|_| {
+                errors::usage(py, "evict_after: must be seconds, at least 0, or None")
+            })?;
             options = options.evict_after(time);
         }
         let given = PyDict::new(py);
@@ -279,13 +292,12 @@ impl Producer {
             if message_size.is_some_and(|given| given as usize != *size) {
                 return Err(errors::usage(
                     py,
-                    format!("message_size: the records of this dtype have {size} bytes"),
+                    format!("message_size: must be {size}, the itemsize of the dtype, or None"),
                 ));
             }
-            message_size =
-                Some(u32::try_from(*size).map_err(|_| {
-                    errors::too_large(py, format!("dtype: records of {size} bytes"))
-                })?);
+            message_size = Some(u32::try_from(*size).map_err(|_| {
+                errors::message_size(py, format!("dtype: records of {size} bytes are too large"))
+            })?);
             options = options.schema(schema.clone());
         }
         if let Some(bytes) = message_size {
@@ -295,14 +307,13 @@ impl Producer {
             None => options,
             Some("lossy") => options.delivery(ipcq::Delivery::Lossy),
             Some("lossless") => options.delivery(ipcq::Delivery::Lossless),
-            Some(_) => return Err(errors::usage(py, "delivery: 'lossy' or 'lossless'")),
+            Some(_) => return Err(errors::usage(py, "delivery: must be 'lossy' or 'lossless'")),
         };
         let queue = handle::slowly(py, || options.open(&*name))?;
-        let queue = queue.map_err(|e| errors::raise(py, e))?;
         let geometry = queue.geometry();
         let producer = Producer {
             records: Records::new(py, &name, dtype, queue.schema())?,
-            name: name.0,
+            name,
             path: queue.path().to_owned(),
             message_size: geometry.message_size as usize,
             max_message: queue.max_message(),
@@ -320,36 +331,45 @@ impl Producer {
         Ok(producer)
     }
 
-    /// Pushes one message: any object with a contiguous buffer (bytes, bytearray, memoryview, an
-    /// array), or, if the queue has a dtype, what numpy takes for one record of it (a tuple, a dict, a
-    /// number). Never waits: put() does.
+    /// Pushes one message. Never waits: put() does.
     ///
-    /// Raises Full (in a lossless queue, if a consumer has not caught up), SchemaMismatch if it is an
-    /// array, or has a format, of another dtype than that of the queue, TooLarge if it has not the size
-    /// of this queue's messages (or, where they vary, is longer than max_message), UsageError for a
-    /// value that its field cannot hold or that is masked, while a message is claimed or if the
-    /// producer is closed, Error in a forked child. Nothing is pushed then.
+    /// The message is any object with a contiguous buffer (bytes, bytearray, memoryview, an array).
+    /// If the queue has a dtype, it may also be anything that numpy accepts as one record of the
+    /// dtype (a tuple, a dict, a number).
+    ///
+    /// If it raises, the message was not pushed:
+    ///
+    /// - Full: the queue is lossless and full, because a consumer has not caught up.
+    /// - SchemaMismatchError: the object is an array (or has a format) of another dtype.
+    /// - MessageSizeError: its size is not that of the messages of the queue. If they vary in
+    ///   length, it is longer than max_message.
+    /// - UsageError: a value does not fit its field or is masked, a message is claimed, or the
+    ///   producer is closed.
+    /// - Error: this process is a forked child.
     #[pyo3(signature = (data, /))]
     fn push(&self, data: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = data.py();
         if let Ok(bytes) = data.cast::<PyBytes>() {
             let bytes = bytes.as_bytes();
-            return self.push_from(py, bytes.as_ptr(), bytes.len());
+            // SAFETY: the caller holds the bytes object.
+            return unsafe { self.push_from(py, bytes.as_ptr(), bytes.len()) };
         }
         let data = Buffer::of(&self.records.message(data)?)?;
-        self.push_from(py, data.as_ptr(), data.len())
+        // SAFETY: the buffer is held.
+        unsafe { self.push_from(py, data.as_ptr(), data.len()) }
     }
 
-    /// Pushes many messages and returns how many were pushed: all, unless a lossless queue stays
-    /// full for timeout seconds (0: does not wait, None: waits for ever).
+    /// Pushes many messages and returns how many were pushed. These are all of them, unless a
+    /// lossless queue stays full for timeout seconds (0: does not wait, None: waits without a
+    /// limit).
     ///
-    /// In a queue of fixed size, data is an array or any buffer of a whole number of messages. In
-    /// any queue it may be an iterable of what push() takes, which is collected and checked before
-    /// the first is pushed. In a queue with a dtype it may be a table: a pandas, polars or pyarrow one
-    /// with a column for each field, whose values must fit the field. A column with a time zone is
-    /// converted to UTC.
+    /// In a queue of fixed size, data may be an array or any other buffer of a whole number of
+    /// messages. In any queue it may be an iterable of what push() accepts. The iterable is
+    /// collected and checked before the first message is pushed. In a queue with a dtype it may
+    /// also be a table of pandas, polars or pyarrow with a column for each field. The values must
+    /// fit the fields. A column with a time zone is converted to UTC.
     ///
-    /// Raises as push(), but Full only if nothing was pushed.
+    /// Raises the same as push(), but Full only if nothing was pushed.
     ///
     /// Examples:
     ///     >>> words = ipcq.Producer("words")
@@ -365,18 +385,20 @@ impl Producer {
         if self.message_size == 0 || !Buffer::is_in(data) {
             if data.is_instance_of::<PyBytes>() || data.is_instance_of::<PyByteArray>() {
                 return Err(PyTypeError::new_err(
-                    "push_many: the messages of this queue vary in length: an iterable of them",
+                    "push_many: the messages of this queue vary in length, so an iterable of \
+                     messages is needed",
                 ));
             }
             return self.push_each(data, timeout);
         }
         let (py, size) = (data.py(), self.message_size);
+        check_plain(data)?;
         let data = Buffer::of(data)?;
         if data.len() % size != 0 {
-            return Err(errors::too_large(
+            return Err(errors::message_size(
                 py,
                 format!(
-                    "{}: {} bytes are no whole number of messages of {size}",
+                    "{}: {} bytes are not a whole number of messages of {size} bytes",
                     self.name.display(),
                     data.len()
                 ),
@@ -388,24 +410,25 @@ impl Producer {
         }
         let from = data.as_ptr() as usize;
         self.push_all(py, timeout, (count, data.len()), |q, done| {
-            // SAFETY: the buffer is held, and holds so many messages.
+            // SAFETY: the buffer is held, and has that many messages.
             unsafe { q.push_many_raw((from + done * size) as *const u8, size, count - done) }
         })
     }
 
-    /// Room for one message, to be written in place: a context manager that pushes the message
-    /// when the block ends, and gives it up if the block raises.
+    /// Room for one message, to be written in place, as a Claim.
     ///
-    /// size is the most bytes it may have; it is not needed in a queue of fixed size. Only one
-    /// message can be claimed at a time, and nothing pushed meanwhile.
+    /// The Claim is a context manager: it pushes the message when the block ends, and gives it up
+    /// if the block raises. size is the most bytes that the message may have. It is not needed in a
+    /// queue of fixed size. Only one message can be claimed at a time, and nothing can be pushed
+    /// before it is committed or given up.
     ///
-    /// Raises as push().
+    /// Raises the same as push().
     ///
     /// Examples:
     ///     >>> out = ipcq.Producer("greetings")
     ///     >>> with out.claim(5) as message:
     ///     ...     message.write(0, b"hello")
-    ///     >>> ipcq.Consumer("greetings").pop()
+    ///     >>> ipcq.Consumer("greetings").get()
     ///     b'hello'
     #[pyo3(signature = (size=None))]
     fn claim(
@@ -417,38 +440,31 @@ impl Producer {
             (Some(size), _) => size,
             (None, 0) => {
                 return Err(PyTypeError::new_err(
-                    "claim: the messages of this queue vary in length: a size is needed",
+                    "claim: the messages of this queue vary in length, so a size is needed",
                 ))
             }
             (None, size) => size,
         };
-        let mut inner = this.inner.lock(py)?;
-        let Some(queue) = &mut inner.queue else {
-            drop(inner);
-            return Err(this.is_closed(py));
-        };
-        match caught(|| queue.claim_raw(length)) {
-            Ok(at) => {
-                inner.claims += 1;
-                inner.claimed = true;
-                let ticket = inner.claims;
-                drop(inner);
-                Ok(Claim {
-                    producer: slf.clone().unbind(),
-                    at: at as usize,
-                    length,
-                    ticket,
-                })
-            }
-            Err(e) => {
-                drop(inner);
-                Err(errors::raise(py, e))
-            }
-        }
+        this.with(py, |inner| {
+            let at = inner.queue()?.claim_raw(length)?;
+            inner.claims += 1;
+            inner.claimed = true;
+            Ok(Claim {
+                producer: slf.clone().unbind(),
+                at: at as usize,
+                length,
+                number: inner.claims,
+            })
+        })
     }
 
-    /// As queue.Queue.put: waits for room, asleep, and raises Full if there is none in time. A lossy
-    /// queue is never full.
+    /// Pushes one message, and waits for room if a lossless queue is full, like
+    /// queue.Queue.put().
+    ///
+    /// It waits at most timeout seconds, or without a limit if timeout is None. If block is false
+    /// it does not wait. A lossy queue is never full.
+    ///
+    /// Raises Full if no room came in time, otherwise the same as push().
     #[pyo3(signature = (item, block=true, timeout=None))]
     fn put(
         &self,
@@ -457,113 +473,117 @@ impl Producer {
         timeout: Option<f64>,
     ) -> PyResult<()> {
         let py = item.py();
-        let timeout = if block {
-            Timeout::seconds(py, timeout)?
-        } else {
-            Timeout::NONE
-        };
+        let timeout = Timeout::of_queue(py, block, timeout)?;
         let data = Buffer::of(&self.records.message(item)?)?;
         let (from, length) = (data.as_ptr() as usize, data.len());
         self.push_all(py, timeout, (1, length), |q, _| {
-            // SAFETY: readable: the buffer is held.
+            // SAFETY: the buffer is held.
             unsafe { q.push_raw(from as *const u8, length) }.map(|()| 1)
         })?;
         Ok(())
     }
 
-    /// As queue.Queue.put_nowait: the same as push().
+    /// The same as push(), like queue.Queue.put_nowait().
     fn put_nowait(&self, item: &Bound<'_, PyAny>) -> PyResult<()> {
         self.push(item)
     }
 
-    /// As asyncio.Queue.put: a coroutine that pushes a message, and waits for room in the running loop
-    /// where a lossless queue is full: it looks again after 0.1 ms, then 0.2, up to every 4 ms. Tasks
-    /// of one loop are served in the order in which they came.
+    /// Pushes one message, in a coroutine, like asyncio.Queue.put().
     ///
-    /// Raises as push(), but for Full. If it is cancelled, nothing was pushed.
+    /// If a lossless queue is full, it waits for room in the running loop: it tries again after 0.1
+    /// ms, then after 0.2 ms, up to every 4 ms. The tasks of one loop are served in the order in
+    /// which they came.
+    ///
+    /// Raises the same as push(), except Full. If it is cancelled, nothing was pushed.
     fn aput<'py>(slf: &Bound<'py, Self>, item: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let put = part!(slf.py(), "ipcq._aio", "put")?;
         put.call1((slf, item))
     }
 
-    /// The sequence of the message pushed next.
+    /// The sequence of the message that is pushed next.
     #[getter]
     fn next_sequence(&self, py: Python<'_>) -> PyResult<u64> {
-        self.with(py, |q| Ok(q.next_sequence()))
+        self.with(py, |inner| Ok(inner.queue()?.next_sequence()))
     }
 
-    /// The consumers attached and known, the slowest first: all of a lossless queue, of a lossy
-    /// one those that may write its control file; but no observers.
+    /// The attached consumers, as a list of ConsumerInfo, the slowest first.
+    ///
+    /// In a lossless queue these are all consumers but observers. In a lossy queue they are those
+    /// that may write the control file.
     fn consumers(&self, py: Python<'_>) -> PyResult<Vec<ConsumerInfo>> {
-        let list = self.with(py, |q| Ok(q.consumers()))?;
+        let list = self.with(py, |inner| Ok(inner.queue()?.consumers()))?;
         Ok(list.into_iter().map(ConsumerInfo::from).collect())
     }
 
     /// Figures of the queue, as a Stats.
     #[getter]
     fn stats(&self, py: Python<'_>) -> PyResult<Stats> {
-        self.with(py, |q| q.stats()).map(Stats::from)
+        let stats = self.with(py, |inner| Ok(inner.queue()?.stats()?))?;
+        Ok(Stats::from(stats))
     }
 
     /// The name as it was given.
     #[getter]
     fn name(&self) -> std::ffi::OsString {
-        self.name.clone().into_os_string()
+        self.name.as_os_str().to_owned()
     }
 
-    /// Bytes of every message; 0 if they vary.
+    /// The bytes of every message. 0 if the messages vary in length.
     #[getter]
     fn message_size(&self) -> usize {
         self.message_size
     }
 
-    /// Bytes of the longest message.
+    /// The bytes of the longest message that can be pushed.
     #[getter]
     fn max_message(&self) -> usize {
         self.max_message
     }
 
-    /// Messages (fixed size) or bytes (varying) that the ring holds.
+    /// How many messages (fixed size) or bytes (varying length) the ring holds.
     #[getter]
     fn capacity(&self) -> u64 {
         self.capacity
     }
 
-    /// "lossy" or "lossless".
+    /// The mode of delivery, "lossy" or "lossless".
     #[getter]
     fn delivery(&self) -> &'static str {
         self.delivery
     }
 
-    /// The numpy dtype of the messages: the one that was given, or else that of the queue; None if
-    /// there is neither.
+    /// The numpy dtype of the messages: the one that was given, otherwise the queue's. None if
+    /// neither exists.
     #[getter]
     fn dtype<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.records.dtype(py)
     }
 
-    /// Whether this handle was closed. Whether the queue is closed is another question: stats.closed.
+    /// Whether this handle was closed. stats.closed says whether the queue is closed.
     #[getter]
     fn closed(&self, py: Python<'_>) -> PyResult<bool> {
         Ok(self.inner.lock(py)?.queue.is_none())
     }
 
-    /// Closes the queue: consumers drain it and then learn that it is closed. A message that is
-    /// claimed is given up. Closing twice is fine. The end of a with block closes it too, also where
-    /// an exception ends the block; a process that is killed does not close it.
+    /// Closes the queue. Consumers drain it and then get Closed.
+    ///
+    /// A claimed message is given up. The producer may be closed more than once. The end of a with
+    /// block also closes it, even if an exception ends the block. A process that is killed does not
+    /// close it.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let queue = self.take(py)?;
         py.detach(|| drop(queue));
         Ok(())
     }
 
-    /// Closes this handle, and leaves the queue open: consumers wait on, and another process can open
-    /// it as its producer and continue the sequence. A message that is claimed is given up. Does
-    /// nothing if this handle is closed.
+    /// Closes this handle and leaves the queue open.
     ///
-    /// So a producer is handed over: detach it, then open its name in the other process, or pickle it.
-    /// (multiprocessing pickles what it is given, unless its start method is fork: the child has this
-    /// closed handle then.)
+    /// Consumers keep waiting. Another process can open the queue as its producer and continue the
+    /// sequence. A claimed message is given up. Does nothing if this handle is closed.
+    ///
+    /// To hand a producer over, detach it, and then open its name in the other process, or pickle
+    /// it. (multiprocessing pickles its arguments, unless the start method is fork. Then the child
+    /// has this closed handle.)
     fn detach(&self, py: Python<'_>) -> PyResult<()> {
         let queue = self.take(py)?;
         py.detach(|| queue.map(ipcq::Producer::detach));
@@ -581,7 +601,7 @@ impl Producer {
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let options = self.given.bind(py).copy()?;
-        // The queue as it is, also if it has to be made again.
+        // These make the same queue if it has to be made again.
         options.set_item("capacity", self.capacity)?;
         options.set_item("delivery", self.delivery)?;
         let dtype = self.records.given(py)?;
@@ -609,46 +629,47 @@ impl Producer {
     }
 }
 
-/// Room for one message, claimed and not yet pushed; see Producer.claim().
+/// Room for one message that was claimed and not yet pushed. See Producer.claim().
+///
+/// len(claim) is the most bytes that the message may have.
 #[pyclass(frozen, weakref, module = "ipcq")]
 pub struct Claim {
     producer: Py<Producer>,
     at: usize,
     length: usize,
-    ticket: u64,
+    /// Which claim of the producer this is.
+    number: u64,
 }
 
 impl Claim {
-    /// The producer's lock, if this claim stands.
-    fn lock<'a>(&'a self, py: Python<'_>) -> PyResult<Option<Guard<'a, Inner>>> {
-        let inner = self.producer.get().inner.lock(py)?;
-        Ok((inner.claimed && inner.claims == self.ticket).then_some(inner))
+    /// Whether this claim has not ended.
+    fn stands(&self, inner: &Inner) -> bool {
+        inner.claimed && inner.claims == self.number
     }
 
-    #[cold]
-    fn has_ended(&self, py: Python<'_>) -> PyErr {
-        let name = self.producer.get().name.display();
-        errors::usage(py, format!("{name}: this claim has ended"))
-    }
-
-    fn abandon(&self, py: Python<'_>) -> PyResult<()> {
-        let Some(mut inner) = self.lock(py)? else {
-            return Ok(());
-        };
-        inner.claimed = false;
-        if let Some(queue) = &mut inner.queue {
-            // Fails only in a forked child, where there is nothing to give up.
-            let _ = caught(|| queue.abort_raw());
-        }
-        Ok(())
+    /// Does something with the queue, if this claim has not ended.
+    fn with<T>(
+        &self,
+        py: Python<'_>,
+        act: impl FnOnce(&mut Inner) -> Result<T, Failure>,
+    ) -> PyResult<T> {
+        self.producer
+            .get()
+            .with(py, |inner| match self.stands(inner) {
+                true => act(inner),
+                false => Err(Failure::Ended),
+            })
     }
 }
 
 #[pymethods]
 impl Claim {
     /// Copies data (any object with a contiguous buffer) into the message, offset bytes from its
-    /// start. Raises UsageError beyond what was claimed, or if the claim has ended, SchemaMismatch if
-    /// data is an array of another dtype than that of the queue (data.tobytes() are bytes).
+    /// start.
+    ///
+    /// Raises UsageError beyond what was claimed or if the claim has ended, SchemaMismatchError if
+    /// data is an array of another dtype than that of the queue (data.tobytes() is always
+    /// accepted).
     #[pyo3(signature = (offset, data, /))]
     fn write(
         &self,
@@ -658,62 +679,52 @@ impl Claim {
         let py = data.py();
         self.producer.get().records.check(data)?;
         let data = Buffer::of(data)?;
-        let Some(inner) = self.lock(py)? else {
-            return Err(self.has_ended(py));
-        };
-        match offset.checked_add(data.len()) {
-            Some(end) if end <= self.length => {
-                let (to, from, size) = (self.at + offset, data.as_ptr() as usize, data.len());
-                // SAFETY: inside what was claimed; the claim stands, so the queue is mapped.
-                let copy = || unsafe {
-                    ipcq::__binding::copy_to_shared(to as *mut u8, from as *const u8, size);
-                };
-                match size >= LARGE {
-                    true => py.detach(copy),
-                    false => copy(),
-                }
-                Ok(())
+        let (from, size) = (data.as_ptr() as usize, data.len());
+        self.with(py, |_| {
+            if offset.checked_add(size).is_none_or(|end| end > self.length) {
+                let length = self.length;
+                return Err(Failure::Crate(ipcq::Error::Invalid(
+                    format!("{size} bytes at offset {offset} of a claim of {length} bytes").into(),
+                )));
             }
-            _ => {
-                drop(inner);
-                Err(errors::usage(
-                    py,
-                    format!(
-                        "{} bytes at {offset} of a claim of {}",
-                        data.len(),
-                        self.length
-                    ),
-                ))
-            }
-        }
+            let to = self.at + offset;
+            copying(py, size, || {
+                // SAFETY: this is inside the claim. The claim has not ended, so the queue is
+                // mapped. The buffer is held.
+                unsafe { ipcq::__binding::copy_to_shared(to as *mut u8, from as *const u8, size) }
+            });
+            Ok(())
+        })
     }
 
-    /// Pushes the first length bytes as a message; None: all of it, which is what a queue of fixed
-    /// size needs. Leaving the block does this too.
+    /// Pushes the first length bytes as a message, or all of it if length is None, as a queue of
+    /// fixed size needs. Leaving the block does this, too.
     ///
-    /// Raises TooLarge, UsageError if the claim has ended.
+    /// Raises MessageSizeError, UsageError if the claim has ended.
     #[pyo3(signature = (length=None))]
     fn commit(
         &self,
         py: Python<'_>,
         #[pyo3(from_py_with = whole_or_none)] length: Option<usize>,
     ) -> PyResult<()> {
-        let Some(mut inner) = self.lock(py)? else {
-            return Err(self.has_ended(py));
-        };
-        let Some(queue) = &mut inner.queue else {
-            drop(inner);
-            return Err(self.has_ended(py));
-        };
-        let result = caught(|| queue.commit_raw(length.unwrap_or(self.length)));
-        inner.claimed = result.is_err();
-        drop(inner);
-        result.map_err(|e| errors::raise(py, e))
+        self.with(py, |inner| {
+            let queue = inner.queue()?;
+            queue.commit_raw(length.unwrap_or(self.length))?;
+            inner.claimed = false;
+            Ok(())
+        })
     }
 
-    /// Gives the claim up: nothing is pushed. Does nothing if it has ended.
+    /// Gives the claim up without pushing a message. Does nothing if the claim has ended.
     fn abort(&self, py: Python<'_>) -> PyResult<()> {
-        self.abandon(py)
+        self.producer.get().with(py, |inner| {
+            if self.stands(inner) {
+                inner.claimed = false;
+                // Fails only in a forked child, which has nothing to give up.
+                let _ = inner.queue()?.abort_raw();
+            }
+            Ok(())
+        })
     }
 
     fn __len__(&self) -> usize {
@@ -733,22 +744,22 @@ impl Claim {
         _traceback: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         if !kind.is_none() {
-            return self.abandon(py);
+            return self.abort(py);
         }
-        // It may have been committed, with its true length, or given up inside the block.
-        let stands = self.lock(py)?.is_some();
-        if stands {
-            self.commit(py, None)?;
+        // The block may have committed it with another length, or given it up.
+        let producer = self.producer.get();
+        match producer.with(py, |inner| Ok(self.stands(inner)))? {
+            true => self.commit(py, None),
+            false => Ok(()),
         }
-        Ok(())
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        // A claim that nobody can end any more would keep the producer from pushing.
+        // A claim that no code can end would keep the producer from pushing.
         Python::try_attach(|py| {
-            if let Err(e) = self.abandon(py) {
+            if let Err(e) = self.abort(py) {
                 e.write_unraisable(py, None);
             }
         });

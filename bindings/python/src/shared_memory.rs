@@ -1,9 +1,9 @@
-//! Shared memory by itself.
+//! Shared memory without a queue.
 
-use crate::buffer::Buffer;
-use crate::errors;
+use crate::buffer::{check_plain, Buffer};
+use crate::errors::{self, Failure};
 use crate::export::{self, Mapping, Shown};
-use crate::handle::{self, caught, truth, whole, whole_or_none, Guarded, Name, LARGE};
+use crate::handle::{self, copying, truth, whole, whole_or_none, Guarded, Name};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
@@ -11,29 +11,31 @@ use std::ffi::c_int;
 use std::path::PathBuf;
 use std::ptr::null_mut;
 
-/// Memory that processes of one host share: the one that creates it writes, any others read.
+/// Memory that processes of one host share. One process writes it, and any number of others read
+/// it.
 ///
 /// Args:
-///     name: A str without a slash is a file in /dev/shm (or $IPCQ_DIR), any other is a path. So is
-///         a pathlib.Path in any case.
-///     create: True: the writer, who creates it with its space reserved; where it exists, size must
-///         fit, and it is continued. False: a reader, who maps it read-only.
-///     size: Bytes, for the writer.
-///     permissions: Mode bits of a new file; 0: 0o600.
+///     name: A str without a slash is a file in /dev/shm (or $IPCQ_DIR). Any other str is a path,
+///         and a pathlib.Path is always a path.
+///     create: True: a writer. It creates the memory and reserves space for it. If the memory
+///         exists, its size must be the same, and its contents are kept. False: a reader, which
+///         maps the memory read-only.
+///     size: The number of bytes, for a writer.
+///     permissions: The mode bits of a new file. 0: 0o600.
 ///
-/// What is read may be a mixture of what is written meanwhile: use a Producer where that matters.
-/// Several threads may share a handle. It can be pickled and copied: what comes out is opened anew in
-/// the same role, and so for the writer only where this one is closed (ProducerExists).
+/// A reader may see parts of old and new contents together. Use a Producer if that matters. Several
+/// threads may share a handle. A handle can be pickled and copied. The result is opened again in
+/// the same role, so a writer must be closed before (otherwise ProducerExistsError is raised).
 ///
-/// Raises FileNotFoundError, PermissionError, ProducerExists (another live process writes it),
-/// Incompatible (it exists with another size), OSError with ENOSPC, UsageError.
+/// Raises FileNotFoundError, PermissionError, ProducerExistsError (another live process writes the
+/// memory), IncompatibleError (it exists with another size), OSError with ENOSPC, UsageError.
 ///
-/// It has the buffer protocol: memoryview(memory) and numpy.frombuffer(memory, …) are the memory
-/// itself, without a copy, writable through the writer only.
+/// It has the buffer protocol: memoryview(memory) and numpy.frombuffer(memory, ...) are the memory
+/// itself, without a copy. They are writable only if the handle is a writer.
 #[pyclass(frozen, weakref, module = "ipcq")]
 pub struct SharedMemory {
     inner: Guarded<Inner>,
-    name: PathBuf,
+    name: Name,
     /// The file, resolved when it was opened.
     path: PathBuf,
     size: usize,
@@ -42,8 +44,10 @@ pub struct SharedMemory {
 }
 
 struct Inner {
+    /// `None` if the handle was closed.
     memory: Option<ipcq::SharedMem>,
-    /// What buffers show. It lives as long as the Python object, also if that is closed.
+    /// The memory that buffers show. It exists as long as the Python object, even if that is
+    /// closed.
     shown: Option<Mapping>,
 }
 
@@ -53,19 +57,22 @@ impl Drop for Inner {
     }
 }
 
+impl Inner {
+    fn memory(&mut self) -> Result<&mut ipcq::SharedMem, Failure> {
+        self.memory.as_mut().ok_or(Failure::HandleClosed)
+    }
+}
+
 impl SharedMemory {
+    /// Does something with the memory.
     fn with<T>(
         &self,
         py: Python<'_>,
-        act: impl FnOnce(&mut ipcq::SharedMem) -> ipcq::Result<T>,
+        act: impl FnOnce(&mut Inner) -> Result<T, Failure>,
     ) -> PyResult<T> {
-        let mut inner = self.inner.lock(py)?;
-        let result = inner.memory.as_mut().map(|memory| caught(|| act(memory)));
-        drop(inner);
-        match result {
-            Some(result) => result.map_err(|e| errors::raise(py, e)),
-            None => Err(handle::closed(py, &self.name, "shared memory")),
-        }
+        self.inner.with(py, act, |failure| {
+            failure.exception(py, &self.name, "shared memory", "buffer")
+        })
     }
 
     fn check(&self, py: Python<'_>, offset: usize, size: usize) -> PyResult<()> {
@@ -74,7 +81,7 @@ impl SharedMemory {
             _ => Err(errors::usage(
                 py,
                 format!(
-                    "{}: {size} bytes at {offset}, but it has {}",
+                    "{}: {size} bytes at offset {offset}, but the memory has {} bytes",
                     self.name.display(),
                     self.size
                 ),
@@ -82,43 +89,42 @@ impl SharedMemory {
         }
     }
 
-    /// Copies to a place of the caller's that has `size` bytes.
-    fn copy_out(&self, py: Python<'_>, offset: usize, to: *mut u8, size: usize) -> PyResult<()> {
+    /// Copies bytes to `to`.
+    ///
+    /// # Safety
+    /// `size` bytes are writable there.
+    unsafe fn copy_out(
+        &self,
+        py: Python<'_>,
+        offset: usize,
+        to: *mut u8,
+        size: usize,
+    ) -> PyResult<()> {
         let to = to as usize;
-        self.with(py, |memory| {
-            let memory = &*memory;
-            // SAFETY: writable for so many bytes, says the caller.
-            let read = || unsafe { memory.read_raw(offset, to as *mut u8, size) };
-            match size >= LARGE {
-                true => py.detach(read),
-                false => read(),
-            }
+        self.with(py, |inner| {
+            let memory = &*inner.memory()?;
+            // SAFETY: the caller's promise.
+            copying(py, size, || unsafe {
+                memory.read_raw(offset, to as *mut u8, size)
+            })?;
+            Ok(())
         })
     }
-}
 
-impl SharedMemory {
     fn show(&self, py: Python<'_>) -> PyResult<Shown> {
-        let mut inner = self.inner.lock(py)?;
-        let Some(memory) = &inner.memory else {
-            drop(inner);
-            return Err(handle::closed(py, &self.name, "shared memory"));
-        };
-        if inner.shown.is_none() {
-            // SAFETY: `size` bytes are mapped there, shared.
-            match unsafe { Mapping::of(memory.as_ptr(), self.size) } {
-                Ok(mapping) => inner.shown = Some(mapping),
-                Err(e) => {
-                    drop(inner);
-                    return Err(e.into());
-                }
+        self.with(py, |inner| {
+            let memory = inner.memory()?.as_ptr();
+            if inner.shown.is_none() {
+                // SAFETY: `size` bytes are mapped there, shared.
+                let mapping = unsafe { Mapping::of(memory, self.size) };
+                inner.shown = Some(mapping.map_err(PyErr::from)?);
             }
-        }
-        Ok(Shown {
-            at: inner.shown.as_ref().map_or(null_mut(), Mapping::as_ptr),
-            rows: None,
-            size: self.size,
-            writable: self.writable,
+            Ok(Shown {
+                at: inner.shown.as_ref().map_or(null_mut(), Mapping::as_ptr),
+                rows: None,
+                size: self.size,
+                writable: self.writable,
+            })
         })
     }
 }
@@ -138,7 +144,6 @@ impl SharedMemory {
             true => ipcq::SharedMem::create(&*name, size, permissions),
             false => ipcq::SharedMem::open(&*name),
         })?;
-        let memory = memory.map_err(|e| errors::raise(py, e))?;
         if !create && size > memory.size() {
             return Err(errors::usage(
                 py,
@@ -151,7 +156,7 @@ impl SharedMemory {
         }
         let (size, writable) = (memory.size(), memory.is_writable());
         Ok(SharedMemory {
-            name: name.0,
+            name,
             path: memory.path().to_owned(),
             inner: Guarded::new(Inner {
                 memory: Some(memory),
@@ -165,8 +170,8 @@ impl SharedMemory {
 
     /// Copies data (any object with a contiguous buffer) to offset.
     ///
-    /// Raises Error through a reader, UsageError beyond the end or if it is closed; nothing is
-    /// written then.
+    /// Raises Error if this handle is a reader, UsageError beyond the end or if the handle is
+    /// closed. If it raises, nothing was written.
     #[pyo3(signature = (offset, data, /))]
     fn write(
         &self,
@@ -174,21 +179,22 @@ impl SharedMemory {
         data: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         let py = data.py();
+        check_plain(data)?;
         let data = Buffer::of(data)?;
         let (from, size) = (data.as_ptr() as usize, data.len());
-        self.with(py, |memory| {
+        self.with(py, |inner| {
+            let memory = inner.memory()?;
             // SAFETY: the buffer is held.
-            let mut write = || unsafe { memory.write_raw(offset, from as *const u8, size) };
-            match size >= LARGE {
-                true => py.detach(write),
-                false => write(),
-            }
+            copying(py, size, || unsafe {
+                memory.write_raw(offset, from as *const u8, size)
+            })?;
+            Ok(())
         })
     }
 
-    /// Copies size bytes from offset; None: up to the end.
+    /// Copies size bytes from offset, or all bytes from there on if size is None.
     ///
-    /// Raises UsageError beyond the end or if it is closed.
+    /// Raises UsageError beyond the end or if the handle is closed.
     #[pyo3(signature = (offset=0, size=None))]
     fn read<'py>(
         &self,
@@ -199,13 +205,14 @@ impl SharedMemory {
         let size = size.unwrap_or(self.size.saturating_sub(offset));
         self.check(py, offset, size)?;
         let (bytes, to) = crate::consumer::new_bytes(py, size)?;
-        self.copy_out(py, offset, to, size)?;
+        // SAFETY: the new object has that many bytes.
+        unsafe { self.copy_out(py, offset, to, size)? };
         Ok(bytes)
     }
 
-    /// Fills a writable buffer from offset, all of it.
+    /// Fills all of a writable buffer with bytes from offset.
     ///
-    /// Raises UsageError beyond the end or if it is closed.
+    /// Raises UsageError beyond the end or if the handle is closed.
     #[pyo3(signature = (offset, buffer, /))]
     fn readinto(
         &self,
@@ -213,11 +220,13 @@ impl SharedMemory {
         buffer: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         let py = buffer.py();
+        check_plain(buffer)?;
         let buffer = Buffer::writable(buffer)?;
-        self.copy_out(py, offset, buffer.as_ptr(), buffer.len())
+        // SAFETY: the buffer is held, and writable.
+        unsafe { self.copy_out(py, offset, buffer.as_ptr(), buffer.len()) }
     }
 
-    /// How many bytes it has.
+    /// The number of bytes.
     #[getter]
     fn size(&self) -> usize {
         self.size
@@ -230,10 +239,10 @@ impl SharedMemory {
     /// The name as it was given.
     #[getter]
     fn name(&self) -> std::ffi::OsString {
-        self.name.clone().into_os_string()
+        self.name.as_os_str().to_owned()
     }
 
-    /// Whether this handle writes.
+    /// Whether this handle is a writer.
     #[getter]
     fn writable(&self) -> bool {
         self.writable
@@ -245,9 +254,10 @@ impl SharedMemory {
         Ok(self.inner.lock(py)?.memory.is_none())
     }
 
-    /// Lets go of the memory, so that another process can write it. Closing twice is fine.
+    /// Closes this handle. After that another process may write the memory. It may be closed
+    /// more than once.
     ///
-    /// Arrays and memoryviews of it can be used after it: what they show stays mapped for as long as
+    /// Arrays and memoryviews of the memory can still be used: the memory stays mapped as long as
     /// they exist.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let mut inner = self.inner.lock(py)?;
@@ -257,12 +267,11 @@ impl SharedMemory {
         Ok(())
     }
 
-    /// Removes the name; handles go on with the memory until they are closed.
+    /// Removes the name. Open handles keep the memory until they are closed.
     ///
     /// Raises FileNotFoundError, PermissionError.
     fn unlink(&self, py: Python<'_>) -> PyResult<()> {
-        handle::slowly(py, || ipcq::SharedMem::unlink(&self.path))?
-            .map_err(|e| errors::raise(py, e))
+        handle::slowly(py, || ipcq::SharedMem::unlink(&self.path))
     }
 
     unsafe fn __getbuffer__(
@@ -270,7 +279,8 @@ impl SharedMemory {
         view: *mut ffi::Py_buffer,
         flags: c_int,
     ) -> PyResult<()> {
-        // SAFETY: the interpreter gives room. What is shown stays mapped for as long as this object.
+        // SAFETY: the interpreter gives room for the buffer. The memory stays mapped as long as
+        // this object exists.
         unsafe {
             (*view).obj = null_mut();
             let shown = slf.get().show(slf.py())?;
@@ -279,11 +289,11 @@ impl SharedMemory {
     }
 
     unsafe fn __releasebuffer__(&self, view: *mut ffi::Py_buffer) {
-        // SAFETY: filled by `__getbuffer__`.
+        // SAFETY: `__getbuffer__` has filled it.
         unsafe { export::release(view) }
     }
 
-    /// For numpy.asarray(memory), which takes no notice of what the buffer raises, and asks here.
+    // numpy.asarray(memory) ignores what the buffer raises, and then calls this.
     #[pyo3(signature = (dtype=None, copy=None))]
     fn __array__<'py>(
         slf: &Bound<'py, Self>,

@@ -2,44 +2,47 @@
 
 use pyo3::prelude::*;
 
-/// Figures of a queue and of the handle that was asked, as of that moment.
+/// Figures of a queue and of the handle that made them, at one moment.
 ///
-/// For a consumer, received + lost + lag == pushed - (its start sequence), always.
+/// For a consumer, received + lost + lag == pushed - (its start sequence) at every moment.
 #[pyclass(frozen, eq, get_all, weakref, module = "ipcq")]
 #[derive(PartialEq)]
 pub struct Stats {
-    /// Messages ever pushed, which is the sequence of the next one.
+    /// The number of messages that were ever pushed. It is the sequence of the next message.
     pushed: u64,
-    /// Messages this consumer received since its start position; 0 of a producer.
+    /// The number of messages that this consumer has received since its start position. 0 for a
+    /// producer.
     received: u64,
-    /// Messages this consumer lost since then; 0 of a producer.
+    /// The number of messages that this consumer has lost since its start position. 0 for a
+    /// producer.
     lost: u64,
-    /// Messages pushed that this consumer has neither received nor knows to be lost; 0 of a producer.
+    /// The number of messages that were pushed and that this consumer has neither received nor
+    /// knows to be lost. 0 for a producer.
     lag: u64,
     /// The oldest sequence that is retained.
     oldest: u64,
-    /// Messages (fixed) or bytes (variable) that the ring holds.
+    /// How many messages (fixed size) or bytes (varying length) the ring holds.
     capacity: u64,
-    /// Bytes of every message; 0 if they vary.
+    /// The bytes of every message. 0 if the messages vary in length.
     message_size: u32,
-    /// Bytes of the longest message that can be pushed.
+    /// The bytes of the longest message that can be pushed.
     max_message: u64,
-    /// "lossy" or "lossless".
+    /// The mode of delivery, "lossy" or "lossless".
     delivery: &'static str,
-    /// How often a producer has been attached.
+    /// How many times a producer has opened the queue.
     epoch: u32,
-    /// Consumers attached and known.
+    /// The number of attached consumers that have a consumer slot.
     consumers: u32,
-    /// Whether a producer is attached at this moment.
+    /// Whether a producer has the queue open at this moment.
     producer_alive: bool,
-    /// Whether the producer has closed the queue, and none has opened it since. (The closed of a handle
-    /// says whether that handle was closed.)
+    /// Whether the producer has closed the queue, and no producer has opened it since. (The
+    /// closed of a handle says whether that handle was closed.)
     closed: bool,
-    /// Identifies the queue. Another number under the same name means that the queue was made anew:
-    /// a sequence that was saved before is of other messages.
+    /// Identifies the queue. Another id under the same name means that the queue was recreated,
+    /// so a sequence that was saved before belongs to other messages.
     id: u64,
-    /// Whether the file of the queue has lost its name: it was unlinked or replaced. Nobody can open
-    /// this queue any more; open the name again for the one that has it now.
+    /// Whether the queue was unlinked or replaced, so that the name no longer refers to it. Open
+    /// the name again for the queue that has it now.
     unlinked: bool,
 }
 
@@ -65,21 +68,23 @@ impl From<ipcq::Stats> for Stats {
     }
 }
 
-/// One attached consumer, as of that moment.
+/// An attached consumer, at one moment.
 #[pyclass(frozen, eq, get_all, weakref, module = "ipcq")]
 #[derive(PartialEq)]
 pub struct ConsumerInfo {
     /// Its consumer_name, at most 63 bytes of it.
     name: String,
-    /// Its process, for information: a pid may be another's by now.
+    /// The pid of its process, for information. The system may have given it to another
+    /// process.
     pid: u32,
-    /// The sequence it wants next, as of its last look at an empty ring, or up to 64 messages ago.
+    /// The sequence that it receives next, as it has published it. A consumer publishes its
+    /// position when it finds the queue empty, and every 64 messages at the latest.
     sequence: u64,
-    /// Messages pushed and not consumed, by that sequence.
+    /// The number of messages that were pushed and not consumed, according to that sequence.
     lag: u64,
-    /// Messages it lost since it attached.
+    /// The number of messages that it has lost since it attached.
     lost: u64,
-    /// Whether it sleeps until a message comes.
+    /// Whether it sleeps until a message is pushed.
     asleep: bool,
 }
 
@@ -111,7 +116,7 @@ impl ConsumerInfo {
     }
 }
 
-/// What a mode of delivery is called in Python.
+/// The name of a mode of delivery in Python.
 pub fn delivery(mode: ipcq::Delivery) -> &'static str {
     match mode {
         ipcq::Delivery::Lossless => "lossless",

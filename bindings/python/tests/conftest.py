@@ -28,7 +28,7 @@ def words():
 
 
 class Child:
-    """Another Python process, which runs a piece of code."""
+    """Another Python process that runs a piece of code."""
 
     def __init__(self, code, *args):
         self.process = subprocess.Popen(
@@ -76,7 +76,7 @@ def until():
     def wait(condition, seconds=30):
         deadline = time.monotonic() + seconds
         while not condition():
-            assert time.monotonic() < deadline, "it did not come to pass"
+            assert time.monotonic() < deadline, "the condition did not become true"
             time.sleep(0.001)
 
     return wait

@@ -1,4 +1,4 @@
-"""What the tests share that is no fixture."""
+"""Functions that several tests use."""
 
 
 def word(n):

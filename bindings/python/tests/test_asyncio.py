@@ -18,7 +18,7 @@ def number(message):
 
 @pytest.fixture(params=["asyncio", "uvloop"])
 def run(request):
-    """Runs a coroutine in a loop of one of the kinds."""
+    """Runs a coroutine in a loop of each kind."""
     if request.param == "uvloop":
         new_loop = pytest.importorskip("uvloop").new_event_loop
     else:
@@ -87,14 +87,14 @@ def test_aget(pair, run):
         await asyncio.sleep(0)
         for n in range(5):
             out.push(word(n))
-        # Who comes now is behind those.
+        # A later task is served after those.
         assert number(await q.aget()) == 3
         assert [number(await w) for w in waiting] == [0, 1, 2]
-        m = await q.aget_message()
+        m = await q.messages().__anext__()
         assert (m.sequence, m.lost, m.data) == (4, 0, word(4))
         for n in range(1000):
             out.push(word(n))
-        m = await q.aget_message()
+        m = await q.messages().__anext__()
         assert m.lost == m.sequence - 5 > 0
         assert m.data == word(m.sequence - 5)
         out.close()
@@ -143,7 +143,7 @@ def test_batches_linger(pair, run):
             out.push(word(n))
             await asyncio.sleep(0)
         assert len(await task) == 10
-        # What is there when the time is over.
+        # The messages that are there when the time is over.
         out.push(word(10))
         assert len(await q.batches(linger=0.01).__anext__()) == 1
         # And when the producer closes.
@@ -167,27 +167,27 @@ def test_ten_thousand_wait(run):
             async def one(i):
                 order.append((i, number(await q.aget())))
 
-            # With a loop that runs, so that it is no part of what is counted.
+            # The loop runs before the count, so that its descriptors are not counted.
             await asyncio.sleep(0)
             descriptors = len(os.listdir("/proc/self/fd"))
             threads = len(os.listdir("/proc/self/task"))
             tasks = [asyncio.ensure_future(one(i)) for i in range(count)]
             await asyncio.sleep(0)
-            # One descriptor of the consumer and one of the loop, one thread for all.
+            # One descriptor of the consumer and one of the loop, and one thread for all tasks.
             assert len(os.listdir("/proc/self/fd")) <= descriptors + 2
             assert len(os.listdir("/proc/self/task")) <= threads + 1
             out.push_many(b"".join(word(n) for n in range(count // 2)))
             await spin(lambda: len(order) == count // 2)
-            # From the middle, and all over.
+            # Tasks in the middle, and every third task at the end.
             for task in tasks[6000:7000] + tasks[9000::3]:
                 task.cancel()
             out.push_many(b"".join(word(n) for n in range(count // 2, count)))
             await asyncio.gather(*tasks, return_exceptions=True)
-            # First come, first served.
+            # Tasks are served in order.
             assert [n for _, n in order] == list(range(len(order)))
             left = set(range(count)) - set(range(6000, 7000)) - set(range(9000, count, 3))
             assert [i for i, _ in order] == sorted(left)
-            # Those that were not waited for are there.
+            # The other messages are still there.
             assert [number(m) for m in q.pop_many(count)] == list(range(len(order), count))
 
         run(main())
@@ -195,7 +195,7 @@ def test_ten_thousand_wait(run):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_cancelled_at_any_moment(run, seed):
-    """No message is lost with a task, whatever moment it is cancelled at."""
+    """A task that is cancelled at any moment takes no message with it."""
     dice = random.Random(seed)
     with ipcq.Producer("c", capacity=1 << 15, message_size=8) as out:
         q = ipcq.Consumer("c")
@@ -220,7 +220,7 @@ def test_cancelled_at_any_moment(run, seed):
             tasks = []
             pushed = 0
             while len(got) < total:
-                # Now and then many at once, and now and then a time without.
+                # Sometimes many at once, and sometimes none.
                 for _ in range(dice.choice([0, 0, 1, 2, 20])):
                     if pushed < total:
                         out.push(word(pushed))
@@ -254,7 +254,7 @@ def test_wait_for(pair, run):
                 with pytest.raises(asyncio.TimeoutError):
                     await asyncio.wait_for(call(), 0.01)
         out.push(word(1))
-        # It goes on after that.
+        # It still works after that.
         assert await asyncio.wait_for(iterator.__anext__(), 30) == word(1)
 
     run(main())
@@ -269,7 +269,7 @@ def test_closing_the_handle_ends_the_waits(pair, run, where):
             async for _ in q:
                 pass
 
-        tasks = [asyncio.ensure_future(w) for w in (q.aget(), iterate(), q.aget_message())]
+        tasks = [asyncio.ensure_future(w) for w in (q.aget(), iterate(), q.messages().__anext__())]
         await asyncio.sleep(0)
         if where == "here":
             q.close()
@@ -282,7 +282,7 @@ def test_closing_the_handle_ends_the_waits(pair, run, where):
                 await task
         with pytest.raises(ValueError, match="closed"):
             await q.aget()
-        # Its number is free for others.
+        # The number of the descriptor is free for other files.
         other = ipcq.Consumer("pair")
         out.push(word(5))
         assert await other.aget() == word(5)
@@ -291,7 +291,7 @@ def test_closing_the_handle_ends_the_waits(pair, run, where):
 
 
 def test_the_other_tasks_get_their_turn(pair, run):
-    """Though there is always a message."""
+    """Even if there is always a message."""
     out, q = pair
     turns = 0
 
@@ -341,7 +341,7 @@ def test_several_consumers_and_loops(run):
     run(main(0))
     before = descriptors()
     for turn in range(1, 20):
-        # Each in a loop of its own; the lines of the one before are let go.
+        # Each in a loop of its own. The descriptors of the loop before are closed.
         run(main(100 * turn))
     assert descriptors() <= before
     for handle in outs + qs:
@@ -349,7 +349,7 @@ def test_several_consumers_and_loops(run):
 
 
 def test_nothing_is_left_behind(pair):
-    """A consumer with a line of waiting tasks is collected with its loop."""
+    """A consumer for which tasks have waited is collected with its loop."""
     out, _ = pair
 
     def abandon():
@@ -382,14 +382,14 @@ def test_aput(run):
         async def produce():
             for n in range(total):
                 await out.aput(word(n))
-            with pytest.raises(ipcq.TooLarge):
+            with pytest.raises(ipcq.MessageSizeError):
                 await out.aput(b"1")
 
         async def main():
             task = asyncio.ensure_future(produce())
             got = [number(await q.aget()) for _ in range(total)]
             await task
-            # One that is cancelled has pushed nothing.
+            # A task that is cancelled has pushed nothing.
             for n in range(4):
                 await out.aput(word(n))
             with pytest.raises(asyncio.TimeoutError):
@@ -408,7 +408,7 @@ def test_outside_of_a_loop(pair):
 
 
 def test_waiting_puts_are_served_in_order(run):
-    """Whoever waits for room longest is next, and one that is cancelled is passed over."""
+    """The task that has waited longest is next. Tasks that are cancelled are skipped."""
     with ipcq.Producer("l", capacity=4, message_size=8, delivery="lossless") as out:
         q = ipcq.Consumer("l")
 
@@ -417,7 +417,7 @@ def test_waiting_puts_are_served_in_order(run):
             tasks = []
             for n in range(4, 40):
                 tasks.append(asyncio.ensure_future(out.aput(word(n))))
-                # The first naps longer and longer; whoever comes now must not pass it.
+                # The first task waits longer and longer. Later tasks must not pass it.
                 await asyncio.sleep(0.001 if n < 8 else 0)
             for n in (4, 9, 39):
                 tasks[n - 4].cancel()
@@ -431,7 +431,7 @@ def test_waiting_puts_are_served_in_order(run):
 
 
 def test_puts_in_several_loops():
-    """Each loop has its own line, and a loop that is over leaves nothing behind."""
+    """Each loop has its own lock, and a loop that has ended leaves nothing behind."""
     with ipcq.Producer("l", capacity=2, message_size=8, delivery="lossless") as out:
         q = ipcq.Consumer("l")
 
@@ -445,14 +445,14 @@ def test_puts_in_several_loops():
             threads = [threading.Thread(target=work, args=(100 * i,)) for i in range(3)]
             for t in threads:
                 t.start()
-            got = [number(q.pop(60)) for _ in range(150)]
+            got = [number(q.get(timeout=60)) for _ in range(150)]
             for t in threads:
                 t.join()
             for i in range(3):
                 assert [n for n in got if n // 100 == i] == list(range(100 * i, 100 * i + 50))
-        from ipcq._aio import turns
+        from ipcq._aio import put_locks
 
-        assert len(turns[out]) <= 3
+        assert len(put_locks[out]) <= 3
 
 
 def test_exceptions_of_asyncio_queues(pair):
@@ -469,7 +469,7 @@ def test_exceptions_of_asyncio_queues(pair):
     "wait",
     [
         lambda out, q: q.aget(),
-        lambda out, q: q.aget_message(),
+        lambda out, q: q.messages().__anext__(),
         lambda out, q: q.__aiter__().__anext__(),
         lambda out, q: q.batches().__anext__(),
         lambda out, q: q.batches(linger=1).__anext__(),
@@ -477,15 +477,15 @@ def test_exceptions_of_asyncio_queues(pair):
     ],
 )
 def test_without_asyncio(pair, wait):
-    """Under trio, for one: the error says what to do there."""
-    with pytest.raises(RuntimeError, match=r"asyncio loop.*fileno.*try_pop") as caught:
+    """For example with trio: the error says what to do."""
+    with pytest.raises(RuntimeError, match=r"asyncio loop.*fileno.*pop") as caught:
         wait(*pair).send(None)
     assert caught.value.__suppress_context__
     assert pair[0].next_sequence == 0
 
 
 def test_a_descriptor_that_is_another_file_by_now(child):
-    """A program that closes all descriptors, as a daemon does, has its own under the numbers."""
+    """A program that closes all descriptors, as daemons do, has other files with these numbers."""
     code = """if True:
     import asyncio, gc, ipcq, os
     out = ipcq.Producer("lines")

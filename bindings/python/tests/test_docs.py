@@ -1,4 +1,4 @@
-"""What the pages and docstrings show is run, and what they say exists."""
+"""Runs the examples of the pages and docstrings, and checks the list of the API page."""
 
 import doctest
 import inspect
@@ -17,7 +17,7 @@ PYTHON = Sybil(parsers=[PythonCodeBlockParser(doctest_optionflags=doctest.ELLIPS
 
 
 def examples(page):
-    """Its blocks of "python"; "py" is a file that it shows, which test_examples.py runs."""
+    """The blocks of "python" in a page. A block of "py" is a file that test_examples.py runs."""
     return list(PYTHON.parse(page).examples())
 
 
@@ -30,7 +30,7 @@ def test_page(page, tmp_path, monkeypatch):
 
 
 def shown():
-    """The docstrings with examples, by what they are of."""
+    """The docstrings that have examples, by the name of the item."""
     items = {"ipcq": ipcq} | {name: getattr(ipcq, name) for name in ipcq.__all__}
     for name, item in list(items.items()):
         if inspect.isclass(item):

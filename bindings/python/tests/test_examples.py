@@ -87,7 +87,7 @@ def test_live_plot():
     assert len(lines) == 2 * (6 + 2)
     assert re.search(r"processors, % busy: \d+\.\d", lines[0])
     assert re.search(r"context switches a second: \d+\.\d", lines[8])
-    # The greatest value so far is a bar of the whole height.
+    # The greatest value so far has a bar of the full height.
     assert all("█" in line for line in lines[9:15])
 
 
@@ -112,7 +112,7 @@ def test_workers(tmp_path):
 
 @pytest.fixture
 def fan_out():
-    """A queue, its address in the web, and its producer."""
+    """A queue, the web address, and the producer."""
     with ipcq.Producer("ticks", capacity=4096, message_size=24) as out:
         server = subprocess.Popen(
             [sys.executable, BINDINGS / "examples" / "fan_out.py", "ticks", "0"],
@@ -132,7 +132,7 @@ def test_fan_out(fan_out):
     for _ in range(5):
         client = http.client.HTTPConnection("localhost", port, timeout=60)
         client.request("GET", "/")
-        clients.append(client.getresponse())  # its consumer is there now
+        clients.append(client.getresponse())  # its consumer is attached now
     ticks = [(n * 1_000_000_000, 100 + n / 8, n) for n in range(1000)]
     for tick in ticks:
         out.push(struct.pack("<QdII", *tick, 0))

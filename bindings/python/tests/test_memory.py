@@ -1,4 +1,4 @@
-"""What shows shared memory stays valid, whatever happens to the handle and to the interpreter."""
+"""Arrays of shared memory stay valid after the handle and until the interpreter has ended."""
 
 import subprocess
 import sys
@@ -27,7 +27,7 @@ def ring():
     return out, ipcq.Consumer("q")
 """
 
-# How an array, or anything else, gets at the memory of an object.
+# Ways to get an array, or something else, of the memory of an object.
 WAYS = {
     "memoryview": "memoryview(x)",
     "a part of a memoryview": "memoryview(x)[:5]",
@@ -53,7 +53,7 @@ WRITERS = {
 OBJECTS = {
     "writer": "x = memory(); owner = x",
     "reader": "x = reader(); owner = x",
-    "window": "out, owner = ring(); x = owner.view()",
+    "view": "out, owner = ring(); x = owner.view()",
 }
 
 
@@ -71,7 +71,7 @@ def run(code, tmp_path, **options):
 
 @pytest.mark.parametrize("of", OBJECTS)
 def test_it_outlives_the_handle(of, tmp_path):
-    """Closed, collected, and unlinked; other memory is mapped in between."""
+    """The handle is closed, collected and unlinked, and other memory is mapped."""
     pytest.importorskip("numpy")
     ways = {**WAYS, **WRITERS} if of == "writer" else WAYS
     code = f"""
@@ -83,7 +83,7 @@ for way in {list(ways.values())!r}:
     assert bytes(a)[:5] == b"8 byt", way
     x = owner = out = None
     gc.collect()
-    ipcq.unlink({"q" if of == "window" else "m"!r})
+    ipcq.unlink({"q" if of == "view" else "m"!r})
     others = [np.full(1 << 20, n, "u1") for n in range(8)]
     assert bytes(a)[:5] == b"8 byt", way
 print("right")
@@ -104,9 +104,9 @@ def mappings(file):
         return sum(line.rstrip().endswith(str(file)) for line in f)
 
 
-@pytest.mark.parametrize("of", ["memory", "window"])
+@pytest.mark.parametrize("of", ["memory", "view"])
 def test_it_goes_with_the_last_that_shows_it(of, tmp_path):
-    """And a handle that has shown nothing lets go when it is closed."""
+    """A handle that has shown nothing unmaps the memory when it is closed."""
     for shows in (False, True):
         with ipcq.Producer("q", capacity=64, message_size=8) as out:
             out.push(b"8 bytes!")
@@ -164,25 +164,25 @@ sys.kept = [out, q, words, claim, view, batches, shown, q.view()]
 
 
 def test_handles_at_the_end_of_the_interpreter(tmp_path):
-    """Also where they are let go of after everything else."""
-    assert run(HANDLES + "q.try_pop()\n", tmp_path) == (0, "", "")
+    """Even if they are destroyed after everything else."""
+    assert run(HANDLES + "q.pop()\n", tmp_path) == (0, "", "")
     assert run(HANDLES + "del sys.kept\nsys.exit(4)\n", tmp_path)[0] == 4
 
 
 @pytest.mark.parametrize(
     "call",
     [
-        "q.pop(timeout=0.001)",
-        "q.pop()",
+        "q.get(timeout=0.001)",
+        "q.get()",
         "next(q.batches())",
-        "q.try_pop()",
+        "q.pop()",
         "out.push(bytes(8))",
         "q.pop_into(bytearray(1 << 20))",
         "ipcq.Consumer('nothing', open_timeout=0.01)",
     ],
 )
 def test_daemon_threads_at_the_end_of_the_interpreter(call, tmp_path):
-    """They never come back from their call. The interpreter lets others run as it ends."""
+    """Their calls never return. The interpreter lets other threads run while it shuts down."""
     code = f"""
 import time
 out, q = ring()

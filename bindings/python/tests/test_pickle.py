@@ -1,4 +1,4 @@
-"""Handles that go to another process: they are opened there, and go on where they were."""
+"""Handles that are given to another process. They are opened there and continue."""
 
 import copy
 import multiprocessing
@@ -22,7 +22,7 @@ def end(process):
 
 
 def consume(q, results):
-    results.put((q.next_sequence, [q.pop(60) for _ in range(5)]))
+    results.put((q.next_sequence, [q.get(timeout=60) for _ in range(5)]))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -36,7 +36,7 @@ def test_consumer(pair, method):
     process.start()
     assert results.get(timeout=60) == (3, [word(n) for n in range(3, 8)])
     end(process)
-    # This one goes on by itself.
+    # This consumer has its own position.
     assert q.pop() == word(3)
 
 
@@ -99,15 +99,15 @@ def test_a_consumer_keeps_its_options(pair):
     assert q.stats.received == 4
     for copied in (copy.copy(q), copy.deepcopy(q)):
         assert copied.pop() == word(4)
-    # What is gone by then is lost, and counted.
+    # Messages that are overwritten by then count as lost.
     text = pickle.dumps(q)
     out.push_many(word(n) for n in range(10, 300))
-    m = pickle.loads(text).pop_message()
+    m = next(pickle.loads(text).messages())
     assert m.sequence == 4 + m.lost > 200
 
 
 def test_the_name(pair, monkeypatch, tmp_path):
-    """It is the same queue in a process with another IPCQ_DIR."""
+    """It is the same queue, even in a process with another IPCQ_DIR."""
     text = pickle.dumps(pair[1])
     monkeypatch.setenv("IPCQ_DIR", "/nowhere")
     assert pickle.loads(text).name == str(tmp_path / "ipcq.pair")
@@ -116,7 +116,7 @@ def test_the_name(pair, monkeypatch, tmp_path):
 
 
 def test_a_handle_keeps_its_file(tmp_path, monkeypatch):
-    """Wherever the process goes, and whatever queue has the same name there."""
+    """Even if the process changes its folder, and another queue has the same name there."""
     here, there = tmp_path / "here", tmp_path / "there"
     for folder in (here, there):
         folder.mkdir()
@@ -134,7 +134,7 @@ def test_a_handle_keeps_its_file(tmp_path, monkeypatch):
     monkeypatch.chdir(there)
     monkeypatch.setenv("IPCQ_DIR", str(there))
     for q in consumers:
-        assert pickle.loads(pickle.dumps(q)).pop(0) == b"here    "
+        assert pickle.loads(pickle.dumps(q)).get(timeout=0) == b"here    "
     out.close()
     with pickle.loads(pickle.dumps(out)) as again:
         assert again.next_sequence == 1
@@ -146,7 +146,7 @@ def test_a_handle_keeps_its_file(tmp_path, monkeypatch):
 
 
 def test_a_queue_that_was_made_anew(pair):
-    """A position is of the messages of one queue."""
+    """A position belongs to the messages of one queue."""
     out, q = pair
     out.push_many(word(n) for n in range(10))
     q.pop_many(5)
@@ -157,16 +157,16 @@ def test_a_queue_that_was_made_anew(pair):
     q.pop_many()
     assert not q.stats.unlinked
     with pytest.raises(ipcq.Closed, match=r"everything in it$"):
-        q.pop()
+        q.get()
     ipcq.unlink("pair")
     assert q.stats.unlinked
     with pytest.raises(ipcq.Closed, match="removed: open the name again"):
-        q.pop()
+        q.get()
     with ipcq.Producer("pair", capacity=64, message_size=8) as out:
         out.push_many(word(n) for n in range(20))
         assert not out.stats.unlinked
         assert out.stats.id != id
-        with pytest.raises(ipcq.Incompatible, match="made anew"):
+        with pytest.raises(ipcq.IncompatibleError, match="recreated"):
             pickle.loads(text)
 
 
@@ -185,7 +185,7 @@ def open_and_keep(name, how):
 @pytest.mark.parametrize("how", ["return", "exit"])
 @pytest.mark.parametrize("method", METHODS)
 def test_a_child_closes_its_producer_at_its_end(method, how, tmp_path):
-    """One that it was given, and one that it has in a global."""
+    """A producer that is an argument, and a producer in a global variable."""
     context = multiprocessing.get_context(method)
     for target in (end_of_child, open_and_keep):
         if target is end_of_child:
@@ -194,15 +194,15 @@ def test_a_child_closes_its_producer_at_its_end(method, how, tmp_path):
             what = ipcq.Producer("p", message_size=8)
             what.detach()
         else:
-            # A fork server has the IPCQ_DIR that it was started with.
+            # A fork server keeps the IPCQ_DIR with which it was started.
             what = str(tmp_path / "ipcq.p")
         process = context.Process(target=target, args=(what, how))
         process.start()
         end(process)
         q = ipcq.Consumer("p")
-        assert q.pop(0) == word(0)
+        assert q.get(timeout=0) == word(0)
         with pytest.raises(ipcq.Closed):
-            q.pop(0)
+            q.get(timeout=0)
         ipcq.unlink("p")
 
 
@@ -218,7 +218,7 @@ def test_a_child_leaves_the_producers_of_others_open(pair):
 
 
 def test_handing_over(pair):
-    """Consumers see no end between one producer and the next."""
+    """Consumers see no end between two producers."""
     out, q = pair
     out.push_many([word(0), word(1)])
     got = []
@@ -254,14 +254,14 @@ def test_a_producer_is_opened_where_it_is_closed():
     out = ipcq.Producer("p", message_size=8, **options)
     text = pickle.dumps(out)
     for again in (lambda: pickle.loads(text), lambda: copy.copy(out), lambda: copy.deepcopy(out)):
-        with pytest.raises(ipcq.ProducerExists, match="another live producer"):
+        with pytest.raises(ipcq.ProducerExistsError, match="another live producer"):
             again()
     out.push(word(0))
     out.close()
     again = pickle.loads(text)
     assert (again.next_sequence, again.capacity, again.message_size) == (1, 64, 8)
     again.close()
-    # Where there is no queue any more it is made as it was.
+    # If the queue no longer exists, the same queue is made again.
     ipcq.unlink("p")
     again = pickle.loads(pickle.dumps(again))
     assert (again.next_sequence, again.capacity, again.delivery) == (0, 64, "lossless")
@@ -278,7 +278,7 @@ def test_shared_memory_in_its_role():
     writer = ipcq.SharedMemory("m", True, 64)
     reader = pickle.loads(pickle.dumps(ipcq.SharedMemory("m")))
     assert not reader.writable
-    with pytest.raises(ipcq.ProducerExists):
+    with pytest.raises(ipcq.ProducerExistsError):
         pickle.loads(pickle.dumps(writer))
     writer.write(0, b"kept")
     writer.close()
@@ -305,7 +305,7 @@ def push_in_a_thread(name):
 
     out = ipcq.Producer(name, message_size=8)
     ending = threading.Event()
-    # The last but that of the module.
+    # The last reference, except that of the module.
     Finalize(None, ending.set, exitpriority=-999)
 
     def push():
@@ -331,7 +331,7 @@ def push_in_an_executor(name):
 )
 @pytest.mark.parametrize("method", METHODS)
 def test_the_threads_of_a_child_push_to_their_end(method, work, count, tmp_path):
-    """As those of a program do: its producers are closed after them."""
+    """Its producers are closed after its threads, as at the end of a program."""
     path = str(tmp_path / "ipcq.p")
     process = multiprocessing.get_context(method).Process(target=work, args=(path,))
     process.start()

@@ -1,4 +1,4 @@
-"""Several processes, threads, signals, and what is left behind."""
+"""Several processes, threads, signals, and the files that stay."""
 
 import os
 import signal
@@ -41,10 +41,11 @@ def test_contents_across_processes(child):
     there.process.stdin.write("go\n")
     there.process.stdin.flush()
     expected = received = 0
+    messages = q.messages()
     while True:
         try:
-            m = q.pop_message(60)
-        except ipcq.Closed:
+            m = next(messages)
+        except StopIteration:
             break
         assert m.sequence == expected + m.lost
         assert m.data == record(m.sequence)
@@ -64,7 +65,7 @@ def test_kill_and_reopen(child, until):
     os.kill(first.pid, signal.SIGKILL)
     first.end(-signal.SIGKILL)
     assert q.pop_many(10_000) == [record(n) for n in range(1000)]
-    assert q.try_pop() is None
+    assert q.pop() is None
     assert not q.stats.producer_alive
     assert not q.stats.closed
     second = child(PRODUCER, 1000, 500)
@@ -74,7 +75,7 @@ def test_kill_and_reopen(child, until):
     assert q.pop_many(10_000) == [record(n) for n in range(1000, 1500)]
     second.end()
     with pytest.raises(ipcq.Closed):
-        q.pop()
+        q.get()
     s = q.stats
     assert (s.received, s.lost, s.lag, s.epoch) == (1500, 0, 0, 2)
 
@@ -82,19 +83,18 @@ def test_kill_and_reopen(child, until):
 @pytest.mark.parametrize(
     "wait",
     [
-        "q.pop()",
-        "q.pop(timeout=1e9)",
-        "next(q)",
-        "q.peek()",
         "q.get()",
-        "q.pop_message()",
-        "ipcq.Consumer('pair', dtype='u8').pop_record()",
+        "q.get(timeout=1e9)",
+        "next(q)",
+        "next(q.messages())",
+        "next(ipcq.Consumer('pair', dtype='u8').records())",
         "q.view()",
         "q.wait()",
         "q.wait(at_least=5)",
         "ipcq.wait_any([q, ipcq.Consumer('pair')])",
         "asyncio.run(q.aget())",
         "asyncio.run(q.batches().__anext__())",
+        "asyncio.run(q.messages().__anext__())",
         "next(q.batches())",
         "next(q.batches(linger=1e6))",
         "full().put(bytes(8))",
@@ -114,7 +114,7 @@ def test_ctrl_c(child, pair, wait, until):
             out.push_many(bytes(16))
             return out
 
-        # A shell starts what runs in the background with SIGINT ignored.
+        # A shell starts background processes with SIGINT ignored.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         q = ipcq.Consumer("pair")
         try:
@@ -135,7 +135,7 @@ def test_a_sleeping_consumer_gets_it(child):
     code = """if 1:
         import ipcq, sys
         q = ipcq.Consumer("late", open_timeout=None)
-        print(q.pop())
+        print(q.get())
         print(list(q))
     """
     there = child(code)
@@ -149,7 +149,7 @@ def test_a_sleeping_consumer_gets_it(child):
 def test_other_threads_run_while_one_waits(pair):
     out, q = pair
     found = []
-    waiter = threading.Thread(target=lambda: found.append(q.pop(60)))
+    waiter = threading.Thread(target=lambda: found.append(q.get(timeout=60)))
     waiter.start()
     out.push(b"12345678")
     waiter.join(60)
@@ -162,7 +162,7 @@ def test_close_ends_a_wait_in_another_thread(pair):
 
     def wait():
         try:
-            q.pop(60)
+            q.get(timeout=60)
         except ValueError as e:
             raised.append(e)
 
@@ -175,7 +175,7 @@ def test_close_ends_a_wait_in_another_thread(pair):
 
 @pytest.mark.parametrize("size", [64, 100_000])
 def test_threads_share_handles(size):
-    """Each message goes to one of the threads, whatever they do at the same time."""
+    """Each message goes to exactly one of the threads."""
     with ipcq.Producer("shared", capacity=1 << 28 if size > 64 else 1 << 23) as out:
         q = ipcq.Consumer("shared")
         each, threads = (500 if size > 64 else 5000), 4
@@ -194,7 +194,7 @@ def test_threads_share_handles(size):
         def pop(k):
             try:
                 while not (done.is_set() and q.empty()):
-                    m = q.try_pop()
+                    m = q.pop()
                     if m is not None:
                         got[k].append(m[:8])
                     assert q.stats.lost == 0

@@ -1,4 +1,4 @@
-"""Records: the queue says what its messages are."""
+"""Records: the queue stores the dtype of its messages."""
 
 import ctypes
 import pickle
@@ -41,7 +41,7 @@ EVERYTHING = np.dtype(
 
 
 def noise(dtype, count):
-    """Records of which every byte is its own, but where not every byte is allowed."""
+    """Records with different bytes, all of which are valid values of the fields."""
     rng = np.random.default_rng(count)
     array = np.frombuffer(rng.bytes(dtype.itemsize * count), dtype).copy()
     for name in dtype.names:
@@ -56,13 +56,13 @@ def noise(dtype, count):
 
 
 def same(a, b):
-    """Field by field, for what lies between fields is no matter."""
+    """Compares field by field, because the padding does not count."""
     assert a.dtype == b.dtype
     for name in a.dtype.names:
         if a.dtype[name].base.names is not None:
             same(a[name], b[name])
         elif name == "f16":
-            # Ten of its bytes say something.
+            # Ten of its bytes are significant.
             assert (a[name] == b[name]).all()
         else:
             assert (
@@ -73,7 +73,7 @@ def same(a, b):
 @pytest.mark.filterwarnings("ignore:.*attributes of numpy arrays .flags.")
 @pytest.mark.parametrize("asked", [True, False])
 def test_everything(asked):
-    """A consumer that asks for nothing gets what one gets that does."""
+    """A consumer without a dtype gets the same as one with a dtype."""
     array = noise(EVERYTHING, 20)
     with ipcq.Producer("e", capacity=32, dtype=EVERYTHING) as out:
         assert out.message_size == EVERYTHING.itemsize
@@ -93,7 +93,7 @@ def test_everything(asked):
         assert (batch.records["path"].y[:, 1, 0] == array["path"]["y"][:, 1, 0]).all()
         q.seek(0)
         for i in range(20):
-            record = q.pop_record()
+            record = next(q.records())
             assert record["u8"] == record.u8 == array[i]["u8"]
             assert record.text == array[i]["text"]
             assert record.at.x == array[i]["at"]["x"]
@@ -141,14 +141,14 @@ def test_it_is_the_c_struct():
             assert q.dtype.fields[name][1] == getattr(Struct, name).offset
         struct = Struct(b"b", 1.5, True, ((1, 2), (3, 4), (5, 6)), -7, b"hello", 2.5, 255)
         out.push(struct)
-        record = q.pop_record()
+        record = next(q.records())
         assert record.item()[:3] == (b"b", 1.5, True)
         assert record.at["y"].tolist() == [2, 4, 6]
         assert (record["count"], record.name, record.long, record.last) == (-7, b"hello", 2.5, 255)
 
 
 def test_offsets_that_numpy_did_not_choose():
-    """Holes, another order, and a union."""
+    """Fields with gaps, in another order, and in a union."""
     dtype = np.dtype(
         {
             "names": ["b", "a", "either", "or"],
@@ -162,55 +162,57 @@ def test_offsets_that_numpy_did_not_choose():
         assert q.dtype == dtype
         raw = bytes(range(50))
         out.push(raw)
-        record = q.pop_record()
+        record = next(q.records())
         assert record.b == 0x2928
         assert record.either == 0x17161514
-        with pytest.raises(ipcq.SchemaMismatch):
+        with pytest.raises(ipcq.SchemaMismatchError):
             ipcq.Consumer("o", dtype=np.dtype([("b", "u2"), ("rest", "V48")]))
 
 
 def test_a_mismatch_shows_both_sides():
     ipcq.Producer("ticks", capacity=64, dtype=TICK).close()
     other = np.dtype([("ts", "u8"), ("px", "f4"), ("size", "u4"), ("qty", "u4")], align=True)
-    with pytest.raises(ipcq.SchemaMismatch, match="ticks: the queue has other records") as caught:
+    with pytest.raises(
+        ipcq.SchemaMismatchError, match="ticks: the queue has other records"
+    ) as caught:
         ipcq.Consumer("ticks", dtype=other)
     text = str(caught.value)
     assert isinstance(caught.value, TypeError)
     lines = [" ".join(line.split()) for line in text.splitlines()]
     assert "! px <f8 at 8 px <f4 at 8" in lines
     assert any("size <u4 at 12" in line for line in lines)
-    with pytest.raises(ipcq.SchemaMismatch, match=r"px +<f8 at 8 +px +<f4 at 8"):
+    with pytest.raises(ipcq.SchemaMismatchError, match=r"px +<f8 at 8 +px +<f4 at 8"):
         ipcq.Producer("ticks", dtype=other)
     with ipcq.Producer("ticks", dtype=other, replace=True) as out:
         assert out.dtype == ipcq.Consumer("ticks").dtype == other
-    # Not the order of the fields, not their names, not the padding.
+    # Neither the order of the fields, nor their names, nor the padding may differ.
     for wrong in (
         [("ts", "u8"), ("size", "u4"), ("px", "f4"), ("qty", "u4")],
         [("ts", "u8"), ("px", "f4"), ("size", "u4"), ("quantity", "u4")],
         [("ts", "u8"), ("px", "f4"), ("size", "u4"), ("qty", "i4")],
         [("ts", "u8"), ("px", "f4"), ("size", "u4"), ("qty", "u4", (1,))],
     ):
-        with pytest.raises(ipcq.SchemaMismatch):
+        with pytest.raises(ipcq.SchemaMismatchError):
             ipcq.Consumer("ticks", dtype=np.dtype(wrong, align=True))
     for plain in ("V24", ("u4", (6,))):
-        with pytest.raises(ipcq.SchemaMismatch, match=r"! - +.message. .*4 at 0"):
+        with pytest.raises(ipcq.SchemaMismatchError, match=r"! - +.message. .*4 at 0"):
             ipcq.Consumer("ticks", dtype=plain)
 
 
 def test_a_queue_that_says_nothing():
-    """The word of who opens it, if the size is right."""
+    """The dtype of the consumer counts if its size is right."""
     with ipcq.Producer("n", capacity=64, message_size=24) as out:
         assert out.dtype is None
         out.push(np.array((1, 9.5, 3), TICK))
         q = ipcq.Consumer("n")
         assert q.dtype is None
         with pytest.raises(TypeError, match="dtype"):
-            q.pop_record()
+            next(q.records())
         with pytest.raises(TypeError, match="dtype"), q.view() as v:
             v.records  # noqa: B018
         assert q.stats.received == 0
-        assert ipcq.Consumer("n", dtype=TICK).pop_record().px == 9.5
-        with pytest.raises(ipcq.SchemaMismatch, match=r"16 bytes, but the queue has .* 24"):
+        assert next(ipcq.Consumer("n", dtype=TICK).records()).px == 9.5
+        with pytest.raises(ipcq.SchemaMismatchError, match=r"16 bytes, but the queue has .* 24"):
             ipcq.Consumer("n", dtype=[("a", "u8"), ("b", "u8")])
         assert next(q.batches())[0][:1] == b"\1"
 
@@ -241,25 +243,26 @@ def test_plain_dtypes():
         assert ipcq.Consumer("p").dtype == np.dtype(("f4", (2, 2)))
         q = ipcq.Consumer("p", dtype=("f4", (2, 2)))
         out.push(np.arange(4, dtype="f4"))
-        assert q.pop_record().tolist() == [[0, 1], [2, 3]]
+        assert next(q.records()).tolist() == [[0, 1], [2, 3]]
     with ipcq.Producer("q", capacity=8, dtype="u8") as out:
         q = ipcq.Consumer("q", dtype="u8")
         out.push_many(np.arange(3, dtype="u8"))
-        record = q.pop_record()
+        record = next(q.records())
         assert (record, record.dtype) == (0, np.dtype("u8"))
         assert next(q.batches()).records.tolist() == [1, 2]
 
 
-def test_pop_record_waits_and_ends():
+def test_a_message_as_a_record():
     with ipcq.Producer("ticks", capacity=64, dtype=TICK) as out:
         q = ipcq.Consumer("ticks")
-        with pytest.raises(ipcq.Empty):
-            q.pop_record(timeout=0)
         out.push(np.array((1, 9.5, 3), TICK))
-        assert q.pop_record(1).tolist() == (1, 9.5, 3)
+        message = next(q.messages())
+        assert message.record().tolist() == message.record().tolist() == (1, 9.5, 3)
+        assert message.record().px == 9.5
         assert q.last == (0, 0, 24)
-    with pytest.raises(ipcq.Closed):
-        q.pop_record()
+    with pytest.raises(StopIteration):
+        next(q.records())
+    assert message.record().qty == 3
 
 
 def test_what_was_not_asked_for_is_not_pickled():
@@ -268,12 +271,12 @@ def test_what_was_not_asked_for_is_not_pickled():
         for q in (ipcq.Consumer("ticks"), ipcq.Consumer("ticks", dtype=TICK)):
             again = pickle.loads(pickle.dumps(q))
             assert again.dtype == TICK
-            assert again.pop_record().qty == 3
+            assert next(again.records()).qty == 3
         again = None
     again = pickle.loads(pickle.dumps(out))
     assert again.dtype == TICK
     again.close()
-    # A producer that says nothing keeps them.
+    # A producer without a dtype keeps that of the queue.
     with ipcq.Producer("ticks") as out:
         assert out.dtype == TICK
 
@@ -286,11 +289,12 @@ def test_without_numpy(child):
         with ipcq.Producer("ticks") as out, ipcq.Consumer("ticks") as q:
             out.push_many([bytes(24)] * 3)
             assert q.pop() == bytes(24)
-            batch = next(q.batches())
+            batch = next(q.batches(1))
             assert batch[0] == bytes(24)
             assert "numpy" not in sys.modules
             sys.modules["numpy"] = None
-            for get in (lambda: q.dtype, lambda: batch.records, q.pop_record):
+            message = next(q.messages())
+            for get in (lambda: q.dtype, lambda: batch.records, message.record, q.records):
                 try:
                     get()
                 except ImportError as e:
@@ -332,7 +336,7 @@ def test_records_are_a_recarray_in_all_but_speed():
         assert shown.dtype == wanted.dtype
         assert shown.dtype.type is wanted.dtype.type
         assert repr(shown) == repr(wanted)
-    assert records.size == 4  # what arrays have goes before a field
+    assert records.size == 4  # an attribute of arrays wins over a field
     assert type(pickle.loads(pickle.dumps(records))) is np.recarray
     with pytest.raises(AttributeError, match="recarray has no attribute nothing"):
         records.nothing  # noqa: B018

@@ -1,4 +1,4 @@
-"""What a consumer of a queue that has lost its name is told, by every call and every loop."""
+"""Every call and every loop reports a queue that was replaced or removed."""
 
 import asyncio
 import os
@@ -35,6 +35,10 @@ def lingering(q, got):
         got.extend(batch)
 
 
+def messages(q, got):
+    got.extend(message.data for message in q.messages())
+
+
 def records(q, got):
     got.extend(word(int(n)) for n in q.records())
 
@@ -45,7 +49,9 @@ def in_a_loop(messages):
             if isinstance(item, ipcq.Batch):
                 got.extend(item)
             else:
-                got.append(item if isinstance(item, bytes) else word(int(item)))
+                got.append(
+                    bytes(item) if isinstance(item, bytes | ipcq.Message) else word(int(item))
+                )
 
     return lambda q, got: asyncio.run(main(q, got))
 
@@ -54,17 +60,19 @@ LOOPS = {
     "for": plain,
     "batches": batches,
     "lingering batches": lingering,
+    "messages": messages,
     "records": records,
     "async for": in_a_loop(lambda q: q),
     "async batches": in_a_loop(lambda q: q.batches()),
     "async lingering batches": in_a_loop(lambda q: q.batches(linger=0.01)),
+    "async messages": in_a_loop(lambda q: q.messages()),
     "async records": in_a_loop(lambda q: q.records()),
 }
 
 
 @pytest.fixture
 def drained():
-    """What each loop is to have received."""
+    """The messages that each loop has to receive."""
     return [word(n) for n in range(3)]
 
 
@@ -80,10 +88,10 @@ def test_a_loop_raises_it(loop, how, child, drained):
     producer.process.wait()
     if how == "replaced":
         ipcq.Producer("q", message_size=16, replace=True).close()
-    with pytest.raises(ipcq.Replaced, match=r"replaced or removed.*open it again"):
+    with pytest.raises(ipcq.ReplacedError, match=r"replaced or removed.*open it again"):
         loop(q, got)
     assert got == drained
-    with pytest.raises(ipcq.Replaced):
+    with pytest.raises(ipcq.ReplacedError):
         loop(q, got)
     assert got == drained
 
@@ -103,13 +111,13 @@ def test_a_loop_over_a_closed_queue_ends(loop, unlinked, drained):
 
 
 def test_loops_over_messages_of_any_length():
-    for loop in (plain, batches, lingering, LOOPS["async batches"]):
+    for loop in (plain, messages, batches, lingering, LOOPS["async batches"]):
         out = ipcq.Producer("v", capacity=4096)
         out.push_many([b"one", b"and another"])
         q, got = ipcq.Consumer("v"), []
         out.close()
         ipcq.Producer("v", capacity=8192, replace=True).close()
-        with pytest.raises(ipcq.Replaced):
+        with pytest.raises(ipcq.ReplacedError):
             loop(q, got)
         assert got == [b"one", b"and another"]
         ipcq.unlink("v")
@@ -117,12 +125,11 @@ def test_loops_over_messages_of_any_length():
 
 CALLS = {
     "pop": lambda q: q.pop(),
-    "pop(0)": lambda q: q.pop(0),
-    "try_pop": lambda q: q.try_pop(),
     "get": lambda q: q.get(),
+    "get(timeout=0)": lambda q: q.get(timeout=0),
     "get_nowait": lambda q: q.get_nowait(),
-    "pop_message": lambda q: q.pop_message(),
-    "pop_record": lambda q: q.pop_record(),
+    "next of messages": lambda q: next(q.messages()),
+    "next of records": lambda q: next(q.records()),
     "pop_many": lambda q: q.pop_many(),
     "pop_into": lambda q: q.pop_into(bytearray(8)),
     "peek": lambda q: q.peek(),
@@ -131,7 +138,7 @@ CALLS = {
     "wait for many": lambda q: q.wait(at_least=5),
     "next of batches": lambda q: next(q.batches()),
     "aget": lambda q: asyncio.run(in_turn(q.aget)),
-    "aget_message": lambda q: asyncio.run(in_turn(q.aget_message)),
+    "next of async messages": lambda q: asyncio.run(in_turn(q.messages().__anext__)),
 }
 
 
@@ -146,12 +153,12 @@ def test_every_call_raises_it():
     with ipcq.Consumer("q") as other:
         out.close()
         ipcq.Producer("q", message_size=16, replace=True).close()
-        # What is there is enough, for no more will come.
+        # One message is enough, because no more can come.
         assert other.wait(at_least=5)
         assert other.pop() == word(7)
     assert q.pop() == word(7)
     for call in CALLS.values():
-        with pytest.raises(ipcq.Replaced):
+        with pytest.raises(ipcq.ReplacedError):
             call(q)
     assert ipcq.wait_any([q], 0) == 0
 
@@ -161,7 +168,7 @@ def test_waiting_for_many_of_a_closed_queue():
         out.push(word(1))
     q = ipcq.Consumer("q")
     assert q.wait(at_least=5)
-    q.pop()
+    q.get()
     with pytest.raises(ipcq.Closed) as caught:
         q.wait(at_least=5)
     assert type(caught.value) is ipcq.Closed

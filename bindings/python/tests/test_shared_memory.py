@@ -42,7 +42,7 @@ def test_bounds_and_roles():
     with pytest.raises(ipcq.Error, match="read"):
         reader.write(0, b"x")
     assert reader.read() == bytes(16)
-    with pytest.raises(ipcq.ProducerExists):
+    with pytest.raises(ipcq.ProducerExistsError):
         ipcq.SharedMemory("m", True, 16)
     writer.write(0, b"kept")
     writer.close()
@@ -50,7 +50,7 @@ def test_bounds_and_roles():
     assert writer.closed
     with pytest.raises(ValueError, match="closed"):
         writer.write(0, b"x")
-    with pytest.raises(ipcq.Incompatible):
+    with pytest.raises(ipcq.IncompatibleError):
         ipcq.SharedMemory("m", True, 17)
     again = ipcq.SharedMemory("m", True, 16)
     assert again.read(0, 4) == b"kept"
@@ -68,7 +68,7 @@ def test_permissions(tmp_path):
 
 
 def test_buffer_protocol():
-    """The memory itself, writable through the writer and read-only through a reader."""
+    """The memory itself: writable for the writer, read-only for a reader."""
     np = pytest.importorskip("numpy")
     writer = ipcq.SharedMemory("m", True, 64)
     reader = ipcq.SharedMemory("m")
@@ -95,7 +95,7 @@ def test_buffer_protocol():
         handle.close()
         with pytest.raises(ValueError, match="closed"):
             memoryview(handle)
-    # Another may write it now; what shows the memory shows it still.
+    # Another writer may open it now. Arrays still show the memory.
     with ipcq.SharedMemory("m", True, 64) as other:
         assert other.read(0, 1) == b"\5"
         other.write(0, b"\6")
@@ -114,7 +114,7 @@ def test_a_buffer_keeps_the_memory(tmp_path):
 
 
 def test_no_array_of_what_was_closed():
-    """numpy makes an array of the object itself where a buffer raises: that would be no error."""
+    """If a buffer raises, numpy alone makes an array of the object, without an error."""
     np = pytest.importorskip("numpy")
     memory = ipcq.SharedMemory("m", create=True, size=4)
     memory.write(0, b"abcd")

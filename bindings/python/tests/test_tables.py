@@ -55,7 +55,7 @@ def test_pandas(batch):
     assert frame["side"].tolist() == [b"buy"] * 6
     assert frame["levels"].tolist() == expected["levels"].tolist()
     assert frame["at"].tolist() == [(0, -n) for n in range(4, 10)]
-    # A copy: what is done to it does not show.
+    # It is a copy, so changes do not show.
     frame.loc[4, "px"] = 99
     assert batch.records["px"][0] == 2
 
@@ -208,7 +208,7 @@ def test_types_that_arrow_does_not_have(dtype):
 
 
 def test_a_stream_of_batches():
-    """It is taken as it comes, and ends when the producer closes."""
+    """It gives each batch when it comes, and ends when the producer closes."""
     arrow = pytest.importorskip("pyarrow")
     out = ipcq.Producer("s", capacity=64, dtype=TICK)
     q = ipcq.Consumer("s")
@@ -242,7 +242,7 @@ def test_polars(batch, words):
 
 
 def test_a_table_outlives_everything(child):
-    """What was given out belongs to nobody else, also at the end of the interpreter."""
+    """The data can be used and dropped until the interpreter has ended."""
     pytest.importorskip("pyarrow")
     code = """if 1:
         import gc, sys
@@ -282,7 +282,7 @@ def test_a_batch_is_used_like_a_sequence(words):
 @pytest.mark.filterwarnings("ignore:.*fields are named")
 @pytest.mark.parametrize("name", ["columns", "column_names"])
 def test_an_array_is_no_table(name):
-    """Whatever its fields are called."""
+    """Fields may have any names."""
     dtype = np.dtype([(name, "i4"), ("x", "i4")])
     out = ipcq.Producer("q", dtype=dtype)
     q = ipcq.Consumer("q")

@@ -1,4 +1,4 @@
-"""Consumers that sleep: one, several, by descriptor."""
+"""Consumers that sleep: one of them, several of them, and on a descriptor."""
 
 import _thread
 import asyncio
@@ -29,9 +29,9 @@ def test_a_thread_that_sleeps_lets_the_others_run(pair, until):
         until(lambda: asleep(thread))
         out.push(word(n))
         until(lambda n=n: len(got) == n + 1)
-    # Others may use the handle meanwhile.
+    # Other threads may use the handle while one waits.
     until(lambda: asleep(thread))
-    assert q.try_pop() is None
+    assert q.pop() is None
     assert q.stats.received == 50
     out.close()
     thread.join()
@@ -44,7 +44,7 @@ def test_closing_the_handle_ends_a_wait(pair, until):
 
     def wait():
         try:
-            q.pop()
+            q.get()
         except ValueError as e:
             raised.append(e)
 
@@ -56,12 +56,12 @@ def test_closing_the_handle_ends_a_wait(pair, until):
     assert "closed" in str(raised[0])
 
 
-def test_a_signal_handler_runs_and_the_wait_goes_on(pair):
+def test_a_signal_handler_runs_and_the_wait_continues(pair):
     out, q = pair
     before = signal.signal(signal.SIGALRM, lambda *_: out.push(word(9)))
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.05)
-        assert q.pop(timeout=30) == word(9)
+        assert q.get(timeout=30) == word(9)
     finally:
         signal.signal(signal.SIGALRM, before)
 
@@ -89,11 +89,11 @@ def test_wait_any():
         outs[i].push(word(i))
         assert ipcq.wait_any(qs) == i
         assert ipcq.wait_any([qs[i], qs[i]], 0) == 0
-        assert qs[i].try_pop() == word(i)
+        assert qs[i].pop() == word(i)
     outs[2].close()
     assert ipcq.wait_any(qs) == 2
     with pytest.raises(ipcq.Closed):
-        qs[2].try_pop()
+        qs[2].pop()
     for wrong in ([], qs * 26):
         with pytest.raises(ValueError, match="from 1 to 128"):
             ipcq.wait_any(wrong, 0)
@@ -115,7 +115,7 @@ def test_wait_any_names_the_queues(count, shown):
 
 
 def test_a_wait_for_a_queue_to_appear_looks_seldom(child):
-    """As in C: at most every 20 ms, but for the first moment. Each look is one sleep."""
+    """The same as in C: after the first moment, one attempt every 20 ms, after one sleep."""
     code = """if True:
     import ipcq, resource
     before = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
@@ -135,7 +135,7 @@ def test_wait_any_sleeps_until_one_has_something(until):
     def collect():
         while len(got) < 30:
             i = ipcq.wait_any(qs)
-            got.append((i, qs[i].try_pop()))
+            got.append((i, qs[i].pop()))
 
     thread = threading.Thread(target=collect)
     thread.start()
@@ -161,12 +161,12 @@ def test_fileno(pair):
         assert readable(q, 30)
         assert q.pop() == word(n)
         assert readable(q)
-        assert q.try_pop() is None
+        assert q.pop() is None
         assert not readable(q)
     out.close()
     assert readable(q, 30)
     with pytest.raises(ipcq.Closed):
-        q.try_pop()
+        q.pop()
     q.close()
     with pytest.raises(OSError, match="descriptor"):
         os.fstat(fd)
@@ -183,7 +183,7 @@ def test_add_reader(pair):
         got = []
 
         def ready():
-            while (message := q.try_pop()) is not None:
+            while (message := q.pop()) is not None:
                 got.append(message)
             if len(got) == count:
                 done.set_result(got)
@@ -201,7 +201,7 @@ def test_add_reader(pair):
 
 
 class Stop(Exception):
-    """What the handler of a signal raises."""
+    """A signal handler raises it."""
 
 
 def full():
@@ -210,13 +210,11 @@ def full():
     return out
 
 
-# A call that waits, and what ends the wait. `full` is a producer without room, `last` its consumer.
+# Calls that wait, and what ends the wait. `full` is a producer without room, `last` its consumer.
 WAITS = {
-    "pop": (lambda q, out: q.pop(), "push"),
-    "pop with a time": (lambda q, out: q.pop(timeout=60), "push"),
+    "get with a timeout": (lambda q, out: q.get(timeout=60), "push"),
     "get": (lambda q, out: q.get(), "push"),
-    "pop_message": (lambda q, out: q.pop_message(), "push"),
-    "pop_record": (lambda q, out: q.pop_record(), "push"),
+    "messages": (lambda q, out: next(q.messages()), "push"),
     "for": (lambda q, out: next(q), "push"),
     "records": (lambda q, out: next(q.records()), "push"),
     "batches": (lambda q, out: next(q.batches()), "push"),
@@ -224,7 +222,6 @@ WAITS = {
     "wait": (lambda q, out: q.wait(), "push"),
     "wait for more": (lambda q, out: q.wait(at_least=2), "push"),
     "wait_any": (lambda q, out: ipcq.wait_any([q, q]), "push"),
-    "peek": (lambda q, out: q.peek(), "push"),
     "view": (lambda q, out: q.view(), "push"),
     "put": (lambda q, out: out.put(bytes(8)), "pop"),
     "push_many": (lambda q, out: out.push_many(bytes(16), timeout=None), "pop"),
@@ -236,9 +233,9 @@ WAITS = {
 @pytest.mark.parametrize("at", ["asleep", "the end of the sleep"])
 @pytest.mark.parametrize("wait", WAITS)
 def test_a_handler_that_raises_ends_the_wait(wait, at, until):
-    """And no message is taken or pushed; also if the sleep has just ended because there was one.
+    """No message is consumed or pushed, even if the sleep has just ended because of a message.
 
-    The signal is pending then, and stays so until the handler has run.
+    In that case the signal is pending until the handler has run.
     """
     call, ended_by = WAITS[wait]
     out = ipcq.Producer("waits", capacity=64, dtype="u8")
@@ -252,7 +249,7 @@ def test_a_handler_that_raises_ends_the_wait(wait, at, until):
 
     def end():
         until(lambda: is_asleep(f"self/task/{main}"))
-        # Nobody else runs until the signal is pending.
+        # No other thread runs before the signal is pending.
         sys.setswitchinterval(60)
         if at != "asleep":
             if ended_by == "push":
@@ -277,12 +274,12 @@ def test_a_handler_that_raises_ends_the_wait(wait, at, until):
         signal.signal(signal.SIGUSR1, before)
     if at != "asleep" and ended_by == "push":
         assert q.pop_many() == [word(7)]
-    assert q.try_pop() is None
+    assert q.pop() is None
     assert blocked.next_sequence == 2
 
 
 def released(call, undo):
-    """Whether another thread comes to run while a call is made."""
+    """Whether another thread runs during a call."""
     gate, done = _thread.allocate_lock(), _thread.allocate_lock()
     gate.acquire()
     done.acquire()
@@ -294,7 +291,7 @@ def released(call, undo):
             ran.append(True)
             done.release()
 
-    # It runs only where this thread lets go of the interpreter.
+    # It runs only if this thread releases the interpreter.
     interval = sys.getswitchinterval()
     _thread.start_new_thread(other, ())
     try:
@@ -357,6 +354,7 @@ def test_what_takes_long_lets_other_threads_run():
         "push_many of short items": (lambda: words.push_many(items), nothing),
         "pop": (lambda: q.seek(out.next_sequence - 1) or q.pop(), nothing),
         "pop of any length": (lambda: w.pop(), lambda _: words.push(data)),
+        "read of a view": (lambda: q.seek(out.next_sequence - 1) or q.peek().read(), nothing),
         "pop_into": (lambda: q.seek(out.next_sequence - 1) or q.pop_into(room), nothing),
         "pop_into of any length": (lambda: w.pop_into(room), refill),
         "pop_many of short items": (lambda: w.pop_many(2000), refill),

@@ -7,22 +7,22 @@
 ...         print(message)
 b'hello'
 
-Every consumer sees every message and has its own position. One that falls a whole ring behind
-loses the oldest messages, and is told how many.
+Every consumer sees every message and has its own position. A consumer that falls a whole ring
+behind loses the oldest messages, and learns exactly how many.
 """
 
-from ._batch import Batch, Batches, Info, RecordIterator
+from ._batch import Batch, Batches, Meta, Records
 from ._errors import (
     Closed,
     Empty,
     Error,
     Full,
-    Incompatible,
-    Overrun,
-    ProducerExists,
-    Replaced,
-    SchemaMismatch,
-    TooLarge,
+    IncompatibleError,
+    MessageSizeError,
+    OverrunError,
+    ProducerExistsError,
+    ReplacedError,
+    SchemaMismatchError,
     UsageError,
 )
 from ._ipcq import (
@@ -30,11 +30,11 @@ from ._ipcq import (
     Consumer,
     ConsumerInfo,
     Message,
+    Messages,
     Producer,
     SharedMemory,
     Stats,
     View,
-    Window,
     __version__,
     queues,
     unlink,
@@ -51,21 +51,21 @@ __all__ = [
     "Empty",
     "Error",
     "Full",
-    "Incompatible",
-    "Info",
+    "IncompatibleError",
     "Message",
-    "Overrun",
+    "MessageSizeError",
+    "Messages",
+    "Meta",
+    "OverrunError",
     "Producer",
-    "ProducerExists",
-    "RecordIterator",
-    "Replaced",
-    "SchemaMismatch",
+    "ProducerExistsError",
+    "Records",
+    "ReplacedError",
+    "SchemaMismatchError",
     "SharedMemory",
     "Stats",
-    "TooLarge",
     "UsageError",
     "View",
-    "Window",
     "__version__",
     "queues",
     "unlink",

@@ -1,4 +1,4 @@
-"""Handles that go to another process, and how they end there."""
+"""Handles that are given to another process, and the end of such a process."""
 
 from __future__ import annotations
 
@@ -8,31 +8,39 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from ._errors import Incompatible
+from ._errors import IncompatibleError, ProducerExistsError, escaped
 
 if TYPE_CHECKING:
     from ._ipcq import Producer
 
 
+# How to give up a handle that only one process can have open.
+HAND_OVER = {"Producer": "detach() or close()", "SharedMemory": "close()"}
+
+
 def open_again(kind: Any, path: str, options: dict[str, Any], id: int | None) -> Any:
-    """What pickle calls for a handle. `id` is that of the queue, if it has to be the same one."""
-    handle = kind(path, **options)
+    """Opens a handle that was pickled. If `id` is not None, the queue must have this id."""
+    try:
+        handle = kind(path, **options)
+    except ProducerExistsError as e:
+        hint = f"{HAND_OVER[kind.__name__]} before a handle goes to another process"
+        raise ProducerExistsError(e.errno, f"{e.strerror} ({hint})") from None
     if id is not None and handle.stats.id != id:
         handle.close()
-        raise Incompatible(
-            f"{path}: the queue was made anew since this handle was pickled, and its position is "
-            "of other messages"
+        raise IncompatibleError(
+            f"{escaped(path)}: the queue was recreated after this handle was pickled, so its "
+            "position belongs to other messages"
         )
     return handle
 
 
-# The producers of this process, and which process that is.
+# The producers of this process, and the pid of the process for which they were collected.
 producers: weakref.WeakSet[Producer] = weakref.WeakSet()
 process = 0
 
 
 def close_at_exit(producer: Producer) -> None:
-    """Sees to it that a producer is closed when a child of multiprocessing ends normally.
+    """Arranges that a producer is closed when a child of multiprocessing ends normally.
 
     Such a child may end without destroying its objects.
     """
@@ -41,7 +49,7 @@ def close_at_exit(producer: Producer) -> None:
         return
     if process != os.getpid():
         begin()
-        # A child does this when it begins, after it was given what it is to work with.
+        # A child calls this when it begins, after it has received its arguments.
         util.register_after_fork(producers, arm)
         if sys.modules["multiprocessing.process"].parent_process() is not None:
             arm()
@@ -49,26 +57,29 @@ def close_at_exit(producer: Producer) -> None:
 
 
 def begin() -> None:
+    """Starts with an empty set in a new process."""
     global process
     process = os.getpid()
-    # Those of the parent stay the parent's.
+    # The producers of the parent belong to the parent.
     producers.clear()
 
 
 def arm(_: object = None) -> None:
-    """In a child of multiprocessing: closes the producers at its end."""
+    """Arranges, in a child of multiprocessing, that the producers are closed at its end."""
     from multiprocessing.util import Finalize
 
     if process != os.getpid():
         begin()
-    # After the finalizers of others, which may push.
+    # After other finalizers, which may push.
     Finalize(None, close_all, exitpriority=-1000)
 
 
 def close_all() -> None:
+    """Closes all producers of this process, after its threads have ended."""
     try:
-        # Threads may push on: a program waits for them before its objects end. Multiprocessing
-        # calls the same, but after the finalizers. Those of executors end by it, not by a join.
+        # A program waits for its threads before its objects are destroyed, so they may still push.
+        # Multiprocessing waits for them only after the finalizers. The threads of executors end
+        # by this call, not by a join.
         threading._shutdown()  # type: ignore[attr-defined]
     finally:
         for producer in list(producers):

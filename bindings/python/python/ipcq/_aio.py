@@ -1,4 +1,4 @@
-"""Waiting in an asyncio loop: on the consumer's descriptor, without a thread or a timer a call."""
+"""Waiting in an asyncio loop, on the descriptor of a consumer, without threads or timers."""
 
 from __future__ import annotations
 
@@ -9,41 +9,41 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ._errors import Closed, Full, Replaced
+from ._errors import Closed, Full, ReplacedError
 
 if TYPE_CHECKING:
     from ._ipcq import Consumer, Message, Producer
 
 T = TypeVar("T")
 
-# So many messages are taken in a row before the other tasks of the loop get their turn.
-ROW = 64
+# How many messages are taken in a row before the other tasks of the loop may run.
+MAX_IN_A_ROW = 64
 
-# A producer that waits for room looks again after so many seconds, then twice as many …
-NAP, LONGEST_NAP = 0.0001, 0.004
+# How many seconds a producer waits for room before it tries again: at first, and at most.
+FIRST_PAUSE, LONGEST_PAUSE = 0.0001, 0.004
 
 
-# By producer and loop, whose turn it is to wait for room.
-turns: weakref.WeakKeyDictionary[Producer, dict[asyncio.AbstractEventLoop, asyncio.Lock]] = (
+# A lock for each producer and loop, for the tasks that wait for room.
+put_locks: weakref.WeakKeyDictionary[Producer, dict[asyncio.AbstractEventLoop, asyncio.Lock]] = (
     weakref.WeakKeyDictionary()
 )
 
 
 def running_loop() -> asyncio.AbstractEventLoop:
-    """The loop, or an error that says what to do without one."""
+    """The running loop. If no loop runs, the error says what to do instead."""
     try:
         return asyncio.get_running_loop()
     except RuntimeError:
         raise RuntimeError(
-            "this call waits in a running asyncio loop, and there is none. Under another library "
-            "(trio, curio) wait until the descriptor q.fileno() is readable, for example by "
-            "`await trio.lowlevel.wait_readable(q.fileno())`, and then call q.try_pop() until it "
-            "returns None; in place of aput() call push() until it does not raise Full"
+            "this call needs a running asyncio loop. With another library (trio, curio), wait "
+            "until the descriptor q.fileno() is readable, for example with "
+            "`await trio.lowlevel.wait_readable(q.fileno())`, and then call q.pop() until it "
+            "returns None. Instead of aput(), call push() until it does not raise Full"
         ) from None
 
 
 def file_of(fd: int) -> tuple[int, int] | None:
-    """What file a descriptor is of; None if it is of none."""
+    """Identifies the file of a descriptor. None if the descriptor is closed."""
     try:
         found = os.fstat(fd)
     except OSError:
@@ -51,12 +51,12 @@ def file_of(fd: int) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-class Line:
-    """The tasks of one loop that wait for one consumer, first come, first served.
+class Waiters:
+    """The tasks of one loop that wait for one consumer. They are served in order.
 
-    While somebody waits, the loop watches the descriptor. It stays readable until a pop finds
-    nothing, so one turn after the other is given; who has the turn pops by itself. So a task that
-    is cancelled, with its turn or without, takes no message with it.
+    While a task waits, the loop watches the descriptor. It stays readable until a pop finds
+    nothing. So the loop wakes one task after the other, and each of them pops a message itself. A
+    task that is cancelled takes no message with it, even if it was woken.
     """
 
     __slots__ = ("__weakref__", "_fd", "_file", "_loop", "_row", "_waiting")
@@ -69,13 +69,13 @@ class Line:
         self._row = 0
 
     def __del__(self) -> None:
-        # A program may have closed all descriptors, and have another file under the number since.
+        # A program may have closed all descriptors, and opened another file under this number.
         if self._file is not None and file_of(self._fd) == self._file:
             os.close(self._fd)
 
     async def take(self, attempt: Callable[[], T | None]) -> T:
-        """What attempt() gives once that is not None."""
-        if self._row == ROW:
+        """Waits until attempt() returns something other than None, and returns that."""
+        if self._row == MAX_IN_A_ROW:
             self._row = 0
             await asyncio.sleep(0)
         if not self._waiting:
@@ -87,7 +87,7 @@ class Line:
         place = object()
         try:
             while True:
-                # In the place that it had, if nothing was there after all.
+                # If another consumer of the handle took the message, the task keeps its place.
                 turn = self._waiting[place] = self._loop.create_future()
                 await turn
                 self._row = 0
@@ -105,89 +105,95 @@ class Line:
             turn.set_result(None)
 
     def _end(self) -> None:
-        """The consumer was closed: each finds out by itself."""
+        """Wakes all tasks, because the consumer was closed. Their attempts raise."""
         for turn in self._waiting.values():
             if not turn.done():
                 turn.set_result(None)
 
     def end(self) -> None:
-        """As _end, from any thread."""
+        """The same as _end, from any thread."""
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._end)
 
     @property
     def is_over(self) -> bool:
+        """Whether the loop was closed."""
         return self._loop.is_closed()
 
 
-def line(q: Consumer) -> Line:
-    """Where the tasks of the running loop wait for this consumer."""
+def waiters(q: Consumer) -> Waiters:
+    """The tasks of the running loop that wait for this consumer."""
     loop = running_loop()
-    lines = q._lines
-    found = lines.get(loop)
+    by_loop = q._waiters
+    found = by_loop.get(loop)
     if found is None:
-        for other, its in list(lines.items()):
-            if its.is_over:
-                del lines[other]
-        # A descriptor of its own: the loop is to forget it before it is closed, whoever closes the
-        # consumer, and in whatever thread.
-        found = lines[loop] = Line(os.dup(q.fileno()), loop)
+        for other, theirs in list(by_loop.items()):
+            if theirs.is_over:
+                del by_loop[other]
+        # A descriptor of its own: the loop must stop watching it before it is closed, even if
+        # another thread closes the consumer.
+        found = by_loop[loop] = Waiters(os.dup(q.fileno()), loop)
     return found
 
 
-def end(lines: dict[asyncio.AbstractEventLoop, Line]) -> None:
-    """The consumer was closed."""
-    for its in list(lines.values()):
-        its.end()
-    lines.clear()
+def end(by_loop: dict[asyncio.AbstractEventLoop, Waiters]) -> None:
+    """Wakes all tasks of a consumer that was closed."""
+    for theirs in list(by_loop.values()):
+        theirs.end()
+    by_loop.clear()
 
 
 async def get(q: Consumer) -> bytes:
-    """What Consumer.aget() returns."""
-    return await line(q).take(q.try_pop)
+    """The coroutine of Consumer.aget()."""
+    return await waiters(q).take(q.pop)
 
 
-async def get_message(q: Consumer) -> Message:
-    """What Consumer.aget_message() returns."""
-    return await line(q).take(q.try_pop_message)
+async def next_message(q: Consumer) -> Message:
+    """The coroutine of Messages.__anext__()."""
+    try:
+        return await waiters(q).take(q._pop_message)
+    except ReplacedError:
+        raise
+    except Closed:
+        raise StopAsyncIteration from None
 
 
 async def put(out: Producer, item: Any) -> None:
-    """What Producer.aput() returns."""
+    """The coroutine of Producer.aput()."""
     loop = running_loop()
-    locks = turns.setdefault(out, {})
-    turn = locks.get(loop)
-    if turn is None:
+    locks = put_locks.setdefault(out, {})
+    lock = locks.get(loop)
+    if lock is None:
         for other in [other for other in locks if other.is_closed()]:
             del locks[other]
-        turn = locks[loop] = asyncio.Lock()
-    # First come, first served.
-    async with turn:
-        nap = NAP
+        lock = locks[loop] = asyncio.Lock()
+    # The tasks are served in order.
+    async with lock:
+        pause = FIRST_PAUSE
         while True:
             try:
                 return out.push(item)
             except Full:
-                await asyncio.sleep(nap)
-                nap = min(nap * 2, LONGEST_NAP)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
 
 
-class Messages(AsyncIterator[bytes]):
-    """What async for goes through on a consumer."""
+class Bytes(AsyncIterator[bytes]):
+    """The iterator of `async for message in q`."""
 
     __slots__ = ("__weakref__", "_attempt", "_q")
 
     def __init__(self, q: Consumer) -> None:
         self._q = q
-        self._attempt = q.try_pop
+        self._attempt = q.pop
 
-    def __aiter__(self) -> Messages:
+    def __aiter__(self) -> Bytes:
         return self
 
     async def __anext__(self) -> bytes:
         try:
-            return await line(self._q).take(self._attempt)
-        except Replaced:
+            return await waiters(self._q).take(self._attempt)
+        except ReplacedError:
             raise
         except Closed:
             raise StopAsyncIteration from None

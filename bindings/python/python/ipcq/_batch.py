@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
-from ._errors import Closed, Replaced, UsageError
+from ._errors import Closed, ReplacedError, UsageError
 from ._tables import library
 
 if TYPE_CHECKING:
@@ -13,22 +13,22 @@ if TYPE_CHECKING:
     from ._records import Layout
 
 
-class Info(NamedTuple):
-    """About one message: its sequence, what was lost before it, its length in bytes."""
+class Meta(NamedTuple):
+    """The properties of a message without its bytes. See Consumer.last."""
 
     sequence: int
-    """Its number, from 0, in the order of pushing."""
+    """The sequence of the message. The first message of a queue has sequence 0."""
     lost: int
-    """How many messages were lost between the one consumed before and this one."""
+    """The number of messages that were lost directly before this one."""
     length: int
-    """Its bytes."""
+    """The number of bytes of the message."""
 
 
 class Batch(Collection[bytes]):
     """Messages that follow each other without a gap.
 
-    It is used like a sequence of bytes. It is no collections.abc.Sequence, for which polars and
-    pandas would take it apart byte by byte: they take it as the table that it is.
+    It is used like a sequence of bytes objects. It is not a collections.abc.Sequence, because
+    polars and pandas would then split it into single bytes. They accept it as a table instead.
     """
 
     __slots__ = {
@@ -37,9 +37,9 @@ class Batch(Collection[bytes]):
         "_layout": "",
         "_messages": "",
         "_size": "",
-        "data": "Fixed size only, else None: the bytes of all of them, one after the other.",
-        "lost": "How many messages were lost between the one consumed before and the first here.",
-        "sequence": "The sequence of the first one; batch[i] has sequence + i.",
+        "data": "The bytes of all messages, one after the other. None if they vary in length.",
+        "lost": "The number of messages that were lost directly before the first message.",
+        "sequence": "The sequence of the first message. batch[i] has sequence + i.",
     }
 
     data: memoryview | None
@@ -55,7 +55,7 @@ class Batch(Collection[bytes]):
         lost: int,
         layout: Layout | None = None,
     ) -> None:
-        """Made by Consumer.batches()."""
+        """Consumer.batches() makes it."""
         self._messages = messages
         self._size = size
         self._layout = layout
@@ -71,9 +71,9 @@ class Batch(Collection[bytes]):
     def records(self) -> Any:
         """The messages as a numpy array of the consumer's dtype, without a copy.
 
-        Its fields are attributes, too: records.px, or records["px"].
+        Its fields are attributes, too: records.price, or records["price"].
 
-        Raises TypeError if there is no dtype.
+        Raises TypeError without a dtype.
         """
         if self._layout is None or self.data is None:
             raise TypeError("records: the messages of this queue vary in length")
@@ -87,14 +87,14 @@ class Batch(Collection[bytes]):
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         """The messages as a numpy array, for numpy.asarray(batch).
 
-        An array of the dtype, if there is one. Otherwise one of raw bytes (V) of the length of
-        the messages, or, where their lengths vary, of bytes objects.
+        If there is a dtype, it is an array of the dtype. Otherwise it is an array of raw bytes
+        (V), or of bytes objects if the messages vary in length.
         """
         import numpy as np
 
         if self.data is None:
             if copy is False:
-                raise ValueError("copy: an array of messages of varying length is always a copy")
+                raise ValueError("copy: messages of varying length can only be copied")
             array = np.empty(self._count, object)
             array[:] = list(self)
             copy = False
@@ -104,12 +104,12 @@ class Batch(Collection[bytes]):
             array = np.frombuffer(self.data, f"V{self._size}")
         if dtype is not None and dtype != array.dtype:
             if copy is False:
-                raise ValueError("copy: the messages are of another dtype")
+                raise ValueError("copy: the messages have another dtype, so a copy is needed")
             return array.astype(dtype)
         return array.copy() if copy else array
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        """The messages by the C stream interface of Arrow; a copy.
+        """A copy of the messages by the C stream interface of Arrow.
 
         pyarrow.table(batch), polars.DataFrame(batch) and duckdb use it. The columns are those of
         to_arrow().
@@ -120,10 +120,10 @@ class Batch(Collection[bytes]):
         return _arrow_stream(iter([self]), schema, self._size)
 
     def to_pandas(self) -> Any:
-        """A pandas.DataFrame with a column for each field of the records; a copy.
+        """A pandas.DataFrame with a column for each field of the records. It is a copy.
 
-        Its index is the sequence of each message. A field that is an array or a record itself
-        becomes a column of lists or tuples. Without fields there is one column, message.
+        Its index is the sequence of each message. A field that is an array or a record becomes a
+        column of lists or tuples. Without fields there is one column, message.
 
         Raises ImportError if pandas is not installed.
         """
@@ -132,10 +132,10 @@ class Batch(Collection[bytes]):
         return to_pandas(self)
 
     def to_arrow(self) -> Any:
-        """A pyarrow.Table with a column for each field of the records; a copy.
+        """A pyarrow.Table with a column for each field of the records. It is a copy.
 
-        A field that is an array or a record itself becomes a fixed-size list or a struct; fixed
-        strings become binary. Without fields there is one column, message.
+        A field that is an array or a record becomes a fixed-size list or a struct. Fixed strings
+        become binary. Without fields there is one column, message.
 
         Raises ImportError if pyarrow is not installed, TypeError for a type that Arrow does not
         have (complex numbers, long doubles).
@@ -172,11 +172,14 @@ class Batch(Collection[bytes]):
         return any(mine == message for mine in self)
 
     def index(self, message: bytes, start: int = 0, stop: int | None = None) -> int:
-        """Where a message is first, as list.index(). Raises ValueError if it is not there."""
+        """The index of the first message that is equal, like list.index().
+
+        Raises ValueError if no message is equal.
+        """
         return list(self).index(message, start, self._count if stop is None else stop)
 
     def count(self, message: bytes) -> int:
-        """How often a message is there."""
+        """The number of messages that are equal, like list.count()."""
         return list(self).count(message)
 
     def __repr__(self) -> str:
@@ -184,16 +187,16 @@ class Batch(Collection[bytes]):
 
 
 class Batches(Iterator[Batch], AsyncIterator[Batch]):
-    """The batches of a consumer, for `for` and for `async for`; see Consumer.batches()."""
+    """An iterator over batches, for `for` and `async for`. See Consumer.batches()."""
 
     __slots__ = ("__weakref__", "_layout", "_linger", "_max", "_q", "_size")
 
     def __init__(self, q: Consumer, max: int, linger: float) -> None:
-        """Made by Consumer.batches()."""
+        """Consumer.batches() makes it."""
         if max < 1:
-            raise UsageError("max: at least 1 message")
+            raise UsageError("max: must be at least 1")
         if not linger >= 0:
-            raise UsageError("linger: a number of seconds from 0 up")
+            raise UsageError("linger: must be a number of seconds, at least 0")
         self._q = q
         self._size = q.message_size
         self._layout = q._layout
@@ -215,16 +218,16 @@ class Batches(Iterator[Batch], AsyncIterator[Batch]):
                 batch = self._take(not self._linger)
                 if batch is not None:
                     return batch
-        except Replaced:
+        except ReplacedError:
             raise
         except Closed:
             raise StopIteration from None
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        """The batches by the C stream interface of Arrow, until the producer closes.
+        """The batches by the C stream interface of Arrow, until the producer closes the queue.
 
-        pyarrow.RecordBatchReader.from_stream(batches) takes them as they come; polars and duckdb
-        wait for the end.
+        pyarrow.RecordBatchReader.from_stream(batches) gives each batch when it comes. polars and
+        duckdb wait for the end.
         """
         from ._ipcq import _arrow_stream
 
@@ -234,27 +237,27 @@ class Batches(Iterator[Batch], AsyncIterator[Batch]):
         return self
 
     async def __anext__(self) -> Batch:
-        from ._aio import line
+        from ._aio import waiters
 
         try:
             while True:
                 if not self._linger:
-                    return await line(self._q).take(self._take)
-                await line(self._q).take(self._there)
+                    return await waiters(self._q).take(self._take)
+                await waiters(self._q).take(self._is_ready)
                 await self._gather()
                 batch = self._take()
                 if batch is not None:
                     return batch
-        except Replaced:
+        except ReplacedError:
             raise
         except Closed:
             raise StopAsyncIteration from None
 
-    def _there(self) -> bool | None:
+    def _is_ready(self) -> bool | None:
         return self._q.wait(0) or None
 
     async def _gather(self) -> None:
-        """Lets messages come together; looks once a millisecond, as wait() does."""
+        """Waits for more messages. Polls once a millisecond, as wait() does."""
         import asyncio
 
         loop = asyncio.get_running_loop()
@@ -266,7 +269,7 @@ class Batches(Iterator[Batch], AsyncIterator[Batch]):
             await asyncio.sleep(min(left, 0.001))
 
     def _take(self, wait: bool = False) -> Batch | None:
-        """A batch of what is there, if anything is; of fixed size, waits for it if told to."""
+        """A batch, or None if the queue is empty. With wait, waits if the size is fixed."""
         q, size = self._q, self._size
         if not size:
             messages = q.pop_many(self._max)
@@ -281,39 +284,39 @@ class Batches(Iterator[Batch], AsyncIterator[Batch]):
         return Batch(None, memoryview(buffer), size, sequence, lost, self._layout)
 
 
-class RecordIterator(Iterator[Any], AsyncIterator[Any]):
-    """The records of a consumer, for `for` and for `async for`; see Consumer.records()."""
+class Records(Iterator[Any], AsyncIterator[Any]):
+    """An iterator over records, for `for` and `async for`. See Consumer.records()."""
 
     __slots__ = ("__weakref__", "_q", "_record")
 
     def __init__(self, q: Consumer) -> None:
-        """Made by Consumer.records()."""
+        """Consumer.records() makes it."""
         layout = q._layout
-        # Raises if there is no dtype.
+        # Raises without a dtype.
         _ = layout.form
         self._q = q
         self._record = layout.record
 
-    def __iter__(self) -> RecordIterator:
+    def __iter__(self) -> Records:
         return self
 
     def __next__(self) -> Any:
         try:
-            return self._record(self._q.pop())
-        except Replaced:
+            return self._record(self._q.get())
+        except ReplacedError:
             raise
         except Closed:
             raise StopIteration from None
 
-    def __aiter__(self) -> RecordIterator:
+    def __aiter__(self) -> Records:
         return self
 
     async def __anext__(self) -> Any:
-        from ._aio import line
+        from ._aio import waiters
 
         try:
-            return self._record(await line(self._q).take(self._q.try_pop))
-        except Replaced:
+            return self._record(await waiters(self._q).take(self._q.pop))
+        except ReplacedError:
             raise
         except Closed:
             raise StopAsyncIteration from None

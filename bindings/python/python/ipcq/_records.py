@@ -1,4 +1,4 @@
-"""What the messages of a queue are: a numpy dtype, that the queue has or that was asked for."""
+"""The numpy dtype of the messages of a queue, and conversions to and from it."""
 
 from __future__ import annotations
 
@@ -7,29 +7,46 @@ import math
 import sys
 import warnings
 from functools import partial
+from itertools import chain
 from typing import Any
 
-from ._errors import SchemaMismatch, UsageError
-from ._tables import columns_of, library
+from ._errors import SchemaMismatchError, UsageError, escaped
+from ._tables import columns_of, decoded, library, objects_of, whole_numbers
 
-# A queue keeps the fields of a record. A dtype without fields is kept as the only field of a
+# A queue stores the fields of a record. A dtype without fields is stored as the only field of a
 # record, under a name that no field of a struct has.
 WHOLE = "(message)"
 
-# The formats of buffers that are bytes and nothing else: those of bytes, bytearray and mmap.
+# The formats of buffers of plain bytes: those of bytes, bytearray and mmap.
 BYTES = {"B", "c"}
 
-# Values of these types are equal only if they mean the same. numpy's own round before they compare.
+# Values of these types compare exactly. The scalars of numpy round before they compare.
 PLAIN = {bool, int, float, complex, bytes, str}
+
+# The integer that numpy stores for NaT. Callers push None or NaT instead of it.
+NO_TIME = -(2**63)
+
+# An error shows at most this many characters of a value.
+SHOWN = 80
 
 
 class Layout:
-    """The dtype of a handle: the one that was given, or else that of the queue, if it has one.
+    """The dtype of a handle: the one that was given, otherwise the queue's, if it has one.
 
-    numpy is imported when it is asked for, and not before.
+    numpy is imported only when the dtype is used.
     """
 
-    __slots__ = ("__weakref__", "_dtype", "_form", "_kind", "_name", "_new", "given", "schema")
+    __slots__ = (
+        "__weakref__",
+        "_dtype",
+        "_form",
+        "_has_rows",
+        "_kind",
+        "_name",
+        "_new",
+        "given",
+        "schema",
+    )
 
     given: Any
     schema: str | None
@@ -40,88 +57,89 @@ class Layout:
         self.schema = schema
         self._dtype = given
         self._form: tuple[Any, tuple[int, ...]] | None = None
+        self._has_rows: bool | None = None
         self._kind: Any = None
         self._new: Any = None
 
     @property
     def dtype(self) -> Any:
-        """None if there is none."""
+        """The dtype, or None."""
         if self._dtype is None and self.schema is not None:
             self._dtype = dtype_of(json.loads(self.schema))
         return self._dtype
 
     @property
     def has_records(self) -> bool:
-        """Whether there is one."""
+        """Whether there is a dtype."""
         return self.given is not None or self.schema is not None
 
     @property
     def form(self) -> tuple[Any, tuple[int, ...]]:
-        """The dtype of an array of messages, and the shape of each.
+        """The dtype of an array of messages, and the shape of each message.
 
-        One with fields is that of records whose fields are attributes. numpy would make it so for
-        each array anew, which takes longer than all the rest of a batch.
+        If it has fields, it is a dtype of records, whose fields are attributes. numpy would convert
+        the dtype for each array again, which takes longer than the rest of a batch.
 
-        Raises TypeError if there is none.
+        Raises TypeError without a dtype.
         """
         if self._form is None:
             dtype = self.dtype
             if dtype is None:
                 raise TypeError(
-                    "records: the queue does not say what its messages are: open it with a dtype"
+                    "records: the queue has no dtype: open the consumer with one (dtype=...)"
                 )
             import numpy as np
 
             base, shape = dtype.subdtype or (dtype, ())
             self._kind = np.ndarray
             if base.names is not None:
-                from ._arrays import Records
+                from ._arrays import RecordArray
 
                 warn_of_hidden(base, self._name)
                 base = np.dtype((np.record, base))
-                self._kind = Records
-            # Not by the class itself: numpy's own __new__ of a recarray is in Python.
+                self._kind = RecordArray
+            # The __new__ of a recarray is slow, because it is written in Python.
             self._new = partial(np.ndarray.__new__, self._kind)
             self._form = base, shape
         return self._form
 
     def of_rows(self, rows: Any) -> Any:
-        """An array of bytes, a row a message, as an array with a record a message; no copy."""
+        """An array of records from an array with a row of bytes for each message. No copy."""
         base, shape = self.form
         return rows.view(base).reshape((len(rows), *shape)).view(self._kind)
 
     def of_bytes(self, data: Any, count: int) -> Any:
-        """The bytes of so many messages, one after the other, in the same way."""
+        """An array of records from the bytes of messages, one after the other. No copy."""
         base, shape = self._form or self.form
         return self._new((count, *shape), base, data)
 
     def array(self, data: Any, count: int) -> Any:
-        """The same as a plain array of the dtype."""
+        """The same as of_bytes(), but a plain array of the dtype."""
         import numpy as np
 
         base, shape = self.plain
         return np.ndarray((count, *shape), base, data)
 
     def record(self, data: bytes) -> Any:
-        """One message."""
+        """One message as a record."""
         base, shape = self.form
         import numpy as np
 
-        # Of a plain array: numpy takes an element of the other kind apart in Python.
+        # From a plain array, because numpy indexes a recarray in Python.
         return np.ndarray((1, *shape), base, data)[0] if not shape else self.of_bytes(data, 1)[0]
 
-    # What is pushed, and what is filled.
+    # Objects to push, and buffers to fill.
 
     @property
     def plain(self) -> tuple[Any, tuple[int, ...]]:
-        """As form, of plain arrays."""
+        """The same as form, for plain arrays."""
         dtype = self.dtype
         return dtype.subdtype or (dtype, ())
 
     def check(self, data: Any) -> Any:
-        """Raises SchemaMismatch if an object with a buffer has another dtype than the messages.
+        """Raises SchemaMismatchError if a buffer has another dtype than the messages.
 
-        Returns that dtype if all arrays of it and of this type are right, else None.
+        Returns the dtype if all arrays of this type and dtype pass, otherwise None.
         """
         dtype = getattr(data, "dtype", None)
         if dtype is None or not hasattr(dtype, "base"):
@@ -132,42 +150,49 @@ class Layout:
             try:
                 dtype = dtype_of_buffer(data)
             except (TypeError, ValueError) as e:
-                raise SchemaMismatch(f"{self._name}: {e}") from None
+                raise SchemaMismatchError(f"{self._name}: {e}") from None
         else:
             rows = tuple(data.shape)
         base, shape = self.plain
         if dtype is base or is_same(dtype, base):
             self._check_mask(data)
-            # One without rows is taken as it lies.
+            # A flat array is accepted as it is.
             if shape and len(rows) > 1 and rows[-len(shape) :] != shape:
-                raise SchemaMismatch(
-                    f"{self._name}: the messages are of the dtype {self.dtype}, and this has the "
-                    f"shape {rows}"
+                raise SchemaMismatchError(
+                    f"{self._name}: the messages have the dtype {self.dtype}, but this array has "
+                    f"the shape {rows}"
                 )
             return None if shape or is_masked(data) else dtype
         if dtype.itemsize == 1 and dtype.char in "BSc":
             return None
-        raise SchemaMismatch(
-            f"{self._name}: the messages are of the dtype {base}, and this is of {dtype}: "
-            "array.astype(q.dtype) converts its values, array.tobytes() takes its bytes as they are"
+        raise SchemaMismatchError(
+            f"{self._name}: the messages have the dtype {base}, but this object has {dtype}: "
+            "array.astype(q.dtype) converts the values, array.tobytes() gives the bytes unchanged"
         )
 
     def _check_mask(self, data: Any) -> None:
         """Raises UsageError if values of an array are masked."""
         if is_masked(data) and data.mask.tobytes().strip(b"\0"):
             raise UsageError(
-                f"{self._name}: values of this array are masked: array.filled(...) gives them one"
+                f"{self._name}: this array has masked values: array.filled(...) replaces them"
             )
 
     def _check_kept(self, array: Any, given: Any) -> None:
-        """Raises UsageError if an array of messages has not the values that it was made of."""
+        """Raises UsageError if an array of messages lost values of the objects it was made of."""
         try:
             check_kept(array, given, self.plain[0], "")
         except UsageError as e:
             raise UsageError(f"{self._name}: {e}") from None
 
+    def _arranged(self, item: Any) -> Any:
+        """One message in the form that numpy accepts. Raises as arranged()."""
+        try:
+            return arranged(item, self.dtype, "")
+        except (UsageError, SchemaMismatchError) as e:
+            raise type(e)(f"{self._name}: {e}") from None
+
     def message(self, item: Any) -> Any:
-        """One message of what numpy takes for one element of the dtype."""
+        """One message, from anything that numpy accepts as one element of the dtype."""
         np = library("numpy", "dtype")
         base, shape = self.plain
         if hasattr(item, "__array__"):
@@ -176,9 +201,10 @@ class Layout:
             self.check(array)
             return array
         if item is None or (isinstance(item, str) and base.kind != "U"):
-            raise TypeError(f"{self._name}: {item!r} is no message of the dtype {base}")
-        item = in_order(item, base)
-        # numpy would give a single number to every field.
+            raise TypeError(f"{self._name}: {shown(item)} is not a message of the dtype {base}")
+        if not (type(item) is tuple and PLAIN.issuperset(map(type, item))):
+            item = self._arranged(item)
+        # numpy would assign a single number to every field.
         fills = base.names is not None and not isinstance(item, (tuple, list))
         array = self._array(item)
         if fills or array.shape != shape:
@@ -187,18 +213,33 @@ class Layout:
                 "dict or an array of it"
             )
         if base.names is None:
-            if type(item) in PLAIN and array.item() == item:
+            if type(item) in PLAIN and item != NO_TIME and array.item() == item:
                 return array
-        elif PLAIN.issuperset(map(type, item)) and array.item() == item:
+        elif (
+            PLAIN.issuperset(map(type, item))
+            and not self.has_rows
+            and array.item() == item
+            and NO_TIME not in item
+        ):
             return array
         self._check_kept(array[()], item)
         return array
 
+    @property
+    def has_rows(self) -> bool:
+        """Whether a field is an array. Records with such a field cannot be compared."""
+        if self._has_rows is None:
+            base, _ = self.plain
+            self._has_rows = any(base[name].shape for name in base.names or ())
+        return self._has_rows
+
     def messages(self, data: Any) -> Any:
-        """Many of them: an object with a buffer, or an iterable of messages."""
+        """Many messages: an object with a buffer, or an iterable of messages."""
         if type(data) is list:
             if data and all(type(item) is tuple for item in data):
                 _, shape = self.plain
+                if not PLAIN.issuperset(map(type, chain.from_iterable(data))):
+                    data = [self._arranged(item) for item in data]
                 array = self._array(data)
                 if array.shape == (len(data), *shape):
                     if not are_kept(array, data):
@@ -207,7 +248,7 @@ class Layout:
                     return array
             return data
         if isinstance(data, dict):
-            raise TypeError(f"{self._name}: a dict is one message: push() takes it")
+            raise TypeError(f"{self._name}: a dict is one message: use push()")
         table = columns_of(data)
         if table is not None:
             return self._of_table(table, len(data))
@@ -220,13 +261,22 @@ class Layout:
         return data
 
     def _array(self, items: Any) -> Any:
-        """An array of the dtype; values that it cannot hold are a mistake of the caller."""
+        """An array of the dtype. Raises UsageError for values that it cannot hold."""
         np = library("numpy", "dtype")
         base, _ = self.plain
         try:
             return np.array(items, base)
-        except (ValueError, OverflowError) as e:
-            raise UsageError(f"{self._name}: no message of the dtype {base}: {e}") from e
+        except (TypeError, ValueError, OverflowError, RuntimeWarning) as e:
+            rows = items if type(items) is list and base.names is not None else [items]
+            for row in rows:
+                why = misfit(row, base, "")
+                if why is not None:
+                    raise UsageError(f"{self._name}: {why}") from e
+            if isinstance(e, TypeError):
+                raise
+            raise UsageError(
+                f"{self._name}: not a message of the dtype {base}: {escaped(str(e))}"
+            ) from e
 
     def _of_table(self, table: dict[str, Any], count: int) -> Any:
         """The rows of a table that has a column for each field."""
@@ -235,26 +285,42 @@ class Layout:
         base, _ = self.plain
         names = base.names
         if names is None or set(names) != set(table):
-            raise SchemaMismatch(
-                f"{self._name}: the fields of the messages are {list(names or ())}, the columns of "
-                f"the table {list(table)}"
+            raise SchemaMismatchError(
+                f"{self._name}: the messages have the fields {list(names or ())}, but the table "
+                f"has the columns {list(table)}"
             )
         rows = np.zeros(count, base)
         for name in names:
             field = rows[name]
-            column = np.asarray(in_utc(table[name]) if field.dtype.kind == "M" else table[name])
-            if column.dtype.hasobject:
-                self._of_objects(column.tolist(), field, name)
-                continue
-            if not fits(column, field):
-                raise SchemaMismatch(
-                    f"{self._name}: the column {name!r} has values of {column.dtype} that the "
-                    f"field, {base[name]}, cannot hold"
-                )
+            try:
+                values = decoded(table[name])
+                objects = objects_of(values)
+                if objects is not None:
+                    self._of_objects(objects, field, name)
+                    continue
+                column = np.asarray(in_utc(values) if field.dtype.kind == "M" else values)
+                # numpy makes floats of integers if some are missing.
+                numbers = whole_numbers(values)
+            except (UsageError, SchemaMismatchError):
+                raise
+            except Exception as e:
+                # The library has types that numpy does not have.
+                raise UsageError(f"{self._name}: the column {name!r}: {escaped(str(e))}") from e
+            if numbers is None or fits(numbers, np.zeros(len(numbers), field.dtype)):
+                if column.dtype.hasobject:
+                    self._of_objects(column.tolist(), field, name)
+                    continue
+                if fits(column, field):
+                    continue
+            kind = (column if numbers is None else numbers).dtype
+            raise UsageError(
+                f"{self._name}: the column {name!r} has values of {kind} that do not fit the "
+                f"field, {base[name]}"
+            )
         return rows
 
     def _of_objects(self, values: list[Any], field: Any, name: str) -> None:
-        """Copies a column of Python objects to a field, each value as push() takes it."""
+        """Copies a column of Python objects to a field. Values are checked as push() does."""
         import numpy as np
 
         if field.dtype.kind == "S":
@@ -262,29 +328,31 @@ class Layout:
         shape = field.shape[1:]
         for i, value in enumerate(values):
             try:
-                value = in_order(value, field.dtype)
+                value = arranged(value, np.dtype((field.dtype, shape)), name)
                 with np.errstate(all="ignore"):
                     array = np.array(value, field.dtype)
                 if array.shape != shape:
-                    raise UsageError(f"the value {value!r} has not the shape {shape}")
-                if not (type(value) in PLAIN and array.item() == value):
+                    raise UsageError(f"the value {shown(value)} does not have the shape {shape}")
+                if not (type(value) in PLAIN and value != NO_TIME and array.item() == value):
                     check_kept(array[()], value, field.dtype, name)
+            except SchemaMismatchError as e:
+                raise SchemaMismatchError(f"{self._name}: {e}") from None
             except (TypeError, ValueError, OverflowError) as e:
-                raise SchemaMismatch(
-                    f"{self._name}: the column {name!r} has a value that the field, "
-                    f"{self.plain[0][name]}, cannot hold: {e}"
+                raise UsageError(
+                    f"{self._name}: the column {name!r} has a value that does not fit the field, "
+                    f"{self.plain[0][name]}: {escaped(str(e))}"
                 ) from None
             field[i] = array
 
 
 def is_masked(data: Any) -> bool:
-    """Whether an array can have values that are masked."""
+    """Whether an array may have masked values."""
     ma = sys.modules.get("numpy.ma")
     return ma is not None and isinstance(data, ma.MaskedArray)
 
 
 def are_kept(array: Any, rows: list[Any]) -> bool:
-    """Whether an array certainly has the values of the rows that it was made of; by columns."""
+    """Whether an array certainly has the values of the rows it was made of. Compares columns."""
     import numpy as np
 
     for name, given in zip(array.dtype.names or (), zip(*rows, strict=True), strict=True):
@@ -292,8 +360,11 @@ def are_kept(array: Any, rows: list[Any]) -> bool:
         if not types <= PLAIN:
             return False
         if kept.dtype.kind == "f" and types == {float}:
-            # They may be rounded.
+            # Floats may have been rounded.
             if not np.array_equal(np.isfinite(kept), np.isfinite(given)):
+                return False
+        elif kept.dtype.kind in "mM":
+            if types != {int} or NO_TIME in given or kept.astype("i8").tolist() != list(given):
                 return False
         elif kept.tolist() != list(given):
             return False
@@ -301,32 +372,36 @@ def are_kept(array: Any, rows: list[Any]) -> bool:
 
 
 def check_kept(kept: Any, given: Any, dtype: Any, where: str) -> None:
-    """Raises UsageError if what numpy has made of a value is another one.
+    """Raises UsageError if numpy has changed a value.
 
     Floats may have been rounded.
     """
     dtype, names = dtype.base, dtype.base.names
+    if hasattr(given, "__array__") and given.dtype == dtype and kept.shape == given.shape:
+        # numpy has copied the bytes.
+        return
     if names is None and not kept.shape:
         if not is_kept(kept, given):
-            of = f"of the field {where!r} " if where else ""
-            raise UsageError(f"the value {given!r} {of}does not fit {dtype}")
+            raise UsageError(does_not_fit(given, dtype, where))
         return
     if not hasattr(given, "__len__") or isinstance(given, (str, bytes)):
-        # numpy gave it to each element of a field.
+        # numpy has assigned it to each element of the field.
         given = [given] * len(names or kept)
     elif getattr(given, "ndim", 1) == 0 and hasattr(given, "tolist"):
-        # An array of one record, or one of numpy.
+        # An array of one record, or a record of numpy.
         given = given.tolist()
     keys = range(len(kept)) if names is None or kept.shape else names
     if len(keys) != len(given):
-        raise UsageError(f"{given!r} is no value of {where or 'a message'}")
+        raise UsageError(f"{shown(given)} is not a value of {where or 'a message'}")
     for i, key in enumerate(keys):
-        inner = f"{where}.{key}" if where and isinstance(key, str) else where or str(key)
-        check_kept(kept[key], given[i], dtype[key] if isinstance(key, str) else dtype, inner)
+        if isinstance(key, str):
+            check_kept(kept[key], given[i], dtype[key], f"{where}.{key}" if where else key)
+        else:
+            check_kept(kept[key], given[i], dtype, where)
 
 
 def is_kept(kept: Any, given: Any) -> bool:
-    """Whether a scalar of numpy is the value that it was made of."""
+    """Whether a scalar of numpy has the value that it was made of."""
     if type(given) is float and kept.dtype.kind == "f":
         return math.isfinite(given) == math.isfinite(kept)
     import numpy as np
@@ -337,13 +412,12 @@ def is_kept(kept: Any, given: Any) -> bool:
         given = given[()]
     kind = kept.dtype.kind
     if kind == "V":
-        return bytes(given).ljust(kept.dtype.itemsize, b"\0") == bytes(kept)
+        if not isinstance(given, (bytes, bytearray, memoryview, np.void)):
+            return False
+        data: Any = given
+        return bytes(data).ljust(kept.dtype.itemsize, b"\0") == bytes(kept)
     if kind in "Mm":
-        if given is None or isinstance(given, (int, np.integer)) or np.isnat(kept):
-            return True
-        as_numpy = getattr(given, "to_numpy", None)
-        moment = np.datetime64 if kind == "M" else np.timedelta64
-        return bool(kept == (as_numpy() if as_numpy else moment(given)))
+        return is_same_time(kept, given)
     if isinstance(given, bytearray):
         given = bytes(given)
     if kind in "SU":
@@ -353,9 +427,11 @@ def is_kept(kept: Any, given: Any) -> bool:
             given = given.encode()
         elif isinstance(given, bytes) and kind == "U":
             given = given.decode("ascii")
-        # numpy cuts zeros off.
+        # numpy removes zeros at the end.
         return bool(kept == given.rstrip("\0" if kind == "U" else b"\0"))
-    if given is None or isinstance(given, (bytes, str)):
+    if given is None or isinstance(given, (bytes, str, np.datetime64, np.timedelta64)):
+        return False
+    if isinstance(given, (complex, np.complexfloating)) and kind != "c":
         return False
     if isinstance(given, np.integer):
         given = int(given)
@@ -363,16 +439,44 @@ def is_kept(kept: Any, given: Any) -> bool:
         return True
     if kind not in "fc" or isinstance(given, (int, np.bool_)):
         return False
-    return bool(np.isfinite(kept) == np.isfinite(complex(given)))
+    # A float may be rounded. If it became infinite, then the given value must be infinite or NaN.
+    parts = ((kept.real, given.real), (kept.imag, given.imag)) if kind == "c" else ((kept, given),)
+    return all(np.isfinite(k) or g in (math.inf, -math.inf) or g != g for k, g in parts)
+
+
+def is_same_time(kept: Any, given: Any) -> bool:
+    """Whether a datetime64 or timedelta64 is the time that it was made of. Units may differ."""
+    import numpy as np
+
+    if given is None:
+        return True
+    # timedelta64 is a subclass of np.integer.
+    if isinstance(given, (int, np.integer)) and not isinstance(given, np.timedelta64):
+        return not np.isnat(kept) and int(kept.astype("i8")) == given
+    as_numpy = getattr(given, "to_numpy", None)
+    moment = np.datetime64 if kept.dtype.kind == "M" else np.timedelta64
+    try:
+        if isinstance(given, bytes):
+            given = given.decode("ascii")
+        time = as_numpy() if as_numpy else moment(given)
+        if np.isnat(time) or np.isnat(kept):
+            return bool(np.isnat(time) and np.isnat(kept))
+        if np.datetime_data(time.dtype)[0] == "generic":
+            return int(time.astype("i8")) == int(kept.astype("i8"))
+        # numpy wraps a time that is out of range. Converted back, it differs.
+        back = kept.astype(time.dtype)
+        return bool(back == time and back.astype("i8") == time.astype("i8"))
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def in_utc(column: Any) -> Any:
-    """A column of pandas that has a time zone, as UTC without one; others as they are.
+    """Converts a column of pandas that has a time zone to UTC without a time zone.
 
     numpy has no time zones. polars and pyarrow convert by themselves.
     """
     dtype = getattr(column, "dtype", None)
-    # The second: a column of pandas that is kept by pyarrow.
+    # pyarrow_dtype: a column of pandas that is stored by pyarrow.
     zone = getattr(getattr(dtype, "pyarrow_dtype", dtype), "tz", None)
     if zone is None or not hasattr(column, "dt"):
         return column
@@ -380,7 +484,7 @@ def in_utc(column: Any) -> Any:
 
 
 def has_buffer(data: Any) -> bool:
-    """Whether an object has bytes of its own."""
+    """Whether an object supports the buffer protocol."""
     try:
         memoryview(data).release()
     except TypeError:
@@ -389,11 +493,11 @@ def has_buffer(data: Any) -> bool:
 
 
 def dtype_of_buffer(data: Any) -> Any:
-    """The dtype that the format of a buffer means."""
+    """The dtype for the format of a buffer."""
     np = library("numpy", "dtype")
     ctypes = sys.modules.get("ctypes")
     if ctypes is not None and isinstance(data, ctypes._SimpleCData.__base__):
-        # The formats of ctypes do not tell the padding.
+        # The formats of ctypes leave out the padding.
         dtype = np.dtype(type(data))
         while dtype.subdtype is not None:
             dtype = dtype.base
@@ -402,15 +506,15 @@ def dtype_of_buffer(data: Any) -> Any:
 
 
 def is_same(one: Any, other: Any) -> bool:
-    """Whether two dtypes mean the same bytes.
+    """Whether two dtypes describe the same bytes.
 
-    An array of characters, which is what ctypes has for `char name[5]`, is a string of that length.
+    An array of characters, which ctypes has for `char name[5]`, is a string of that length.
     """
     return bool(one.itemsize == other.itemsize and (one == other or plainly(one) == plainly(other)))
 
 
 def plainly(dtype: Any) -> Any:
-    """A dtype with strings in place of arrays of characters, as something that can be compared."""
+    """A dtype in a form that can be compared, with strings instead of arrays of characters."""
     base, shape = dtype.subdtype or (dtype, ())
     if base.names is not None:
         fields = [(name, plainly(base[name]), base.fields[name][1]) for name in base.names]
@@ -422,12 +526,12 @@ def plainly(dtype: Any) -> Any:
     return text, tuple(shape)
 
 
-# From which kind of dtype to which other one values may be converted, if each is what it was.
+# Pairs of kinds of dtypes: values of the first may be converted to the second, if none changes.
 WIDER = {"bu", "bi", "ui", "iu", "uf", "if", "uc", "ic", "fc"}
 
 
 def fits(column: Any, field: Any) -> bool:
-    """Copies a column to a field, and says whether each value is what it was."""
+    """Copies a column to a field. Returns whether every value is unchanged."""
     import numpy as np
 
     if column.shape != field.shape:
@@ -442,49 +546,160 @@ def fits(column: Any, field: Any) -> bool:
         return True
     if kinds[0] != kinds[1] and kinds not in WIDER:
         return False
-    with np.errstate(over="ignore"):
+    with np.errstate(all="ignore"):
         field[...] = column.astype(field.dtype)
+        back = field.astype(column.dtype)
     if kinds in ("ff", "fc", "cc"):
-        # They may be rounded to the precision of the field.
+        # Floats may be rounded to the precision of the field.
         return bool((np.isfinite(field) == np.isfinite(column)).all())
     nothing = {"equal_nan": True} if kinds[1] in "Mm" else {}
-    back = field.astype(column.dtype)
     return np.array_equal(field, column, **nothing) and np.array_equal(back, column, **nothing)
 
 
-def in_order(item: Any, dtype: Any) -> Any:
-    """A dict with a value for each field, as the tuple that numpy takes; others as they are."""
-    names = dtype.names
-    if names is None or not isinstance(item, dict):
+def shown(value: Any) -> str:
+    """The text of a value for an error: short, and with control characters escaped."""
+    try:
+        text = escaped(repr(value))
+    except Exception:
+        # The integer has too many digits, for example.
+        return f"of the type {type(value).__name__}"
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
+def does_not_fit(value: Any, dtype: Any, where: str) -> str:
+    """The text of the error for a value that does not fit its field."""
+    of = f"of the field {where!r} " if where else ""
+    return f"the value {shown(value)} {of}does not fit {dtype}"
+
+
+def arranged(item: Any, dtype: Any, where: str) -> Any:
+    """Converts a value of a dtype to the form that numpy accepts. Dicts become tuples at any depth.
+
+    Raises UsageError for values that numpy would change: masked values, complex values for a real
+    field, and named tuples with other fields. Raises SchemaMismatchError for records of another
+    dtype, because numpy assigns their values by position.
+    """
+    base, shape = dtype.subdtype or (dtype, ())
+    names = base.names
+    if isinstance(item, complex) and base.kind != "c":
+        raise UsageError(does_not_fit(item, base, where))
+    if type(item) in PLAIN or item is None:
         return item
-    if item.keys() != set(names):
-        raise UsageError(f"the fields of a message are {list(names)}, not {list(item)}")
-    return tuple(in_order(item[name], dtype[name]) for name in names)
+    of = f"the field {where!r}" if where else "the message"
+    if isinstance(item, dict) and names is not None and not shape:
+        if item.keys() != set(names):
+            raise UsageError(f"{of} has the fields {list(names)}, not {list(item)}")
+        item = tuple(item[name] for name in names)
+    if isinstance(item, tuple) and names is not None:
+        fields = getattr(item, "_fields", names)
+        if tuple(fields) != names:
+            raise UsageError(
+                f"{of} has the fields {list(names)}, but this {type(item).__name__} has "
+                f"{list(fields)}: tuple(...) assigns its values by position"
+            )
+        if len(item) != len(names):
+            raise UsageError(f"{of} has {len(names)} fields, but this tuple has {len(item)}")
+        if PLAIN.issuperset(map(type, item)):
+            return tuple(item)
+        inner = f"{where}." if where else ""
+        return tuple(
+            arranged(value, base[name], inner + name)
+            for name, value in zip(names, item, strict=True)
+        )
+    if is_masked(item) and item.mask.tobytes().strip(b"\0"):
+        raise UsageError(f"a value of {of} is masked")
+    given = getattr(item, "dtype", None)
+    if getattr(given, "kind", "O") != "O":
+        return checked(item, given, base, of)
+    if given is not None and hasattr(item, "tolist"):
+        # An array of objects.
+        return arranged(item.tolist(), dtype, where)
+    if isinstance(item, (list, tuple)):
+        rest = base if len(shape) < 2 else with_shape(base, shape[1:])
+        if not PLAIN.issuperset(map(type, item)):
+            values = [arranged(value, rest, where) for value in item]
+            return values if isinstance(item, list) else tuple(values)
+        return item
+    if names is not None and has_buffer(item) and not isinstance(item, (bytes, bytearray)):
+        # A structure of ctypes. numpy would assign it to every field.
+        np = library("numpy", "dtype")
+        array = np.asarray(item)
+        checked(array, dtype_of_buffer(item), base, of)
+        return array.view(base)[()] if not array.shape else array.view(base)
+    return item
+
+
+def with_shape(base: Any, shape: tuple[int, ...]) -> Any:
+    """The dtype of an array of this shape."""
+    return library("numpy", "dtype").dtype((base, shape))
+
+
+def checked(item: Any, given: Any, base: Any, of: str) -> Any:
+    """Returns an array or a scalar of numpy if it may be assigned to a field of the dtype."""
+    if given.names is not None or base.names is not None:
+        if not is_same(given, base):
+            raise SchemaMismatchError(f"{of} has the dtype {base}, but this value has {given}")
+    elif given.kind == "c" and base.kind != "c":
+        raise UsageError(f"{of} has the dtype {base}, but this value has {given}")
+    return item
+
+
+def misfit(value: Any, dtype: Any, where: str) -> str | None:
+    """Why numpy rejects a value, with the name of the innermost field. None if it accepts it."""
+    import numpy as np
+
+    base, shape = dtype.subdtype or (dtype, ())
+    names = base.names
+    if names is not None and not shape and isinstance(value, tuple):
+        if len(value) != len(names):
+            of = f"the field {where!r}" if where else "the message"
+            return f"{of} has {len(names)} fields, but this tuple has {len(value)}"
+        inner = f"{where}." if where else ""
+        for name, part in zip(names, value, strict=True):
+            why = misfit(part, base[name], inner + name)
+            if why is not None:
+                return why
+        return None
+    if names is not None and shape and isinstance(value, list):
+        rest = base if len(shape) < 2 else with_shape(base, shape[1:])
+        for part in value:
+            why = misfit(part, rest, where)
+            if why is not None:
+                return why
+    if not where:
+        return None
+    try:
+        np.zeros(1, [("", dtype)])[0] = (value,)
+    except (TypeError, ValueError, OverflowError, RuntimeWarning) as e:
+        what = dtype if names is None else "its records"
+        return f"{does_not_fit(value, what, where)}: {escaped(str(e))}"
+    return None
 
 
 def warn_of_hidden(dtype: Any, name: str) -> None:
-    """Warns of fields that are not to be had as attributes, because arrays have such attributes."""
+    """Warns of fields that cannot be used as attributes, because arrays have such attributes."""
     import numpy as np
 
-    from ._arrays import Records
+    from ._arrays import RecordArray
 
     hidden: list[str] = []
 
     def look(dtype: Any) -> None:
         for field in dtype.names or ():
-            if hasattr(Records, field) or hasattr(np.record, field):
+            if hasattr(RecordArray, field) or hasattr(np.record, field):
                 hidden.append(field)
             look(dtype[field].base)
 
     look(dtype.base)
     if hidden:
-        # The line of the program that asked for records.
+        # Points at the line of the program that uses the records.
         frame, level = sys._getframe(), 1
         while frame.f_back and frame.f_globals.get("__package__") == __package__:
             frame, level = frame.f_back, level + 1
         warnings.warn(
-            f"{name}: fields are named as attributes of numpy arrays ({', '.join(hidden)}): "
-            f"records[{hidden[0]!r}] is the field, records.{hidden[0]} is not",
+            f"{name}: some fields have the names of attributes of numpy arrays "
+            f"({', '.join(hidden)}): records[{hidden[0]!r}] is the field, records.{hidden[0]} is "
+            "not",
             stacklevel=level,
         )
 
@@ -493,7 +708,7 @@ def dtype_of(schema: dict[str, Any]) -> Any:
     """The dtype of a schema."""
 
     def form(one: Any) -> Any:
-        # An array of records, which JSON has no tuple for.
+        # An array of records. JSON has a list instead of the tuple.
         if isinstance(one, list):
             return dtype_of(one[0]), tuple(one[1])
         return dtype_of(one) if isinstance(one, dict) else one
@@ -506,7 +721,7 @@ def dtype_of(schema: dict[str, Any]) -> Any:
 
 
 def check(given: Any) -> tuple[Any, int, str]:
-    """A dtype that was given, its size in bytes, and the schema that says it."""
+    """The dtype that the caller gave, its size in bytes, and its schema."""
     np = library("numpy", "dtype")
     dtype = np.dtype(given)
     if dtype.hasobject:
@@ -522,13 +737,13 @@ def check(given: Any) -> tuple[Any, int, str]:
 
 
 def describe(dtype: Any, path: str) -> dict[str, Any]:
-    """A dtype with fields, as the queue keeps it."""
+    """A dtype with fields, in the form in which the queue stores it."""
     formats, offsets = [], []
     for name in dtype.names:
         field, offset, *title = dtype.fields[name]
         where = f"{path}{name}"
         if title:
-            raise UsageError(f"dtype: field {where!r} has a title, which a queue cannot keep")
+            raise UsageError(f"dtype: field {where!r} has a title, which a queue cannot store")
         formats.append(form_of(field, f"{where}.", f"field {where!r}"))
         offsets.append(offset)
     names = list(dtype.names)
@@ -549,11 +764,29 @@ def form_of(dtype: Any, path: str, what: str) -> Any:
 
 
 def scalar(dtype: Any, what: str) -> str:
-    """Its format. Messages are little-endian."""
+    """The format of a dtype without fields. Messages are little-endian."""
     text: str = dtype.str
     if text.startswith(">"):
         raise UsageError(
-            f"dtype: {what} is big-endian ({text}), and messages are little-endian: "
+            f"dtype: {what} is big-endian ({text}), but messages are little-endian: "
             "use dtype.newbyteorder('<')"
         )
     return text
+
+
+def pointers_of(data: Any) -> str | None:
+    """The name of a type of pointer or Python object inside an object of ctypes, or None."""
+    import ctypes
+
+    pointers: Any = (ctypes._Pointer, ctypes._CFuncPtr)  # type: ignore[attr-defined]
+    kinds: list[Any] = [type(data.obj if isinstance(data, memoryview) else data)]
+    while kinds:
+        kind = kinds.pop()
+        if issubclass(kind, (ctypes.Structure, ctypes.Union)):
+            for one in kind.__mro__:
+                kinds += [field[1] for field in vars(one).get("_fields_", ())]
+        elif issubclass(kind, ctypes.Array):
+            kinds.append(kind._type_)
+        elif issubclass(kind, pointers) or getattr(kind, "_type_", None) in tuple("OPzZX"):
+            return str(kind.__name__)
+    return None

@@ -1,8 +1,10 @@
-//! A column: its type, and its values as Arrow wants them.
+//! A column: its type, and its values in the layout of Arrow.
 
+use ipcq::__binding::Shown;
 use ipcq::{Format, Scalar};
+use std::path::Path;
 
-/// Bytes that begin where any number may lie.
+/// Bytes at an address that is aligned for every number.
 pub struct Bytes(Vec<u64>);
 
 impl Bytes {
@@ -12,7 +14,7 @@ impl Bytes {
             word[..chunk.len()].copy_from_slice(chunk);
             u64::from_ne_bytes(word)
         });
-        // At least one, so that there is an address.
+        // At least one word, so that there is an address.
         let mut words: Vec<_> = words.collect();
         words.push(0);
         Bytes(words)
@@ -26,21 +28,21 @@ impl Bytes {
 /// A column of a table, or the table itself.
 pub struct Column {
     pub name: String,
-    /// The type, in the words of the C data interface.
+    /// The type, in the notation of the C data interface.
     pub format: String,
     pub length: usize,
     pub nulls: usize,
-    /// The first says which values there are, if not all are.
+    /// The first is the validity bitmap, if there are nulls.
     pub buffers: Vec<Option<Bytes>>,
     pub children: Vec<Column>,
 }
 
-/// The value of a time that is none: numpy's NaT.
+/// numpy's NaT.
 const NO_TIME: i64 = i64::MIN;
 
 impl Column {
-    /// Values of a format, or arrays of them. The first of `run` that follow each other begins at each
-    /// of `starts`.
+    /// Values of a format, or arrays of them. At each of `starts` there are `run` values, one
+    /// after the other.
     pub fn of(
         name: &str,
         format: &Format,
@@ -153,7 +155,13 @@ impl Column {
                 return Column::of_lengths(name, "u", texts.iter().map(String::as_bytes));
             }
             ('M' | 'm', _) => return Column::of_times(name, scalar, values, length),
-            _ => return Err(format!("{name}: Arrow has no type for {}", scalar.as_str())),
+            _ => {
+                return Err(format!(
+                    "{}: Arrow has no type for {}",
+                    shown(name),
+                    scalar.as_str()
+                ))
+            }
         };
         Ok(Column::copied(name, format.into(), values, length))
     }
@@ -179,7 +187,7 @@ impl Column {
         for value in values {
             bytes.extend_from_slice(value);
             let end = i32::try_from(bytes.len())
-                .map_err(|_| format!("{name}: more than 2 GiB in one batch"))?;
+                .map_err(|_| format!("{}: more than 2 GiB in one batch", shown(name)))?;
             ends.extend(end.to_ne_bytes());
             length += 1;
         }
@@ -187,22 +195,24 @@ impl Column {
         Ok(Column::plain(name, format.into(), length, buffers))
     }
 
-    /// Points in time, and spans. Where numpy has a unit that Arrow does not have, the next smaller one
-    /// is taken.
+    /// Points in time, and durations. If Arrow does not have the unit, the next smaller one
+    /// is used.
     fn of_times<'a>(
         name: &str,
         scalar: &Scalar,
         values: impl Iterator<Item = &'a [u8]>,
         length: usize,
     ) -> Result<Column, String> {
-        let none = || format!("{name}: Arrow has no type for {}", scalar.as_str());
+        let no_type = || format!("{}: Arrow has no type for {}", shown(name), scalar.as_str());
         let is_point = scalar.kind() == 'M';
         let unit = scalar.as_str().split_once('[').map_or("", |(_, u)| u);
         let unit = unit.trim_end_matches(']');
-        let name_at = unit.find(|c: char| !c.is_ascii_digit()).ok_or_else(none)?;
+        let name_at = unit
+            .find(|c: char| !c.is_ascii_digit())
+            .ok_or_else(no_type)?;
         let times: i64 = match &unit[..name_at] {
             "" => 1,
-            number => number.parse().map_err(|_| none())?,
+            number => number.parse().map_err(|_| no_type())?,
         };
         let (letter, factor) = match &unit[name_at..] {
             "D" if is_point => ("D", 1),
@@ -215,12 +225,12 @@ impl Column {
             "ms" => ("m", 1),
             "us" => ("u", 1),
             "ns" => ("n", 1),
-            _ => return Err(none()),
+            _ => return Err(no_type()),
         };
         let values: Vec<_> = values
             .map(|value| i64::from_le_bytes(value.try_into().unwrap_or_default()))
             .collect();
-        let beyond = || format!("{name}: a time beyond the range of Arrow");
+        let beyond = || format!("{}: a time is out of the range of Arrow", shown(name));
         let mut bytes = Vec::with_capacity(8 * values.len());
         for &value in &values {
             let value = match value {
@@ -233,7 +243,7 @@ impl Column {
             }
         }
         let nulls = values.iter().filter(|&&value| value == NO_TIME).count();
-        let there = (nulls > 0).then(|| bits(values.iter().map(|&value| value != NO_TIME)));
+        let valid = (nulls > 0).then(|| bits(values.iter().map(|&value| value != NO_TIME)));
         let format = match (is_point, letter) {
             (true, "D") => "tdD".to_owned(),
             (true, letter) => format!("ts{letter}:"),
@@ -241,9 +251,14 @@ impl Column {
         };
         Ok(Column {
             nulls,
-            ..Column::plain(name, format, length, vec![there, Some(Bytes::of(&bytes))])
+            ..Column::plain(name, format, length, vec![valid, Some(Bytes::of(&bytes))])
         })
     }
+}
+
+/// The name of a column in an error. Control characters are escaped.
+fn shown(name: &str) -> Shown {
+    Shown::of(Path::new(name))
 }
 
 fn bits(values: impl Iterator<Item = bool>) -> Bytes {
@@ -257,7 +272,7 @@ fn bits(values: impl Iterator<Item = bool>) -> Bytes {
     Bytes::of(&bytes)
 }
 
-/// A string of fixed length, without the zeroes that fill it up.
+/// A string of fixed length, without the zeros at its end.
 fn trimmed(value: &[u8]) -> &[u8] {
     let end = value.iter().rposition(|&byte| byte != 0);
     &value[..end.map_or(0, |last| last + 1)]

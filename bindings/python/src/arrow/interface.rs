@@ -1,5 +1,5 @@
-//! The structures of Arrow's C data interface and C stream interface, and who owns what they point to:
-//! <https://arrow.apache.org/docs/format/CStreamInterface.html>
+//! The structures of Arrow's C data interface and C stream interface, and the owners of what they
+//! point to: <https://arrow.apache.org/docs/format/CStreamInterface.html>
 
 use super::{Column, Layout};
 use pyo3::prelude::*;
@@ -42,10 +42,10 @@ pub struct ArrowArrayStream {
     private_data: *mut c_void,
 }
 
-/// What may be null is said to be.
+/// The flag of a column that may have nulls.
 const NULLABLE: i64 = 2;
 
-/// What a schema points to.
+/// The memory that a schema points to.
 struct SchemaParts {
     _format: CString,
     _name: CString,
@@ -77,8 +77,8 @@ impl ArrowSchema {
 }
 
 unsafe extern "C" fn release_schema(schema: *mut ArrowSchema) {
-    // SAFETY: a schema of `ArrowSchema::of` that was not released. A child that was moved elsewhere
-    // has no `release` any more, and is a box of this module all the same.
+    // SAFETY: this is a schema of `ArrowSchema::of` that was not released. A child that was moved
+    // has no `release`, but it is still a box of this module.
     unsafe {
         let parts = Box::from_raw((*schema).private_data.cast::<SchemaParts>());
         for &child in &parts.children {
@@ -91,7 +91,7 @@ unsafe extern "C" fn release_schema(schema: *mut ArrowSchema) {
     }
 }
 
-/// What an array points to.
+/// The memory that an array points to.
 struct ArrayParts {
     column: Column,
     buffers: Vec<*const c_void>,
@@ -138,12 +138,12 @@ unsafe extern "C" fn release_array(array: *mut ArrowArray) {
     }
 }
 
-/// Where the batches of a stream come from.
+/// The source of the batches of a stream.
 pub struct Source {
     layout: Layout,
-    /// A table of no rows, for its types.
+    /// A table without rows, for its types.
     empty: Column,
-    /// Gives batches of `_batch.py`.
+    /// An iterator of Batch.
     batches: Py<PyAny>,
     error: CString,
 }
@@ -172,7 +172,7 @@ impl Source {
             };
             table.map_err(|e| e.to_string())
         });
-        next.unwrap_or_else(|| Err("the interpreter is ending".into()))
+        next.unwrap_or_else(|| Err("the interpreter is shutting down".into()))
     }
 }
 
@@ -188,21 +188,22 @@ impl ArrowArrayStream {
     }
 }
 
-// SAFETY: what it points to is a `Source`, which may move between threads.
+// SAFETY: it points to a `Source`, which may move between threads.
 unsafe impl Send for ArrowArrayStream {}
 
 impl Drop for ArrowArrayStream {
     fn drop(&mut self) {
-        // A consumer that took the stream out of its capsule has left none here.
+        // If a consumer has taken the stream out of the capsule, `release` is None.
         if let Some(release) = self.release {
-            // SAFETY: a stream that was not released.
+            // SAFETY: the stream was not released.
             unsafe { release(self) };
         }
     }
 }
 
 unsafe extern "C" fn get_schema(stream: *mut ArrowArrayStream, to: *mut ArrowSchema) -> c_int {
-    // SAFETY: a stream of this module that was not released, and room for a schema.
+    // SAFETY: this is a stream of this module that was not released, and there is room for a
+    // schema.
     unsafe {
         let source = &*(*stream).private_data.cast::<Source>();
         to.write(ArrowSchema::of(&source.empty));
@@ -211,37 +212,37 @@ unsafe extern "C" fn get_schema(stream: *mut ArrowArrayStream, to: *mut ArrowSch
 }
 
 unsafe extern "C" fn get_next(stream: *mut ArrowArrayStream, to: *mut ArrowArray) -> c_int {
-    // SAFETY: a stream of this module that was not released. It is used by one thread at a time.
+    // SAFETY: this is a stream of this module that was not released. One thread uses it at a time.
     let source = unsafe { &mut *(*stream).private_data.cast::<Source>() };
     let array = match source.next() {
         Ok(Some(table)) => ArrowArray::of(table),
-        // The end is an array that was released.
-        // SAFETY: zeroes are null pointers and `None`.
+        // A released array means the end.
+        // SAFETY: zeros are null pointers and `None`.
         Ok(None) => unsafe { std::mem::zeroed() },
         Err(why) => {
             source.error = text(&why);
             return libc::EIO;
         }
     };
-    // SAFETY: room for an array.
+    // SAFETY: there is room for an array.
     unsafe { to.write(array) };
     0
 }
 
 unsafe extern "C" fn get_last_error(stream: *mut ArrowArrayStream) -> *const c_char {
-    // SAFETY: a stream of this module that was not released.
+    // SAFETY: this is a stream of this module that was not released.
     unsafe { (*(*stream).private_data.cast::<Source>()).error.as_ptr() }
 }
 
 unsafe extern "C" fn release_stream(stream: *mut ArrowArrayStream) {
-    // SAFETY: a stream of this module that was not released.
+    // SAFETY: this is a stream of this module that was not released.
     unsafe {
         drop(Box::from_raw((*stream).private_data.cast::<Source>()));
         (*stream).release = None;
     }
 }
 
-/// Text for C; what follows a zero in it is left out.
+/// A string for C. It ends at the first zero of the text.
 fn text(text: &str) -> CString {
     CString::new(text.split('\0').next().unwrap_or_default()).unwrap_or_default()
 }

@@ -1,6 +1,6 @@
-//! Batches by the C stream interface of Arrow, so that pyarrow, pandas, polars, duckdb and others take
-//! them without a copy by way of Python. What is given out belongs to itself: it is a copy of the
-//! messages, in columns, that can be used and dropped in any thread, also after the interpreter has ended.
+//! Batches by the C stream interface of Arrow, for pyarrow, pandas, polars, duckdb and others. They
+//! take the data without a copy through Python objects. The data is a copy of the messages, in
+//! columns. It may be used and dropped in any thread, and also after the interpreter has ended.
 
 mod column;
 mod interface;
@@ -18,11 +18,11 @@ use pyo3::types::{PyBytes, PyCapsule};
 enum Layout {
     /// A column for each field of the records.
     Records(Schema),
-    /// One column of bytes; 0 if their lengths vary.
+    /// One column of bytes. The size is 0 if the messages vary in length.
     Bytes(usize),
 }
 
-/// What the only column is called if there are no fields.
+/// The name of the only column without fields.
 const ONE_COLUMN: &str = "message";
 
 impl Layout {
@@ -47,7 +47,7 @@ impl Layout {
         data: &[u8],
         starts: &[usize],
     ) -> Result<Column, String> {
-        // A dtype without fields is kept under a name that no field of a struct has.
+        // A dtype without fields is stored under a name that no field of a struct has.
         let name = match (schema.fields().len(), field.name()) {
             (1, "(message)") => ONE_COLUMN,
             (_, name) => name,
@@ -59,7 +59,7 @@ impl Layout {
         Column::of(name, field.format(), field.shape(), data, &starts, 1)
     }
 
-    /// The batch that a Batch of `_batch.py` is.
+    /// The columns of a Batch of `_batch.py`.
     fn batch(&self, batch: &Bound<'_, PyAny>) -> PyResult<Column> {
         let py = batch.py();
         let count = batch.len()?;
@@ -70,20 +70,20 @@ impl Layout {
                     .try_iter()?
                     .map(|m| Ok(m?.cast_into()?))
                     .collect::<PyResult<_>>()?;
-                let messages = messages.iter().map(|m| m.as_bytes());
-                (
-                    0,
-                    Some(Column::of_bytes(ONE_COLUMN, messages).map(|c| vec![c])),
-                )
+                let messages: Vec<_> = messages.iter().map(|m| m.as_bytes()).collect();
+                let column = py.detach(|| Column::of_bytes(ONE_COLUMN, messages.into_iter()));
+                (0, Some(column.map(|c| vec![c])))
             }
             Layout::Bytes(size) => (*size, None),
         };
         let columns = match columns {
             Some(columns) => columns,
             None => {
-                let data: Vec<u8> = Buffer::of(&batch.getattr("data")?)?.to_vec();
-                let starts: Vec<_> = (0..count).map(|i| i * size).collect();
-                py.detach(|| self.columns(&data, &starts))
+                let data = Buffer::of(&batch.getattr("data")?)?.to_vec();
+                py.detach(move || {
+                    let starts: Vec<_> = (0..count).map(|i| i * size).collect();
+                    self.columns(&data, &starts)
+                })
             }
         };
         let columns = columns.map_err(PyTypeError::new_err::<String>)?;
@@ -91,8 +91,8 @@ impl Layout {
     }
 }
 
-/// A stream of the batches that an iterator gives, each a Batch. `schema` is that of the records, if
-/// there are any, and `size` that of the messages.
+// A stream of the batches of an iterator. `schema` is the schema of the records, if there is one.
+// `size` is the size of the messages.
 #[pyfunction]
 pub fn _arrow_stream<'py>(
     batches: &Bound<'py, PyAny>,
@@ -104,7 +104,7 @@ pub fn _arrow_stream<'py>(
         Some(json) => Layout::Records(Schema::from_json(json).map_err(|e| errors::raise(py, e))?),
         None => Layout::Bytes(size),
     };
-    // Fails here if a type is not one of Arrow's.
+    // Raises here if Arrow has no such type.
     let columns = layout.columns(&[], &[]);
     let empty = Column::table(0, columns.map_err(PyTypeError::new_err::<String>)?);
     let source = Source::new(layout, empty, batches.try_iter()?.into_any().unbind());

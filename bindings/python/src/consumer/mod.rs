@@ -1,66 +1,64 @@
-//! The consumer: the class itself; its parts are in the modules below.
+//! The consumer. This file has the class; its parts are in the modules below.
 
 mod message;
 mod take;
 mod view;
 mod waiting;
-mod window;
 
-pub use message::Message;
+pub use message::{Message, Messages};
 pub use take::new_bytes;
 pub use view::View;
 pub use waiting::wait_any;
-pub use window::Window;
 
 use crate::buffer::Buffer;
-use crate::errors;
+use crate::errors::{self, Failure};
 use crate::handle::{
-    self, caught, part, truth, whole, Dtype, Guarded, Name, Naps, Records, Timeout, LARGE,
+    self, copying, part, truth, whole, Dtype, Guarded, Name, Poll, Records, Timeout,
 };
 use crate::stats::{ConsumerInfo, Stats};
 use ipcq::__binding::layout::FRAME_HEADER;
-use ipcq::{Error, Pop, Start};
+use ipcq::{Error, Message as Meta, Start};
 use pyo3::gc::{PyTraverseError, PyVisit};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyByteArrayMethods, PyBytes, PyDict, PyList, PyString, PyTuple};
 use std::path::{Path, PathBuf};
 use take::{Inner, Taken};
-use waiting::Lingering;
+use waiting::Linger;
 
-/// One of those who pop messages from a queue. Every consumer sees every message, and has its own
-/// position; it maps the data read-only.
+/// Receives the messages of a queue. Every consumer sees every message and has its own position.
 ///
 /// Args:
-///     name: A str without a slash is a file in /dev/shm (or $IPCQ_DIR), any other is a path. So is
-///         a pathlib.Path in any case.
-///     start: Where to begin: "oldest" retained message, "newest" (the last one pushed), "next"
-///         (only what comes), or a sequence; if that is not retained any more, what is missing is
-///         lost.
-///     open_timeout: Seconds to wait for the queue to appear; None: for ever.
-///     dtype: A numpy dtype: messages are records of it. It must be that of the queue, field by
-///         field; if the queue says nothing of its records, then only their size is checked. None:
-///         that of the queue, if it has one.
-///     observer: Never hold a producer back, also in a queue that is lossless, and lose instead.
-///         Needs no write permission. In a lossy queue all consumers are such.
-///     consumer_name: What monitors call this consumer.
+///     name: A str without a slash is a file in /dev/shm (or $IPCQ_DIR). Any other str is a path,
+///         and a pathlib.Path is always a path.
+///     start: Where to begin: at the "oldest" retained message, at the "newest" (the last one that
+///         was pushed), at the "next" (only new messages), or at a sequence. If that sequence is no
+///         longer retained, the messages from there to the oldest count as lost.
+///     open_timeout: How many seconds to wait until the queue exists. None: without a limit.
+///     dtype: A numpy dtype. The messages are records of it. It must equal the dtype of the queue,
+///         field by field. If the queue has none, only the size is checked. None: use the dtype of
+///         the queue, if it has one.
+///     observer: Never hold back the producer of a lossless queue, and lose messages instead. An
+///         observer needs no permission to write. In a lossy queue every consumer is an observer.
+///     consumer_name: The name of this consumer in consumers() and in `ipcq stat`.
 ///
-/// Several threads may share a consumer: each message goes to one of them. It can be pickled, for
-/// multiprocessing, and copied: what comes out is another consumer that goes on at the same sequence,
-/// with counts of its own. If the queue was made anew by then, Incompatible is raised.
+/// Several threads may share a consumer: each message goes to one of them. A consumer can be
+/// pickled (for multiprocessing) and copied. The result is another consumer, which continues at the
+/// same sequence with its own counts. If the queue was recreated before that, IncompatibleError is
+/// raised.
 ///
-/// Raises FileNotFoundError, PermissionError, Incompatible (not a queue, damaged, or of another
-/// layout version), SchemaMismatch (dtype), UsageError (a start beyond what was pushed).
+/// Raises FileNotFoundError, PermissionError, IncompatibleError (not a queue, damaged, or of
+/// another layout version), SchemaMismatchError (dtype), UsageError (a start beyond what was
+/// pushed).
 #[pyclass(frozen, weakref, module = "ipcq")]
 pub struct Consumer {
     inner: Guarded<Inner>,
-    /// Where the tasks of asyncio loops wait, by loop; see `_aio.py`.
-    lines: Py<PyDict>,
-    name: PathBuf,
+    /// The waiting tasks of asyncio loops, by loop. See `_aio.py`.
+    waiters: Py<PyDict>,
+    name: Name,
     /// The file, resolved when it was opened, and the id of the queue in it.
     path: PathBuf,
     id: u64,
-    /// 0 if they vary.
+    /// 0 if the messages vary in length.
     message_size: usize,
     max_message: usize,
     capacity: u64,
@@ -70,131 +68,62 @@ pub struct Consumer {
     consumer_name: Option<String>,
 }
 
-/// How many bytes are popped at most before the other threads of the interpreter have a turn, and
-/// what a short message counts for.
+/// How many bytes are popped before the other threads of the interpreter may run, and the bytes
+/// that a short message counts for.
 const TURN: usize = 1 << 20;
 const SMALL: usize = 256;
 
-/// What a batch is made of.
-type Taking<'py> = (Bound<'py, PyByteArray>, usize, u64, u64);
+/// The parts of a batch: the bytes, the number of messages, the sequence of the first, and how
+/// many were lost before it.
+type Parts<'py> = (Bound<'py, PyByteArray>, usize, u64, u64);
 
 impl Consumer {
     /// Does something with the queue.
     fn with<T>(
         &self,
         py: Python<'_>,
-        act: impl FnOnce(&mut Inner) -> Option<ipcq::Result<T>>,
+        act: impl FnOnce(&mut Inner) -> Result<T, Failure>,
     ) -> PyResult<T> {
-        let mut inner = self.inner.lock(py)?;
-        // `None` is for a handle that was closed.
-        let result = caught(|| act(&mut inner).transpose()).transpose();
-        drop(inner);
-        match result {
-            Some(result) => result.map_err(|e| errors::raise(py, e)),
-            None => Err(self.is_closed(py)),
-        }
+        self.inner
+            .with(py, act, |failure| self.exception(py, failure))
     }
 
+    #[cold]
+    fn exception(&self, py: Python<'_>, failure: Failure) -> PyErr {
+        failure.exception(py, &self.name, "consumer", "view")
+    }
+
+    #[cfg(feature = "_test")]
     pub fn panic(&self, py: Python<'_>) -> PyResult<()> {
-        self.with(py, |_| panic!("asked for"))
+        self.with(py, |_| panic!("requested"))
     }
 
     #[cold]
-    fn is_closed(&self, py: Python<'_>) -> PyErr {
-        handle::closed(py, &self.name, "consumer")
-    }
-
-    #[cold]
-    fn is_empty(&self, py: Python<'_>) -> PyErr {
+    fn empty_error(&self, py: Python<'_>) -> PyErr {
         errors::empty(
             py,
             format!("{}: the queue has no new message", self.name.display()),
         )
     }
 
-    /// No message: `None` if there is none yet, or an exception.
-    #[cold]
-    fn none_because(&self, py: Python<'_>, pop: Pop, size: usize) -> PyResult<()> {
-        match pop {
-            Pop::Message(_) | Pop::Empty => Ok(()),
-            Pop::Closed => {
-                let stats = self.with(py, |i| i.queue.as_ref().map(|q| q.stats()));
-                let removed = match stats {
-                    Ok(stats) if stats.unlinked => "; it was removed: open the name again",
-                    _ => "",
-                };
-                Err(errors::closed(
-                    py,
-                    format!(
-                        "{}: the producer has closed the queue, and this consumer has consumed \
-                         everything in it{removed}",
-                        self.name.display()
-                    ),
-                ))
-            }
-            Pop::Superseded => Err(errors::replaced(
-                py,
-                format!(
-                    "{}: the queue was replaced or removed, and this consumer has consumed \
-                     everything in it: open it again",
-                    self.name.display()
-                ),
-            )),
-            Pop::TooSmall(message) => Err(errors::too_large(
-                py,
-                format!(
-                    "{}: the next message has {} bytes, the buffer {size}",
-                    self.name.display(),
-                    message.length
-                ),
-            )),
-        }
-    }
-
-    /// The next message, if there is one.
+    /// Consumes the next message. `None` if the queue is empty.
     #[inline(always)]
-    fn take<'py>(&self, py: Python<'py>) -> PyResult<Option<(Bound<'py, PyBytes>, ipcq::Message)>> {
+    fn take<'py>(&self, py: Python<'py>) -> PyResult<Option<Taken<'py>>> {
         let mut inner = self.inner.lock(py)?;
         let taken = inner.take(py, self.message_size);
         drop(inner);
-        match taken? {
-            Ok(Taken::Message(bytes, message)) => Ok(Some((bytes, message))),
-            Ok(Taken::Nothing(Pop::Empty)) => Ok(None),
-            Ok(Taken::Nothing(pop)) => self.none_because(py, pop, 0).map(|()| None),
-            Ok(Taken::HandleClosed) => Err(self.is_closed(py)),
-            Err(e) => Err(errors::raise(py, e)),
-        }
+        taken.map_err(|failure| self.exception(py, failure))
     }
 
-    fn pop_within<'py>(&self, py: Python<'py>, timeout: Timeout) -> PyResult<Bound<'py, PyBytes>> {
+    fn take_within<'py>(&self, py: Python<'py>, timeout: Timeout) -> PyResult<Bound<'py, PyBytes>> {
         match handle::wait_for(py, timeout, self, || self.take(py))? {
             Some((bytes, _)) => Ok(bytes),
-            None => Err(self.is_empty(py)),
+            None => Err(self.empty_error(py)),
         }
     }
 
-    /// What is there to look at, without a wait; `None` if nothing.
-    fn look(&self, py: Python<'_>) -> PyResult<Option<(ipcq::Message, u64)>> {
-        let mut inner = self.inner.lock(py)?;
-        let Some(queue) = &mut inner.queue else {
-            drop(inner);
-            return Err(self.is_closed(py));
-        };
-        let peeked = caught(|| queue.peek_raw());
-        if let Ok((Pop::Message(message), _)) = peeked {
-            inner.looks += 1;
-            inner.looking = true;
-            return Ok(Some((message, inner.looks)));
-        }
-        drop(inner);
-        match peeked {
-            Ok((pop, _)) => self.none_because(py, pop, 0).map(|()| None),
-            Err(e) => Err(errors::raise(py, e)),
-        }
-    }
-
-    /// Pops as many messages as fit, and says how many and what is known of the first; `None` if there
-    /// is none yet.
+    /// Fills the room with messages. Returns their number and the meta of the first. `None` if
+    /// the queue is empty.
     ///
     /// # Safety
     /// `to` is writable for `room` bytes.
@@ -203,67 +132,32 @@ impl Consumer {
         py: Python<'_>,
         to: *mut u8,
         room: usize,
-    ) -> PyResult<Option<(usize, ipcq::Message)>> {
-        let size = self.message_size;
-        let mut inner = self.inner.lock(py)?;
-        let Some(queue) = &mut inner.queue else {
-            drop(inner);
-            return Err(self.is_closed(py));
-        };
-        let result = if size == 0 {
-            let to = to as usize;
-            // SAFETY: the caller's promise.
-            let mut pop = || caught(|| unsafe { queue.pop_raw(to as *mut u8, room) });
-            let popped = match room >= LARGE {
-                true => py.detach(pop),
-                false => pop(),
-            };
-            popped.map(|pop| match pop {
-                Pop::Message(message) => Ok((1, message)),
-                other => Err(other),
-            })
-        } else if room < size {
-            drop(inner);
-            return Err(errors::too_large(
-                py,
-                format!(
-                    "{}: messages of {size} bytes, but a buffer of {room}",
-                    self.name.display()
-                ),
-            ));
-        } else {
-            let (to, count) = (to as usize, room / size);
-            // SAFETY: the caller's promise; there is room for so many.
-            let mut pop = || caught(|| unsafe { queue.pop_many_raw(to as *mut u8, size, count) });
-            let popped = match room >= LARGE {
-                true => py.detach(pop),
-                false => pop(),
-            };
-            popped.map(|(pop, count)| match pop {
-                Pop::Message(first) => Ok((count, first)),
-                other => Err(other),
-            })
-        };
-        match result {
-            Ok(Ok((count, first))) => {
-                inner.note(first);
-                Ok(Some((count, first)))
+    ) -> PyResult<Option<(usize, Meta)>> {
+        let (to, size) = (to as usize, self.message_size);
+        self.with(py, |inner| {
+            if room < size {
+                return Err(Failure::TooSmall { length: size, room });
             }
-            Ok(Err(pop)) => {
-                drop(inner);
-                self.none_because(py, pop, room).map(|()| None)
-            }
-            Err(e) => {
-                drop(inner);
-                Err(errors::raise(py, e))
-            }
-        }
+            let queue = inner.queue()?;
+            let (pop, count) = copying(py, room, || {
+                let to = to as *mut u8;
+                match size {
+                    // SAFETY: the caller's promise.
+                    0 => unsafe { queue.pop_raw(to, room) }.map(|pop| (pop, 1)),
+                    // SAFETY: there is room for that many.
+                    _ => unsafe { queue.pop_many_raw(to, size, room / size) },
+                }
+            })?;
+            let first = inner.found(pop, room)?;
+            Ok(first.map(|first| {
+                inner.consumed(first);
+                (count, first)
+            }))
+        })
     }
-}
 
-impl Consumer {
-    /// Waits until `at_least` messages are there, or they take `in_use` of the ring, or the producer can
-    /// push no more.
+    /// Waits until `at_least` messages are there, or until they use `in_use` of the ring, or
+    /// until the producer can push no more.
     fn gather(
         &self,
         py: Python<'_>,
@@ -271,59 +165,60 @@ impl Consumer {
         at_least: u64,
         in_use: u64,
     ) -> PyResult<bool> {
-        let found = handle::wait_for(py, timeout, &Lingering(self), || {
-            let figures = self.with(py, |i| {
-                i.queue
-                    .as_ref()
-                    .map(|q| Ok((q.stats()?, ipcq::__binding::in_use(q)?)))
+        let found = handle::wait_for(py, timeout, &Linger(self), || {
+            let (stats, used) = self.with(py, |inner| {
+                let queue = inner.queue()?;
+                Ok((queue.stats()?, ipcq::__binding::in_use(queue)?))
             })?;
-            let (stats, used) = figures;
-            // The producer pushes no more: any message is enough, and a drained queue raises.
+            // No more messages come. One is enough, and a drained queue raises.
             let is_over = stats.closed || (stats.unlinked && !stats.producer_alive);
             match stats.lag >= at_least || used >= in_use {
                 true => Ok(Some(())),
-                false if is_over => self.there(py),
+                false if is_over => self.ready(py),
                 false => Ok(None),
             }
         })?;
         Ok(found.is_some())
     }
 
-    /// A batch of at most `max` messages of fixed size; `None` if there is none yet.
-    fn take_batch<'py>(&self, py: Python<'py>, max: usize) -> PyResult<Option<Taking<'py>>> {
+    /// A batch of at most `max` messages of fixed size. `None` if the queue is empty.
+    fn take_batch<'py>(&self, py: Python<'py>, max: usize) -> PyResult<Option<Parts<'py>>> {
         let size = self.message_size;
-        let mut inner = self.inner.lock(py)?;
-        let Some(queue) = &mut inner.queue else {
-            drop(inner);
-            return Err(self.is_closed(py));
+        let found = self.with(py, |inner| {
+            let (pop, _, adjacent) = inner.queue()?.peek_many_raw(max)?;
+            Ok(inner.found(pop, 0)?.map(|first| (first, adjacent)))
+        })?;
+        let Some((first, adjacent)) = found else {
+            return Ok(None);
         };
-        let found = caught(|| queue.peek_many_raw(max));
-        drop(inner);
-        let count = match found {
-            Ok((Pop::Message(first), _, side_by_side)) => {
-                let end = first.sequence.wrapping_add(side_by_side as u64);
-                match end % self.capacity {
-                    // At the end of the ring, more may be at its beginning.
-                    0 => max.min(self.capacity as usize),
-                    _ => side_by_side,
-                }
-            }
-            Ok((pop, ..)) => return self.none_because(py, pop, 0).map(|()| None),
-            Err(e) => return Err(errors::raise(py, e)),
+        let end = first.sequence.wrapping_add(adjacent as u64);
+        let count = match end % self.capacity {
+            // They end at the end of the ring. There may be more at its beginning.
+            0 => max.min(self.capacity as usize),
+            _ => adjacent,
         };
         let bytes = count.saturating_mul(size);
         let (buffer, to) = take::new_bytearray(py, bytes)?;
-        // SAFETY: the buffer has `bytes` bytes, and nobody else has seen it.
+        // SAFETY: the buffer has `bytes` bytes, and no other code refers to it.
         let Some((count, first)) = (unsafe { self.fill(py, to, bytes) })? else {
             return Ok(None);
         };
-        // This gives memory back where less than half is in use.
+        // This gives memory back if less than half of it is used.
         buffer.resize(count * size)?;
         Ok(Some((buffer, count, first.sequence, first.lost)))
     }
+
+    /// A view of up to `max` messages, which is waited for.
+    fn view_within(slf: &Bound<'_, Self>, max: usize, timeout: Timeout) -> PyResult<Option<View>> {
+        let py = slf.py();
+        if max == 0 {
+            return Err(errors::usage(py, "max: must be at least 1"));
+        }
+        handle::wait_for(py, timeout, slf.get(), || View::take(py, slf, max))
+    }
 }
 
-/// Opens the queue, and waits for it to appear with signal handlers running meanwhile.
+/// Opens the queue. Waits until it exists, and lets signal handlers run during the wait.
 fn open(
     py: Python<'_>,
     name: &Path,
@@ -331,53 +226,50 @@ fn open(
     open_timeout: Option<f64>,
 ) -> PyResult<ipcq::Consumer> {
     let timeout = Timeout::seconds(py, open_timeout)?;
-    let mut missing = None;
-    let open = || handle::slowly(py, || options.open(name));
-    let opened = handle::wait_for(py, timeout, &Naps, || match open()? {
-        Ok(queue) => Ok(Some(queue)),
-        Err(e @ Error::NotFound(_)) => {
-            missing = Some(e);
-            Ok(None)
-        }
-        Err(e) => Err(errors::raise(py, e)),
-    })?;
-    match (opened, missing) {
-        (Some(queue), _) => Ok(queue),
-        (None, Some(e)) => Err(errors::raise(py, timed_out(e, timeout))),
-        // The first attempt is made in any case.
-        (None, None) => Err(errors::error(py, "the queue was not opened")),
+    let attempt = || match options.open(name) {
+        Err(Error::NotFound(_)) => Ok(None),
+        opened => opened.map(Some),
+    };
+    match handle::wait_for(py, timeout, &Poll, || handle::slowly(py, attempt))? {
+        Some(queue) => Ok(queue),
+        // Once more, for the error.
+        None => handle::slowly(py, || {
+            options.open(name).map_err(|e| after_wait(e, timeout))
+        }),
     }
 }
 
-/// The error for a queue that did not appear, which the crate made for one attempt without a wait, as
-/// it says it after a wait.
-fn timed_out(missing: Error, timeout: Timeout) -> Error {
-    let Some(time) = timeout.time().filter(|time| !time.is_zero()) else {
-        return missing;
-    };
-    let text = missing.to_string().replacen(
-        ": a producer has to open it first (to wait for that, set open_timeout)",
-        &format!(", and no producer opened one within {time:?} (open_timeout)"),
-        1,
-    );
-    Error::NotFound(text.into())
+/// The error for a queue that does not exist. The crate has made it for one attempt without a
+/// wait. This changes the text to what the crate says after a wait.
+fn after_wait(error: Error, timeout: Timeout) -> Error {
+    match (timeout.time().filter(|time| !time.is_zero()), error) {
+        (Some(time), Error::NotFound(text)) => Error::NotFound(
+            text.replacen(
+                ": a producer has to open it first (to wait for that, set open_timeout)",
+                &format!(", and no producer opened one within {time:?} (open_timeout)"),
+                1,
+            )
+            .into(),
+        ),
+        (_, error) => error,
+    }
 }
 
-/// Where the requested records are not those of the queue. If the queue says nothing of its
-/// records, then the caller is believed as long as their size is right.
-fn difference(queue: &ipcq::Consumer, asked: &Dtype) -> Option<String> {
+/// How the requested records differ from those of the queue. If the queue has no schema, only
+/// their size is compared.
+fn difference(queue: &ipcq::Consumer, requested: &Dtype) -> Option<String> {
     if let Some(have) = queue.schema() {
-        let differ = have.difference(&asked.schema, "the queue has", "requested was")?;
-        return Some(format!("the queue has other records:\n{differ}"));
+        let difference = have.difference(&requested.schema, "the queue has", "requested was")?;
+        return Some(format!("the queue has other records:\n{difference}"));
     }
     let have = match queue.geometry().message_size as usize {
-        size if size == asked.size => return None,
+        size if size == requested.size => return None,
         0 => "messages of varying length".to_owned(),
         size => format!("messages of {size} bytes"),
     };
     Some(format!(
         "the requested dtype has {} bytes, but the queue has {have}",
-        asked.size
+        requested.size
     ))
 }
 
@@ -394,7 +286,7 @@ fn start_of(given: &Bound<'_, PyAny>) -> PyResult<Start> {
     }
     Err(errors::usage(
         given.py(),
-        "start: 'oldest', 'newest', 'next' or a sequence",
+        "start: must be 'oldest', 'newest', 'next' or a sequence",
     ))
 }
 
@@ -424,15 +316,14 @@ impl Consumer {
         let geometry = queue.geometry();
         let message_size = geometry.message_size as usize;
         if let Some(difference) = dtype.as_ref().and_then(|d| difference(&queue, d)) {
-            let shown = name.display();
             return Err(errors::schema_mismatch(
                 py,
-                format!("{shown}: {difference}"),
+                format!("{}: {difference}", name.display()),
             ));
         }
         Ok(Consumer {
             records: Records::new(py, &name, dtype, queue.schema())?,
-            name: name.0,
+            name,
             path: queue.path().to_owned(),
             id: geometry.id,
             message_size,
@@ -441,65 +332,50 @@ impl Consumer {
             delivery: crate::stats::delivery(geometry.delivery),
             observer,
             consumer_name,
-            lines: PyDict::new(py).unbind(),
+            waiters: PyDict::new(py).unbind(),
             inner: Guarded::new(Inner::new(queue)),
         })
     }
 
-    /// The next message, as bytes. Waits for one at most timeout seconds; None: for ever.
+    /// The next message as bytes, or None if the queue is empty. Never waits.
     ///
-    /// Raises Empty when the time is over, Closed if the producer has closed the queue and
-    /// everything in it was consumed, Replaced (a case of Closed) if the queue was replaced, or was
-    /// removed and its producer ended without closing it, UsageError if this consumer is closed. Ctrl-C
-    /// ends the wait.
-    #[pyo3(signature = (timeout=None))]
-    fn pop<'py>(&self, py: Python<'py>, timeout: Option<f64>) -> PyResult<Bound<'py, PyBytes>> {
-        self.pop_within(py, Timeout::seconds(py, timeout)?)
-    }
-
-    /// The next message, as bytes, or None if there is none yet. Raises Closed as pop().
-    fn try_pop<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+    /// Raises Closed if the producer has closed the queue and this consumer has consumed everything
+    /// in it, UsageError if this consumer is closed. Raises ReplacedError (a subclass of Closed) if
+    /// the queue was replaced, or was removed and its producer ended without closing it. A call
+    /// that waits detects a removal, and pop() raises the error after that.
+    fn pop<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
         Ok(self.take(py)?.map(|(bytes, _)| bytes))
     }
 
-    /// The next message with its sequence and what was lost before it. Waits and raises as pop().
-    #[pyo3(signature = (timeout=None))]
-    fn pop_message(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Message> {
-        match handle::wait_for(py, Timeout::seconds(py, timeout)?, self, || self.take(py))? {
-            Some((data, info)) => Ok(Message::new(data, info)),
-            None => Err(self.is_empty(py)),
-        }
-    }
-
-    /// As pop_message(), or None if there is none yet. Raises Closed as pop().
-    fn try_pop_message(&self, py: Python<'_>) -> PyResult<Option<Message>> {
-        Ok(self.take(py)?.map(|(data, info)| Message::new(data, info)))
-    }
-
-    /// The next message as a record of the dtype, with its fields as attributes: record.px, or
-    /// record["px"]; of a dtype without fields, a scalar or an array. Waits and raises as pop().
+    /// The next message as bytes, like queue.Queue.get().
     ///
-    /// Raises TypeError if there is no dtype, before anything is consumed.
-    #[pyo3(signature = (timeout=None))]
-    fn pop_record<'py>(
+    /// It waits for a message, at most timeout seconds, or without a limit if timeout is None. If
+    /// block is false it does not wait.
+    ///
+    /// Raises Empty if no message came in time, otherwise the same as pop(). Ctrl-C ends the wait.
+    #[pyo3(signature = (block=true, timeout=None))]
+    fn get<'py>(
         &self,
         py: Python<'py>,
+        #[pyo3(from_py_with = truth)] block: bool,
         timeout: Option<f64>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let layout = self.records.layout.bind(py);
-        // What fails is to fail before the pop.
-        layout.getattr(intern!(py, "form"))?;
-        let bytes = self.pop_within(py, Timeout::seconds(py, timeout)?)?;
-        layout.call_method1(intern!(py, "record"), (bytes,))
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        self.take_within(py, Timeout::of_queue(py, block, timeout)?)
     }
 
-    /// Up to max messages that are there, as a list of bytes; an empty list if there is none yet.
-    /// Never waits.
+    /// The next message as bytes, like queue.Queue.get_nowait(). Never waits.
     ///
-    /// They follow each other without a gap: the list ends where messages were lost. last tells
-    /// what was lost before the first.
+    /// Raises Empty if the queue is empty, otherwise the same as pop().
+    fn get_nowait<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        self.take_within(py, Timeout::ZERO)
+    }
+
+    /// Up to max messages as a list of bytes, which is empty if the queue is empty. Never waits.
     ///
-    /// Raises Closed as pop().
+    /// The messages follow each other without a gap: the list ends where messages were lost. The
+    /// attribute last has what was lost before the first of them.
+    ///
+    /// Raises the same as pop().
     #[pyo3(signature = (max=4096))]
     fn pop_many<'py>(
         &self,
@@ -507,24 +383,25 @@ impl Consumer {
         #[pyo3(from_py_with = whole)] max: usize,
     ) -> PyResult<Bound<'py, PyList>> {
         let mut messages = Vec::new();
-        let mut failed = None;
         let mut first = None;
+        let mut failed = None;
         let mut copied = 0;
         let mut inner = self.inner.lock(py)?;
         while messages.len() < max {
             match inner.take_known(py, first.is_some()) {
-                Ok(Ok(Taken::Message(bytes, message))) => {
-                    copied += message.length as usize + SMALL;
+                Ok(Some((bytes, meta))) => {
+                    copied += meta.length as usize + SMALL;
                     if copied >= TURN {
-                        // The other threads have a turn.
+                        // Lets other threads run.
                         py.detach(|| ());
                         copied = 0;
                     }
                     messages.push(bytes);
-                    first.get_or_insert(message);
+                    first.get_or_insert(meta);
                 }
-                other => {
-                    failed = Some(other);
+                Ok(None) => break,
+                Err(failure) => {
+                    failed = Some(failure);
                     break;
                 }
             }
@@ -533,28 +410,23 @@ impl Consumer {
             inner.last = first;
         }
         drop(inner);
-        if messages.is_empty() {
-            match failed {
-                Some(Err(e)) => return Err(e),
-                Some(Ok(Err(e))) => return Err(errors::raise(py, e)),
-                Some(Ok(Ok(Taken::Nothing(pop)))) => self.none_because(py, pop, 0)?,
-                Some(Ok(Ok(Taken::HandleClosed))) => return Err(self.is_closed(py)),
-                Some(Ok(Ok(Taken::Message(..)))) | None => {}
-            }
+        match failed {
+            Some(failure) if messages.is_empty() => Err(self.exception(py, failure)),
+            // If something else ended the list, the next call raises it.
+            _ => PyList::new(py, messages),
         }
-        // Whatever stopped a batch that has begun is told by the next call.
-        PyList::new(py, messages)
     }
 
-    /// Copies messages that are there into a writable buffer (a numpy array, a bytearray …) and
-    /// returns how many: as many as fit in a queue of fixed size, at most one where the lengths
-    /// vary; 0 if there is none yet. Never waits.
+    /// Copies messages into a writable buffer (a numpy array, a bytearray, ...) and returns
+    /// their number, which is 0 if the queue is empty. Never waits.
     ///
-    /// They follow each other without a gap. last tells the sequence of the first, its length,
-    /// and what was lost before it.
+    /// In a queue of fixed size it fills the buffer with messages that follow each other without a
+    /// gap. If the messages vary in length, it is one message. The attribute last has the sequence
+    /// of the first message, its length, and what was lost before it.
     ///
-    /// Raises TooLarge if the buffer is too small for one message, SchemaMismatch if it is an array of
-    /// another dtype than that of the messages, and nothing is consumed then; Closed as pop().
+    /// Raises MessageSizeError if the buffer is too small for one message, SchemaMismatchError if
+    /// it is an array of another dtype than that of the messages, and otherwise the same as pop().
+    /// If it raises, no message was consumed.
     #[pyo3(signature = (buffer, /))]
     fn pop_into(&self, buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
         let py = buffer.py();
@@ -565,22 +437,35 @@ impl Consumer {
         Ok(filled.map_or(0, |(count, _)| count))
     }
 
-    /// Up to max messages that are there, of fixed size: a bytearray with the bytes of all of them, how
-    /// many there are, the sequence of the first and what was lost before it. None if there is none yet;
-    /// with wait, waits for one. For _batch.py.
-    fn _take<'py>(&self, py: Python<'py>, max: usize, wait: bool) -> PyResult<Option<Taking<'py>>> {
+    // The parts of a batch of up to max messages of fixed size. None if the queue is empty. With
+    // wait, waits for one. For _batch.py.
+    fn _take<'py>(&self, py: Python<'py>, max: usize, wait: bool) -> PyResult<Option<Parts<'py>>> {
         let timeout = match wait {
-            true => Timeout::FOR_EVER,
-            false => Timeout::NONE,
+            true => Timeout::NO_LIMIT,
+            false => Timeout::ZERO,
         };
         handle::wait_for(py, timeout, self, || self.take_batch(py, max))
     }
 
-    /// The next message in place: a context manager. Nothing is copied before it is asked for,
-    /// and leaving the block consumes the message, unless the block raises.
+    // The next Message, or None if the queue is empty. For _aio.py.
+    fn _pop_message(&self, py: Python<'_>) -> PyResult<Option<Message>> {
+        let taken = self.take(py)?;
+        Ok(taken.map(|(data, meta)| Message::new(self, data, meta)))
+    }
+
+    /// Up to max of the next messages in place, as a View, or None if the queue is empty. Never
+    /// waits.
     ///
-    /// Waits and raises as pop(). The producer of a lossy queue may overwrite the message
-    /// meanwhile: then reading it or leaving the block raises Overrun, and it counts as lost.
+    /// The messages are not copied. The View is a context manager: leaving the block consumes the
+    /// messages, unless the block raises. There may be fewer than max messages: only those that are
+    /// adjacent in the ring, and only one if the messages vary in length.
+    ///
+    /// The producer of a lossy queue may overwrite the messages at any time. Then leaving the block
+    /// raises OverrunError, and they count as lost. So use results only after the block. In a
+    /// lossless queue the messages do not change before the block ends (unless this consumer is an
+    /// observer or is evicted).
+    ///
+    /// Raises UsageError for a max below 1, otherwise the same as pop().
     ///
     /// Examples:
     ///     >>> out = ipcq.Producer("images")
@@ -590,30 +475,19 @@ impl Consumer {
     ///     ...     head = view.read(0, 4)
     ///     >>> head
     ///     b'head'
-    #[pyo3(signature = (timeout=None))]
-    fn peek(slf: &Bound<'_, Self>, timeout: Option<f64>) -> PyResult<View> {
-        let (py, this) = (slf.py(), slf.get());
-        match handle::wait_for(py, Timeout::seconds(py, timeout)?, this, || this.look(py))? {
-            Some((message, ticket)) => Ok(View {
-                consumer: slf.clone().unbind(),
-                message,
-                ticket,
-            }),
-            None => Err(this.is_empty(py)),
-        }
+    #[pyo3(signature = (max=1))]
+    fn peek(
+        slf: &Bound<'_, Self>,
+        #[pyo3(from_py_with = whole)] max: usize,
+    ) -> PyResult<Option<View>> {
+        Self::view_within(slf, max, Timeout::ZERO)
     }
 
-    /// Up to max of the next messages in place, as many as there are and as lie side by side in the
-    /// ring: a context manager, a Window. Nothing is copied, and leaving the block consumes them,
-    /// unless the block raises.
+    /// Up to max of the next messages in place, as a View. Waits for a message as get() does.
     ///
-    /// In a queue of fixed size, side by side means up to the end of the ring; where the lengths
-    /// vary, a view is of one message.
+    /// The View is the same as that of peek().
     ///
-    /// Waits and raises as pop(). The producer of a lossy queue may overwrite the messages meanwhile:
-    /// then leaving the block raises Overrun, and they count as lost. So act on what was computed
-    /// after the block. In a lossless queue they do not change before that (unless this consumer is
-    /// an observer, or is evicted).
+    /// Raises Empty if no message came in time, otherwise the same as peek(). Ctrl-C ends the wait.
     ///
     /// Examples:
     ///     >>> import numpy as np
@@ -622,41 +496,87 @@ impl Consumer {
     ///     >>> out.push_many(np.ones(100, tick))
     ///     100
     ///     >>> q = ipcq.Consumer("ticks")
-    ///     >>> with q.view(1024) as v:
-    ///     ...     quantity = int(v.records.quantity.sum())
+    ///     >>> with q.view(1024) as view:
+    ///     ...     quantity = int(view.records.quantity.sum())
     ///     >>> quantity
     ///     100
     #[pyo3(signature = (max=4096, timeout=None))]
-    fn view<'py>(
-        slf: &Bound<'py, Self>,
+    fn view(
+        slf: &Bound<'_, Self>,
         #[pyo3(from_py_with = whole)] max: usize,
         timeout: Option<f64>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        slf.py().get_type::<Window>().call1((slf, max, timeout))
+    ) -> PyResult<View> {
+        let timeout = Timeout::seconds(slf.py(), timeout)?;
+        match Self::view_within(slf, max, timeout)? {
+            Some(view) => Ok(view),
+            None => Err(slf.get().empty_error(slf.py())),
+        }
     }
 
-    /// Goes to a sequence, from 0 to that of the message pushed next. If it is not retained any
-    /// more, the oldest that is takes its place, and what lies between is lost. The counts in
-    /// stats begin anew.
+    /// Moves this consumer to a sequence, from 0 to that of the next message to be pushed.
     ///
-    /// Raises UsageError beyond what was pushed; the position is as before then.
+    /// If that sequence is no longer retained, the consumer moves to the oldest retained message,
+    /// and the messages between the two count as lost. The counts in stats start again.
+    ///
+    /// Raises UsageError for a sequence beyond what was pushed. Then the consumer has not moved.
     #[pyo3(signature = (sequence, /))]
     fn seek(&self, py: Python<'_>, #[pyo3(from_py_with = whole)] sequence: u64) -> PyResult<()> {
         self.with(py, |inner| {
-            inner.looking = false;
-            inner.queue.as_mut().map(|q| q.seek(sequence))
+            inner.peeking = false;
+            Ok(inner.queue()?.seek(sequence)?)
         })
     }
 
-    /// Batches of what is there, for ever: an iterator of Batch, each of 1 to max messages, for `for`
-    /// and for `async for`.
+    /// The messages with their sequence and what was lost before them: an iterator of Message,
+    /// for `for` and `async for`.
     ///
-    /// A batch is given as soon as there is a message, or, with linger, when max messages are
-    /// there, half the ring is full, or so many seconds have passed since the first was. It ends
-    /// where messages were lost. The iterator ends when the producer closes. It waits without a time
-    /// limit, and Ctrl-C ends the wait: for a limit, call wait(seconds) before next(iterator).
+    /// It ends when the producer closes the queue. It waits without a limit, and Ctrl-C ends the
+    /// wait.
     ///
-    /// Raises Replaced as pop(), UsageError for a max below 1.
+    /// Raises ReplacedError as pop() does.
+    ///
+    /// Examples:
+    ///     >>> out = ipcq.Producer("words")
+    ///     >>> out.push(b"hello")
+    ///     >>> out.close()
+    ///     >>> for message in ipcq.Consumer("words").messages():
+    ///     ...     print(message.sequence, message.lost, message.data)
+    ///     0 0 b'hello'
+    fn messages(slf: &Bound<'_, Self>) -> Messages {
+        Messages {
+            consumer: slf.clone().unbind(),
+        }
+    }
+
+    /// The messages as records of the dtype: an iterator for `for` and `async for`.
+    ///
+    /// Each record is what Message.record() returns. The iterator ends when the producer closes the
+    /// queue. A record is consumed when the loop receives it, so a loop that ends early loses none.
+    /// batches() is faster.
+    ///
+    /// Raises TypeError without a dtype, ReplacedError as pop() does.
+    ///
+    /// Examples:
+    ///     >>> out = ipcq.Producer("trades", dtype=[("price", "f8"), ("quantity", "u4")])
+    ///     >>> out.push((9.5, 3))
+    ///     >>> out.close()
+    ///     >>> for trade in ipcq.Consumer("trades").records():
+    ///     ...     print(trade.price, trade.quantity)
+    ///     9.5 3
+    fn records<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        part!(slf.py(), "ipcq._batch", "Records")?.call1((slf,))
+    }
+
+    /// The messages in batches: an iterator of Batch, each of 1 to max messages, for `for` and
+    /// `async for`.
+    ///
+    /// A batch has the messages that are there, at least one. With linger, the iterator waits until
+    /// max messages are there, or half of the ring is used, or linger seconds have passed since the
+    /// first message. A batch ends where messages were lost. The iterator ends when the producer
+    /// closes the queue. It waits without a limit, and Ctrl-C ends the wait. For a limit, call
+    /// wait(seconds) before next(iterator).
+    ///
+    /// Raises ReplacedError as pop() does, UsageError for a max below 1.
     ///
     /// Examples:
     ///     >>> out = ipcq.Producer("words")
@@ -675,33 +595,18 @@ impl Consumer {
         part!(slf.py(), "ipcq._batch", "Batches")?.call1((slf, max, linger))
     }
 
-    /// The messages as records of the dtype, one by one, as pop_record() gives them: an iterator for
-    /// `for` and for `async for`. It ends when the producer closes. Each record is consumed when it is
-    /// given, so a loop that is left early loses none. batches() is faster.
+    /// Waits for a message and returns whether there is one.
     ///
-    /// Raises TypeError if there is no dtype, Replaced as pop().
+    /// It waits at most timeout seconds, or without a limit if timeout is None. With at_least, it
+    /// waits until there are that many messages. If the producer has closed the queue, so that no
+    /// more can come, it returns True for fewer.
     ///
-    /// Examples:
-    ///     >>> out = ipcq.Producer("trades", dtype=[("price", "f8"), ("quantity", "u4")])
-    ///     >>> out.push((9.5, 3))
-    ///     >>> out.close()
-    ///     >>> for trade in ipcq.Consumer("trades").records():
-    ///     ...     print(trade.price, trade.quantity)
-    ///     9.5 3
-    fn records<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        part!(slf.py(), "ipcq._batch", "RecordIterator")?.call1((slf,))
-    }
-
-    /// Waits for a message, at most timeout seconds (None: for ever), and says whether there is
-    /// one. With at_least, waits until there are so many, or until the producer has closed the queue
-    /// and no more can come: then it returns True although fewer are there.
+    /// Like all calls that wait, it polls for some microseconds and then sleeps until the producer
+    /// pushes. For that it needs to write the control file. If it may not, it polls every 0.1 to 4
+    /// ms. While it waits for more messages than the first, it polls once a millisecond, so that
+    /// the producer need not wake it for each message.
     ///
-    /// Like all waiting calls it looks for some microseconds and then sleeps, without use of the
-    /// processor, until the producer pushes. For that it needs to write the control file; where it
-    /// may not, it looks again after 0.1 to 4 ms. While it waits for more than the first message it
-    /// looks once a millisecond, so that the producer need not wake it for each.
-    ///
-    /// Raises Closed as pop(), UsageError for an at_least that is more than the ring can hold.
+    /// Raises Closed as pop() does, UsageError for an at_least that is more than the ring can hold.
     #[pyo3(signature = (timeout=None, *, at_least=1))]
     fn wait(
         &self,
@@ -730,151 +635,132 @@ impl Consumer {
             }
             return self.gather(py, timeout, at_least, u64::MAX);
         }
-        Ok(handle::wait_for(py, timeout, self, || self.there(py))?.is_some())
+        Ok(handle::wait_for(py, timeout, self, || self.ready(py))?.is_some())
     }
 
-    /// Waits until `at_least` messages are there, or half a ring of them: a consumer that waits for a
-    /// whole ring loses messages, or stops the producer. For _batch.py.
+    // Waits until at_least messages are there, or half a ring of them. A consumer that waited for a
+    // whole ring would lose messages, or stop the producer. For _batch.py.
     fn _gather(&self, py: Python<'_>, timeout: f64, at_least: u64) -> PyResult<bool> {
         let timeout = Timeout::seconds(py, Some(timeout))?;
         self.gather(py, timeout, at_least, self.capacity / 2)
     }
 
-    /// A descriptor for select, selectors and loop.add_reader of asyncio: it becomes readable when
-    /// there is a message, or the queue is at its end, and stays so until a pop finds nothing. So
-    /// pop until there is nothing (try_pop() gives None), then wait. It may be readable though
-    /// nothing is there.
+    /// A file descriptor for select, selectors and the add_reader() of asyncio loops.
     ///
-    /// It belongs to this consumer and is closed with it: only ever wait for it. After a fork it
-    /// is the parent's, and the child asks for its own.
+    /// It becomes readable when there is a message, or when the queue is at its end, and stays
+    /// readable until a pop finds nothing. So call pop() until it returns None, and then wait. The
+    /// descriptor may be readable although the queue is empty.
+    ///
+    /// It belongs to this consumer and is closed with it. Only wait for it, do not read from it.
+    /// After a fork it is the parent's: the child calls fileno() for its own.
     fn fileno(&self, py: Python<'_>) -> PyResult<i32> {
-        self.with(py, |i| i.queue.as_mut().map(|q| q.fd()))
+        self.with(py, |inner| Ok(inner.queue()?.fd()?))
     }
 
-    /// As queue.Queue.get: pop(timeout), or without a wait if not block. Raises Empty, Closed.
-    #[pyo3(signature = (block=true, timeout=None))]
-    fn get<'py>(
-        &self,
-        py: Python<'py>,
-        #[pyo3(from_py_with = truth)] block: bool,
-        timeout: Option<f64>,
-    ) -> PyResult<Bound<'py, PyBytes>> {
-        let timeout = if block {
-            Timeout::seconds(py, timeout)?
-        } else {
-            Timeout::NONE
-        };
-        self.pop_within(py, timeout)
-    }
-
-    /// As queue.Queue.get_nowait: pop(0). Raises Empty, Closed.
-    fn get_nowait<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        self.pop_within(py, Timeout::NONE)
-    }
-
-    /// As asyncio.Queue.get: a coroutine that gives the next message, as bytes. It waits in the running
-    /// loop, on a descriptor: any number of tasks may. They are served in the order in which they came,
-    /// and one that is cancelled takes no message with it (asyncio.wait_for, asyncio.timeout).
+    /// The next message as bytes, in a coroutine, like asyncio.Queue.get().
     ///
-    /// Raises Closed as pop().
+    /// It waits in the running loop, on a descriptor. Any number of tasks may wait, and they are
+    /// served in the order in which they came. A task that is cancelled (asyncio.wait_for,
+    /// asyncio.timeout) takes no message with it.
+    ///
+    /// Raises Closed as pop() does.
     fn aget<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         part!(slf.py(), "ipcq._aio", "get")?.call1((slf,))
     }
 
-    /// As aget(), with its sequence and what was lost before it.
-    fn aget_message<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        part!(slf.py(), "ipcq._aio", "get_message")?.call1((slf,))
-    }
-
     fn __aiter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        part!(slf.py(), "ipcq._aio", "Messages")?.call1((slf,))
+        part!(slf.py(), "ipcq._aio", "Bytes")?.call1((slf,))
     }
 
     #[getter]
-    fn _lines(&self, py: Python<'_>) -> Py<PyDict> {
-        self.lines.clone_ref(py)
+    fn _waiters(&self, py: Python<'_>) -> Py<PyDict> {
+        self.waiters.clone_ref(py)
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.lines)?;
+        visit.call(&self.waiters)?;
         visit.call(&self.records.layout)
     }
 
-    /// As queue.Queue.qsize: how many messages were pushed and neither received nor known to be
-    /// lost; stats.lag.
+    /// The number of messages that were pushed and neither received nor known to be lost, like
+    /// queue.Queue.qsize(). The same as stats.lag.
     fn qsize(&self, py: Python<'_>) -> PyResult<u64> {
-        Ok(self.with(py, |i| i.queue.as_ref().map(|q| q.stats()))?.lag)
+        self.with(py, |inner| Ok(inner.queue()?.stats()?.lag))
     }
 
-    /// As queue.Queue.empty: whether there is no message at this moment.
+    /// Whether the queue has no new message at this moment, like queue.Queue.empty().
     fn empty(&self, py: Python<'_>) -> PyResult<bool> {
-        match self.with(py, |i| i.queue.as_mut().map(|q| q.peek_raw()))? {
-            (Pop::Message(_), _) => Ok(false),
-            _ => Ok(true),
-        }
+        self.with(py, |inner| {
+            let (pop, _) = inner.queue()?.peek_raw()?;
+            Ok(!matches!(pop, ipcq::Pop::Message(_)))
+        })
     }
 
-    /// The sequence of the message wanted next.
+    /// The sequence of the message that this consumer receives next.
     #[getter]
     fn next_sequence(&self, py: Python<'_>) -> PyResult<u64> {
-        self.with(py, |i| i.queue.as_ref().map(|q| Ok(q.next_sequence())))
+        self.with(py, |inner| Ok(inner.queue()?.next_sequence()))
     }
 
-    /// About the message consumed last, or the first one of the last pop_many() or pop_into(), as
-    /// a tuple (sequence, lost, length): lost is how many were lost between the one consumed
-    /// before and this one. (0, 0, 0) before the first.
+    /// The Meta of the message consumed last, or of the first message of the last pop_many(),
+    /// pop_into(), batch or view. Before the first message it is (0, 0, 0).
+    ///
+    /// If several threads share the consumer, this may be the message of another thread. The
+    /// messages of messages() have their own sequence and lost.
     #[getter]
     fn last<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let last = self.inner.lock(py)?.last;
-        part!(py, "ipcq._batch", "Info")?.call1((last.sequence, last.lost, last.length))
+        part!(py, "ipcq._batch", "Meta")?.call1((last.sequence, last.lost, last.length))
     }
 
-    /// The consumers attached and known, the slowest first: all of a lossless queue, of a lossy
-    /// one those that may write its control file; but no observers.
+    /// The attached consumers, as a list of ConsumerInfo, the slowest first.
+    ///
+    /// In a lossless queue these are all consumers but observers. In a lossy queue they are those
+    /// that may write the control file.
     fn consumers(&self, py: Python<'_>) -> PyResult<Vec<ConsumerInfo>> {
-        let list = self.with(py, |i| i.queue.as_ref().map(|q| q.consumers()))?;
+        let list = self.with(py, |inner| Ok(inner.queue()?.consumers()?))?;
         Ok(list.into_iter().map(ConsumerInfo::from).collect())
     }
 
     /// Figures of the queue and of this consumer, as a Stats.
     #[getter]
     fn stats(&self, py: Python<'_>) -> PyResult<Stats> {
-        self.with(py, |i| i.queue.as_ref().map(|q| q.stats()))
-            .map(Stats::from)
+        let stats = self.with(py, |inner| Ok(inner.queue()?.stats()?))?;
+        Ok(Stats::from(stats))
     }
 
     /// The name as it was given.
     #[getter]
     fn name(&self) -> std::ffi::OsString {
-        self.name.clone().into_os_string()
+        self.name.as_os_str().to_owned()
     }
 
-    /// Bytes of every message; 0 if they vary.
+    /// The bytes of every message. 0 if the messages vary in length.
     #[getter]
     fn message_size(&self) -> usize {
         self.message_size
     }
 
-    /// Bytes of the longest message that can come.
+    /// The bytes of the longest message that the queue can hold.
     #[getter]
     fn max_message(&self) -> usize {
         self.max_message
     }
 
-    /// Messages (fixed size) or bytes (varying) that the ring holds.
+    /// How many messages (fixed size) or bytes (varying length) the ring holds.
     #[getter]
     fn capacity(&self) -> u64 {
         self.capacity
     }
 
-    /// "lossy" or "lossless".
+    /// The mode of delivery, "lossy" or "lossless".
     #[getter]
     fn delivery(&self) -> &'static str {
         self.delivery
     }
 
-    /// The numpy dtype of the messages: the one that was given, or else that of the queue; None if
-    /// there is neither.
+    /// The numpy dtype of the messages: the one that was given, otherwise the queue's. None if
+    /// neither exists.
     #[getter]
     fn dtype<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.records.dtype(py)
@@ -885,28 +771,27 @@ impl Consumer {
         self.records.layout.clone_ref(py)
     }
 
-    /// Whether this handle was closed. Whether the producer has closed the queue is another question:
-    /// stats.closed.
+    /// Whether this handle was closed. stats.closed says whether the producer has closed the
+    /// queue.
     #[getter]
     fn closed(&self, py: Python<'_>) -> PyResult<bool> {
         Ok(self.inner.lock(py)?.queue.is_none())
     }
 
-    /// Lets go of the queue. Closing twice is fine.
+    /// Closes this handle. It may be closed more than once.
     ///
-    /// Arrays and memoryviews of a view can be used after it: the memory that they show stays mapped
-    /// for as long as they exist. What is in it may be overwritten from then on, also in a lossless
-    /// queue.
+    /// Arrays and memoryviews of a view can still be used: the memory that they show stays mapped
+    /// as long as they exist. The producer may overwrite it, also in a lossless queue.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let mut inner = self.inner.lock(py)?;
-        inner.looking = false;
+        inner.peeking = false;
         let queue = inner.queue.take();
         drop(inner);
         py.detach(|| drop(queue));
-        let lines = self.lines.bind(py);
-        match lines.is_empty() {
+        let waiters = self.waiters.bind(py);
+        match waiters.is_empty() {
             true => Ok(()),
-            false => part!(py, "ipcq._aio", "end")?.call1((lines,)).map(drop),
+            false => part!(py, "ipcq._aio", "end")?.call1((waiters,)).map(drop),
         }
     }
 
@@ -924,11 +809,9 @@ impl Consumer {
     }
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        match handle::wait_for(py, Timeout::FOR_EVER, self, || self.take(py)) {
+        match handle::wait_for(py, Timeout::NO_LIMIT, self, || self.take(py)) {
             Ok(found) => Ok(found.map(|(bytes, _)| bytes)),
-            // Rare, and so a comparison with the class does.
-            Err(e) if errors::is_end(py, &e) => Ok(None),
-            Err(e) => Err(e),
+            Err(e) => errors::end_of_loop(py, e),
         }
     }
 

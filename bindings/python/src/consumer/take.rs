@@ -1,32 +1,40 @@
-//! Taking messages out, into bytes objects.
+//! Taking messages out of the ring, into bytes objects.
 
-use crate::handle::{self, caught, LARGE};
-use ipcq::__binding::{pop_quickly, popped_quickly, Ticket};
+use super::Meta;
+use crate::errors::Failure;
+use crate::handle::{self, catch_panic, copying};
+use ipcq::__binding::{copy_from_shared, pop_quickly, popped_quickly, Ticket};
 use ipcq::{Error, Pop};
 use pyo3::exceptions::PyMemoryError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes};
 
-/// In a queue of fixed size up to so many bytes, a pop copies straight into a bytes object made
-/// before it is known whether a message is there; if none is, the next pop uses that object.
+/// In a queue of fixed size up to this many bytes, a pop copies straight into a bytes object.
+/// The object is made before it is known whether the queue has a message. If it has no message, the
+/// next pop uses the object.
 const SPARE_UP_TO: usize = 4096;
 
-/// How often one pop copies a message that turns out to be overwritten meanwhile before it says
-/// that nothing is there.
-const PATIENCE: usize = 16;
+/// How often one pop copies a message that was overwritten during the copy before it reports an
+/// empty queue.
+const MAX_RETRIES: usize = 16;
+
+/// A message and its bytes.
+pub(super) type Taken<'py> = (Bound<'py, PyBytes>, Meta);
 
 pub(super) struct Inner {
+    /// `None` if the handle was closed.
     pub(super) queue: Option<ipcq::Consumer>,
-    /// Once the ring was shown: keeps it mapped for as long as the Python object.
+    /// Set once the ring was shown. It keeps the ring mapped as long as the Python object
+    /// exists.
     pub(super) mapped: Option<Ticket>,
-    /// A bytes object that nobody else has seen.
+    /// A bytes object that no other code refers to.
     spare: Option<Py<PyBytes>>,
-    /// About the last message consumed, or the first of the last batch.
-    pub(super) last: ipcq::Message,
-    /// Which look at a message stands, if any.
-    pub(super) looks: u64,
-    pub(super) looking: bool,
+    /// The message consumed last, or the first of the last batch.
+    pub(super) last: Meta,
+    /// The number of views made so far. The last of them is valid while `peeking`.
+    pub(super) views: u64,
+    pub(super) peeking: bool,
 }
 
 impl Drop for Inner {
@@ -38,13 +46,13 @@ impl Drop for Inner {
     }
 }
 
-/// A new bytes object of undefined contents, and where they are. Not tracked by the cycle
-/// collector, so that this runs no other code.
+/// A new bytes object of undefined contents, and the address of the contents. The cycle
+/// collector does not track it, so this runs no other code.
 pub fn new_bytes(py: Python<'_>, size: usize) -> PyResult<(Bound<'_, PyBytes>, *mut u8)> {
     let size = ffi::Py_ssize_t::try_from(size)
         .map_err(|_| PyMemoryError::new_err("a message longer than the address space"))?;
-    // SAFETY: a new reference to a bytes object, or null with an exception set. The contents may
-    // be written until somebody else sees it.
+    // SAFETY: the result is a new reference to a bytes object, or null with an exception set. The
+    // contents may be written until other code refers to the object.
     unsafe {
         let object = ffi::PyBytes_FromStringAndSize(std::ptr::null(), size);
         let object = Bound::from_owned_ptr_or_err(py, object)?;
@@ -53,7 +61,8 @@ pub fn new_bytes(py: Python<'_>, size: usize) -> PyResult<(Bound<'_, PyBytes>, *
     }
 }
 
-/// A new bytearray, in the same way: to fill one with zeroes first costs as much as a small batch.
+/// A new bytearray of undefined contents. To fill it with zeros first would cost as much as a
+/// small batch.
 pub(super) fn new_bytearray(
     py: Python<'_>,
     size: usize,
@@ -75,26 +84,60 @@ impl Inner {
             queue: Some(queue),
             mapped: None,
             spare: None,
-            last: ipcq::Message::default(),
-            looks: 0,
-            looking: false,
+            last: Meta::default(),
+            views: 0,
+            peeking: false,
         }
     }
 
-    pub(super) fn note(&mut self, message: ipcq::Message) {
-        self.last = message;
-        self.looking = false;
+    #[inline(always)]
+    pub(super) fn queue(&mut self) -> Result<&mut ipcq::Consumer, Failure> {
+        self.queue.as_mut().ok_or(Failure::HandleClosed)
     }
 
-    /// Consumes the next message; `Pop::Message` comes with its bytes.
+    /// Records that messages were consumed, which ends a view.
+    #[inline(always)]
+    pub(super) fn consumed(&mut self, first: Meta) {
+        self.last = first;
+        self.peeking = false;
+    }
+
+    /// The message that a call of the crate has found. `None` if the queue is empty.
+    #[inline(always)]
+    pub(super) fn found(&self, pop: Pop, room: usize) -> Result<Option<Meta>, Failure> {
+        match pop {
+            Pop::Message(meta) => Ok(Some(meta)),
+            Pop::Empty => Ok(None),
+            end => Err(self.end(end, room)),
+        }
+    }
+
+    #[cold]
+    fn end(&self, pop: Pop, room: usize) -> Failure {
+        match pop {
+            Pop::Superseded => Failure::Replaced,
+            Pop::TooSmall(meta) => Failure::TooSmall {
+                length: meta.length as usize,
+                room,
+            },
+            _ => {
+                let stats = self.queue.as_ref().and_then(|queue| queue.stats().ok());
+                Failure::Drained {
+                    removed: stats.is_some_and(|stats| stats.unlinked),
+                }
+            }
+        }
+    }
+
+    /// Consumes the next message. `None` if the queue is empty.
     #[inline(always)]
     pub(super) fn take<'py>(
         &mut self,
         py: Python<'py>,
         message_size: usize,
-    ) -> PyResult<Result<Taken<'py>, Error>> {
+    ) -> Result<Option<Taken<'py>>, Failure> {
         let Some(queue) = &mut self.queue else {
-            return Ok(Ok(Taken::HandleClosed));
+            return Err(Failure::HandleClosed);
         };
         if message_size == 0 || message_size > SPARE_UP_TO {
             return self.take_known(py, false);
@@ -103,83 +146,64 @@ impl Inner {
             None => new_bytes(py, message_size)?.0,
             Some(object) => object.into_bound(py),
         };
-        // SAFETY: an object of `message_size` bytes that nobody else has seen.
+        // SAFETY: the object has `message_size` bytes, and no other code refers to it.
         let popped = unsafe {
             let to = ffi::PyBytes_AsString(object.as_ptr()).cast();
-            // What takes nothing but a copy cannot panic; to catch that took 6 % of a pop.
+            // The fast path only copies, so it cannot panic. To catch panics cost 6 % of a pop.
             match pop_quickly(queue, to, message_size) {
-                Some((message, crowded)) => {
-                    popped_quickly(queue, message, crowded);
-                    Ok(Pop::Message(message))
+                Some((meta, crowded)) => {
+                    popped_quickly(queue, meta, crowded);
+                    Ok(Pop::Message(meta))
                 }
-                None => caught(|| queue.pop_raw(to, message_size)),
+                None => catch_panic(|| queue.pop_raw(to, message_size)),
             }
         };
-        match popped {
-            Ok(Pop::Message(message)) => {
-                self.note(message);
-                Ok(Ok(Taken::Message(object, message)))
-            }
-            other => {
-                self.spare = Some(object.unbind());
-                Ok(other.map(Taken::Nothing))
-            }
+        if let Ok(Pop::Message(meta)) = popped {
+            self.consumed(meta);
+            return Ok(Some((object, meta)));
         }
+        self.spare = Some(object.unbind());
+        self.found(popped?, message_size)?;
+        Ok(None)
     }
 
-    /// As `take`, where the object is made when the length is known. `adjoining`: only if no
-    /// message was lost before it.
+    /// Does the same as `take`, but makes the object when the length is known. `adjoining`:
+    /// takes the message only if none was lost before it.
     pub(super) fn take_known<'py>(
         &mut self,
         py: Python<'py>,
         adjoining: bool,
-    ) -> PyResult<Result<Taken<'py>, Error>> {
-        let Some(queue) = &mut self.queue else {
-            return Ok(Ok(Taken::HandleClosed));
-        };
-        for _ in 0..PATIENCE {
-            let (message, from) = match caught(|| queue.peek_raw()) {
-                Ok((Pop::Message(message), from)) => (message, from),
-                other => return Ok(other.map(|(pop, _)| Taken::Nothing(pop))),
+    ) -> Result<Option<Taken<'py>>, Failure> {
+        for _ in 0..MAX_RETRIES {
+            let Some(queue) = &mut self.queue else {
+                return Err(Failure::HandleClosed);
             };
-            if adjoining && message.lost > 0 {
-                return Ok(Ok(Taken::Nothing(Pop::Empty)));
+            let (meta, from) = match catch_panic(|| queue.peek_raw()) {
+                Ok((Pop::Message(meta), from)) => (meta, from),
+                Ok((end, _)) => return self.found(end, 0).map(|_| None),
+                Err(e) => return Err(Failure::Crate(e)),
+            };
+            if adjoining && meta.lost > 0 {
+                return Ok(None);
             }
-            let length = message.length as usize;
+            let length = meta.length as usize;
             let (object, to) = new_bytes(py, length)?;
-            copy(py, to, from, length);
-            match caught(|| queue.release_raw(message.sequence)) {
+            let (to, from) = (to as usize, from as usize);
+            copying(py, length, || {
+                // SAFETY: `peek_raw` gave `from` for that many bytes, and the queue stays mapped
+                // because the caller holds the lock. No other code refers to the new object.
+                unsafe { copy_from_shared(to as *mut u8, from as *const u8, length) }
+            });
+            match catch_panic(|| queue.release_raw(meta.sequence)) {
                 Ok(()) => {
-                    self.note(message);
-                    return Ok(Ok(Taken::Message(object, message)));
+                    self.consumed(meta);
+                    return Ok(Some((object, meta)));
                 }
-                // Overwritten while it was copied; that counts as lost.
+                // It was overwritten during the copy, and counts as lost.
                 Err(Error::Stale(_)) => {}
-                Err(e) => return Ok(Err(e)),
+                Err(e) => return Err(Failure::Crate(e)),
             }
         }
-        Ok(Ok(Taken::Nothing(Pop::Empty)))
+        Ok(None)
     }
-}
-
-/// Copies a message that is being peeked at out of the ring; a long one without the interpreter.
-#[inline(always)]
-pub(super) fn copy(py: Python<'_>, to: *mut u8, from: *const u8, length: usize) {
-    let (to, from) = (to as usize, from as usize);
-    // SAFETY: `from` was given by `peek_raw` for so many bytes, and the queue stays mapped while
-    // the caller has the lock; `to` is the caller's own.
-    let copy = move || unsafe {
-        ipcq::__binding::copy_from_shared(to as *mut u8, from as *const u8, length)
-    };
-    match length >= LARGE {
-        true => py.detach(copy),
-        false => copy(),
-    }
-}
-
-/// What became of a pop.
-pub(super) enum Taken<'py> {
-    Message(Bound<'py, PyBytes>, ipcq::Message),
-    Nothing(Pop),
-    HandleClosed,
 }

@@ -1,135 +1,223 @@
-//! One message in place.
+//! Messages in place, in the ring itself.
 
-use super::take::{copy, new_bytes, Inner};
-use super::Consumer;
+use super::take::{new_bytes, Inner};
+use super::{Consumer, Meta};
 use crate::buffer::Buffer;
-use crate::errors;
-use crate::export;
-use crate::handle::{caught, whole, whole_or_none, Guard};
+use crate::errors::{self, Failure};
+use crate::export::{self, Shown};
+use crate::handle::{copying, whole, whole_or_none};
+use ipcq::__binding::{consumer_ask, consumer_awake, copy_from_shared};
 use ipcq::{Error, Pop};
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::PyIndexError;
+use pyo3::ffi;
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyByteArrayMethods, PyBytes};
+use pyo3::types::PyBytes;
+use std::ffi::c_int;
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A message in place; see Consumer.peek(). bytes(view) copies all of it, len(view) is its length.
+/// Messages in place, in the ring itself: one message, or a run of messages that are adjacent in
+/// the ring. See Consumer.peek() and Consumer.view().
+///
+/// A view is a context manager. Leaving the block consumes the messages, unless the block raises.
+/// len(view) is the number of messages, view[i] is a copy of one of them, and a loop over the view
+/// gives a copy of each. bytes(view) is a copy of all of them, one after the other.
+///
+/// It has the buffer protocol: memoryview(view) and numpy.asarray(view) are the memory itself,
+/// read-only, with one row of bytes for each message.
+///
+/// A copy is checked: it is right, or OverrunError is raised. Data that is read through array,
+/// records or a memoryview is not checked when it is read. It was right if the block ends without
+/// an OverrunError.
 #[pyclass(frozen, weakref, module = "ipcq")]
 pub struct View {
-    pub(super) consumer: Py<Consumer>,
-    pub(super) message: ipcq::Message,
-    pub(super) ticket: u64,
+    consumer: Py<Consumer>,
+    first: Meta,
+    count: usize,
+    at: usize,
+    /// Bytes from the start of one message to the start of the next.
+    stride: usize,
+    /// Which view of the consumer this is.
+    number: u64,
+    released: AtomicBool,
 }
 
 impl View {
-    fn lock<'a>(&'a self, py: Python<'_>) -> PyResult<Option<Guard<'a, Inner>>> {
-        let inner = self.consumer.get().inner.lock(py)?;
-        Ok((inner.looking && inner.looks == self.ticket).then_some(inner))
+    /// A view of up to `max` messages. `None` if the queue is empty.
+    pub(super) fn take(
+        py: Python<'_>,
+        consumer: &Bound<'_, Consumer>,
+        max: usize,
+    ) -> PyResult<Option<Self>> {
+        consumer.get().with(py, |inner| {
+            let queue = inner.queue()?;
+            let stride = queue.stride();
+            let (pop, at, count) = queue.peek_many_raw(max)?;
+            let Some(first) = inner.found(pop, 0)? else {
+                return Ok(None);
+            };
+            inner.views += 1;
+            inner.peeking = true;
+            Ok(Some(View {
+                number: inner.views,
+                consumer: consumer.clone().unbind(),
+                first,
+                count,
+                at: at as usize,
+                stride,
+                released: AtomicBool::new(false),
+            }))
+        })
     }
 
-    #[cold]
-    fn has_ended(&self, py: Python<'_>) -> PyErr {
-        let name = self.consumer.get().name.display();
-        errors::usage(py, format!("{name}: this view has ended"))
-    }
-
-    #[cold]
-    fn overwritten(&self, py: Python<'_>) -> PyErr {
-        errors::overrun(
-            py,
-            format!(
-                "{}: message {} was overwritten while it was looked at",
-                self.consumer.get().name.display(),
-                self.message.sequence
-            ),
-        )
-    }
-
-    /// Copies a part of the message to a place of the caller's. What comes out is the message's,
-    /// or an exception is raised.
-    fn copy_out(&self, py: Python<'_>, offset: usize, to: *mut u8, size: usize) -> PyResult<()> {
-        let Some(mut inner) = self.lock(py)? else {
-            return Err(self.has_ended(py));
-        };
-        let Some(queue) = &mut inner.queue else {
-            drop(inner);
-            return Err(self.has_ended(py));
-        };
-        // The look is made anew before the copy and after it: both find the same message, or it
-        // was overwritten, and the accounts say so already.
-        for step in [true, false] {
-            match caught(|| queue.peek_raw()) {
-                Ok((Pop::Message(m), from)) if m.sequence == self.message.sequence => {
-                    if step {
-                        // SAFETY: in the message, for the caller has checked.
-                        copy(py, to, unsafe { from.add(offset) }, size);
-                    }
-                }
-                Ok(_) => {
-                    drop(inner);
-                    return Err(self.overwritten(py));
-                }
-                Err(e) => {
-                    drop(inner);
-                    return Err(errors::raise(py, e));
-                }
+    /// Does something with the queue, if this view has not ended.
+    fn with<T>(
+        &self,
+        py: Python<'_>,
+        act: impl FnOnce(&mut Inner) -> Result<T, Failure>,
+    ) -> PyResult<T> {
+        self.consumer.get().with(py, |inner| {
+            if !inner.peeking || inner.views != self.number {
+                return Err(Failure::Ended);
             }
-        }
-        Ok(())
+            act(inner)
+        })
     }
 
-    fn let_go(&self, py: Python<'_>) -> PyResult<()> {
-        let Some(mut inner) = self.lock(py)? else {
-            return Ok(());
-        };
-        inner.looking = false;
-        Ok(())
+    fn last(&self) -> u64 {
+        self.first.sequence.wrapping_add(self.count as u64 - 1)
+    }
+
+    /// Bytes of one message.
+    fn length(&self) -> usize {
+        self.first.length as usize
+    }
+
+    fn overrun(&self) -> Failure {
+        Failure::Overrun {
+            first: self.first.sequence,
+            last: self.last(),
+        }
+    }
+
+    /// Copies `size` bytes from `offset` of the messages, as if they were one after the other,
+    /// to `to`. Fails if they were overwritten.
+    ///
+    /// # Safety
+    /// The messages have that many bytes, and `to` is writable for them.
+    unsafe fn copy_out(
+        &self,
+        py: Python<'_>,
+        offset: usize,
+        to: *mut u8,
+        size: usize,
+    ) -> PyResult<()> {
+        let (at, stride, length) = (self.at, self.stride, self.length());
+        let to = to as usize;
+        self.with(py, |inner| {
+            copying(py, size, || {
+                let mut done = 0;
+                while done < size {
+                    let (index, within) = ((offset + done) / length, (offset + done) % length);
+                    let part = (length - within).min(size - done);
+                    let from = at + index * stride + within;
+                    // SAFETY: `from` is inside a message. The queue stays mapped, because the lock
+                    // is held. The caller has promised the rest.
+                    unsafe {
+                        copy_from_shared((to + done) as *mut u8, from as *const u8, part);
+                    }
+                    done += part;
+                }
+            });
+            // The first message is overwritten first. If it is still there, the copy is right.
+            match inner.queue()?.peek_raw()? {
+                (Pop::Message(m), _) if m.sequence == self.first.sequence => Ok(()),
+                _ => Err(self.overrun()),
+            }
+        })
+    }
+
+    fn show(&self, py: Python<'_>) -> PyResult<Shown> {
+        self.with(py, |inner| {
+            if inner.mapped.is_none() {
+                // A ticket keeps the ring mapped. It is not used for waiting.
+                let queue = inner.queue()?;
+                let ticket = consumer_ask(queue);
+                consumer_awake(queue);
+                inner.mapped = Some(ticket);
+            }
+            Ok(Shown {
+                at: self.at as *mut u8,
+                rows: Some((self.count, self.stride)),
+                size: self.length(),
+                writable: false,
+            })
+        })
     }
 }
 
 #[pymethods]
 impl View {
-    /// The sequence of the message.
+    /// The sequence of the first message. view[i] has sequence + i.
     #[getter]
     fn sequence(&self) -> u64 {
-        self.message.sequence
+        self.first.sequence
     }
 
-    /// How many messages were lost between the one consumed before and this one.
+    /// The number of messages that were lost directly before the first message of the view.
     #[getter]
     fn lost(&self) -> u64 {
-        self.message.lost
+        self.first.lost
     }
 
-    fn __len__(&self) -> usize {
-        self.message.length as usize
+    /// The number of bytes of all messages of the view together.
+    #[getter]
+    fn nbytes(&self) -> usize {
+        self.count * self.length()
     }
 
-    fn __bytes__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        self.read(py, 0, None)
+    /// The messages as a numpy array of bytes, one row for each message, without a copy.
+    ///
+    /// The array is read-only. It is the ring itself. It may be used after the block, and after the
+    /// consumer was closed, but the producer may overwrite it from the end of the block on.
+    ///
+    /// Raises UsageError if the view has ended.
+    #[getter]
+    fn array<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        Self::__array__(slf, None, None)
     }
 
-    /// The bytes of the message as a numpy array, for numpy.asarray(view); a copy.
+    // numpy.asarray(view) ignores what the buffer raises, and then calls this.
     #[pyo3(signature = (dtype=None, copy=None))]
     fn __array__<'py>(
-        &self,
-        py: Python<'py>,
+        slf: &Bound<'py, Self>,
         dtype: Option<Bound<'py, PyAny>>,
         copy: Option<bool>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        if copy == Some(false) {
-            return Err(PyValueError::new_err(
-                "copy: an array of a view of one message is always a copy",
-            ));
-        }
-        let bytes = PyByteArray::new(py, &[]);
-        bytes.resize(self.message.length as usize)?;
-        self.readinto(&bytes)?;
-        export::array(&bytes, dtype, None)
+        export::array(slf.as_any(), dtype, copy)
     }
 
-    /// Copies size bytes from offset; None: up to the end.
+    /// The messages as a numpy array of the consumer's dtype, without a copy, like array.
     ///
-    /// Raises Overrun if the message was overwritten, UsageError beyond its end or if the view
-    /// has ended.
+    /// Its fields are attributes, too: records.price, or records["price"].
+    ///
+    /// Raises TypeError if the consumer has no dtype, UsageError if the view has ended.
+    #[getter]
+    fn records<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let layout = slf.get().consumer.get().records.layout.bind(slf.py());
+        // Without a dtype this raises, before the array is made.
+        layout.getattr(intern!(slf.py(), "form"))?;
+        let array = Self::array(slf)?;
+        layout.call_method1(intern!(slf.py(), "of_rows"), (array,))
+    }
+
+    /// Copies size bytes from offset, or all bytes from there on if size is None.
+    ///
+    /// The offset counts the bytes of the messages one after the other, without gaps.
+    ///
+    /// Raises OverrunError if the messages were overwritten, UsageError beyond their end or if the
+    /// view has ended.
     #[pyo3(signature = (offset=0, size=None))]
     fn read<'py>(
         &self,
@@ -137,68 +225,114 @@ impl View {
         #[pyo3(from_py_with = whole)] offset: usize,
         #[pyo3(from_py_with = whole_or_none)] size: Option<usize>,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        let length = self.message.length as usize;
-        let size = size.unwrap_or(length.saturating_sub(offset));
-        if offset.checked_add(size).is_none_or(|end| end > length) {
+        let size = size.unwrap_or(self.nbytes().saturating_sub(offset));
+        if offset
+            .checked_add(size)
+            .is_none_or(|end| end > self.nbytes())
+        {
             return Err(errors::usage(
                 py,
-                format!("{size} bytes at {offset} of a message of {length}"),
+                format!(
+                    "{size} bytes at offset {offset} of a view of {} bytes",
+                    self.nbytes()
+                ),
             ));
         }
         let (bytes, to) = new_bytes(py, size)?;
-        self.copy_out(py, offset, to, size)?;
+        // SAFETY: the range was checked, and the new object has that many bytes.
+        unsafe { self.copy_out(py, offset, to, size)? };
         Ok(bytes)
     }
 
-    /// Copies the message into a writable buffer and returns its length.
+    /// Copies all messages into a writable buffer, one after the other, and returns nbytes.
     ///
-    /// Raises TooLarge if the buffer is too small, SchemaMismatch if it is an array of another dtype
-    /// than that of the messages, and as read(); the buffer's contents are
-    /// undefined after an Overrun.
+    /// Raises MessageSizeError if the buffer is too small, SchemaMismatchError if it is an array of
+    /// another dtype than that of the messages, otherwise the same as read(). After an OverrunError
+    /// the contents of the buffer are undefined.
     #[pyo3(signature = (buffer, /))]
     fn readinto(&self, buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
         let py = buffer.py();
         self.consumer.get().records.check(buffer)?;
         let buffer = Buffer::writable(buffer)?;
-        let length = self.message.length as usize;
-        if buffer.len() < length {
-            return Err(errors::too_large(
+        if buffer.len() < self.nbytes() {
+            return Err(errors::message_size(
                 py,
                 format!(
-                    "a message of {length} bytes, but a buffer of {}",
+                    "the view has {} bytes, but the buffer has {}",
+                    self.nbytes(),
                     buffer.len()
                 ),
             ));
         }
-        self.copy_out(py, 0, buffer.as_ptr(), length)?;
-        Ok(length)
+        // SAFETY: the buffer is large enough, and is held.
+        unsafe { self.copy_out(py, 0, buffer.as_ptr(), self.nbytes())? };
+        Ok(self.nbytes())
     }
 
-    /// Consumes the message, as leaving the block does.
+    fn __bytes__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        self.read(py, 0, None)
+    }
+
+    fn __len__(&self) -> usize {
+        self.count
+    }
+
+    fn __getitem__<'py>(&self, py: Python<'py>, index: isize) -> PyResult<Bound<'py, PyBytes>> {
+        let index = match index < 0 {
+            true => index.wrapping_add(self.count as isize),
+            false => index,
+        };
+        if index < 0 || index as usize >= self.count {
+            return Err(PyIndexError::new_err("view index out of range"));
+        }
+        self.read(py, index as usize * self.length(), Some(self.length()))
+    }
+
+    fn __iter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        // SAFETY: the object is a sequence, because it has `__getitem__`. The result is a new
+        // reference, or null with an exception set.
+        unsafe { Bound::from_owned_ptr_or_err(slf.py(), pyo3::ffi::PySeqIter_New(slf.as_ptr())) }
+    }
+
+    /// Consumes the messages. Leaving the block does the same.
     ///
-    /// Raises Overrun if it was overwritten meanwhile: what was computed from it may be wrong only
-    /// if it was read through other means than this view; it counts as lost. UsageError if the
-    /// view has ended.
+    /// Raises OverrunError if a message was overwritten: discard what was computed from them. The
+    /// messages count as lost, except that the last of them may come again if they were not
+    /// overwritten. Raises UsageError if the view has ended.
     fn release(&self, py: Python<'_>) -> PyResult<()> {
-        let Some(mut inner) = self.lock(py)? else {
-            return Err(self.has_ended(py));
-        };
-        inner.looking = false;
-        let Some(queue) = &mut inner.queue else {
-            drop(inner);
-            return Err(self.has_ended(py));
-        };
-        let released = caught(|| queue.release_raw(self.message.sequence));
-        if released.is_ok() {
-            inner.note(self.message);
+        self.with(py, |inner| {
+            inner.peeking = false;
+            self.released.store(true, Ordering::Relaxed);
+            let (first, count) = (self.first.sequence, self.count);
+            match inner.queue()?.release_many_raw(first, count) {
+                Ok(()) => {
+                    inner.consumed(self.first);
+                    Ok(())
+                }
+                // Invalid: a copy has noticed it before.
+                Err(Error::Stale(_) | Error::Invalid(_)) => Err(self.overrun()),
+                Err(e) => Err(e.into()),
+            }
+        })
+    }
+
+    unsafe fn __getbuffer__(
+        slf: Bound<'_, Self>,
+        view: *mut ffi::Py_buffer,
+        flags: c_int,
+    ) -> PyResult<()> {
+        // SAFETY: the interpreter gives room for the buffer. The memory stays mapped as long as the
+        // consumer exists, and this object holds a reference to the consumer.
+        unsafe {
+            (*view).obj = null_mut();
+            let shown = slf.get().show(slf.py())?;
+            export::fill(slf.into_any(), &shown, view, flags)
         }
-        drop(inner);
-        match released {
-            Ok(()) => Ok(()),
-            // The second: a read has noticed it before.
-            Err(Error::Stale(_) | Error::Invalid(_)) => Err(self.overwritten(py)),
-            Err(e) => Err(errors::raise(py, e)),
-        }
+    }
+
+    unsafe fn __releasebuffer__(&self, view: *mut ffi::Py_buffer) {
+        // SAFETY: `__getbuffer__` has filled it.
+        unsafe { export::release(view) }
     }
 
     fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
@@ -214,20 +348,33 @@ impl View {
         _traceback: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         if !kind.is_none() {
-            return self.let_go(py);
+            return self.consumer.get().with(py, |inner| {
+                if inner.views == self.number {
+                    inner.peeking = false;
+                }
+                Ok(())
+            });
         }
-        // It may have been released inside the block.
-        let stands = self.lock(py)?.is_some();
-        if stands {
-            self.release(py)?;
+        // The block may have released the view. If the view ended because the consumer was used
+        // otherwise, release() raises: no other call would report whether the data was right.
+        match self.released.load(Ordering::Relaxed) {
+            true => Ok(()),
+            false => self.release(py),
         }
-        Ok(())
     }
 
     fn __repr__(&self) -> String {
-        format!(
-            "<ipcq.View of message {}, {} bytes, {} lost before it>",
-            self.message.sequence, self.message.length, self.message.lost
-        )
+        let (first, lost) = (self.first.sequence, self.first.lost);
+        match self.count {
+            1 => format!(
+                "<ipcq.View of message {first}, {} bytes, {lost} lost before it>",
+                self.length()
+            ),
+            _ => format!(
+                "<ipcq.View of messages {first} to {}, {} bytes each, {lost} lost before them>",
+                self.last(),
+                self.length()
+            ),
+        }
     }
 }

@@ -1,45 +1,42 @@
-//! Consumers that wait, one or several.
+//! Waiting for the messages of one consumer, or of several.
 
 use super::Consumer;
 use crate::errors;
-use crate::handle::{self, Timeout, Waiting};
+use crate::handle::{self, Timeout, Waker};
 use ipcq::__binding::{consumer_ask, consumer_awake, Ticket};
 use ipcq::Pop;
 use pyo3::prelude::*;
 
 impl Consumer {
-    /// Whether there is a message, without consuming it.
-    pub(super) fn there(&self, py: Python<'_>) -> PyResult<Option<()>> {
-        match self.with(py, |i| i.queue.as_mut().map(|q| q.peek_raw()))? {
-            (Pop::Message(_), _) => Ok(Some(())),
-            (pop, _) => self.none_because(py, pop, 0).map(|()| None),
-        }
+    /// Whether there is a message. Does not consume it.
+    pub(super) fn ready(&self, py: Python<'_>) -> PyResult<Option<()>> {
+        self.with(py, |inner| {
+            let (pop, _) = inner.queue()?.peek_raw()?;
+            Ok(inner.found(pop, 0)?.map(|_| ()))
+        })
     }
 }
 
-impl Waiting for Consumer {
+impl Waker for Consumer {
     fn ask(&self, py: Python<'_>) -> PyResult<Vec<Ticket>> {
-        let ticket = self.with(py, |i| i.queue.as_mut().map(|q| Ok(consumer_ask(q))))?;
-        Ok(vec![ticket])
+        self.with(py, |inner| Ok(vec![consumer_ask(inner.queue()?)]))
     }
 
     fn awake(&self, py: Python<'_>) {
-        // If it was closed meanwhile, there is nothing to be said.
-        let _ = self.with(py, |i| {
-            i.queue.as_ref().map(|q| {
-                consumer_awake(q);
-                Ok(())
-            })
+        // If the handle was closed during the wait, the error does not matter.
+        let _ = self.with(py, |inner| {
+            consumer_awake(inner.queue()?);
+            Ok(())
         });
     }
 }
 
-/// Waits for more messages: asks to be woken only for the first.
-pub(super) struct Lingering<'a>(pub(super) &'a Consumer);
+/// Waits for more messages than one. It asks to be woken for the first message only.
+pub(super) struct Linger<'a>(pub(super) &'a Consumer);
 
-impl Waiting for Lingering<'_> {
+impl Waker for Linger<'_> {
     fn ask(&self, py: Python<'_>) -> PyResult<Vec<Ticket>> {
-        match self.0.there(py)? {
+        match self.0.ready(py)? {
             Some(()) => Ok(Vec::new()),
             None => self.0.ask(py),
         }
@@ -53,7 +50,7 @@ impl Waiting for Lingering<'_> {
 /// Waits for several consumers.
 struct Several<'a, 'py>(&'a [PyRef<'py, Consumer>]);
 
-impl Waiting for Several<'_, '_> {
+impl Waker for Several<'_, '_> {
     fn ask(&self, py: Python<'_>) -> PyResult<Vec<Ticket>> {
         let mut tickets = Vec::with_capacity(self.0.len());
         for consumer in self.0 {
@@ -67,28 +64,30 @@ impl Waiting for Several<'_, '_> {
     }
 }
 
-/// So many of several queues are named in an error, as in C.
-const SHOWN: usize = 4;
+/// The number of queues that an error names. The same as in C.
+const NAMED: usize = 4;
 
-/// Several consumers, for messages.
-fn shown(consumers: &[PyRef<'_, Consumer>]) -> String {
-    let shown: Vec<_> = consumers
+/// The names of several consumers, for an error.
+fn names(consumers: &[PyRef<'_, Consumer>]) -> String {
+    let names: Vec<_> = consumers
         .iter()
-        .take(SHOWN)
+        .take(NAMED)
         .map(|consumer| consumer.name.display().to_string())
         .collect();
-    match consumers.len() - shown.len() {
-        0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
+    match consumers.len() - names.len() {
+        0 => names.join(", "),
+        more => format!("{} and {more} more", names.join(", ")),
     }
 }
 
-/// Waits until one of several consumers has a message, or is at its end, at most timeout seconds
-/// (None: for ever), and returns its index, the first that is so. To be fair to all, take what each
-/// has before waiting again.
+/// Waits until one of several consumers has a message or is at the end of its queue, and returns
+/// the index of the first such consumer.
 ///
-/// At most 128. Raises Empty when the time is over, UsageError for none, too many or one that is
-/// closed. Ctrl-C ends the wait.
+/// It waits at most timeout seconds, or without a limit if timeout is None. To be fair to all
+/// queues, take what each of them has before you wait again.
+///
+/// Raises Empty when the time is over, UsageError for no consumer, for more than 128 of them, or
+/// for one that is closed. Ctrl-C ends the wait.
 #[pyfunction]
 #[pyo3(signature = (consumers, timeout=None))]
 pub fn wait_any(
@@ -101,7 +100,7 @@ pub fn wait_any(
         return Err(errors::usage(
             py,
             format!(
-                "{} consumers to wait for: from 1 to {}",
+                "wait_any: {} consumers were given, but it takes from 1 to {}",
                 consumers.len(),
                 ipcq::WAIT_ANY_MAX
             ),
@@ -109,9 +108,11 @@ pub fn wait_any(
     }
     let first = || {
         for (i, consumer) in consumers.iter().enumerate() {
-            // Whatever a pop would raise is for that to raise.
-            let is_empty = |q: &mut ipcq::Consumer| matches!(q.peek_raw(), Ok((Pop::Empty, _)));
-            if !consumer.with(py, |i| i.queue.as_mut().map(|q| Ok(is_empty(q))))? {
+            // An error counts as ready: a pop is to raise it.
+            let empty = consumer.with(py, |inner| {
+                Ok(matches!(inner.queue()?.peek_raw(), Ok((Pop::Empty, _))))
+            })?;
+            if !empty {
                 return Ok(Some(i));
             }
         }
@@ -121,7 +122,7 @@ pub fn wait_any(
         Some(i) => Ok(i),
         None => Err(errors::empty(
             py,
-            format!("{}: the queues have no new message", shown(&consumers)),
+            format!("{}: the queues have no new message", names(&consumers)),
         )),
     }
 }
