@@ -125,7 +125,7 @@ extern "C" {
 // This thread's last error in words: which file, what failed, what to do. Valid until the next.
 IPCQ_API const char *ipcq_errmsg(void);
 
-// The meaning of a return value, as in the table.
+// A short text for a return value.
 IPCQ_API const char *ipcq_strerror(int rc);
 
 /* ---- Open and close ---- */
@@ -252,7 +252,7 @@ IPCQ_CHECKED int64_t ipcq_push_many(ipcq_queue *q, const void *data, size_t stri
 
 /* ---- Receive ---- */
 
-// The meta of a message: its sequence, its length, and the number of messages lost before it.
+// The metadata of a message.
 typedef struct ipcq_info {
   // Counts all messages of the queue from 0.
   uint64_t sequence;
