@@ -215,7 +215,7 @@ struct ipcq_options {
   // Lossless: overwrite nothing before this many consumers have been attached at the same time.
   uint32_t min_consumers;
   // Lossless: evict a consumer that blocks the producer for this long without progress. It may
-  // continue, and loses what was overwritten. Default: never.
+  // continue, and loses what was overwritten. Default: never. Lossy: -EINVAL.
   int64_t evict_after_ns;
 
   // -- Consumer --

@@ -1,5 +1,5 @@
-//! Items for the bindings, the macros and the tests of this repository. They are not part of the
-//! interface, and any version may change them.
+//! Items for the bindings, the command, the macros and the tests of this repository. They are not
+//! part of the interface, and any version may change them.
 
 pub use crate::copy::{copy_from_shared, copy_to_shared};
 pub use crate::format::data_file as layout;

@@ -183,7 +183,8 @@ impl Error {
 fn system_code(errno: i32) -> i32 {
     match errno {
         libc::EAGAIN => libc::ENOMEM,
-        libc::EEXIST
+        libc::ENOENT
+        | libc::EEXIST
         | libc::EBUSY
         | libc::EBADF
         | libc::EINVAL

@@ -955,6 +955,7 @@ fn options_that_make_no_sense_are_refused() {
     let dir = Dir::new();
     for options in [
         Producer::options().min_consumers(1),
+        Producer::options().evict_after(Duration::from_secs(1)),
         Producer::options()
             .delivery(ipcq::Delivery::Lossless)
             .min_consumers(33),
@@ -965,6 +966,42 @@ fn options_that_make_no_sense_are_refused() {
         assert!(matches!(error, Error::Invalid(_)), "{error}");
         assert!(dir.files().is_empty(), "{:?}", dir.files());
     }
+}
+
+#[test]
+fn evict_after_is_refused_for_a_lossy_queue() {
+    let dir = Dir::new();
+    let name = dir.name("q");
+    let evicting = || Producer::options().evict_after(Duration::from_secs(1));
+    let lossy = || Kind::Fixed(8).options(64);
+    push_next(&mut lossy().open(&name).unwrap());
+    let id = ipcq::inspect(&name).unwrap().stats.id;
+    // The producer takes the queue that exists, or asks for a lossy one.
+    for options in [
+        evicting(),
+        evicting().replace(true),
+        evicting().delivery(ipcq::Delivery::Lossy),
+        // The new queue would be lossy, too.
+        lossy().evict_after(Duration::ZERO).replace(true),
+        Kind::Fixed(16)
+            .options(64)
+            .evict_after(Duration::from_secs(1))
+            .replace(true),
+    ] {
+        let error = options.open(&name).unwrap_err();
+        assert!(matches!(error, Error::Invalid(_)), "{error}");
+        let text = error.to_string();
+        assert!(
+            text.ends_with(": evict_after is for lossless queues"),
+            "{text}"
+        );
+        let stats = ipcq::inspect(&name).unwrap().stats;
+        assert_eq!((stats.id, stats.pushed), (id, 1), "left as it was");
+    }
+    let lossless = evicting().delivery(ipcq::Delivery::Lossless);
+    lossless.clone().replace(true).open(&name).unwrap();
+    evicting().open(&name).unwrap();
+    lossless.open(&name).unwrap();
 }
 
 #[test]
@@ -980,7 +1017,12 @@ fn another_geometry_is_an_error_that_names_both() {
         (Kind::Variable.options(4096), "variable length, 4096 bytes"),
         (
             Kind::Fixed(24).options(64).max_consumers(33),
-            "0 to 33 consumers",
+            "lossy, 0 to 32 consumers, but 64 messages of 24 bytes, max_consumers 33 was requested",
+        ),
+        // An option that was left open is not named.
+        (
+            Producer::options().message_size(32),
+            "lossy, but a message size of 32 bytes was requested",
         ),
     ] {
         let error = options.open(&name).unwrap_err();

@@ -575,7 +575,8 @@ fn timed<T>(call: impl FnOnce() -> T) -> T {
         // SAFETY: `time` is valid for reads.
         unsafe { libc::setitimer(libc::ITIMER_REAL, &time, std::ptr::null_mut()) };
     };
-    set(2);
+    // A call that hangs never ends, and a busy machine delays one that does not.
+    set(10);
     let result = call();
     set(alarm().into());
     result
@@ -900,6 +901,13 @@ impl Settings {
     /// `None` if they cannot be set.
     fn take() -> Option<Settings> {
         let directory = PathBuf::from("/proc/sys/fs");
+        // All processes of the host have the same settings. The guard keeps the lock until it has
+        // put them back, so another run of this test finds those of the host.
+        let lock = File::open(&directory).ok()?;
+        // SAFETY: the descriptor is open.
+        if unsafe { libc::flock(lock.as_raw_fd(), libc::LOCK_EX) } != 0 {
+            return None;
+        }
         let mut restore = String::from("trap '' INT TERM HUP; cat >&2; ");
         for name in SETTINGS {
             let path = directory.join(format!("protected_{name}"));
@@ -911,6 +919,7 @@ impl Settings {
         let guard = Command::new("sh")
             .args(["-c", &restore])
             .stdin(Stdio::piped())
+            .stdout(lock)
             .spawn()
             .ok()?;
         Some(Settings { directory, guard })

@@ -1,6 +1,6 @@
 //! `dump`: the messages of a queue.
 
-use crate::{has_reader, text, Failure};
+use crate::{has_reader, stream, text, Failure};
 use ipcq::{Consumer, Error, Message, Start};
 use std::ffi::OsStr;
 use std::io::{self, BufWriter, Write};
@@ -74,13 +74,13 @@ fn show(out: &mut impl Write, format: Format, m: &Message, bytes: &[u8]) -> io::
 }
 
 pub fn dump(name: &OsStr, o: &Options) -> Result<(), Failure> {
+    let mut out = BufWriter::new(stream::output()?);
     let mut q = Consumer::options()
         .observer(true)
         .start(o.start)
         .open(name)?;
     // Without --follow: the messages pushed until now, even if the producer pushes more.
     let end = q.stats()?.pushed;
-    let mut out = BufWriter::new(io::stdout().lock());
     let mut buffer = vec![0; 4096];
     let mut left = o.count.unwrap_or(u64::MAX);
     let mut pause = Duration::from_millis(1);

@@ -56,8 +56,9 @@ pub fn list() -> Result<(), Failure> {
         rows.push(cells.map(str::to_owned).to_vec());
     };
     row(OsStr::new("NAME"), "PUSHED", "PRODUCER", "QUEUE", "STATE");
-    let unreadable = "unreadable: this user may not read it";
-    for name in &listing.queues {
+    let names = listing.queues.iter().map(|name| (name, true));
+    let unreadable = listing.unreadable.iter().map(|name| (name, false));
+    for (name, is_queue) in names.chain(unreadable) {
         match inspect(name) {
             Ok(q) => {
                 let producer = match q.stats.producer_alive {
@@ -69,13 +70,15 @@ pub fn list() -> Result<(), Failure> {
             }
             // Removed since it was listed.
             Err(ipcq::Error::NotFound(_)) => {}
-            Err(ipcq::Error::PermissionDenied(_)) => row(name, "-", "-", "-", unreadable),
             Err(e) if is_limit(&e) => return Err(e.into()),
+            // It can be read by now, and is not a queue.
+            Err(ipcq::Error::Damaged(_)) if !is_queue => {}
+            Err(e @ ipcq::Error::PermissionDenied(_)) => {
+                let why = format!("unreadable: {}", text::clean(&e.to_string()));
+                row(name, "-", "-", "-", &why);
+            }
             Err(e) => row(name, "-", "-", "-", &text::clean(&e.to_string())),
         }
-    }
-    for name in &listing.unreadable {
-        row(name, "-", "-", "-", unreadable);
     }
     if rows.len() == 1 {
         return Ok(());

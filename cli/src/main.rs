@@ -6,13 +6,13 @@
 mod dump;
 mod look;
 mod push;
+mod stream;
 mod text;
 mod top;
 
 use lexopt::prelude::*;
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::AsRawFd;
 use std::process::ExitCode;
 
 const HELP: &str = "\
@@ -21,7 +21,7 @@ ipcq - look at queues in shared memory, follow, feed and remove them
 usage: ipcq VERB [ARGUMENTS]
 
   list                     queues in the shared directory: messages pushed, process that
-                           produces, capacity, state; names that this user may not read
+                           produces, capacity, state; names that cannot be read, and why
   stat NAME [--json]       everything about one queue
   schema NAME [--json]     what records its messages are: a field a line, or the JSON of a
                            numpy dtype
@@ -182,25 +182,24 @@ fn run() -> Result<(), Failure> {
 /// Whether anybody reads standard output still, as far as that can be known without writing to it.
 pub fn has_reader() -> bool {
     let mut out = libc::pollfd {
-        fd: io::stdout().as_raw_fd(),
+        fd: libc::STDOUT_FILENO,
         events: 0,
         revents: 0,
     };
     // SAFETY: one descriptor to look at, without waiting.
     unsafe { libc::poll(&mut out, 1, 0) };
-    out.revents & libc::POLLERR == 0
+    out.revents & (libc::POLLERR | libc::POLLHUP) == 0
 }
 
 /// Writes to standard output; unlike `print!`, that may fail.
 pub fn say(text: &str) -> io::Result<()> {
     use std::io::Write;
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()
+    stream::output()?.write_all(text.as_bytes())
 }
 
 fn main() -> ExitCode {
     use std::io::Write;
+    ipcq::__binding::speak(ipcq::__binding::Language::Command);
     let (status, message) = match run() {
         Ok(()) | Err(Failure::Done) => return ExitCode::SUCCESS,
         Err(Failure::Usage(message)) => (2, format!("{message}: see 'ipcq help'")),

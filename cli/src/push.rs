@@ -1,9 +1,9 @@
 //! `push`: standard input into a queue.
 
-use crate::Failure;
+use crate::{stream, Failure};
 use ipcq::Producer;
 use std::ffi::OsStr;
-use std::io::{self, BufRead, Read};
+use std::io::{BufRead, BufReader, Read};
 use std::time::Duration;
 
 /// The options of this verb.
@@ -23,12 +23,13 @@ pub fn size(text: &str) -> Result<u32, &'static str> {
 }
 
 pub fn push(name: &OsStr, o: &Options) -> Result<(), Failure> {
+    let failed = |e| Failure::Error(format!("cannot read standard input: {e}"));
+    // Before a queue is made for nothing.
+    let mut input = BufReader::new(stream::input().map_err(failed)?);
     let mut out = Producer::options()
         .message_size(o.size)
         .capacity(o.capacity)
         .open(name)?;
-    let failed = |e| Failure::Error(format!("cannot read standard input: {e}"));
-    let mut input = io::stdin().lock();
     let mut message = Vec::new();
     loop {
         message.clear();

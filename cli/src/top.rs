@@ -1,7 +1,7 @@
 //! `top`: what queues do, again and again. Nothing is kept open between two looks, so any number of queues
 //! can be shown.
 
-use crate::{look, say, text, Failure};
+use crate::{look, say, stream, text, Failure};
 use ipcq::{inspect, Error, Framing, Inspection};
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -82,7 +82,7 @@ impl Look {
     }
 }
 
-/// The queues that are to be shown, and the number of names that this user may not read.
+/// The queues that are to be shown, and the number of names that cannot be read.
 fn look(names: &[OsString]) -> Result<(Vec<Look>, usize), Failure> {
     let (listed, unreadable) = match names {
         [] => {
@@ -190,6 +190,8 @@ fn short(n: f64) -> String {
 }
 
 pub fn top(names: &[OsString], o: &Options) -> Result<(), Failure> {
+    // Not only after the first interval.
+    stream::output()?;
     let (mut looks, _) = look(names)?;
     // A name that leads to nothing yet is more likely a wrong one.
     if let (Some(e), false) = (looks.iter().find_map(Look::error), names.is_empty()) {
@@ -225,10 +227,7 @@ fn show(rows: Vec<Row>, unreadable: usize, screen: Option<Screen>) -> std::io::R
     let mut cells = vec![head.map(str::to_owned).to_vec()];
     cells.extend(rows.into_iter().take(room).map(|row| row.cells));
     let mut out = text::table(&cells, 1);
-    let more = [
-        (hidden, "more"),
-        (unreadable, "that this user may not read"),
-    ];
+    let more = [(hidden, "more"), (unreadable, "that cannot be read")];
     let more: Vec<_> = more
         .iter()
         .filter(|(n, _)| *n > 0)

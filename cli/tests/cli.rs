@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -354,7 +354,7 @@ fn errors_have_a_status_and_a_line() {
     std::fs::write(dir.0.path().join("ipcq.text"), "not a queue".repeat(1000)).unwrap();
     dir.fails(&["stat", "text"], b"", 1, "ipcq.text");
     dir.ok(&["push", "q"], b"x\n");
-    dir.fails(&["push", "q", "--size", "4"], b"1234", 1, "replace");
+    dir.fails(&["push", "q", "--size", "4"], b"1234", 1, "ipcq unlink");
     dir.fails(&["dump", "q", "--start", "2"], b"", 1, "");
 
     for (arguments, words) in [
@@ -706,10 +706,7 @@ fn what_may_not_be_read_is_named() {
     );
     let top = as_nobody(&dir, &["top", "--count", "1", "--interval", "0.01"]);
     let top = String::from_utf8(top.stdout).unwrap();
-    assert!(
-        top.ends_with("\nand 1 that this user may not read\n"),
-        "{top}"
-    );
+    assert!(top.ends_with("\nand 1 that cannot be read\n"), "{top}");
     let secret = as_nobody(&dir, &["stat", "secret"]);
     assert_eq!(secret.status.code(), Some(1));
     // Consumers that cannot be seen are not none.
@@ -1208,4 +1205,288 @@ fn a_reader_that_goes_away_while_nothing_comes_is_no_error() {
     }
     drop(push.stdin.take());
     assert!(push.wait().unwrap().success());
+}
+
+#[test]
+fn remedies_are_those_of_the_command() {
+    let dir = Dir::new();
+    dir.ok(&["push", "lines"], b"x\n");
+    let file = dir.0.path().join("ipcq.lines");
+    let file = file.to_str().unwrap();
+    // The text names what was asked for and no more. The capacity in bytes that the queue has says
+    // nothing about how many messages of a size were asked for.
+    for (options, asked) in [
+        (&["--size", "8"][..], "a message size of 8 bytes"),
+        (&["--size", "1000000"], "a message size of 1000000 bytes"),
+        (
+            &["--size", "8", "--capacity", "100"],
+            "128 messages of 8 bytes, rounded up from a capacity of 100",
+        ),
+        (&["--capacity", "4096"], "variable length, 4096 bytes"),
+    ] {
+        let have = "variable length, 4194304 bytes, lossy";
+        let remedy = "fit --size and --capacity to it, or remove it (ipcq unlink NAME)";
+        let arguments = [&["push", "lines"], options].concat();
+        let words = format!("{file}: the queue has {have}, but {asked} was requested: {remedy}\n");
+        dir.fails(&arguments, b"", 1, &words);
+    }
+    // A damaged queue is removed.
+    let data = std::fs::OpenOptions::new().write(true).open(file).unwrap();
+    let far = (1u64 << 40).to_le_bytes();
+    data.write_all_at(&far, ipcq::__binding::layout::at::CLAIMED as u64)
+        .unwrap();
+    let output = dir.run(&["push", "lines"], b"y\n");
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        error.ends_with(": close it, then remove it (ipcq unlink NAME)\n"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_queue_that_is_missing_is_called_that_by_every_verb() {
+    let dir = Dir::new();
+    let file = dir.0.path().join("ipcq.nothing");
+    let file = file.to_str().unwrap();
+    let missing = format!(
+        "ipcq: {file}: there is no such queue: a producer has to open it first: cannot open {file}: No \
+         such file or directory (os error 2)\n"
+    );
+    for verb in ["stat", "schema", "dump", "top"] {
+        dir.fails(&[verb, "nothing"], b"", 1, &missing);
+    }
+    let words = format!("{file}: there is no such queue or shared memory\n");
+    dir.fails(&["unlink", "nothing"], b"", 1, &words);
+    // Something of it is there.
+    dir.ok(&["push", "part"], b"x\n");
+    let file = dir.0.path().join("ipcq.part");
+    std::fs::remove_file(&file).unwrap();
+    let file = file.to_str().unwrap();
+    let missing = format!("ipcq: {file}: its data file is missing, but {file}.ctl exists: ");
+    for verb in ["stat", "schema", "dump", "top"] {
+        dir.fails(&[verb, "part"], b"", 1, &missing);
+    }
+    dir.ok(&["unlink", "part"], b"");
+    dir.fails(&["stat", "part"], b"", 1, "there is no such queue");
+}
+
+/// A standard stream that is not a pipe.
+#[derive(Debug, Clone, Copy)]
+enum Stream {
+    Closed,
+    /// A pipe that nobody reads.
+    Unread,
+    /// A device without any room.
+    Full,
+    /// Opened to read where it is to be written, or to write where it is to be read.
+    Wrong,
+}
+
+/// Runs the command with one of its standard streams changed.
+fn with_stream(dir: &Dir, arguments: &[&str], fd: i32, stream: Stream) -> Output {
+    let mut command = dir.command(arguments);
+    let file = match stream {
+        Stream::Closed => {
+            // SAFETY: a system call that may be made between fork and exec.
+            unsafe {
+                command.pre_exec(move || {
+                    libc::close(fd);
+                    Ok(())
+                })
+            };
+            return command.stdin(Stdio::null()).output().unwrap();
+        }
+        Stream::Unread => {
+            let mut ends = [0; 2];
+            // SAFETY: a place for two descriptors, which are owned from here on.
+            let [_reader, writer] = unsafe {
+                assert_eq!(libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC), 0);
+                ends.map(|fd| OwnedFd::from_raw_fd(fd))
+            };
+            Stdio::from(writer)
+        }
+        Stream::Full => Stdio::from(std::fs::File::create("/dev/full").unwrap()),
+        Stream::Wrong if fd == 0 => Stdio::from(std::fs::File::create("/dev/null").unwrap()),
+        Stream::Wrong => Stdio::from(std::fs::File::open("/dev/null").unwrap()),
+    };
+    match fd {
+        0 => command.stdin(file),
+        1 => command.stdin(Stdio::null()).stdout(file),
+        _ => command.stdin(Stdio::null()).stderr(file),
+    };
+    command.output().unwrap()
+}
+
+#[test]
+fn standard_streams_that_fail_are_errors() {
+    let dir = Dir::new();
+    let number = ipcq::Field::new("n", 0, ipcq::Scalar::parse("i4").unwrap());
+    ipcq::Producer::options()
+        .schema(ipcq::Schema::new(4, vec![number]).unwrap())
+        .open(dir.0.path().join("ipcq.q"))
+        .unwrap()
+        .push(&[1; 4])
+        .unwrap();
+    let writers = [
+        &["list"][..],
+        &["stat", "q"],
+        &["schema", "q"],
+        &["top", "--count", "1", "--interval", "0.01"],
+        &["dump", "q"],
+        &["dump", "q", "--follow"],
+        &["help"],
+        &["--help"],
+        &["--version"],
+    ];
+    for arguments in writers {
+        for stream in [Stream::Closed, Stream::Full, Stream::Wrong] {
+            let output = with_stream(&dir, arguments, 1, stream);
+            let error = String::from_utf8(output.stderr).unwrap();
+            let what = format!("{arguments:?} {stream:?}: {error}");
+            assert_eq!(output.status.code(), Some(1), "{what}");
+            assert!(
+                error.starts_with("ipcq: cannot write standard output: "),
+                "{what}"
+            );
+        }
+        let output = with_stream(&dir, arguments, 1, Stream::Unread);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        assert_eq!(output.stderr, b"", "{arguments:?}");
+        // None of them reads, or has anything to say of what went well.
+        for fd in [0, 2] {
+            let output = with_stream(&dir, arguments, fd, Stream::Closed);
+            assert_eq!(output.status.code(), Some(0), "{arguments:?} {fd}");
+            assert_ne!(output.stdout, b"", "{arguments:?} {fd}");
+        }
+    }
+    // No queue is made of nothing.
+    for name in ["q", "new"] {
+        let output = with_stream(&dir, &["push", name, "--size", "4"], 0, Stream::Closed);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        assert!(error.contains("cannot read standard input: "), "{error}");
+    }
+    dir.fails(&["stat", "new"], b"", 1, "there is no such queue");
+    let output = with_stream(&dir, &["push", "q", "--size", "4"], 0, Stream::Wrong);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("cannot read standard input: "), "{error}");
+    // The status says it where the text cannot.
+    for stream in [Stream::Closed, Stream::Unread, Stream::Full, Stream::Wrong] {
+        for (arguments, status) in [
+            (&["stat", "nothing"][..], 1),
+            (&["frobnicate"], 2),
+            (&["dump", "q", "--start", "0", "--count", "1"], 0),
+        ] {
+            let output = with_stream(&dir, arguments, 2, stream);
+            assert_eq!(
+                output.status.code(),
+                Some(status),
+                "{arguments:?} {stream:?}"
+            );
+        }
+    }
+    // They write nothing.
+    for stream in [Stream::Closed, Stream::Unread, Stream::Full] {
+        let output = with_stream(&dir, &["push", "lines"], 1, stream);
+        assert_eq!(output.status.code(), Some(0), "{stream:?}");
+        let output = with_stream(&dir, &["unlink", "lines"], 1, stream);
+        assert_eq!(output.status.code(), Some(0), "{stream:?}");
+    }
+}
+
+#[test]
+fn a_lease_is_named_by_list_and_stat() {
+    const F_SETSIG: i32 = 10;
+    let dir = Dir::new();
+    dir.ok(&["push", "q"], b"x\n");
+    let data = std::fs::File::open(dir.0.path().join("ipcq.q")).unwrap();
+    // SAFETY: take numbers. The signal is ignored, while that of a lease usually ends a process.
+    let taken = unsafe {
+        libc::fcntl(data.as_raw_fd(), F_SETSIG, libc::SIGURG);
+        libc::fcntl(data.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK)
+    };
+    if taken != 0 {
+        eprintln!("skipped: no leases on this file system");
+        return;
+    }
+    let output = dir.run(&["stat", "q"], b"");
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8(output.stderr).unwrap();
+    let why = error.strip_prefix("ipcq: ").unwrap();
+    assert!(why.contains("another process holds a lease on it"), "{why}");
+    let list = dir.text(&["list"]);
+    assert!(list.ends_with(&format!(" unreadable: {why}")), "{list}");
+}
+
+/// Has every pread at the beginning of a file fail with an errno.
+fn fail_reads(command: &mut Command, errno: i32) {
+    let step = |code: u32, yes: u8, no: u8, k: u32| libc::sock_filter {
+        code: code as u16,
+        jt: yes,
+        jf: no,
+        k,
+    };
+    let load = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+    let equal = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+    let end = libc::BPF_RET | libc::BPF_K;
+    let low = if cfg!(target_endian = "big") { 4 } else { 0 };
+    let filter = [
+        step(load, 0, 0, 0),
+        step(equal, 0, 3, libc::SYS_pread64 as u32),
+        // The low half of the fourth argument.
+        step(load, 0, 0, 16 + 3 * 8 + low),
+        step(equal, 0, 1, 0),
+        step(end, 0, 0, libc::SECCOMP_RET_ERRNO | errno as u32),
+        step(end, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let install = move || {
+        let program = libc::sock_fprog {
+            len: filter.len() as u16,
+            filter: filter.as_ptr().cast_mut(),
+        };
+        // SAFETY: system calls that may be made between fork and exec; the program outlives them.
+        let rc = unsafe {
+            libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+            libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &program)
+        };
+        match rc {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        }
+    };
+    // SAFETY: it makes system calls only.
+    unsafe { command.pre_exec(install) };
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_not_called_something_else() {
+    // An emulator reads files of its own.
+    if std::env::var_os("IPCQ_TEST_RUNNER").is_some() {
+        return;
+    }
+    let dir = Dir::new();
+    dir.ok(&["push", "q"], b"x\n");
+    for errno in [
+        libc::ENOENT,
+        libc::EACCES,
+        libc::EPERM,
+        libc::EIO,
+        libc::ESTALE,
+        libc::EAGAIN,
+        libc::EPIPE,
+        libc::ENOTDIR,
+    ] {
+        let meaning = std::io::Error::from_raw_os_error(errno).to_string();
+        let file = dir.0.path().join("ipcq.q");
+        let words = format!("cannot read {}: {meaning}\n", file.to_str().unwrap());
+        for arguments in [&["stat", "q"][..], &["schema", "q"], &["list"]] {
+            let mut command = dir.command(arguments);
+            fail_reads(&mut command, errno);
+            let output = command.stdin(Stdio::null()).output().unwrap();
+            let text = [output.stdout, output.stderr].concat();
+            let text = String::from_utf8(text).unwrap();
+            assert!(text.ends_with(&words), "{arguments:?} {meaning}: {text}");
+        }
+    }
 }

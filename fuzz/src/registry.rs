@@ -79,7 +79,8 @@ fn try_registry(u: &mut Input) -> Result<()> {
 /// control file. A lossless queue is refused, and the input ends.
 fn open(u: &mut Input, kind: &Kind, place: &Place) -> Result<Producer> {
     let mut options = Producer::options();
-    if u.arbitrary()? {
+    let evict: bool = u.arbitrary()?;
+    if evict && kind.lossless {
         options = options.evict_after(Duration::ZERO);
     }
     match options.open(place.name()) {

@@ -127,7 +127,7 @@ pub struct ipcq_options {
     /// Lossless: overwrite nothing before this many consumers have been attached at the same time.
     pub min_consumers: u32,
     /// Lossless: evict a consumer that blocks the producer for this long without progress. It may
-    /// continue, and loses what was overwritten. Default: never.
+    /// continue, and loses what was overwritten. Default: never. Lossy: -EINVAL.
     pub evict_after_ns: i64,
     /// -- Consumer --
     /// IPCQ_OLDEST, IPCQ_NEWEST, IPCQ_NEXT or IPCQ_AT.

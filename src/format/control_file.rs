@@ -20,10 +20,9 @@ use crate::error::{Error, Result};
 use crate::format::data_file::Geometry;
 use crate::format::names::Paths;
 use crate::format::new_file::{NewFile, NewName};
-use crate::os::Region;
+use crate::os::{self, Region};
 use std::ffi::CStr;
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::Arc;
@@ -300,16 +299,18 @@ pub(crate) struct SlotCopy {
 
 /// The slots of a control file that is not mapped. `None` if the file is not that of the queue with this
 /// geometry.
-pub(crate) fn read_slots(file: &File, g: &Geometry) -> Option<Vec<SlotCopy>> {
+pub(crate) fn read_slots(file: &File, g: &Geometry) -> std::io::Result<Option<Vec<SlotCopy>>> {
     let slots = g.max_consumers as usize;
     let mut bytes = vec![0; HEADER_BYTES + slots * SLOT_BYTES];
-    file.read_exact_at(&mut bytes, 0).ok()?;
+    if os::read_up_to(file, &mut bytes, 0)? < bytes.len() {
+        return Ok(None);
+    }
     let word = |at: usize| match bytes.get(at..at + 8) {
         Some(word) => u64::from_le_bytes(word.try_into().unwrap_or_default()),
         None => 0,
     };
     if word(at::MAGIC) != MAGIC || word(at::ID) != g.id {
-        return None;
+        return Ok(None);
     }
     let used = usize::try_from(word(at::USED)).map_or(slots, |used| used.min(slots));
     let copies = (0..used).map(|index| {
@@ -325,7 +326,7 @@ pub(crate) fn read_slots(file: &File, g: &Geometry) -> Option<Vec<SlotCopy>> {
             name: name_of(&bytes[name..name + slot::NAME_BYTES]),
         }
     });
-    Some(copies.collect())
+    Ok(Some(copies.collect()))
 }
 
 /// A consumer's name, which a process that may write the file can have made anything.

@@ -24,8 +24,9 @@
 //! ```
 
 use crate::error::{Error, Result};
+use crate::os;
 use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::io;
 
 /// `IPCQRING`, read as a little-endian number.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"IPCQRING");
@@ -525,9 +526,15 @@ impl Geometry {
 }
 
 /// Whether a file says that it is a queue.
-pub(crate) fn is_queue(file: &File) -> bool {
+pub(crate) fn says_queue(file: &File) -> io::Result<bool> {
     let mut magic = [0; 8];
-    file.read_exact_at(&mut magic, at::MAGIC as u64).is_ok() && u64::from_le_bytes(magic) == MAGIC
+    let length = os::read_up_to(file, &mut magic, at::MAGIC as u64)?;
+    Ok(length == magic.len() && u64::from_le_bytes(magic) == MAGIC)
+}
+
+/// As [`says_queue`]; false if the file cannot be read.
+pub(crate) fn is_queue(file: &File) -> bool {
+    says_queue(file).unwrap_or(false)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, FromRawFd, RawFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 
 /// A descriptor whose identity is checked before each use. A program may close all of its
 /// descriptors, as daemons do, and open others with the same numbers. A descriptor that has become
@@ -97,4 +97,18 @@ pub(super) fn own_if_same(fd: RawFd, identity: Identity) -> Option<File> {
         Ok(meta) if self::identity(&meta) == identity => Some(ManuallyDrop::into_inner(file)),
         _ => None,
     }
+}
+
+/// Reads from an offset until the buffer is full or the file ends. How many bytes there were.
+pub(crate) fn read_up_to(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+    let mut length = 0;
+    while let Some(rest) = buffer.get_mut(length..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, at + length as u64) {
+            Ok(0) => break,
+            Ok(n) => length += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(length)
 }

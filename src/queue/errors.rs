@@ -10,10 +10,10 @@ use crate::ring::Damage;
 pub(super) fn damaged(paths: &Paths, damage: Damage) -> Error {
     Error::Damaged(
         format!(
-            "{}: the queue is damaged ({}): close it; its producer can replace it ({})",
+            "{}: the queue is damaged ({}): close it, then {}",
             paths.shown(),
             damage.0,
-            language::replace()
+            language::renew()
         )
         .into(),
     )

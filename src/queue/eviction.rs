@@ -73,7 +73,7 @@ impl Backpressure {
         let probe = control.probe(paths);
         let dropped = control.drop_seats(|index, token, cursor| {
             let why = if !probe.is_alive(index) {
-                "died"
+                "died".to_owned()
             } else if distance(front.end, cursor.wrapping_add(capacity)) > 0 {
                 // It can have been in the way before, at the same cursor, only without a break.
                 let known = |s: &&Slow| s.token == token && s.cursor == cursor;
@@ -90,7 +90,10 @@ impl Backpressure {
                     }
                     return false;
                 }
-                language::evict_after()
+                format!(
+                    "made no progress for longer than {}",
+                    language::evict_after()
+                )
             } else {
                 return false;
             };

@@ -8,17 +8,18 @@ use super::errors::damaged;
 use super::registry::{self, ConsumerInfo};
 use super::{open, Stats};
 use crate::error::{Error, Result};
-use crate::format::data_file::{at, is_queue, state, Framing, Geometry, HEADER_BYTES};
+use crate::format::data_file::{at, says_queue, state, Framing, Geometry, HEADER_BYTES};
 use crate::format::names::{self, Paths};
 use crate::os::dir::Shown;
-use crate::os::NoCancel;
+use crate::os::{self, NoCancel};
 use crate::ring::flow_control::{self, Front, Seats};
 use crate::ring::{distance, FixedReader, Frames, Shape, VariableReader};
 use crate::ring::{Field, Memory, Site};
 use crate::schema::Schema;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
@@ -28,7 +29,8 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 pub struct Listing {
     /// The names of those that may be read, sorted.
     pub queues: Vec<OsString>,
-    /// The names of those that may not be read, sorted. They need not be queues.
+    /// The names of those that cannot be read, sorted. They need not be queues. [`inspect`] says
+    /// why.
     pub unreadable: Vec<OsString>,
 }
 
@@ -64,11 +66,11 @@ pub fn listing() -> Result<Listing> {
             continue;
         };
         match dir.open_file(&file, false) {
-            Ok((file, _)) => {
-                if is_queue(&file) {
-                    listing.queues.push(bare);
-                }
-            }
+            Ok((file, _)) => match says_queue(&file) {
+                Ok(true) => listing.queues.push(bare),
+                Ok(false) => {}
+                Err(_) => listing.unreadable.push(bare),
+            },
             // Gone by now, or no regular file.
             Err(Error::NotFound(_) | Error::Damaged(_)) => {}
             // Without a descriptor for any of them, a directory is not an empty one.
@@ -114,11 +116,20 @@ pub struct Inspection {
 /// [`Error::NotFound`], [`Error::PermissionDenied`], [`Error::Damaged`], [`Error::Version`].
 pub fn inspect(name: impl AsRef<OsStr>) -> Result<Inspection> {
     let _no = NoCancel::new();
-    let paths = Paths::of(name.as_ref())?;
-    let (file, meta) = paths.dir.open_file(&paths.data, false)?;
+    let name = name.as_ref();
+    let open = || {
+        let paths = Paths::of(name)?;
+        let (file, meta) = paths.dir.open_file(&paths.data, false)?;
+        Ok((paths, file, meta))
+    };
+    let (paths, file, meta) = open().map_err(|e| match e {
+        Error::NotFound(text) => Error::NotFound(open::missing_queue(name, &text, "").into()),
+        e => e,
+    })?;
+    let unreadable = |e| open::cannot_read(&paths.shown(), &e);
     let mut header = [0; HEADER_BYTES as usize];
     // A file that is shorter has zeroes there, which are no queue.
-    let _ = file.read_at(&mut header, 0);
+    os::read_up_to(&file, &mut header, 0).map_err(unreadable)?;
     let word = |at: usize| match header.get(at..at + 8) {
         Some(bytes) => u64::from_le_bytes(bytes.try_into().unwrap_or_default()),
         None => 0,
@@ -128,12 +139,14 @@ pub fn inspect(name: impl AsRef<OsStr>) -> Result<Inspection> {
     let mut json = vec![0; geometry.schema_length as usize];
     let schema = match file.read_exact_at(&mut json, geometry.schema_offset.into()) {
         Ok(()) => open::schema_from(&json, &geometry, &paths)?,
-        Err(e) => {
-            let shown = paths.shown();
-            return Err(Error::from_io(&e, format_args!("cannot read {shown}")));
-        }
+        Err(e) => return Err(unreadable(e)),
     };
-    let memory = FileMemory::new(&file, &geometry);
+    let failure = Cell::new(0);
+    let readable = || match failure.get() {
+        0 => Ok(()),
+        errno => Err(unreadable(io::Error::from_raw_os_error(errno))),
+    };
+    let memory = FileMemory::new(&file, &geometry, &failure);
     let shape = Shape::of(&geometry).observed();
     let figures = || match geometry.framing {
         Framing::Fixed => {
@@ -147,7 +160,9 @@ pub fn inspect(name: impl AsRef<OsStr>) -> Result<Inspection> {
             Ok((position, pushed, reader.oldest()?))
         }
     };
-    let (position, pushed, oldest) = figures().map_err(|d| damaged(&paths, d))?;
+    let figures = figures();
+    readable()?;
+    let (position, pushed, oldest) = figures.map_err(|d| damaged(&paths, d))?;
     let consumers = consumers(&paths, &geometry, pushed, meta.uid())?;
     let producer_alive = open::has_producer(&file, word(at::WEAK_ALIVE), word(at::PID));
     // Read before the figures: if the producer has had room since, they say so.
@@ -162,7 +177,8 @@ pub fn inspect(name: impl AsRef<OsStr>) -> Result<Inspection> {
         blocked(&geometry, front, consumers.as_deref())
     });
     let (blocked, blocked_by) = blocked.unwrap_or_default();
-    let unlinked = !paths.dir.names(&paths.data, &file).unwrap_or(true);
+    let named = paths.dir.names(&paths.data, &file);
+    let unlinked = !named.map_err(|e| open::cannot_stat(&paths, &e))?;
     let stats = Stats {
         pushed,
         received: 0,
@@ -183,6 +199,7 @@ pub fn inspect(name: impl AsRef<OsStr>) -> Result<Inspection> {
         id: geometry.id,
         unlinked,
     };
+    readable()?;
     Ok(Inspection {
         stats,
         schema,
@@ -233,8 +250,10 @@ fn consumers(
     for name in [&paths.control, &paths.new_control] {
         match paths.dir.open_file(name, false) {
             Ok((file, meta)) if meta.uid() == owner => {
-                if let Some(list) = registry::read_consumers(&file, g, pushed) {
-                    return Ok(Some(list));
+                let list = registry::read_consumers(&file, g, pushed);
+                let list = list.map_err(|e| open::cannot_read(&paths.dir.shown(name), &e))?;
+                if list.is_some() {
+                    return Ok(list);
                 }
             }
             Ok(_) | Err(Error::NotFound(_) | Error::Damaged(_)) => {}
@@ -245,8 +264,9 @@ fn consumers(
     Ok((!hidden).then(Vec::new))
 }
 
-/// A data file as the protocol sees it, read by system calls. What is read may be of different
-/// moments, as for any reader, and the protocol finds out; what cannot be read is zero.
+/// A data file as the protocol sees it, read by system calls. Words may be of different moments, as
+/// for any reader, and the protocol detects that. Bytes beyond the end of the file are zero. So are
+/// bytes that cannot be read, and then `failure` keeps the errno.
 #[derive(Clone)]
 struct FileMemory<'a> {
     file: &'a File,
@@ -255,6 +275,8 @@ struct FileMemory<'a> {
     /// A piece of the ring, because most words that are read lie beside the last: where it begins in
     /// the file, and its bytes.
     piece: RefCell<(u64, Vec<u8>)>,
+    /// That of the last read that failed, or 0.
+    failure: &'a Cell<i32>,
 }
 
 /// Bytes that are read at once.
@@ -262,20 +284,29 @@ const PIECE: usize = 4096;
 
 impl<'a> FileMemory<'a> {
     /// `geometry` is that of the file.
-    fn new(file: &'a File, geometry: &Geometry) -> Self {
+    fn new(file: &'a File, geometry: &Geometry, failure: &'a Cell<i32>) -> Self {
         FileMemory {
             file,
             ring: geometry.ring_offset,
             index: geometry.index_offset,
             piece: RefCell::new((0, Vec::new())),
+            failure,
         }
+    }
+
+    /// How many bytes there were.
+    fn read_at(&self, bytes: &mut [u8], at: u64) -> usize {
+        os::read_up_to(self.file, bytes, at).unwrap_or_else(|e| {
+            self.failure.set(e.raw_os_error().unwrap_or(libc::EIO));
+            0
+        })
     }
 
     fn at(&self, at: u64) -> u64 {
         let mut bytes = [0; 8];
-        match self.file.read_exact_at(&mut bytes, at) {
-            Ok(()) => u64::from_le_bytes(bytes),
-            Err(_) => 0,
+        match self.read_at(&mut bytes, at) {
+            8 => u64::from_le_bytes(bytes),
+            _ => 0,
         }
     }
 }
@@ -294,7 +325,7 @@ unsafe impl Memory for FileMemory<'_> {
         let behind = at.wrapping_sub(*start);
         if behind.saturating_add(8) > bytes.len() as u64 {
             bytes.resize(PIECE, 0);
-            let read = self.file.read_at(bytes, at).unwrap_or(0);
+            let read = self.read_at(bytes, at);
             bytes.truncate(read);
             *start = at;
         }
@@ -321,7 +352,7 @@ unsafe impl Memory for FileMemory<'_> {
             to.write_bytes(0, length);
             std::slice::from_raw_parts_mut(to, length)
         };
-        let _ = self.file.read_exact_at(to, self.ring + offset as u64);
+        self.read_at(to, self.ring + offset as u64);
     }
 
     unsafe fn write(&self, _: usize, _: *const u8, _: usize) {}

@@ -1,7 +1,7 @@
-//! What options are called in the language of the caller, for the texts of errors.
+//! What options and remedies are called in the language of the caller, for the texts of errors.
 //!
-//! A process that loads the library through one language speaks that language. The C interface and
-//! the Python module say so; otherwise it is Rust.
+//! A process that loads the library through one language speaks that language. The C interface, the
+//! Python module and the `ipcq` command say so; otherwise it is Rust.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -14,6 +14,8 @@ pub enum Language {
     C,
     /// By the Python module.
     Python,
+    /// By the `ipcq` command. It has no option for most of what the others have options for.
+    Command,
 }
 
 static LANGUAGE: AtomicUsize = AtomicUsize::new(Language::Rust as usize);
@@ -24,13 +26,49 @@ pub fn speak(language: Language) {
     LANGUAGE.store(language as usize, Ordering::Relaxed);
 }
 
+/// The word of the language. The command has no word of its own for what it never runs into.
 fn word(by_language: [&'static str; 3]) -> &'static str {
-    by_language[LANGUAGE.load(Ordering::Relaxed).min(2)]
+    let language = LANGUAGE.load(Ordering::Relaxed);
+    by_language.get(language).unwrap_or(&by_language[0])
+}
+
+fn is_command() -> bool {
+    LANGUAGE.load(Ordering::Relaxed) == Language::Command as usize
 }
 
 /// The option that replaces a queue that does not fit.
-pub(crate) fn replace() -> &'static str {
+fn replace() -> &'static str {
     word(["replace(true)", "IPCQ_REPLACE", "replace=True"])
+}
+
+/// The remedies for a producer, if the queue is not the one that it asked for.
+pub(crate) fn refit() -> String {
+    match is_command() {
+        true => "fit --size and --capacity to it, or remove it (ipcq unlink NAME)".into(),
+        false => format!(
+            "open it as it is, or with {}, or remove it (ipcq unlink NAME)",
+            replace()
+        ),
+    }
+}
+
+/// The remedies for a queue that cannot be used any more.
+pub(crate) fn renew() -> String {
+    match is_command() {
+        true => "remove it (ipcq unlink NAME)".into(),
+        false => format!(
+            "remove it (ipcq unlink NAME), or open its producer with {}",
+            replace()
+        ),
+    }
+}
+
+/// How to wait for a queue that does not exist, in parentheses.
+pub(crate) fn how_to_wait() -> String {
+    match is_command() {
+        true => String::new(),
+        false => format!(" (to wait for that, set {})", open_timeout()),
+    }
 }
 
 /// The option that makes opening wait for the queue.
@@ -38,13 +76,9 @@ pub(crate) fn open_timeout() -> &'static str {
     word(["open_timeout", "open_timeout_ns", "open_timeout"])
 }
 
-/// Why a consumer is evicted.
+/// The option that limits how long a consumer can hold the producer back.
 pub(crate) fn evict_after() -> &'static str {
-    word([
-        "made no progress for longer than evict_after",
-        "made no progress for longer than evict_after_ns",
-        "made no progress for longer than evict_after",
-    ])
+    word(["evict_after", "evict_after_ns", "evict_after"])
 }
 
 /// The option that opens a consumer that holds nobody back.

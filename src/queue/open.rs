@@ -14,14 +14,14 @@ use crate::format::data_file::{
 use crate::format::names::Paths;
 use crate::format::new_file::{NewFile, NewName};
 use crate::log::{self, Level};
-use crate::os::dir::check_owner;
+use crate::os::dir::{check_owner, Shown};
 use crate::os::{self, HeldLock, Lock, ProcessStamp, Region};
 use crate::ring::{self, FixedWriter, Shape, VariableWriter};
 use crate::ring::{Field, Mapped, Memory, Site};
 use crate::schema::Schema;
-use crate::shm::{check_ours, NamesLock, Writer};
+use crate::shm::{check_ours, find_other, NamesLock, Writer};
 use crate::wakeup;
-use std::ffi::CStr;
+use std::ffi::{CStr, OsStr};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -233,12 +233,15 @@ fn message_size(paths: &Paths, o: &ProducerOptions) -> Result<Option<u32>> {
 pub(super) fn check_home(paths: &Paths, file: &File) -> Result<()> {
     let is = |at: usize, value: u64| {
         let mut word = [0; 8];
-        file.read_exact_at(&mut word, at as u64).is_ok() && u64::from_le_bytes(word) == value
+        let length = os::read_up_to(file, &mut word, at as u64);
+        let length = length.map_err(|e| cannot_read(&paths.shown(), &e))?;
+        Ok(length == word.len() && u64::from_le_bytes(word) == value)
     };
-    if is(at::MAGIC, MAGIC) && is(at::HOME, paths.dir.home(&paths.data)) {
+    let is_queue = is(at::MAGIC, MAGIC)?;
+    if is_queue && is(at::HOME, paths.dir.home(&paths.data))? {
         return Ok(());
     }
-    if is(at::MAGIC, MAGIC) && !paths.dir.is_safe() {
+    if is_queue && !paths.dir.is_safe() {
         return Err(Error::Damaged(
             format!(
                 "{}: the queue was made under another name or in another directory, and other users \
@@ -373,9 +376,10 @@ fn continued(
 ) -> Result<(Geometry, Option<Schema>, Control)> {
     let g = geometry_of(region, paths)?;
     let schema = schema_of(region, &g, paths)?;
-    let advice = &format!(": open it as it is, or with {}", language::replace());
+    let advice = &format!(": {}", language::refit());
     check_schema(paths, &g, schema.as_ref(), o.schema.as_ref(), advice)?;
     check_fit(paths, &g, o, message_size, request)?;
+    check_eviction(paths, o, g.delivery)?;
     check_ring(region, &g).map_err(|d| damaged(paths, d))?;
     let control = match Control::find(paths, &g, true, os::effective_uid()) {
         Ok((control, name)) => {
@@ -400,10 +404,10 @@ fn continued(
             return Err(Error::Damaged(
                 format!(
                     "{}: {} was removed, and with it the positions of the consumers of this \
-                     lossless queue: unlink the queue, or open it with {}",
+                     lossless queue: {}",
                     paths.shown(),
                     paths.dir.shown(&paths.control),
-                    language::replace()
+                    language::renew()
                 )
                 .into(),
             ))
@@ -447,8 +451,16 @@ fn remove_leftovers(paths: &Paths, control: &Control) {
     }
 }
 
-fn cannot_stat(paths: &Paths, e: &std::io::Error) -> Error {
+pub(super) fn cannot_stat(paths: &Paths, e: &std::io::Error) -> Error {
     Error::from_io(e, format_args!("cannot stat {}", paths.shown()))
+}
+
+/// The error for an open file that cannot be read. There is such a file, whatever the errno is.
+pub(super) fn cannot_read(shown: &Shown, e: &std::io::Error) -> Error {
+    match Error::from_io(e, format_args!("cannot read {shown}")) {
+        Error::NotFound(text) => Error::Os(libc::ENOENT, text),
+        e => e,
+    }
 }
 
 /// The file of a mapping that was made in this call.
@@ -613,6 +625,7 @@ fn create(
     old: Option<&Region>,
 ) -> Result<Opened> {
     let geometry = named(Geometry::new(request), paths)?;
+    check_eviction(paths, o, geometry.delivery)?;
     let mode = if o.permissions == 0 {
         0o600
     } else {
@@ -748,10 +761,9 @@ fn no_seat(paths: &Paths, e: Error) -> Error {
         ),
         Error::NotFound(text) => Error::Damaged(
             format!(
-                "{}: the control file of the queue was removed: unlink the queue, or open its \
-                 producer with {}: {text}",
+                "{}: the control file of the queue was removed: {}: {text}",
                 paths.shown(),
-                language::replace()
+                language::renew()
             )
             .into(),
         ),
@@ -787,10 +799,10 @@ fn check_fit(
     r: &Request,
 ) -> Result<()> {
     let filled = Request {
-        capacity: if o.capacity == 0 {
-            have.capacity
-        } else {
-            o.capacity
+        // That of messages of another size says nothing about these.
+        capacity: match o.capacity {
+            0 if message_size.is_none_or(|size| size == have.message_size) => have.capacity,
+            capacity => capacity,
         },
         message_size: message_size.unwrap_or(have.message_size),
         delivery: o.delivery.unwrap_or(have.delivery),
@@ -827,16 +839,62 @@ fn check_fit(
     };
     Err(Error::Geometry(
         format!(
-            "{}: the queue has {}{}, but {}{} was requested: open it as it is, or with {}",
+            "{}: the queue has {}{}, but {} was requested: {}",
             paths.shown(),
             have.describe(),
             consumers(have),
-            want.describe(),
-            consumers(&want),
-            language::replace()
+            requested(o, message_size, want.capacity),
+            language::refit()
         )
         .into(),
     ))
+}
+
+/// Refuses `evict_after` for a lossy queue, in which no consumer holds the producer back.
+fn check_eviction(paths: &Paths, o: &ProducerOptions, delivery: Delivery) -> Result<()> {
+    match (delivery, o.evict_after) {
+        (Delivery::Lossy, Some(_)) => Err(Error::Invalid(
+            format!(
+                "{}: {} is for lossless queues",
+                paths.shown(),
+                language::evict_after()
+            )
+            .into(),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Describes the options that a producer set, without those that it left open. `capacity` is
+/// rounded up.
+fn requested(o: &ProducerOptions, message_size: Option<u32>, capacity: u64) -> String {
+    let mut parts = Vec::new();
+    let asked = if o.capacity == 0 { 0 } else { capacity };
+    match (message_size, asked) {
+        (None, 0) => {}
+        (None, capacity) => parts.push(format!("a capacity of {capacity}")),
+        (Some(0), 0) => parts.push("variable length".into()),
+        (Some(0), capacity) => parts.push(format!("variable length, {capacity} bytes")),
+        (Some(size), 0) => parts.push(format!("a message size of {size} bytes")),
+        (Some(size), capacity) => parts.push(format!("{capacity} messages of {size} bytes")),
+    }
+    if asked != o.capacity {
+        parts.push(format!("rounded up from a capacity of {}", o.capacity));
+    }
+    match o.delivery {
+        Some(Delivery::Lossy) => parts.push("lossy".into()),
+        Some(Delivery::Lossless) => parts.push("lossless".into()),
+        None => {}
+    }
+    for (option, count) in [
+        ("min_consumers", o.min_consumers),
+        ("max_consumers", o.max_consumers),
+    ] {
+        if count != 0 {
+            parts.push(format!("{option} {count}"));
+        }
+    }
+    parts.join(", ")
 }
 
 /// Whether a producer could go on in this ring.
@@ -845,6 +903,23 @@ fn check_ring(region: &Region, g: &Geometry) -> std::result::Result<(), ring::Da
     match g.framing {
         Framing::Fixed => FixedWriter::recover(memory, shape).map(|_| ()),
         Framing::Variable => VariableWriter::recover(memory, shape).map(|_| ()),
+    }
+}
+
+/// The text of the error for a name without a data file. `text` is that of the call that failed.
+/// `how_to_wait` is from [`language`].
+pub(super) fn missing_queue(name: &OsStr, text: &str, how_to_wait: &str) -> String {
+    let (shown, what) = (Paths::shown_of(name), what_is_missing(name));
+    format!("{shown}: {what}: a producer has to open it first{how_to_wait}: {text}")
+}
+
+/// Whether the queue is missing or only its data file.
+fn what_is_missing(name: &OsStr) -> String {
+    let paths = Paths::of(name).ok();
+    let other = paths.and_then(|p| Some(p.dir.shown(find_other(&p).ok()??)));
+    match other {
+        Some(other) => format!("its data file is missing, but {other} exists"),
+        None => "there is no such queue".into(),
     }
 }
 
@@ -862,7 +937,7 @@ pub(super) struct Observed {
 }
 
 /// Opens the queue as a consumer, after waiting for it if that is asked for.
-pub(super) fn observe(name: &std::ffi::OsStr, o: &ConsumerOptions) -> Result<(Paths, Observed)> {
+pub(super) fn observe(name: &OsStr, o: &ConsumerOptions) -> Result<(Paths, Observed)> {
     let since = Instant::now();
     let mut pause = Duration::from_millis(1);
     let mut gate = None;
@@ -881,15 +956,12 @@ pub(super) fn observe(name: &std::ffi::OsStr, o: &ConsumerOptions) -> Result<(Pa
             let shown = Paths::shown_of(name);
             return Err(Error::NotFound(match (missing, o.open_timeout) {
                 (None, _) => format!("{shown}: the queue is being replaced again and again").into(),
-                (Some(text), Duration::ZERO) => format!(
-                    "{shown}: there is no such queue: a producer has to open it first (to wait for \
-                     that, set {}): {text}",
-                    language::open_timeout()
-                )
-                .into(),
+                (Some(text), Duration::ZERO) => {
+                    missing_queue(name, &text, &language::how_to_wait()).into()
+                }
                 (Some(text), time) => format!(
-                    "{shown}: there is no such queue, and no producer opened one within {time:?} ({}): \
-                     {text}",
+                    "{shown}: {}, and no producer opened one within {time:?} ({}): {text}",
+                    what_is_missing(name),
                     language::open_timeout()
                 )
                 .into(),
@@ -915,7 +987,7 @@ pub(super) fn observe(name: &std::ffi::OsStr, o: &ConsumerOptions) -> Result<(Pa
 }
 
 /// One try. `None` if the queue was replaced or removed meanwhile.
-fn observe_once(name: &std::ffi::OsStr, o: &ConsumerOptions) -> Result<Option<(Paths, Observed)>> {
+fn observe_once(name: &OsStr, o: &ConsumerOptions) -> Result<Option<(Paths, Observed)>> {
     let paths = Paths::of(name)?;
     let region = Region::open(&paths.dir, &paths.data, false)?;
     let geometry = geometry_of(&region, &paths)?;

@@ -115,9 +115,10 @@ impl ProducerOptions {
         self
     }
 
-    /// Lossless: a consumer that holds the producer up for so long without consuming anything
-    /// loses its hold; it goes on, and counts as lost what was overwritten. Default: never, but
-    /// one that died is dropped at once.
+    /// Lossless: evict a consumer that blocks the producer for this long without progress. It may
+    /// continue, and counts as lost what was overwritten. Default: never, but a consumer that died
+    /// is evicted at once. For a lossy queue, opening fails with
+    /// [`Error::Invalid`](crate::Error::Invalid).
     pub fn evict_after(mut self, time: Duration) -> Self {
         self.evict_after = Some(time);
         self

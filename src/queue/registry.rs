@@ -313,8 +313,11 @@ pub(crate) fn read_consumers(
     file: &File,
     g: &Geometry,
     pushed: u64,
-) -> Option<Vec<(u64, ConsumerInfo)>> {
-    let slots = control_file::read_slots(file, g)?.into_iter().enumerate();
+) -> std::io::Result<Option<Vec<(u64, ConsumerInfo)>>> {
+    let Some(slots) = control_file::read_slots(file, g)? else {
+        return Ok(None);
+    };
+    let slots = slots.into_iter().enumerate();
     let attached = slots.filter(|(index, slot)| {
         let alive = || os::is_locked(file, Lock::Exclusive, *index as u64);
         slot.token != 0 && alive().unwrap_or(true)
@@ -332,7 +335,7 @@ pub(crate) fn read_consumers(
     });
     let mut list: Vec<_> = info.collect();
     list.sort_by_key(|(_, consumer)| std::cmp::Reverse(consumer.lag));
-    Some(list)
+    Ok(Some(list))
 }
 
 /// Messages that a consumer has yet to consume. It may have gone on since `pushed` was read.

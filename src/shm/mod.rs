@@ -7,7 +7,7 @@ mod names_lock;
 mod unlink;
 
 pub(crate) use names_lock::{NamesLock, Writer};
-pub(crate) use unlink::{check_ours, unlink};
+pub(crate) use unlink::{check_ours, find_other, unlink};
 
 use crate::copy;
 use crate::error::{Error, Result};

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::format::data_file::{is_queue, lock_byte};
 use crate::format::names::{Paths, PREFIX};
 use crate::os::{self, Lock, NoCancel};
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 
 /// Refuses a file that does not belong to this library, because a program may have been given its
 /// name by mistake. `has_lock`: whether the name had a lock file before this call.
@@ -16,7 +16,7 @@ pub(crate) fn check_ours(paths: &Paths, has_lock: bool) -> Result<()> {
     let Ok((file, meta)) = paths.dir.open_file(&paths.data, false) else {
         return Ok(());
     };
-    if meta.len() == 0 || is_queue(&file) || has_others(paths)? {
+    if meta.len() == 0 || is_queue(&file) || find_other(paths)?.is_some() {
         return Ok(());
     }
     Err(Error::Damaged(
@@ -28,16 +28,16 @@ pub(crate) fn check_ours(paths: &Paths, has_lock: bool) -> Result<()> {
     ))
 }
 
-/// Whether the name has files in addition to the data and the lock file.
-fn has_others(paths: &Paths) -> Result<bool> {
+/// Returns a file of the name other than the data and the lock file, if any exists.
+pub(crate) fn find_other(paths: &Paths) -> Result<Option<&CStr>> {
     for name in [&paths.control, &paths.new_control, &paths.new_data] {
         let found = paths.dir.stat(name);
         let failed = |e| Error::from_io(&e, format_args!("cannot stat {}", paths.dir.shown(name)));
         if found.map_err(failed)?.is_some() {
-            return Ok(true);
+            return Ok(Some(name));
         }
     }
-    Ok(false)
+    Ok(None)
 }
 
 /// Removes all files of a name. The lock file is kept while a live writer holds it. With `busy`,
@@ -66,7 +66,7 @@ pub(crate) fn unlink(paths: &Paths, busy: Option<&dyn Fn() -> String>) -> Result
     }
     let has_lock = dir.stat(&paths.lock).map_err(failed)?.is_some();
     check_ours(paths, has_lock)?;
-    if data.is_none() && !has_lock && !has_others(paths)? {
+    if data.is_none() && !has_lock && find_other(paths)?.is_none() {
         return Err(Error::NotFound(
             format!("{shown}: no queue or shared memory has this name").into(),
         ));

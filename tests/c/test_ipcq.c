@@ -174,6 +174,8 @@ static void test_options(void) {
   o.min_consumers = 0;
   o.evict_after_ns = -1;
   FAILS(ipcq_open(&q, NAME, IPCQ_PRODUCER, &o), -EINVAL);
+  o.evict_after_ns = 1;
+  FAILS_NAMING(ipcq_open(&q, NAME, IPCQ_PRODUCER, &o), -EINVAL, "evict_after_ns is for lossless queues");
   o.evict_after_ns = 0;
   o.capacity = UINT64_MAX;
   FAILS(ipcq_open(&q, NAME, IPCQ_PRODUCER, &o), -EINVAL);
@@ -259,7 +261,7 @@ static void test_roles(void) {
   ipcq_options o = IPCQ_OPTIONS_INIT;
   o.message_size = 16;
   FAILS_NAMING(ipcq_open(&q, NAME, IPCQ_PRODUCER, &o), -EINVAL, "64 messages of 8 bytes");
-  CHECK(strstr(ipcq_errmsg(), "64 messages of 16 bytes"));
+  CHECK(strstr(ipcq_errmsg(), "a message size of 16 bytes"));
   CHECK(ipcq_open(&q, NAME, IPCQ_PRODUCER | IPCQ_REPLACE, &o) == 0);
   FAILS_NAMING(ipcq_pop(in, &n, 8, NULL), -ESTALE, NAME);
   end(q, in);

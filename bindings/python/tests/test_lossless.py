@@ -131,6 +131,8 @@ def test_eviction():
         assert m.data == word(m.sequence)
     with pytest.raises(ValueError, match="evict_after"):
         ipcq.Producer("other", evict_after=-1)
+    with pytest.raises(ipcq.UsageError, match="evict_after is for lossless queues"):
+        ipcq.Producer("other", evict_after=1)
 
 
 CONSUMER = """if 1:

@@ -55,6 +55,7 @@ class Producer:
         evict_after: For lossless queues: a consumer that holds back the producer and makes no
             progress for this many seconds is evicted. It may continue, and counts as lost what was
             overwritten. None: no consumer is evicted, unless its process has died.
+            A lossy queue refuses it: UsageError.
         exclusive: Fail if the queue exists.
         replace: If the queue exists with other properties, put a new queue in its place.
 
