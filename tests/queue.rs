@@ -976,12 +976,12 @@ fn evict_after_is_refused_for_a_lossy_queue() {
     let lossy = || Kind::Fixed(8).options(64);
     push_next(&mut lossy().open(&name).unwrap());
     let id = ipcq::inspect(&name).unwrap().stats.id;
-    // The producer takes the queue that exists, or asks for a lossy one.
+    // The producer takes the existing queue, or requests a lossy one.
     for options in [
         evicting(),
         evicting().replace(true),
         evicting().delivery(ipcq::Delivery::Lossy),
-        // The new queue would be lossy, too.
+        // The new queue would also be lossy.
         lossy().evict_after(Duration::ZERO).replace(true),
         Kind::Fixed(16)
             .options(64)
@@ -1019,7 +1019,7 @@ fn another_geometry_is_an_error_that_names_both() {
             Kind::Fixed(24).options(64).max_consumers(33),
             "lossy, 0 to 32 consumers, but 64 messages of 24 bytes, max_consumers 33 was requested",
         ),
-        // An option that was left open is not named.
+        // The error does not name an option that was not set.
         (
             Producer::options().message_size(32),
             "lossy, but a message size of 32 bytes was requested",

@@ -575,7 +575,7 @@ fn timed<T>(call: impl FnOnce() -> T) -> T {
         // SAFETY: `time` is valid for reads.
         unsafe { libc::setitimer(libc::ITIMER_REAL, &time, std::ptr::null_mut()) };
     };
-    // A call that hangs never ends, and a busy machine delays one that does not.
+    // A call that hangs never ends. A busy machine may delay any other call.
     set(10);
     let result = call();
     set(alarm().into());

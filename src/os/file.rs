@@ -99,7 +99,7 @@ pub(super) fn own_if_same(fd: RawFd, identity: Identity) -> Option<File> {
     }
 }
 
-/// Reads from an offset until the buffer is full or the file ends. How many bytes there were.
+/// Reads from an offset until the buffer is full or the file ends. Returns the number of bytes.
 pub(crate) fn read_up_to(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
     let mut length = 0;
     while let Some(rest) = buffer.get_mut(length..).filter(|rest| !rest.is_empty()) {
