@@ -3,7 +3,7 @@
 //! The attacker plants everything that an unprivileged process can make (links, FIFOs, directories,
 //! sockets, files of any size and content, locks, leases) under the five names of a queue, before
 //! and while the victim works there. The victim is never led to another file, never hangs and never
-//! crashes. Every call of it ends within two seconds, and each error is a documented one that names
+//! crashes. Every call of it ends within ten seconds, and each error is a documented one that names
 //! the path. If the victim has a queue in a sticky directory, it can restart the queue regardless
 //! of the plants.
 //!
@@ -559,7 +559,7 @@ extern "C" fn too_late(_: libc::c_int) {
     }
 }
 
-/// Ends the process if the call takes longer than two seconds.
+/// Ends the process if the call takes longer than ten seconds.
 fn timed<T>(call: impl FnOnce() -> T) -> T {
     let set = |seconds: libc::time_t| {
         let time = libc::itimerval {

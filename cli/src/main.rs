@@ -44,8 +44,9 @@ usage: ipcq VERB [ARGUMENTS]
   --version                the version
 
 The state is live (a producer has the queue open), idle (live, but without a push since the last
-update of top), blocked (a lossless queue is full and waits for this consumer), orphaned (the producer
-ended without closing it), detached (the producer left it for another one), closed, or unlinked.
+update of top), blocked (a lossless queue is full and waits for this consumer), orphaned (the
+producer ended without closing it), detached (the producer left it for another one), closed, or
+unlinked.
 A NAME without '/' is the file ipcq.NAME in $IPCQ_DIR (default /dev/shm), one with '/' is a path.
 Exit status: 0, also if the reader of the output closes it; 1 for an error; 2 for wrong usage.
 A signal ends the command in the same way as any other program.

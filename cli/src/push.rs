@@ -39,7 +39,10 @@ pub fn push(name: &OsStr, o: &Options) -> Result<(), Failure> {
             match message.len() {
                 0 => return Ok(()),
                 n if n < o.size as usize => {
-                    let rest = format!("the last {n} bytes are less than a message of {}", o.size);
+                    let rest = format!(
+                        "the last {n} bytes are less than a message of {} bytes",
+                        o.size
+                    );
                     return Err(Failure::Error(rest));
                 }
                 _ => {}

@@ -189,7 +189,7 @@ fn messages_of_a_fixed_size() {
     let input: Vec<u8> = (0..=255).collect();
     dir.ok(&["push", "q", "--size", "8", "--capacity", "64"], &input);
     assert_eq!(dir.ok(&["dump", "q", "--format", "raw"], b""), input);
-    let rest = "the last 3 bytes are less than a message of 8";
+    let rest = "the last 3 bytes are less than a message of 8 bytes";
     dir.fails(&["push", "q", "--size", "8"], b"whole   par", 1, rest);
     let newest = dir.text(&["dump", "q", "--start", "newest", "--format", "text"]);
     assert_eq!(newest, "whole   \n");
