@@ -496,7 +496,7 @@ fn a_producer_without_membarrier_also_wakes() {
         pusher.tell("push");
         pusher.expect("pushed");
         assert_eq!(sleeper.expect("got"), n.to_string());
-        // The flag was always set, and the producer has cleared it in the slow path.
+        // The producer uses a flag that is always set, so it has checked the shared flag.
         assert!([0, u64::MAX].contains(&control.asleep().load(Ordering::Relaxed)));
     }
 }
