@@ -32,7 +32,7 @@ fn woken(rc: libc::c_long) -> Woken {
     }
 }
 
-/// Waits until `word` is woken or the clock of [`now`] reaches `until`. Returns at once if the word
+/// Waits until `word` is woken or the clock of `now` reaches `until`. Returns at once if the word
 /// is not equal to `seen`. A read-only mapping is enough.
 ///
 /// The call is never a private futex, because processes may share the word.
@@ -58,7 +58,7 @@ pub(crate) fn futex_wait(word: &AtomicU32, seen: u32, until: Duration) -> Woken 
 pub(crate) const FUTEX_WAITV_MAX: usize = 128;
 
 /// As [`futex_wait`], on any of several words. After a handler with `SA_RESTART` the kernel
-/// restarts the wait (see [`restarts_after_signals`]). Returns `None` if the kernel does not
+/// restarts the wait (see `restarts_after_signals`). Returns `None` if the kernel does not
 /// support the call (before Linux 5.16) or a sandbox forbids it.
 pub(crate) fn futex_wait_any(words: &[(&AtomicU32, u32)], until: Duration) -> Option<Woken> {
     /// The kernel's `struct futex_waitv`.

@@ -61,7 +61,7 @@ impl Drop for SignalGate {
 
 /// Whether the program has a signal handler with `SA_RESTART`.
 ///
-/// The kernel restarts [`futex_wait_any`] after such a handler, so the signal would not end the
+/// The kernel restarts `futex_wait_any` after such a handler, so the signal would not end the
 /// wait.
 pub(crate) fn restarts_after_signals() -> bool {
     (1..=64).any(|signal| {
