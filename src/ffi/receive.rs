@@ -7,7 +7,7 @@ use crate::queue::Fast;
 use crate::{Consumer, Meta, Pop};
 use std::ffi::{c_int, c_void};
 
-/// What is known about a message.
+/// The metadata of a message.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 pub struct ipcq_info {

@@ -1,7 +1,7 @@
-//! Calls into the operating system: locks, clocks, sleeping, threads, fork, open files (what has a
-//! name is in [`dir`]).
+//! Calls into the operating system: locks, clocks, sleeping, threads, fork and open files. [`dir`]
+//! has the operations on names.
 //!
-//! Nothing here knows what a queue is.
+//! These modules do not depend on queues.
 
 mod barrier;
 mod cancel;
