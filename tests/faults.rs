@@ -133,7 +133,7 @@ fn no_room(name: &Path) {
     // Larger than the whole file system.
     let large = Kind::Variable.options(2 * TMPFS);
     is_no_space(large.open(name), name);
-    is_no_space(SharedMem::create(name, 2 * TMPFS as usize, 0), name);
+    is_no_space(SharedMem::create(name, 2 * TMPFS as usize, None), name);
     assert_eq!(files(dir), [""; 0]);
 
     // A queue that was opened has all of its space, so a later push never raises SIGBUS.
@@ -234,7 +234,7 @@ fn few_files(name: &Path) {
         ),
         (
             "a memory",
-            Box::new(|| SharedMem::create(name, 100, 0).map(drop)),
+            Box::new(|| SharedMem::create(name, 100, None).map(drop)),
         ),
     ];
     for (what, open) in &opens {
@@ -311,7 +311,7 @@ fn odd_names() {
         let errors = [
             Producer::options().open(&name).map(drop),
             Consumer::options().open(&name).map(drop),
-            SharedMem::create(&name, 100, 0).map(drop),
+            SharedMem::create(&name, 100, None).map(drop),
             SharedMem::open(&name).map(drop),
             ipcq::unlink(&name),
             SharedMem::unlink(&name),
@@ -389,7 +389,7 @@ fn no_rename(name: &Path) {
         assert!(error.to_string().contains(name.to_str().unwrap()));
         assert_eq!(files(name.parent().unwrap()), ["q"], "{error}");
     };
-    refused(SharedMem::create(name, 100, 0).unwrap_err());
+    refused(SharedMem::create(name, 100, None).unwrap_err());
     refused(Kind::Variable.options(1024).open(name).unwrap_err());
     say("done");
 }

@@ -68,7 +68,7 @@ fn a_program_that_closes_all_descriptors_keeps_its_queues() {
     in_a_process(|| {
         let mut out = lossless().open(name).unwrap();
         let mut q = Consumer::options().open(name).unwrap();
-        let memory = SharedMem::create(dir.name("m"), 100, 0).unwrap();
+        let memory = SharedMem::create(dir.name("m"), 100, None).unwrap();
         q.fd().unwrap();
         // SAFETY: only the queues use any of these descriptors.
         let closed = unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
@@ -87,7 +87,7 @@ fn a_program_that_closes_all_descriptors_keeps_its_queues() {
                     matches!(second, Err(Error::ProducerExists(_))),
                     "{second:?}"
                 );
-                let second = SharedMem::create(dir.name("m"), 100, 0);
+                let second = SharedMem::create(dir.name("m"), 100, None);
                 assert!(
                     matches!(second, Err(Error::ProducerExists(_))),
                     "{second:?}"
@@ -205,7 +205,7 @@ fn starting_a_process_blocks_no_open() {
                     push_next(&mut out);
                     assert!(pop_next(&mut q)?.is_some());
                     drop((q, out));
-                    SharedMem::create(dir.name("m"), 100, 0)?;
+                    SharedMem::create(dir.name("m"), 100, None)?;
                 }
                 Ok(())
             };
@@ -375,7 +375,7 @@ fn a_system_limit_is_not_reported_as_a_queue_state() {
         says(big.open(dir.name("mine")).unwrap_err(), "ulimit -l");
         let consumer = Consumer::options().open(dir.name("big"));
         says(consumer.unwrap_err(), "ulimit -l");
-        let memory = SharedMem::create(dir.name("memory"), 8 << 20, 0);
+        let memory = SharedMem::create(dir.name("memory"), 8 << 20, None);
         says(memory.unwrap_err(), "ulimit -l");
     });
     in_a_process(|| {
@@ -553,7 +553,7 @@ fn a_queue_is_refused_as_shared_memory() {
     push_next(&mut out);
     drop(out);
     let size = std::fs::metadata(name).unwrap().len() as usize;
-    let error = SharedMem::create(name, size, 0).unwrap_err();
+    let error = SharedMem::create(name, size, None).unwrap_err();
     assert!(error.to_string().contains("it is a queue"), "{error}");
     let mut q = Consumer::options().open(name).unwrap();
     assert_eq!(pop_next(&mut q).unwrap().unwrap().sequence, 0);

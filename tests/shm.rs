@@ -11,7 +11,7 @@ fn child_main() {
     match role().as_deref() {
         None => return,
         Some("write") => {
-            let mut memory = SharedMem::create(argument("NAME"), 4096, 0).unwrap();
+            let mut memory = SharedMem::create(argument("NAME"), 4096, None).unwrap();
             memory.write(100, &message(1, 500)).unwrap();
             say("written");
             listen();
@@ -37,11 +37,11 @@ fn what_one_process_writes_another_reads() {
     assert_eq!(bytes, [0; 500], "initially zero");
 
     // Only one writer at a time. If it is killed, the next writer continues with the content.
-    let error = SharedMem::create(&name, 4096, 0).unwrap_err();
+    let error = SharedMem::create(&name, 4096, None).unwrap_err();
     assert!(matches!(error, Error::ProducerExists(_)), "{error}");
     assert_eq!(error.code(), -libc::EBUSY);
     writer.kill();
-    let mut next = SharedMem::create(&name, 4096, 0).unwrap();
+    let mut next = SharedMem::create(&name, 4096, None).unwrap();
     next.read(100, &mut bytes).unwrap();
     assert!(is_whole(1, &bytes), "the content is kept");
     next.write(100, &message(2, 500)).unwrap();
@@ -53,7 +53,7 @@ fn what_one_process_writes_another_reads() {
 fn a_reader_cannot_write() {
     let dir = Dir::new();
     let name = dir.name("m");
-    let mut writer = SharedMem::create(&name, 100, 0).unwrap();
+    let mut writer = SharedMem::create(&name, 100, None).unwrap();
     writer.write(0, b"kept").unwrap();
     let mut reader = SharedMem::open(&name).unwrap();
     assert!(writer.is_writable() && !reader.is_writable());
@@ -68,7 +68,7 @@ fn a_reader_cannot_write() {
 #[test]
 fn nothing_beyond_the_end() {
     let dir = Dir::new();
-    let mut memory = SharedMem::create(dir.name("m"), 100, 0).unwrap();
+    let mut memory = SharedMem::create(dir.name("m"), 100, None).unwrap();
     for (offset, length) in [
         (0, 101),
         (100, 1),
@@ -101,14 +101,14 @@ fn nothing_beyond_the_end() {
 fn sizes() {
     let dir = Dir::new();
     for size in [0, usize::MAX] {
-        let error = SharedMem::create(dir.name("m"), size, 0).unwrap_err();
+        let error = SharedMem::create(dir.name("m"), size, None).unwrap_err();
         assert!(matches!(error, Error::Invalid(_)), "{error}");
     }
     for size in [1, 4095, 4096, 4097, 1 << 20] {
         let name = dir.name(&format!("m{size}"));
-        assert_eq!(SharedMem::create(&name, size, 0).unwrap().size(), size);
+        assert_eq!(SharedMem::create(&name, size, None).unwrap().size(), size);
         assert_eq!(SharedMem::open(&name).unwrap().size(), size);
-        let error = SharedMem::create(&name, size + 1, 0).unwrap_err();
+        let error = SharedMem::create(&name, size + 1, None).unwrap_err();
         assert!(matches!(error, Error::Geometry(_)), "{error}");
         let text = error.to_string();
         assert!(text.contains(&size.to_string()) && text.contains(&(size + 1).to_string()));
@@ -122,7 +122,7 @@ fn unlinking() {
     let dir = Dir::new();
     let name = dir.name("m");
     assert!(matches!(SharedMem::unlink(&name), Err(Error::NotFound(_))));
-    let mut writer = SharedMem::create(&name, 100, 0).unwrap();
+    let mut writer = SharedMem::create(&name, 100, None).unwrap();
     let reader = SharedMem::open(&name).unwrap();
     SharedMem::unlink(&name).unwrap();
     assert_eq!(dir.files(), ["m.lock"]);
@@ -141,7 +141,7 @@ fn umask_and_limit() {
     unsafe { libc::umask(0o077) };
     for (asked, got) in [(0, 0o600), (0o644, 0o644), (0o666, 0o666), (0o640, 0o640)] {
         let name = dir.name(&format!("m{asked:o}"));
-        let _memory = SharedMem::create(&name, 10, asked).unwrap();
+        let _memory = SharedMem::create(&name, 10, Some(asked)).unwrap();
         assert_eq!(
             std::fs::metadata(&name).unwrap().permissions().mode() & 0o7777,
             got
@@ -155,7 +155,7 @@ fn umask_and_limit() {
     };
     // SAFETY: `limit` is valid during the call.
     assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &limit) }, 0);
-    let error = SharedMem::create(dir.name("large"), 8193, 0).unwrap_err();
+    let error = SharedMem::create(dir.name("large"), 8193, None).unwrap_err();
     assert_eq!(error.code(), -libc::ENOSPC);
     let error = ipcq::Producer::options()
         .open(dir.name("queue"))
@@ -168,7 +168,7 @@ fn umask_and_limit() {
             .any(|f| f.contains("large") || f.contains("queue")),
         "{left:?}"
     );
-    SharedMem::create(dir.name("fits"), 8192, 0).unwrap();
+    SharedMem::create(dir.name("fits"), 8192, None).unwrap();
 }
 
 #[test]

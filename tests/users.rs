@@ -829,10 +829,12 @@ impl Victim {
                 self.command();
                 Ok(())
             }
-            "create memory" => call(path, || SharedMem::create(name, SIZE, 0o644)).map(|mut m| {
-                m.write(0, &[0x77; SIZE]).unwrap();
-                timed(|| drop(m));
-            }),
+            "create memory" => {
+                call(path, || SharedMem::create(name, SIZE, Some(0o644))).map(|mut m| {
+                    m.write(0, &[0x77; SIZE]).unwrap();
+                    timed(|| drop(m));
+                })
+            }
             "open memory" => call(path, || SharedMem::open(name)).map(|m| {
                 let mut bytes = vec![0; m.size().min(SIZE)];
                 m.read(0, &mut bytes).unwrap();

@@ -29,7 +29,7 @@ pub unsafe extern "C" fn ipcq_shm_create(
         *out = into_handle(SharedMem::create(
             unsafe { self::name(name) }?,
             size,
-            permissions,
+            (permissions != 0).then_some(permissions),
         )?);
         Ok(0)
     })

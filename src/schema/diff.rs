@@ -75,6 +75,16 @@ impl Schema {
     /// Compares two schemas. If they differ, returns both, field by field over several lines, with
     /// a `!` before each field that differs. `ours` and `theirs` are the headings of the two
     /// columns.
+    ///
+    /// ```
+    /// use ipcq::{Field, Scalar, Schema};
+    ///
+    /// let one = Schema::new(8, vec![Field::new("price", 0, Scalar::parse("<f8")?)])?;
+    /// let other = Schema::new(8, vec![Field::new("price", 0, Scalar::parse("<f4")?)])?;
+    /// assert_eq!(one.difference(&one, "sender", "receiver"), None);
+    /// println!("{}", one.difference(&other, "sender", "receiver").unwrap());
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     pub fn difference(&self, other: &Schema, ours: &str, theirs: &str) -> Option<String> {
         if self == other {
             return None;

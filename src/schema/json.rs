@@ -9,6 +9,15 @@ use std::fmt::Write;
 impl Schema {
     /// Returns the JSON of a numpy dtype. After `json.loads`, numpy accepts it as it is, except for
     /// arrays of records, which are lists in JSON and tuples in numpy.
+    ///
+    /// ```
+    /// use ipcq::{Field, Scalar, Schema};
+    ///
+    /// let price = Field::new("price", 0, Scalar::parse("<f8")?);
+    /// let json = Schema::new(8, vec![price])?.to_json();
+    /// assert_eq!(json, r#"{"names":["price"],"formats":["<f8"],"offsets":[0],"itemsize":8}"#);
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     pub fn to_json(&self) -> String {
         let mut text = String::new();
         self.write(&mut text);
@@ -43,6 +52,12 @@ impl Schema {
     }
 
     /// Parses JSON that [`Schema::to_json`] or another tool has written for numpy.
+    ///
+    /// ```
+    /// let json = r#"{"names":["price"],"formats":["<f8"],"offsets":[0],"itemsize":8}"#;
+    /// assert_eq!(ipcq::Schema::from_json(json)?.itemsize(), 8);
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Invalid`](crate::Error::Invalid) if the text is not JSON of this form, or for the

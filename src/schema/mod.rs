@@ -80,6 +80,13 @@ impl Scalar {
     ///
     /// All are little-endian.
     ///
+    /// ```
+    /// use ipcq::Scalar;
+    ///
+    /// assert_eq!(Scalar::parse("f8")?, Scalar::parse("<f8")?);
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Invalid`]
     pub fn parse(format: &str) -> Result<Scalar> {
@@ -128,16 +135,31 @@ impl Scalar {
     }
 
     /// The format as numpy writes it.
+    ///
+    /// ```
+    /// assert_eq!(ipcq::Scalar::parse("f8")?.as_str(), "<f8");
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
     /// The size in bytes.
+    ///
+    /// ```
+    /// assert_eq!(ipcq::Scalar::parse("<f8")?.size(), 8);
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     pub fn size(&self) -> u32 {
         self.size
     }
 
     /// The letter of the kind: `u`, `i`, `f`, `c`, `b`, `S`, `U`, `V`, `M` or `m`.
+    ///
+    /// ```
+    /// assert_eq!(ipcq::Scalar::parse("<f8")?.kind(), 'f');
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     pub fn kind(&self) -> char {
         self.text[1..].chars().next().unwrap_or('V')
     }
@@ -169,6 +191,13 @@ impl From<Schema> for Format {
 
 impl Format {
     /// The size in bytes.
+    ///
+    /// ```
+    /// use ipcq::{Format, Scalar};
+    ///
+    /// assert_eq!(Format::from(Scalar::parse("<f8")?).size(), 8);
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     pub fn size(&self) -> u32 {
         match self {
             Format::Scalar(scalar) => scalar.size,
@@ -196,6 +225,13 @@ impl Format {
 impl Field {
     /// A field at `offset` bytes from the start of the record. [`Schema::new`] checks whether it
     /// fits.
+    ///
+    /// ```
+    /// use ipcq::{Field, Scalar};
+    ///
+    /// let price = Field::new("price", 8, Scalar::parse("<f8")?);
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     pub fn new(name: impl Into<String>, offset: u32, format: impl Into<Format>) -> Field {
         Field {
             name: name.into(),
@@ -206,27 +242,67 @@ impl Field {
     }
 
     /// Makes the field an array with these dimensions, the outermost first, as in C.
+    ///
+    /// ```
+    /// use ipcq::{Field, Scalar};
+    ///
+    /// let bid_ask = Field::new("bid_ask", 0, Scalar::parse("<f8")?).array(&[2]);
+    /// assert_eq!(bid_ask.shape(), [2]);
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     pub fn array(mut self, shape: &[u32]) -> Field {
         self.shape = shape.to_vec();
         self
     }
 
     /// The name.
+    ///
+    /// ```
+    /// use ipcq::{Field, Scalar};
+    ///
+    /// let price = Field::new("price", 8, Scalar::parse("<f8")?);
+    /// assert_eq!(price.name(), "price");
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     pub fn name(&self) -> &str {
         &self.name
     }
 
     /// The offset in bytes from the start of the record that contains the field.
+    ///
+    /// ```
+    /// use ipcq::{Field, Scalar};
+    ///
+    /// let price = Field::new("price", 8, Scalar::parse("<f8")?);
+    /// assert_eq!(price.offset(), 8);
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     pub fn offset(&self) -> u32 {
         self.offset
     }
 
     /// The type of the field, or of each element if it is an array.
+    ///
+    /// ```
+    /// use ipcq::{Field, Scalar};
+    ///
+    /// let price = Field::new("price", 8, Scalar::parse("<f8")?);
+    /// assert_eq!(price.format().size(), 8);
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     pub fn format(&self) -> &Format {
         &self.format
     }
 
     /// The dimensions. Empty if the field is not an array.
+    ///
+    /// ```
+    /// use ipcq::{Field, Scalar};
+    ///
+    /// let price = Field::new("price", 8, Scalar::parse("<f8")?);
+    /// assert!(price.shape().is_empty());
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     pub fn shape(&self) -> &[u32] {
         &self.shape
     }
@@ -242,6 +318,14 @@ impl Field {
 
 impl Schema {
     /// A record of `itemsize` bytes with these fields.
+    ///
+    /// ```
+    /// use ipcq::{Field, Scalar, Schema};
+    ///
+    /// let price = Field::new("price", 8, Scalar::parse("<f8")?);
+    /// let schema = Schema::new(16, vec![price])?;
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Invalid`] if the record has no fields, more than 1024 fields, records nested deeper
@@ -284,11 +368,27 @@ impl Schema {
     }
 
     /// The fields, in the order of the schema.
+    ///
+    /// ```
+    /// use ipcq::{Field, Scalar, Schema};
+    ///
+    /// let price = Field::new("price", 8, Scalar::parse("<f8")?);
+    /// assert_eq!(Schema::new(16, vec![price])?.fields().len(), 1);
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     pub fn fields(&self) -> &[Field] {
         &self.fields
     }
 
     /// The size of the record in bytes, including the padding at its end.
+    ///
+    /// ```
+    /// use ipcq::{Field, Scalar, Schema};
+    ///
+    /// let price = Field::new("price", 8, Scalar::parse("<f8")?);
+    /// assert_eq!(Schema::new(16, vec![price])?.itemsize(), 16);
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     pub fn itemsize(&self) -> u32 {
         self.itemsize
     }

@@ -66,6 +66,11 @@ pub struct Chars<const N: usize>(pub [u8; N]);
 
 impl<const N: usize> Chars<N> {
     /// The start of a text, up to `N` bytes, in whole characters.
+    ///
+    /// ```
+    /// let symbol = ipcq::Chars::<8>::new("ACME");
+    /// assert_eq!(symbol.0, *b"ACME\0\0\0\0");
+    /// ```
     pub fn new(text: &str) -> Self {
         let mut end = text.len().min(N);
         while !text.is_char_boundary(end) {
@@ -77,12 +82,20 @@ impl<const N: usize> Chars<N> {
     }
 
     /// The bytes without the zeroes at the end.
+    ///
+    /// ```
+    /// assert_eq!(ipcq::Chars::<8>::new("ACME").bytes(), b"ACME");
+    /// ```
     pub fn bytes(&self) -> &[u8] {
         let end = self.0.iter().rposition(|&b| b != 0);
         &self.0[..end.map_or(0, |last| last + 1)]
     }
 
     /// The string as text.
+    ///
+    /// ```
+    /// assert_eq!(ipcq::Chars::<8>::new("ACME").to_str(), Ok("ACME"));
+    /// ```
     ///
     /// # Errors
     /// If the bytes are not UTF-8.

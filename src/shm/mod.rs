@@ -56,16 +56,29 @@ impl std::fmt::Debug for SharedMem {
 impl SharedMem {
     /// Creates `size` bytes (1 or more) for writing. Their space is reserved, so a full file system
     /// is an error here and never a signal later. `permissions` are the exact mode bits of the
-    /// file. 0 stands for 0600.
+    /// file. Default: 0600.
     ///
     /// If the memory exists with this size, its content is kept, so a writer that was killed can
     /// continue.
+    ///
+    /// ```
+    /// # ipcq::__example!();
+    /// use ipcq::SharedMem;
+    ///
+    /// let mut memory = SharedMem::create("limits", 4096, None)?;
+    /// memory.write(0, &7u64.to_le_bytes())?;
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::ProducerExists`] if another writer is alive, [`Error::Geometry`] if the memory
     /// exists with another size, [`Error::NoSpace`], [`Error::PermissionDenied`],
     /// [`Error::Invalid`].
-    pub fn create(name: impl AsRef<OsStr>, size: usize, permissions: u32) -> Result<SharedMem> {
+    pub fn create(
+        name: impl AsRef<OsStr>,
+        size: usize,
+        permissions: Option<u32>,
+    ) -> Result<SharedMem> {
         let _no = NoCancel::new();
         let paths = Paths::of(name.as_ref())?;
         if size == 0 || i64::try_from(size).is_err() {
@@ -73,7 +86,8 @@ impl SharedMem {
                 format!("{}: a size of {size} bytes is not supported", paths.shown()).into(),
             ));
         }
-        if permissions != 0 && (permissions & 0o600 != 0o600 || permissions > 0o777) {
+        let permissions = permissions.unwrap_or(0o600);
+        if permissions & 0o600 != 0o600 || permissions > 0o777 {
             return Err(Error::Invalid(
                 format!(
                     "{}: permissions 0{permissions:o}: use mode bits up to 0777 that include 0600 \
@@ -128,8 +142,7 @@ impl SharedMem {
                 Region::map(file, &shown, meta.len(), true)
             }
             Err(Error::NotFound(_)) => {
-                let mode = if permissions == 0 { 0o600 } else { permissions };
-                let mut new = NewFile::create(paths, &paths.new_data, size as u64, mode)?;
+                let mut new = NewFile::create(paths, &paths.new_data, size as u64, permissions)?;
                 new.publish(&paths.data)?;
                 Ok(new.region)
             }
@@ -138,6 +151,16 @@ impl SharedMem {
     }
 
     /// Opens the memory for reading. It is mapped read-only.
+    ///
+    /// ```
+    /// # ipcq::__example!();
+    /// use ipcq::SharedMem;
+    ///
+    /// let writer = SharedMem::create("limits", 4096, None)?;
+    /// let reader = SharedMem::open("limits")?;
+    /// assert_eq!(reader.size(), 4096);
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::PermissionDenied`], [`Error::Damaged`] if it is not a regular
@@ -155,6 +178,13 @@ impl SharedMem {
 
     /// Removes the name. Existing handles keep the memory until they are dropped.
     ///
+    /// ```
+    /// # ipcq::__example!();
+    /// # let writer = ipcq::SharedMem::create("limits", 4096, None)?;
+    /// ipcq::SharedMem::unlink("limits")?;
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::NotFound`] if the name does not exist, [`Error::PermissionDenied`].
     pub fn unlink(name: impl AsRef<OsStr>) -> Result<()> {
@@ -164,6 +194,13 @@ impl SharedMem {
     /// Removes the name of this memory, even if the process has changed its directory or root since
     /// the open.
     ///
+    /// ```
+    /// # ipcq::__example!();
+    /// let memory = ipcq::SharedMem::create("limits", 4096, None)?;
+    /// memory.unlink_own()?;
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`SharedMem::unlink`].
     pub fn unlink_own(&self) -> Result<()> {
@@ -171,31 +208,78 @@ impl SharedMem {
     }
 
     /// The absolute path of the file, resolved when it was opened.
+    ///
+    /// ```
+    /// # ipcq::__example!();
+    /// let memory = ipcq::SharedMem::create("limits", 4096, None)?;
+    /// assert_eq!(memory.path().file_name().unwrap(), "ipcq.limits");
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     pub fn path(&self) -> &Path {
         &self.paths.path
     }
 
     /// The size in bytes.
+    ///
+    /// ```
+    /// # ipcq::__example!();
+    /// let memory = ipcq::SharedMem::create("limits", 100, None)?;
+    /// assert_eq!(memory.size(), 100);
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     pub fn size(&self) -> usize {
         self.region.len()
     }
 
     /// Whether this handle writes.
+    ///
+    /// ```
+    /// # ipcq::__example!();
+    /// let memory = ipcq::SharedMem::create("limits", 4096, None)?;
+    /// assert!(memory.is_writable());
+    /// assert!(!ipcq::SharedMem::open("limits")?.is_writable());
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     pub fn is_writable(&self) -> bool {
         self.region.is_writable()
     }
 
     /// A pointer to the first byte. The caller must prevent data races.
+    ///
+    /// ```
+    /// # ipcq::__example!();
+    /// let memory = ipcq::SharedMem::create("limits", 4096, None)?;
+    /// // SAFETY: in bounds, and no process writes it here.
+    /// assert_eq!(unsafe { memory.as_ptr().read() }, 0);
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     pub fn as_ptr(&self) -> *const u8 {
         self.region.base()
     }
 
     /// A pointer to the first byte for writing. `None` for a reader.
+    ///
+    /// ```
+    /// # ipcq::__example!();
+    /// let mut memory = ipcq::SharedMem::create("limits", 4096, None)?;
+    /// if let Some(first) = memory.as_mut_ptr() {
+    ///     // SAFETY: in bounds, and no process reads it here.
+    ///     unsafe { first.write(7) };
+    /// }
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     pub fn as_mut_ptr(&mut self) -> Option<*mut u8> {
         self.is_writable().then(|| self.region.base())
     }
 
     /// Copies `data` to `offset`. A reader may see any part of it at any time.
+    ///
+    /// ```
+    /// # ipcq::__example!();
+    /// let mut memory = ipcq::SharedMem::create("limits", 4096, None)?;
+    /// memory.write(8, &7u64.to_le_bytes())?;
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::WrongRole`] for a reader, [`Error::OutOfRange`] beyond the end. In both cases
@@ -207,6 +291,15 @@ impl SharedMem {
 
     /// Fills `buffer` from `offset`.
     ///
+    /// ```
+    /// # ipcq::__example!();
+    /// let memory = ipcq::SharedMem::create("limits", 4096, None)?;
+    /// let mut number = [0; 8];
+    /// memory.read(8, &mut number)?;
+    /// assert_eq!(u64::from_le_bytes(number), 0);
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::OutOfRange`] beyond the end.
     pub fn read(&self, offset: usize, buffer: &mut [u8]) -> Result<()> {
@@ -215,6 +308,15 @@ impl SharedMem {
     }
 
     /// As [`SharedMem::write`], from a pointer.
+    ///
+    /// ```
+    /// # ipcq::__example!();
+    /// let mut memory = ipcq::SharedMem::create("limits", 4096, None)?;
+    /// let number = 7u64;
+    /// // SAFETY: a reference is readable.
+    /// unsafe { memory.write_raw(8, (&raw const number).cast(), 8) }?;
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     ///
     /// # Safety
     /// `from` is readable for `length` bytes.
@@ -240,6 +342,16 @@ impl SharedMem {
     }
 
     /// As [`SharedMem::read`], to a pointer.
+    ///
+    /// ```
+    /// # ipcq::__example!();
+    /// let memory = ipcq::SharedMem::create("limits", 4096, None)?;
+    /// let mut number = 7u64;
+    /// // SAFETY: the number is writable, and any bytes are a valid one.
+    /// unsafe { memory.read_raw(8, (&raw mut number).cast(), 8) }?;
+    /// assert_eq!(number, 0);
+    /// # Ok::<(), ipcq::Error>(())
+    /// ```
     ///
     /// # Safety
     /// `to` is writable for `length` bytes.
