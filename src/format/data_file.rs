@@ -157,6 +157,7 @@ pub enum Delivery {
 
 /// Everything about a queue that never changes. It is in the first group of the header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Geometry {
     /// Fixed or variable.
     pub framing: Framing,

@@ -102,6 +102,7 @@ pub struct Damage(pub &'static str);
 
 /// The message at which a consumer begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Start {
     /// At the oldest retained message.
     #[default]
@@ -116,6 +117,7 @@ pub enum Start {
 
 /// The result of a pop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Pop {
     /// A message was consumed.
     Message(Meta),
@@ -131,6 +133,7 @@ pub enum Pop {
 
 /// A message without its bytes: its sequence, length and losses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Meta {
     /// The number of the message, from 0, in the order of the pushes.
     pub sequence: u64,

@@ -205,7 +205,7 @@ impl Producer {
                         messages.len(),
                         match self.message_size {
                             0 => format!("a message has at most {}", self.max_message),
-                            size => format!("all messages of this queue have {size}"),
+                            size => format!("all messages of this queue have {size} bytes"),
                         }
                     ),
                 ));

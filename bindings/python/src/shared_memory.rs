@@ -141,7 +141,9 @@ impl SharedMemory {
         #[pyo3(from_py_with = whole)] permissions: u32,
     ) -> PyResult<Self> {
         let memory = handle::slowly(py, || match create {
-            true => ipcq::SharedMem::create(&*name, size, (permissions != 0).then_some(permissions)),
+            true => {
+                ipcq::SharedMem::create(&*name, size, (permissions != 0).then_some(permissions))
+            }
             false => ipcq::SharedMem::open(&*name),
         })?;
         if !create && size > memory.size() {
