@@ -1,4 +1,5 @@
-//! Sends ten ticks, and closes the queue. Run `receiver` in another terminal, before or after this one:
+//! Sends ten ticks, and closes the queue. Run `receiver` in another terminal, before or after this
+//! one:
 //!
 //! ```sh
 //! cargo run --example sender

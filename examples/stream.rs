@@ -1,5 +1,5 @@
-//! The messages of a queue as a `Stream` for tokio. No thread waits: the runtime polls the descriptor of
-//! the consumer.
+//! The messages of a queue as a `Stream` for tokio. No thread waits: the runtime polls the
+//! descriptor of the consumer.
 //!
 //! ```sh
 //! cargo run --example stream

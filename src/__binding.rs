@@ -94,7 +94,7 @@ pub fn in_use(consumer: &Consumer) -> Result<u64> {
     consumer.in_use()
 }
 
-/// What the examples in the documentation begin with: a directory for their queues, and a producer
+/// The start of the examples in the documentation: a directory for their queues, and a producer
 /// and a consumer of a queue of messages of eight bytes.
 #[doc(hidden)]
 #[macro_export]

@@ -22,7 +22,7 @@ pub type Text = Arc<str>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
-    /// `ENOENT`: there is no such queue.
+    /// `ENOENT`: the queue does not exist.
     NotFound(Text),
     /// `EEXIST`: the queue exists, and only a new one was requested.
     Exists(Text),

@@ -8,8 +8,8 @@
 //!
 //! **Guaranteed**: no message is ever torn, under the memory model of Rust and C11. For every
 //! consumer, at every moment, `received + lost + lag == pushed - start`. If any process is killed
-//! at any instruction, the others continue, a new producer continues the sequence, and nothing has to
-//! be cleaned up.
+//! at any instruction, the others continue, a new producer continues the sequence, and nothing has
+//! to be cleaned up.
 //!
 //! **Not guaranteed**: delivery to a lossy consumer that falls a whole ring behind; anything across
 //! hosts; anything after a crash of the machine (a queue on disk is not flushed).
@@ -55,7 +55,7 @@
 //!
 //! | feature | default | adds |
 //! |---|---|---|
-//! | `typed` | yes | `push_value`, `recv`, `iter` and the like, for plain-data types |
+//! | `typed` | yes | `push_value`, `recv`, `iter` and similar calls, for plain-data types |
 //! | `capi` | yes | the C interface, which a Rust program does not need |
 //!
 //! A Rust program uses `default-features = false, features = ["typed"]`.

@@ -16,7 +16,7 @@ fn start(example: &str, directory: &Path) -> Child {
         .unwrap()
 }
 
-/// What the example prints.
+/// The output of the example.
 fn output(example: Child) -> String {
     let output = example.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", output.status);

@@ -29,7 +29,7 @@ pub(super) fn wrong_length(paths: &Paths, g: &Geometry, length: usize) -> Error 
                 g.message_size
             ),
             Framing::Variable => format!(
-                "{}: a message of {length} bytes, but a ring of {} bytes takes at most {} (an eighth)",
+                "{}: a message of {length} bytes, but a ring of {} bytes takes at most {} (1/8)",
                 paths.shown(),
                 g.capacity,
                 g.max_message()

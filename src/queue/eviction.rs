@@ -24,7 +24,7 @@ struct Slow {
     waited: Duration,
 }
 
-/// What a producer knows about the consumers that hold it back.
+/// The knowledge of a producer about the consumers that hold it back.
 #[derive(Debug)]
 pub(super) struct Backpressure {
     evict_after: Option<Duration>,

@@ -1,6 +1,6 @@
 //! The result of the fast path of a push or a pop.
 
-/// What became of a call that tried the fast path. `T` is what the call returns.
+/// The outcome of a call that tried the fast path. `T` is the result of the call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fast<T> {
     /// The call is complete.

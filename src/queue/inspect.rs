@@ -240,8 +240,8 @@ pub fn inspect(name: impl AsRef<OsStr>) -> Result<Inspection> {
     })
 }
 
-/// Whether there is no room up to the end of `front`, and which consumer blocks the producer, if
-/// that is known.
+/// Whether the ring has no room up to the end of `front`, and which consumer blocks the producer,
+/// if that is known.
 fn blocked(
     g: &Geometry,
     front: WriterState,
@@ -302,7 +302,7 @@ struct FileMemory<'a> {
     file: &'a File,
     ring: u64,
     index: u64,
-    /// A piece of the ring, because most words are next to the last one: where it begins in the
+    /// A piece of the ring, because most words are next to the last one: its offset in the
     /// file, and its bytes.
     piece: RefCell<(u64, Vec<u8>)>,
     /// The errno of the last read that failed, or 0.
@@ -341,7 +341,7 @@ impl<'a> FileMemory<'a> {
     }
 }
 
-// SAFETY: every access is a system call, which fails out of bounds. Nothing is ever written.
+// SAFETY: every access is a system call, which fails out of bounds. The file is never written.
 unsafe impl Memory for FileMemory<'_> {
     fn load_relaxed(&self, field: Field) -> u64 {
         self.at(field.offset() as u64)

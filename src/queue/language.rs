@@ -1,7 +1,7 @@
-//! What options and remedies are called in the language of the caller, for the texts of errors.
+//! The names of options and remedies in the language of the caller, for error texts.
 //!
 //! A process that loads the library through one language speaks that language. The C interface, the
-//! Python module and the `ipcq` command say so; otherwise it is Rust.
+//! Python module and the `ipcq` command set theirs. The default is Rust.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

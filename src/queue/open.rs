@@ -780,7 +780,7 @@ fn no_slot(paths: &Paths, e: Error) -> Error {
     }
 }
 
-/// Stores the pid of the producer, or 0 if there is none.
+/// Stores the pid of the producer, or 0 if the queue has none.
 pub(super) fn set_holder(region: &Region, pid: u32) {
     header_word(region, at::PID).store(pid.into(), Ordering::Relaxed);
 }

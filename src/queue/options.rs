@@ -137,8 +137,8 @@ impl ProducerOptions {
     }
 
     /// Lossy, the default: the producer overwrites the oldest messages. Lossless: the producer
-    /// never overwrites a message that an attached consumer has not consumed. If there is no room,
-    /// a push waits or fails with [`Error::Full`](crate::Error::Full).
+    /// never overwrites a message that an attached consumer has not consumed. If the ring has no
+    /// room, a push waits or fails with [`Error::Full`](crate::Error::Full).
     ///
     /// A consumer of a lossless queue publishes its position when it finds the queue empty or
     /// waits, and at least every 64 messages (or every 1/64 of the capacity, if that is less). If

@@ -4,7 +4,7 @@
 //! A pop that finds nothing *arms* the watch of its consumer: it drains the descriptor, asks to be
 //! woken and looks once more. A thread sleeps on the words of all armed watches. If a word changes,
 //! the thread makes the descriptor readable, and ignores the watch until it is armed again. So a
-//! program that pops until there is nothing, and then polls, misses nothing. A descriptor that is
+//! program that pops until it gets `None`, and then polls, misses nothing. A descriptor that is
 //! readable without a message costs one pop.
 //!
 //! Each thread serves up to 127 watches of a process. It ends with the last of them. A forked child

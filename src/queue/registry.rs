@@ -1,4 +1,4 @@
-//! The registry of consumers: which are attached, how far each has read, and whether each is alive.
+//! The registry of consumers: which are attached, their positions, and whether they are alive.
 //!
 //! A consumer that may write the control file takes a slot: it locks the byte with the slot's
 //! number, and stores a token that no other consumer has. When the process ends in any way, the
@@ -148,7 +148,7 @@ impl ConsumerSlot {
         self.is_own() && self.position().token.load(Ordering::Relaxed) == self.token
     }
 
-    /// Publishes how far this consumer has read. The producer of a lossless queue may overwrite
+    /// Publishes the position of this consumer. The producer of a lossless queue may overwrite
     /// what is before that.
     #[inline(always)]
     pub(crate) fn publish_position(&self, cursor: u64, sequence: u64, lost: u64) {

@@ -1,5 +1,5 @@
-//! Messages that are values of a type. There is no serialisation, and no copy except the one into
-//! or out of the ring.
+//! Messages that are values of a type. They are not serialised. The only copy is the
+//! one into or out of the ring.
 
 use super::{Consumer, Meta, Producer};
 use crate::error::{Error, Result};
@@ -139,7 +139,7 @@ impl Consumer {
         self.receive_within(Some(timeout))
     }
 
-    /// As [`Consumer::recv`], but never waits. Returns `None` if there is no message yet.
+    /// As [`Consumer::recv`], but never waits. Returns `None` if the queue has no new message.
     ///
     /// ```
     /// # ipcq::__example!(out, q);
@@ -185,7 +185,8 @@ impl Consumer {
         }
     }
 
-    /// Pops up to as many values as there is room for. Returns how many, and the meta of the first.
+    /// Pops values until `values` is full or the queue is empty. Returns how many, and the meta of
+    /// the first.
     ///
     /// The values follow each other without a gap. A batch ends where messages were lost.
     ///
@@ -238,7 +239,8 @@ impl Consumer {
         }
     }
 
-    /// Refuses a type that no message of a fixed queue has the size of. Nothing is consumed.
+    /// Refuses a type that has another size than the messages of a fixed queue. It consumes
+    /// nothing.
     #[inline(always)]
     fn check_type<T>(&self) -> Result<()> {
         match self.geometry().message_size {

@@ -50,7 +50,7 @@ pub fn unlink_unused(name: impl AsRef<OsStr>) -> Result<()> {
         };
         format!(
             "{holder} has it open to write, so it was not removed: end that process first, or remove \
-             it all the same (ipcq unlink --force)"
+             it anyway (ipcq unlink --force)"
         )
     };
     shm::unlink(&paths, Some(&busy))

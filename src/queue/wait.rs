@@ -20,7 +20,7 @@ pub(super) fn wake_word(region: &Region) -> NonNull<AtomicU32> {
     unsafe { NonNull::new_unchecked(word.cast()) }
 }
 
-/// What a consumer needs to sleep.
+/// The state that a consumer needs to sleep.
 pub(super) struct Sleeper {
     /// `None` if this process may not write the control file. Then the producer cannot wake this
     /// consumer.
@@ -88,7 +88,7 @@ impl Sleeper {
     }
 }
 
-/// What to sleep on, for bindings. It does not borrow the handle.
+/// A request to be woken, for bindings. It does not borrow the handle.
 #[derive(Clone)]
 pub struct Ticket {
     word: NonNull<AtomicU32>,

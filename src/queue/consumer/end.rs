@@ -1,4 +1,4 @@
-//! Why a consumer finds no message: there is none yet, or the queue has ended.
+//! Why a consumer finds no message: none was pushed yet, or the queue has ended.
 
 use super::{Consumer, Ring};
 use crate::format::data_file::state;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// Why no message was found. (It is small, so that a pop keeps its result in registers.)
 pub(super) enum Nothing {
-    /// There is no message yet.
+    /// No message was pushed yet.
     Yet,
     /// The producer has closed the queue.
     Closed,
@@ -20,7 +20,7 @@ pub(super) enum Nothing {
 }
 
 impl Consumer {
-    /// Whether the caller has to find out why there is no message.
+    /// Whether the caller has to find out why it has no message.
     #[inline(always)]
     pub(super) fn needs_reason(&self, found: &Pop) -> bool {
         match found {
@@ -30,7 +30,7 @@ impl Consumer {
         }
     }
 
-    /// Why there is no message.
+    /// Why the pop has found no message.
     #[cold]
     #[inline(never)]
     pub(super) fn found_nothing(&mut self, superseded: bool) -> Nothing {

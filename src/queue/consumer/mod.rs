@@ -219,8 +219,8 @@ impl Consumer {
         Ok(consumer)
     }
 
-    /// Copies the next message into `buffer` and consumes it. Returns `None` if there is no message
-    /// yet.
+    /// Copies the next message into `buffer` and consumes it. Returns `None` if the queue has no
+    /// new message.
     ///
     /// [`Meta::lost`] says how many messages were overwritten between the last message of this
     /// consumer and this one.
@@ -242,7 +242,7 @@ impl Consumer {
     /// # Errors
     /// [`Error::Closed`] if the producer has closed the queue and every message was consumed. If a
     /// producer opens the queue again, messages come again. [`Error::Replaced`] if the queue was
-    /// replaced. [`Error::MessageSize`] if the buffer is too small; nothing is consumed.
+    /// replaced. [`Error::MessageSize`] if the buffer is too small; the message stays.
     /// [`Error::Damaged`].
     #[inline]
     pub fn pop(&mut self, buffer: &mut [u8]) -> Result<Option<Meta>> {
@@ -305,8 +305,8 @@ impl Consumer {
     /// Pops a short message of a fixed queue if the copy is all that the pop takes. The slow path
     /// does everything else, and reports every error.
     ///
-    /// It does not check whether the producer has evicted this consumer. What was not overwritten
-    /// since then is popped, and the slow path finds out.
+    /// It does not check whether the producer has evicted this consumer. It pops a message
+    /// that was not overwritten since then, and the slow path finds out.
     ///
     /// # Safety
     /// As [`Consumer::pop_raw`].

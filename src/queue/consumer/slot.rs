@@ -23,7 +23,7 @@ pub(super) const PUBLISH_EVERY: u64 = 64;
 pub(super) const UNPUBLISHED: u64 = u64::MAX;
 
 impl Consumer {
-    /// Publishes how far this consumer has read. The producer of a lossless queue may overwrite
+    /// Publishes the position of this consumer. The producer of a lossless queue may overwrite
     /// what is before that.
     #[inline(always)]
     pub(super) fn publish_position(&self) {

@@ -8,8 +8,8 @@ use crate::queue::Meta;
 use crate::ring::{Damage, FrameReader, Place, Pop};
 
 impl Consumer {
-    /// Shows the next message in place, without a copy. Returns `None` if there is no message yet.
-    /// [`View::release`] consumes the message.
+    /// Shows the next message in place, without a copy. Returns `None` if the queue has no new
+    /// message. [`View::release`] consumes the message.
     ///
     /// In a lossless queue the bytes do not change before the release, unless this consumer is an
     /// observer or is evicted. In a lossy queue the producer may overwrite them at any time, and
@@ -293,7 +293,7 @@ impl View<'_> {
     /// # Errors
     /// [`Error::OutOfRange`] beyond the end of the message.
     pub fn read(&self, offset: usize, buffer: &mut [u8]) -> Result<()> {
-        // SAFETY: the message lies in the mapped ring.
+        // SAFETY: the message is in the mapped ring.
         unsafe { read_part(self.data, self.meta.length as usize, offset, buffer) }
     }
 
@@ -420,7 +420,7 @@ impl Run<'_> {
             ));
         }
         let length = self.first.length as usize;
-        // SAFETY: the message lies in the mapped ring.
+        // SAFETY: the message is in the mapped ring.
         unsafe { read_part(self.data.add(index * self.stride()), length, offset, buffer) }
     }
 

@@ -98,10 +98,10 @@ impl Consumer {
 
     /// A descriptor for `poll`, `epoll` and event loops. It becomes readable when there is a
     /// message or the queue has ended, and stays so until a pop (or peek, or wait) finds nothing.
-    /// So pop until there is nothing, then poll. The descriptor may also be readable without a
+    /// So pop until that returns `None`, then poll. The descriptor may also be readable without a
     /// message.
     ///
-    /// The caller owns the descriptor. Only poll it: what it returns when read says nothing. It
+    /// The caller owns the descriptor. Only poll it, and never read from it. It
     /// belongs to this handle, and stays readable when the handle is dropped. After a `fork` it
     /// belongs to the parent, and the child calls `fd` for one of its own.
     ///
@@ -142,7 +142,7 @@ impl Consumer {
             self.watch = None;
             self.watch = Some(Watch::new(&self.paths)?);
             self.checks_empty = true;
-            // Makes it unreadable if there is no message.
+            // Makes it unreadable if the queue has no new message.
             self.is_ready();
         }
         self.watch

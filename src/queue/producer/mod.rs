@@ -624,7 +624,7 @@ impl Producer {
         self.writer.reserve(length)
     }
 
-    /// For a lossless queue at its limit: looks at how far the consumers are now. Returns whether
+    /// For a lossless queue at its limit: looks at the positions of the consumers. Returns whether
     /// there is room for a message.
     #[cold]
     fn make_room(&mut self, length: usize) -> bool {

@@ -118,7 +118,7 @@ impl wait::Waits for Producer {
     fn timed_out(&mut self, timeout: Duration) -> Error {
         let text = match self.full() {
             Error::Full(text) if timeout.is_zero() => text,
-            full => format!("{full}: there was no room within {timeout:?}").into(),
+            full => format!("{full}: it got no room within {timeout:?}").into(),
         };
         Error::TimedOut(text)
     }
