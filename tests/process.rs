@@ -39,6 +39,50 @@ fn in_a_process(body: impl FnOnce()) {
     assert!(status.success(), "{status}");
 }
 
+/// A program that has closed its standard descriptors still writes to their numbers.
+#[test]
+fn no_file_gets_a_standard_descriptor() {
+    let dir = Dir::new();
+    let (name, memory) = (dir.name("q"), dir.name("memory"));
+    in_a_process(|| {
+        // A panic could not be reported, so the exit status says which step failed.
+        let mut step = 0;
+        let mut check = || {
+            step += 1;
+            for fd in 0..3 {
+                // SAFETY: the call takes numbers.
+                if unsafe { libc::fcntl(fd, libc::F_GETFD) } != -1 {
+                    // SAFETY: the process ends.
+                    unsafe { libc::_exit(10 * step + fd) };
+                }
+            }
+        };
+        for fd in 0..3 {
+            // SAFETY: nothing in this process uses the descriptor any more.
+            unsafe { libc::close(fd) };
+        }
+        let mut out = lossless().open(&name).unwrap();
+        check();
+        let mut q = Consumer::options().open(&name).unwrap();
+        check();
+        q.fd().unwrap();
+        check();
+        let _shared = SharedMem::create(&memory, 4096, 0o600).unwrap();
+        let _reader = SharedMem::open(&memory).unwrap();
+        check();
+        out.push(&message(0, 24)).unwrap();
+        let child = fork_to_the_end(|| {
+            pop_next(&mut q).unwrap().unwrap();
+            q.fd().unwrap();
+            check();
+        });
+        if !wait_for(child).success() {
+            // SAFETY: the process ends.
+            unsafe { libc::_exit(9) };
+        }
+    });
+}
+
 /// Changes to another user. `false` if that is not permitted.
 fn become_nobody() -> bool {
     // SAFETY: an empty list of groups, and numbers.

@@ -9,13 +9,13 @@
 //! is the right one, or [`Dir::check_one_name`] refuses the file.
 
 use crate::error::{Error, Result};
-use crate::os::{self, Identity, OpenFile};
+use crate::os::{self, owned, Identity, OpenFile};
 use crate::steps::step;
 use std::ffi::{CStr, CString, OsStr};
 use std::fmt;
 use std::fs::{File, Metadata};
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -289,16 +289,6 @@ impl Shown {
 impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
-    }
-}
-
-/// # Safety
-/// `fd` is a new descriptor that nothing else owns, or -1 with `errno` set.
-unsafe fn owned(fd: i32) -> io::Result<File> {
-    match fd {
-        -1 => Err(io::Error::last_os_error()),
-        // SAFETY: as promised by the caller.
-        fd => Ok(unsafe { File::from_raw_fd(fd) }),
     }
 }
 

@@ -1,9 +1,9 @@
 //! A descriptor for `poll`.
 
-use super::file::{Identity, OpenFile};
+use super::file::{owned, Identity, OpenFile};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 /// A descriptor that is readable from [`Event::signal`] to [`Event::drain`].
@@ -32,15 +32,13 @@ impl Event {
             .custom_flags(flags)
             .open(format!("/proc/self/fd/{}", ends[0].as_raw_fd()));
         match both {
-            Ok(file) => Ok(Event(OpenFile::new(file))),
+            // SAFETY: nothing else owns the descriptor of the file, which gives it up here.
+            Ok(file) => unsafe { owned(file.into_raw_fd()) },
             // Without /proc, fall back to an eventfd.
-            // SAFETY: the call takes no pointers.
-            Err(_) => match unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) } {
-                -1 => Err(io::Error::last_os_error()),
-                // SAFETY: the descriptor is new and nothing else owns it.
-                fd => Ok(Event(OpenFile::new(unsafe { File::from_raw_fd(fd) }))),
-            },
+            // SAFETY: the call takes no pointers, and its descriptor is new.
+            Err(_) => unsafe { owned(libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK)) },
         }
+        .map(|file| Event(OpenFile::new(file)))
     }
 
     pub(crate) fn fd(&self) -> RawFd {

@@ -3,7 +3,7 @@
 use std::fs::{File, Metadata};
 use std::io;
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsRawFd, FromRawFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, RawFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
 
 /// A descriptor whose identity is checked before each use. A program may close all of its
@@ -42,6 +42,8 @@ impl OpenFile {
             .read(true)
             .write(true)
             .open(format!("/proc/self/fd/{fd}"))?;
+        // SAFETY: nothing else owns the descriptor of the file, which gives it up here.
+        let file = unsafe { owned(file.into_raw_fd()) }?;
         match identity(&file.metadata()?) == self.identity {
             true => Ok(file),
             false => Err(io::Error::from_raw_os_error(libc::EBADF)),
@@ -59,6 +61,37 @@ impl Drop for OpenFile {
             // SAFETY: dropped only here.
             unsafe { ManuallyDrop::drop(&mut self.file) };
         }
+    }
+}
+
+/// A file that owns a new descriptor above those of standard input, output and error.
+///
+/// A program that has closed one of these still writes to its number, in an error message for
+/// example. The message would end up in a file of a queue if the file had that number.
+///
+/// # Safety
+/// `fd` is a new descriptor that nothing else owns, or -1 with `errno` set.
+pub(crate) unsafe fn owned(fd: RawFd) -> io::Result<File> {
+    match above_standard(fd) {
+        -1 => Err(io::Error::last_os_error()),
+        // SAFETY: as promised by the caller.
+        fd => Ok(unsafe { File::from_raw_fd(fd) }),
+    }
+}
+
+/// Moves a new descriptor above those of standard input, output and error. Returns -1 with `errno`
+/// set if that fails, and if `fd` is -1. May run in the child of a multithreaded process.
+pub(crate) fn above_standard(fd: RawFd) -> RawFd {
+    if fd < 0 || fd > libc::STDERR_FILENO {
+        return fd;
+    }
+    // SAFETY: the calls take no pointers, and the descriptor is the caller's.
+    unsafe {
+        let moved = libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, libc::STDERR_FILENO + 1);
+        let errno = *libc::__errno_location();
+        libc::close(fd);
+        *libc::__errno_location() = errno;
+        moved
     }
 }
 

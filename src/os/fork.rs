@@ -1,6 +1,6 @@
 //! Bookkeeping for forked children.
 
-use super::file::{close_if_same, own_if_same, Identity, OpenFile};
+use super::file::{above_standard, close_if_same, own_if_same, Identity, OpenFile};
 use super::signal::SignalGate;
 use std::fs::File;
 use std::mem::ManuallyDrop;
@@ -149,7 +149,9 @@ impl SpareFile {
         let parents = own_if_same(self.fd, self.identity).map(ManuallyDrop::new);
         let fd = match parents {
             // SAFETY: `path` ends with a NUL.
-            Some(_) => unsafe { libc::open(path.as_ptr().cast(), libc::O_RDWR | libc::O_CLOEXEC) },
+            Some(_) => above_standard(unsafe {
+                libc::open(path.as_ptr().cast(), libc::O_RDWR | libc::O_CLOEXEC)
+            }),
             None => -1,
         };
         let old = self.opened.swap(fd, Ordering::Relaxed);

@@ -26,7 +26,7 @@ pub(crate) use barrier::{heavy_barrier, register_barrier};
 pub(crate) use cancel::NoCancel;
 pub(crate) use clock::now;
 pub(crate) use event::Event;
-pub(crate) use file::{close_if_same, identity, read_up_to, Identity, OpenFile};
+pub(crate) use file::{close_if_same, identity, owned, read_up_to, Identity, OpenFile};
 pub(crate) use file_system::check_file_system;
 pub(crate) use fork::SpareFile;
 pub use fork::{fork_generation, watch_forks};
