@@ -42,7 +42,7 @@ impl OpenFile {
             .read(true)
             .write(true)
             .open(format!("/proc/self/fd/{fd}"))?;
-        // SAFETY: nothing else owns the descriptor of the file, which gives it up here.
+        // SAFETY: the file gives up its descriptor here, so the descriptor has no other owner.
         let file = unsafe { owned(file.into_raw_fd()) }?;
         match identity(&file.metadata()?) == self.identity {
             true => Ok(file),
