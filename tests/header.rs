@@ -459,6 +459,8 @@ fn mistakes_in_cpp_do_not_compile() {
         ("std::string_view", "raw.push(std::vector<T>(1));"),
         ("std::string", "raw.push(std::vector<T>(1));"),
         ("plain", "raw.push(T());"),
+        ("plain", "raw.push(nullptr);"),
+        ("plain", "raw.push(0);"),
         ("plain", "out.push_many(std::vector<int>(1));"),
         ("plain", "in.pop_many(std::vector<int>(1));"),
         ("plain", "const std::vector<T> v(1); in.pop_many(v);"),
