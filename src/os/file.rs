@@ -82,7 +82,7 @@ pub(crate) unsafe fn owned(fd: RawFd) -> io::Result<File> {
 /// Moves a new descriptor above those of standard input, output and error. Returns -1 with `errno`
 /// set if that fails, and if `fd` is -1. May run in the child of a multithreaded process.
 pub(crate) fn above_standard(fd: RawFd) -> RawFd {
-    if fd < 0 || fd > libc::STDERR_FILENO {
+    if !(0..=libc::STDERR_FILENO).contains(&fd) {
         return fd;
     }
     // SAFETY: the calls take no pointers, and the descriptor is the caller's.
