@@ -37,32 +37,32 @@ pub(crate) fn set_c(function: Option<Function>, user: *mut c_void) {
 }
 
 thread_local! {
-    /// The number of [`Later`] values of this thread, and the messages that they hold back.
-    static LATER: RefCell<(u32, Vec<(Level, String)>)> = const { RefCell::new((0, Vec::new())) };
+    /// The number of [`Deferred`] values of this thread, and the messages that they hold back.
+    static DEFERRED: RefCell<(u32, Vec<(Level, String)>)> = const { RefCell::new((0, Vec::new())) };
 }
 
 /// Holds back the log messages of this thread until it is dropped.
-pub(crate) struct Later {
+pub(crate) struct Deferred {
     /// Makes the type `!Send`, because it belongs to the thread that made it.
     _thread: PhantomData<*const ()>,
 }
 
-impl Later {
-    pub(crate) fn begin() -> Later {
-        let _ = LATER.try_with(|later| later.borrow_mut().0 += 1);
-        Later {
+impl Deferred {
+    pub(crate) fn begin() -> Deferred {
+        let _ = DEFERRED.try_with(|cell| cell.borrow_mut().0 += 1);
+        Deferred {
             _thread: PhantomData,
         }
     }
 }
 
-impl Drop for Later {
+impl Drop for Deferred {
     fn drop(&mut self) {
-        let texts = LATER.try_with(|later| {
-            let mut later = later.borrow_mut();
-            later.0 -= 1;
-            match later.0 {
-                0 => std::mem::take(&mut later.1),
+        let texts = DEFERRED.try_with(|cell| {
+            let mut deferred = cell.borrow_mut();
+            deferred.0 -= 1;
+            match deferred.0 {
+                0 => std::mem::take(&mut deferred.1),
                 _ => Vec::new(),
             }
         });
@@ -77,10 +77,10 @@ pub(crate) fn say(level: Level, text: impl FnOnce() -> String) {
     // Copied, because the log function may call this library again and set another function.
     let sink = *SINK.read().unwrap_or_else(PoisonError::into_inner);
     let Some(sink) = sink else { return };
-    let later = LATER.try_with(|later| later.borrow().0 > 0);
-    if later.unwrap_or(false) {
+    let is_deferred = DEFERRED.try_with(|cell| cell.borrow().0 > 0);
+    if is_deferred.unwrap_or(false) {
         let text = text();
-        let _ = LATER.try_with(|later| later.borrow_mut().1.push((level, text)));
+        let _ = DEFERRED.try_with(|cell| cell.borrow_mut().1.push((level, text)));
         return;
     }
     let text = CString::new(text()).unwrap_or_default();

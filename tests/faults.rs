@@ -459,7 +459,7 @@ fn epochs_wrap_around() {
     assert!(matches!(pop_next(&mut q), Err(Error::Closed(_))));
 }
 
-// --- files that are truncated or removed --------------------------------------------------------------------
+// --- files that are truncated or removed ---------------------------------------------------------
 
 /// Consumes until it ends.
 fn read(name: &Path) {

@@ -393,7 +393,8 @@ fn the_oldest_message_is_found_in_long_blocks() {
     }
 }
 
-/// While a consumer has not consumed a message, another consumer and itself can start there.
+/// Another consumer, or the same one, can start at any message that an attached consumer has not
+/// consumed.
 #[test]
 fn unconsumed_messages_are_available_to_others() {
     for (kind, capacity) in [
@@ -611,7 +612,7 @@ fn an_evicted_consumer_that_lost_nothing_takes_a_slot_again() {
         for _ in 0..2 {
             pop_next(&mut other).unwrap().unwrap();
         }
-        check_accounts(&other, 0); // publishes the position
+        check_accounts(&other, 0); // this publishes the positions
         fill_up(&mut out);
         assert_eq!(out.next_sequence(), 4096, "no position was published");
         eventually("the eviction", || {
@@ -667,8 +668,8 @@ fn a_forked_child_leaves_the_slot_to_its_parent() {
             .unwrap();
         let mut q = Consumer::options().open(&name).unwrap();
         (0..500).for_each(|_| push_next(&mut out));
-        // Not a position that the consumer publishes, because the copy in the child would publish
-        // it first.
+        // The consumer does not publish its position after 100 messages. The copy in the child
+        // reaches the next position that is published.
         for sequence in 0..100 {
             assert_eq!(pop_next(&mut q).unwrap().unwrap().sequence, sequence);
         }

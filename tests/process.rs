@@ -58,7 +58,7 @@ fn no_file_gets_a_standard_descriptor() {
             }
         };
         for fd in 0..3 {
-            // SAFETY: nothing in this process uses the descriptor any more.
+            // SAFETY: this process no longer uses the descriptor.
             unsafe { libc::close(fd) };
         }
         let mut out = lossless().open(&name).unwrap();

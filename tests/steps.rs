@@ -85,8 +85,8 @@ fn scenario(text: &str) -> Scenario {
 }
 
 impl Scenario {
-    /// How the producer of a turn opens the queue. If they replace it, every second one requests
-    /// another geometry.
+    /// How the producer of a turn opens the queue. If producers replace it, every second one
+    /// requests another geometry.
     fn options(&self, turn: u64) -> ProducerOptions {
         let replacing = self.doing == Doing::Replacing;
         let kind = match (self.kind, replacing && turn % 2 == 1) {

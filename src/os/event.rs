@@ -32,7 +32,7 @@ impl Event {
             .custom_flags(flags)
             .open(format!("/proc/self/fd/{}", ends[0].as_raw_fd()));
         match both {
-            // SAFETY: nothing else owns the descriptor of the file, which gives it up here.
+            // SAFETY: the file gives up its descriptor here, so the descriptor has no other owner.
             Ok(file) => unsafe { owned(file.into_raw_fd()) },
             // Without /proc, fall back to an eventfd.
             // SAFETY: the call takes no pointers, and its descriptor is new.

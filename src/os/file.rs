@@ -42,7 +42,7 @@ impl OpenFile {
             .read(true)
             .write(true)
             .open(format!("/proc/self/fd/{fd}"))?;
-        // SAFETY: nothing else owns the descriptor of the file, which gives it up here.
+        // SAFETY: the file gives up its descriptor here, so the descriptor has no other owner.
         let file = unsafe { owned(file.into_raw_fd()) }?;
         match identity(&file.metadata()?) == self.identity {
             true => Ok(file),
@@ -82,7 +82,7 @@ pub(crate) unsafe fn owned(fd: RawFd) -> io::Result<File> {
 /// Moves a new descriptor above those of standard input, output and error. Returns -1 with `errno`
 /// set if that fails, and if `fd` is -1. May run in the child of a multithreaded process.
 pub(crate) fn above_standard(fd: RawFd) -> RawFd {
-    if fd < 0 || fd > libc::STDERR_FILENO {
+    if !(0..=libc::STDERR_FILENO).contains(&fd) {
         return fd;
     }
     // SAFETY: the calls take no pointers, and the descriptor is the caller's.

@@ -9,7 +9,7 @@ const HUGETLBFS: libc::c_long = 0x958458f6;
 /// File systems on which a mapping keeps the open file description that it was made from: tmpfs,
 /// ramfs, ext2 to ext4, XFS, Btrfs and F2FS. On a stacked file system such as overlayfs, the
 /// mapping keeps a description of the underlying file instead.
-pub(super) const KEEPS_OPENING: [libc::c_long; 6] = [
+pub(super) const KEEPS_DESCRIPTION: [libc::c_long; 6] = [
     0x01021994, 0x858458f6, 0xef53, 0x58465342, 0x9123683e, 0xf2f52010,
 ];
 

@@ -1,7 +1,7 @@
 //! Locks that belong to one process and not to its children.
 
 use super::file::OpenFile;
-use super::file_system::{file_system, KEEPS_OPENING};
+use super::file_system::{file_system, KEEPS_DESCRIPTION};
 use super::fork::{fork_generation, own, watch_forks, Own};
 use super::lock::unlock_all;
 use crate::steps::step;
@@ -56,7 +56,7 @@ impl LockFile {
 /// description. Children do not inherit the mapping. `None` if the file system does not keep the
 /// description.
 fn pin(file: &File) -> Option<NonNull<libc::c_void>> {
-    if !KEEPS_OPENING.contains(&file_system(file)?) {
+    if !KEEPS_DESCRIPTION.contains(&file_system(file)?) {
         return None;
     }
     // SAFETY: a new mapping of memory that is never accessed.

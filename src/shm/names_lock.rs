@@ -25,14 +25,14 @@ pub(crate) struct NamesLock {
     /// Whether this call has made the lock file.
     pub(super) made: bool,
     /// The log function may use the same name, so messages are held back until the lock is dropped.
-    _later: log::Later,
+    _deferred: log::Deferred,
 }
 
 impl NamesLock {
     /// Takes the lock. `make`: creates the lock file if it does not exist. Otherwise a missing file
     /// returns `None`. `owner`: a user that may own the lock file, in addition to this user.
     pub(crate) fn take(paths: &Paths, make: bool, owner: Option<u32>) -> Result<Option<NamesLock>> {
-        let (since, later) = (Instant::now(), log::Later::begin());
+        let (since, deferred) = (Instant::now(), log::Deferred::begin());
         let (mut made, mut fresh) = (false, None);
         loop {
             let opened = LockFile::open(|| match open_lock_file(paths, make, owner) {
@@ -61,7 +61,7 @@ impl NamesLock {
                             lock,
                             identity,
                             made,
-                            _later: later,
+                            _deferred: deferred,
                         }));
                     }
                     match renew_lock_file(paths) {
