@@ -569,7 +569,7 @@ fn memory(name: &Path) {
     for turn in 1u64.. {
         let child = fork(|| {
             ipcq::__binding::signal_at(turn, libc::SIGKILL);
-            let mut memory = SharedMem::create(name, 100, 0).unwrap();
+            let mut memory = SharedMem::create(name, 100, None).unwrap();
             for i in 0..12 {
                 memory.write(i * 8, &turn.to_le_bytes()).unwrap();
             }
@@ -591,7 +591,7 @@ fn memory(name: &Path) {
             Err(Error::NotFound(_)) => None,
             Err(e) => panic!("{e}"),
         };
-        let memory = SharedMem::create(name, 100, 0).unwrap();
+        let memory = SharedMem::create(name, 100, None).unwrap();
         let mut bytes = [0; 100];
         memory.read(0, &mut bytes).unwrap();
         assert_eq!(bytes, before.unwrap_or([0; 100]), "the content is kept");

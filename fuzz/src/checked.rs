@@ -243,11 +243,11 @@ impl Checked {
     fn wait(&mut self, u: &mut Input) -> Result<()> {
         let time = Duration::from_micros(u.int_in_range(0..=1)?);
         if u.arbitrary()? {
-            allowed(self.q.wait(time));
+            allowed(self.q.wait(Some(time)));
             return Ok(());
         }
         let mut buffer = self.buffer(u)?;
-        if let Some(m) = allowed(self.q.pop_wait(&mut buffer, time)) {
+        if let Some(m) = allowed(self.q.pop_wait(&mut buffer, Some(time))) {
             self.check(&m);
             self.consumed(&m, 1);
         }

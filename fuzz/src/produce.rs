@@ -86,7 +86,7 @@ fn push(u: &mut Input, out: &mut Producer, kind: &Kind) -> Result<()> {
     let given_up = u.arbitrary()?;
     let pushed = match u.int_in_range(0..=3)? {
         0 => out.push(&message).map(|()| 1),
-        1 => out.push_wait(&message, Duration::ZERO).map(|()| 1),
+        1 => out.push_wait(&message, Some(Duration::ZERO)).map(|()| 1),
         2 if !message.is_empty() => out.push_many(&message, message.len()),
         _ => out.claim(message.len()).and_then(|mut claim| {
             claim.write(0, &message).unwrap();

@@ -50,7 +50,7 @@ fn try_registry(u: &mut Input) -> Result<()> {
             6 => {
                 let attached = out.consumers().len() as u32;
                 assert!(out.stats().unwrap().consumers == attached && attached <= 4);
-                match out.wait_for_room(kind.longest(), Duration::ZERO) {
+                match out.wait_for_room(kind.longest(), Some(Duration::ZERO)) {
                     Ok(()) => out.push(&kind.message(out.next_sequence())).unwrap(),
                     Err(e) => assert!(matches!(e, Error::TimedOut(_)) && kind.lossless, "{e:?}"),
                 }
