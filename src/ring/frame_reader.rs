@@ -14,7 +14,7 @@ pub struct Place {
 
 /// The result of a look at the position of a consumer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Poll {
+pub enum Found {
     /// A message. The reader must validate it after its use.
     Ready(Place),
     /// No message yet.
@@ -36,7 +36,7 @@ pub trait FrameReader {
     /// The cursor of that message: its sequence (fixed) or position (variable).
     fn cursor(&self) -> u64;
     /// Looks for that message.
-    fn poll(&mut self) -> Result<Poll, Damage>;
+    fn poll(&mut self) -> Result<Found, Damage>;
     /// Whether everything that was read at this position since `poll` is what was pushed.
     fn intact(&self) -> bool;
     /// Moves to the message after the one that `poll` has found.
