@@ -85,8 +85,8 @@ pub enum Seek {
     Again,
 }
 
-/// A call accepts being lapped this many times before it reports an empty queue. The producer is
-/// then faster than the consumer copies one message, and a `pop` with unlimited retries might never
+/// A call accepts being lapped this many times before it reports an empty queue. The producer then
+/// laps the consumer faster than it copies one message, so a `pop` without this limit might never
 /// return.
 pub(super) const MAX_RETRIES: usize = 16;
 

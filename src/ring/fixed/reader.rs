@@ -73,7 +73,7 @@ impl<M: Memory> FixedReader<M> {
             let (mut to, mut offset, mut next) = (to, self.offset, self.next);
             // Only messages that are certainly there are prefetched, because the producer should
             // keep the line that it is writing. This is a hint, so its order does not matter.
-            let there = memory.load_relaxed(Field::Claimed).wrapping_sub(self.prefetch_distance);
+            let available = memory.load_relaxed(Field::Claimed).wrapping_sub(self.prefetch_distance);
             let mut copied = 0;
             while copied < count.min(MAX_RUN) {
                 if offset == end {
@@ -85,7 +85,7 @@ impl<M: Memory> FixedReader<M> {
                 }
                 // Pairs with `Stamp`.
                 memory.fence_acquire(Site::SeeStamp);
-                if distance(there, next) > 0 {
+                if distance(available, next) > 0 {
                     memory.prefetch_for_read::<PREFETCH_BYTES>(offset);
                 }
                 // SAFETY: a slot is in the ring, and `to` is writable, as the caller promises.
