@@ -212,7 +212,7 @@ struct ipcq_options {
   uint32_t control_permissions;
   // Default: 32.
   uint32_t max_consumers;
-  // Lossless: overwrite nothing before this many consumers have been attached at the same time.
+  // Lossless: overwrite the first message only while this many consumers are attached.
   uint32_t min_consumers;
   // Lossless: evict a consumer that blocks the producer for this long without progress. It may
   // continue, and loses what was overwritten. Default: never. Lossy: -EINVAL.

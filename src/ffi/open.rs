@@ -124,7 +124,7 @@ pub struct ipcq_options {
     pub control_permissions: u32,
     /// Default: 32.
     pub max_consumers: u32,
-    /// Lossless: overwrite nothing before this many consumers have been attached at the same time.
+    /// Lossless: overwrite the first message only while this many consumers are attached.
     pub min_consumers: u32,
     /// Lossless: evict a consumer that blocks the producer for this long without progress. It may
     /// continue, and loses what was overwritten. Default: never. Lossy: -EINVAL.

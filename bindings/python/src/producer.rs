@@ -34,8 +34,8 @@ use std::time::Duration;
 ///         consumer has consumed it. If the ring is full, push() raises Full and put() waits.
 ///     max_consumers: The number of consumer slots in the control file. 0: 32. No more consumers
 ///         can attach to a lossless queue. In a lossy queue, further consumers are not listed.
-///     min_consumers: For lossless queues: how many consumers must be attached before a message is
-///         overwritten for the first time. 0: the producer need not wait for consumers.
+///     min_consumers: For lossless queues: how many consumers must be attached at the moment in
+///         which the first message of the queue is overwritten. 0: the producer need not wait.
 ///     evict_after: For lossless queues: a consumer that holds back the producer and makes no
 ///         progress for this many seconds is evicted. It may continue, and counts as lost what was
 ///         overwritten. None: no consumer is evicted, unless its process has died.

@@ -50,8 +50,8 @@ class Producer:
             consumer has consumed it. If the ring is full, push() raises Full and put() waits.
         max_consumers: The number of consumer slots in the control file. 0: 32. No more consumers
             can attach to a lossless queue. In a lossy queue, further consumers are not listed.
-        min_consumers: For lossless queues: how many consumers must be attached before a message is
-            overwritten for the first time. 0: the producer need not wait for consumers.
+        min_consumers: For lossless queues: how many consumers must be attached at the moment in
+            which the first message of the queue is overwritten. 0: the producer need not wait.
         evict_after: For lossless queues: a consumer that holds back the producer and makes no
             progress for this many seconds is evicted. It may continue, and counts as lost what was
             overwritten. None: no consumer is evicted, unless its process has died.
@@ -272,7 +272,7 @@ class Consumer:
             field by field. If the queue has none, only the size is checked. None: use the dtype of
             the queue, if it has one.
         observer: Never hold back the producer of a lossless queue, and lose messages instead. An
-            observer needs no permission to write. In a lossy queue every consumer is an observer.
+            observer needs no permission to write, and is not listed.
         consumer_name: The name of this consumer in consumers() and in `ipcq stat`.
 
     Several threads may share a consumer: each message goes to one of them. A consumer can be

@@ -38,7 +38,7 @@ use waiting::Linger;
 ///         field by field. If the queue has none, only the size is checked. None: use the dtype of
 ///         the queue, if it has one.
 ///     observer: Never hold back the producer of a lossless queue, and lose messages instead. An
-///         observer needs no permission to write. In a lossy queue every consumer is an observer.
+///         observer needs no permission to write, and is not listed.
 ///     consumer_name: The name of this consumer in consumers() and in `ipcq stat`.
 ///
 /// Several threads may share a consumer: each message goes to one of them. A consumer can be
