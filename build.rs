@@ -1,4 +1,4 @@
-//! Generates the C header into `OUT_DIR`, and names the shared library.
+//! Generates the C header in `OUT_DIR` and sets the soname of the shared library.
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
@@ -12,9 +12,9 @@ fn main() {
 mod capi {
     use std::{env, fs, path::Path};
 
-    /// The header's text, in which `@file@` stands for the items of `src/ffi/file.rs`.
+    /// The text of the header. `@file@` stands for the items of `src/ffi/file.rs`.
     const TEMPLATE: &str = "src/ffi/ipcq.h.in";
-    /// A longer declaration of a function takes several lines.
+    /// A declaration of a function that is longer is wrapped.
     const LINE: usize = 100;
 
     pub fn build() {
@@ -98,12 +98,12 @@ mod capi {
             types(&self.items)
         }
 
-        /// The block whose code, without its comment, has one of these texts in it.
+        /// The block whose code, without its comment, contains one of these texts.
         fn block(&self, texts: &[String]) -> &str {
             let code = |block: &str| code(block).collect::<String>();
             let is_it = |block: &&String| texts.iter().any(|text| code(block).contains(text));
             let block = self.blocks.iter().find(is_it);
-            block.unwrap_or_else(|| panic!("cbindgen wrote no {}", texts[0]))
+            block.unwrap_or_else(|| panic!("cbindgen did not write {}", texts[0]))
         }
     }
 
@@ -121,7 +121,7 @@ mod capi {
     }
 
     impl Item {
-        /// The item that this line of Rust begins.
+        /// The item that begins on this line of Rust.
         fn of(line: &str) -> Option<Item> {
             if let Some(rest) = line.strip_prefix("pub const IPCQ_") {
                 let (name, value) = rest.split_once(':')?;
@@ -146,7 +146,7 @@ mod capi {
     struct Header {
         /// All types that the header defines.
         types: Vec<String>,
-        /// Those that the text has declared.
+        /// The types that the text has declared so far.
         declared: Vec<String>,
         text: String,
     }
@@ -175,14 +175,14 @@ mod capi {
             }
         }
 
-        /// Begins an item: after a blank line.
+        /// Starts an item after a blank line.
         fn separate(&mut self) {
             if !self.text.ends_with("\n\n") {
                 self.text.push('\n');
             }
         }
 
-        /// An enumerator: a macro is lost to programs that read the header after the preprocessor.
+        /// Writes an enumerator, because a macro would be lost after the preprocessor.
         fn put_constant(&mut self, name: &str, value: &str, block: &str) {
             for comment in block.lines().filter(|line| line.starts_with("//")) {
                 self.text += &format!("  {comment}\n");
@@ -211,7 +211,7 @@ mod capi {
             }
         }
 
-        /// A macro with the size and a zero for each other member.
+        /// Writes a macro with the size and a zero for each other member.
         fn put_initialiser(&mut self, name: &str, block: &str) {
             let members = code(block).filter(|line| line.starts_with("  ")).skip(1);
             let zeroes = members.map(|line| if line.contains('[') { ",{0}" } else { ",0" });
@@ -231,7 +231,7 @@ mod capi {
             }
         }
 
-        /// The types that the block uses and the header defines further down.
+        /// Declares the types that the block uses and the header defines later.
         fn declare_types_of(&mut self, block: &str) {
             let is_name = |c: char| c.is_alphanumeric() || c == '_';
             for word in code(block).flat_map(|line| line.split(|c| !is_name(c))) {

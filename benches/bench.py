@@ -1,6 +1,6 @@
 """Runs the benchmarks: `make bench`, or `make bench QUICK=1`. See benches/README.md.
 
-Needs nothing but the standard library; what it runs was built by benches/build.sh.
+It needs only the standard library. benches/build.sh builds the programs that it runs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ OUT = os.path.join("target", "bench")
 
 
 def processors() -> tuple[int, int, str]:
-    """Two to run on, on different cores if there are such, and what the kernel says of them."""
+    """Two processors, on different cores if possible, and how the kernel describes them."""
     allowed = sorted(os.sched_getaffinity(0))
     if len(allowed) < 2:
         sys.exit("bench: two processors are needed")
@@ -40,8 +40,8 @@ def processors() -> tuple[int, int, str]:
     first = allowed[0]
     for other in allowed[1:]:
         if siblings(other) != siblings(first):
-            return first, other, "separate cores, says the kernel"
-    return first, allowed[1], "siblings, says the kernel"
+            return first, other, "separate cores according to the kernel"
+    return first, allowed[1], "siblings according to the kernel"
 
 
 class Bench:
@@ -65,7 +65,7 @@ class Bench:
         }
 
     def once(self, run: Run, count: int) -> dict | None:
-        """One run. A figure counts only if the processors stayed where they were meanwhile."""
+        """Runs once. A figure counts only if the distance of the processors did not change."""
         cpus = [f"cpu0={self.cpus[0]}", f"cpu1={self.cpus[1]}"]
         command = [*run.command, *cpus, f"count={count}"]
         for _ in range(3):
@@ -88,7 +88,7 @@ class Bench:
         return record
 
     def distance(self, cpus: list[str]) -> float:
-        """How far the processors are from each other, for programs that cannot tell."""
+        """The distance between the processors, for programs that cannot measure it."""
         floor = [os.path.join(cases.BIN, "floor"), "what=lines", "count=1000", *cpus]
         done = subprocess.run(floor, capture_output=True, text=True, timeout=60, check=True)
         return json.loads(done.stdout)["p50"]
@@ -112,11 +112,11 @@ class Bench:
         return not (named.endswith("calls.py") and "trivial" in " ".join(self.skipped))
 
     def measure(self, group: Group) -> dict[str, list[dict]]:
-        """The records of each run, one a round, in turns."""
+        """Returns the records of each run, one per round. The runs take turns."""
         runs = [run for run in group.runs if self.runnable(run)]
         counts = {}
         for run in runs:
-            # The first run warms up, and says how many take the time that is given.
+            # The first run warms up and shows how many messages take the time that is given.
             record = self.once(run, run.count)
             if record is None:
                 continue
@@ -188,7 +188,7 @@ def processor_name() -> str:
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="a short form, under three minutes")
-    parser.add_argument("--only", default="", help="groups whose name this expression finds")
+    parser.add_argument("--only", default="", help="groups whose name matches this expression")
     options = parser.parse_args()
     bench = Bench(options.quick, options.only)
     try:

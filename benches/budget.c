@@ -1,13 +1,14 @@
-// The operations whose instructions benches/budget.py counts, each in a function of its own that
-// callgrind is told to count in. Each is called for a number of messages and then for twice as many:
-// the difference is what a message costs, loop and call included.
+// The operations whose instructions benches/budget.py counts. Each is a function, and callgrind
+// counts in that function. Each is called for a number of messages and then for twice that number.
+// The difference is the cost of the messages, including the loop and the call.
 #include <ipcq.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-// Whole blocks, so that the announcements are in the difference by their share. All fit the ring.
+// The numbers are multiples of a block, so that the difference includes the share of the
+// announcements. All messages fit in the ring.
 enum { CAPACITY = 16384, FEW = 4096, MANY = 8192, BATCH = 32 };
 
 #define OPERATION __attribute__((noinline)) static void
@@ -59,7 +60,7 @@ OPERATIONS(8)
 OPERATIONS(64)
 OPERATIONS(1024)
 
-// The same for a queue that is not lossy and fixed, by names of their own.
+// The same for queues that are not lossy with a fixed size, under separate names.
 OPERATION operation_push_lossless_64(ipcq_queue *out, int count) {
   for (int i = 0; i < count; i++)
     ok(ipcq_push(out, buffer, 64));
@@ -108,7 +109,7 @@ static void close_queue(queue q, const char *name) {
   ok(ipcq_unlink(name));
 }
 
-// The first call binds what is bound lazily, and is not looked at.
+// The first call resolves lazy symbols and is not counted.
 static void both(queue q, operation *push, operation *pop) {
   for (int turn = 0, count = FEW; turn < 3; turn++, count = turn == 2 ? MANY : FEW) {
     push(q.out, count);

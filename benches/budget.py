@@ -4,7 +4,7 @@
     budget.py PROGRAM --write   writes what was counted as the new budget
 
 Counts do not depend on how busy the machine is. They do depend on the compiler and, for longer
-copies, on the C library: the budget says what it was counted with.
+copies, on the C library. The budget names the compiler that it was counted with.
 """
 
 import glob
@@ -26,7 +26,7 @@ OPERATIONS = [
 ]
 OPERATIONS += [f"{name}_64" for name in ("push_lossless", "pop_lossless", "push_variable")]
 OPERATIONS += [f"{name}_64" for name in ("pop_variable", "pop_empty")]
-# With another compiler than the budget's, only what is far off is an error.
+# With another compiler than that of the budget, only a large difference is an error.
 OTHER_COMPILER = 0.5
 
 
@@ -36,7 +36,7 @@ def compiler():
 
 
 def count(program):
-    """Instructions a message of each operation, by callgrind."""
+    """Counts the instructions per message of each operation with callgrind."""
     with tempfile.TemporaryDirectory(prefix="ipcq-budget.") as folder:
         done = subprocess.run(
             [
@@ -74,7 +74,7 @@ def main():
         print("budget: valgrind is missing, instructions are not counted")
         return 0
     if platform.machine() != "x86_64":
-        print("budget: there is none for this processor, instructions are not counted")
+        print("budget: no budget for this processor, instructions are not counted")
         return 0
     counted = count(sys.argv[1])
     if "--write" in sys.argv:
@@ -90,7 +90,7 @@ def main():
                 indent=2,
             )
             file.write("\n")
-        print(f"budget: {BUDGET} is written anew")
+        print(f"budget: {BUDGET} was written")
         return 0
     with open(BUDGET) as file:
         budget = json.load(file)
@@ -101,7 +101,7 @@ def main():
     for name, now in counted.items():
         allowed = budget["instructions"].get(name)
         if allowed is None:
-            print(f"budget: {name}: {now}, and no budget")
+            print(f"budget: {name}: {now}, but it has no budget")
             over.add(name)
             continue
         tolerance = budget["tolerance_of_copies" if "1024 B" in name else "tolerance"]
@@ -114,8 +114,8 @@ def main():
             print(f"budget: {name}: {now} instructions, {allowed} allowed: lower it (make budget)")
     if over:
         return 1
-    how = "" if same else f", loosely: they were made with {budget['compiler']}"
-    print(f"budget: {len(counted)} operations keep to their instructions{how}")
+    how = "" if same else f", widely: the budget was counted with {budget['compiler']}"
+    print(f"budget: {len(counted)} operations are within their budget{how}")
     return 0
 
 

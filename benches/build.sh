@@ -1,6 +1,7 @@
 #!/bin/sh
-# Builds what `make bench` runs, in target/bench: the C programs, the Rust peers (each by itself), and a
-# Python environment. What cannot be had is left out, with a line in target/bench/skipped.
+# Builds the programs that `make bench` runs, in target/bench: the C programs, the Rust peers (each
+# separately), and a Python environment. Parts that are not available are left out, with a line in
+# target/bench/skipped.
 #
 #   benches/build.sh PYTHON CC
 set -eu
@@ -16,7 +17,7 @@ skip() {
     echo "bench: skipped: $1"
 }
 
-# --- Rust: each peer is a feature, so that one that is missing is missed alone ---------------------
+# --- Rust: each peer is a feature, so that a missing peer does not affect the others --------------
 
 peers="--release --locked --manifest-path benches/peers/Cargo.toml"
 export CARGO_TARGET_DIR="$PWD/target/peers"
@@ -24,12 +25,13 @@ for peer in ipcq ringfire iceoryx2 inprocess; do
     rm -f "$bin/rust-$peer"
     # shellcheck disable=SC2086 # the options are words
     if cargo build $peers --quiet --features "$peer" --lib >"$out/log/$peer" 2>&1 &&
-        # Each function begins a line, so that no comparison of two is one of their places: a push of 8
-        # bytes that looks for sleepers took 1.24 times as long as one that does not, and takes 1.08 so.
+        # Align each function to a cache line. Otherwise a comparison of two functions also compares
+        # their addresses: a push of 8 bytes that checks for sleepers took 1.24 times as long as one
+        # that does not, and takes 1.08 times as long with the alignment.
         cargo rustc $peers --quiet --features "$peer" --bin "$peer" -- -C llvm-args=-align-all-functions=6 \
             >>"$out/log/$peer" 2>&1; then
         cp "target/peers/release/$peer" "$bin/rust-$peer"
-        # With the C functions of ringfire, for the C programs.
+        # The library contains the C functions of ringfire, for the C programs.
         [ "$peer" != ringfire ] || cp target/peers/release/libpeers.so "$bin/libringfire.so"
     else
         skip "$peer (Rust): it cannot be built here, see target/bench/log/$peer"
@@ -43,7 +45,7 @@ for package in json.load(sys.stdin)["packages"]:
         print(os.path.dirname(package["manifest_path"]))' 2>/dev/null || true)
 echo "$ringfire" >"$out/ringfire-folder"
 
-# --- C ---------------------------------------------------------------------------------------------
+# --- C --------------------------------------------------------------------------------------------
 
 flags="-O2 -g -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wpedantic -Werror -Iinclude"
 library="-Ltarget/release -lipcq -Wl,-rpath,$PWD/target/release"
@@ -70,19 +72,19 @@ program() {
 }
 if [ -f "$bin/libringfire.so" ] && [ -n "$ringfire" ]; then
     for measure in roundtrip stream local feed; do
-        # Its header is no ISO C as it stands.
+        # Its header is not valid ISO C.
         program $measure $measure-ringfire '-DPEER_HEADER="peer_ringfire.h"' -Wno-pedantic \
             -isystem "$ringfire/include" -L"$bin" -lringfire -Wl,-rpath,"$bin"
     done
 fi
 
-# --- Python ----------------------------------------------------------------------------------------
+# --- Python ---------------------------------------------------------------------------------------
 
 venv=$out/venv
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
 pip="$venv/bin/python -m pip --disable-pip-version-check --quiet install"
 if [ ! -f "$venv/.packages" ] || [ benches/requirements.txt -nt "$venv/.packages" ]; then
-    # One at a time, so that one that is missing is missed alone.
+    # One at a time, so that a missing package does not affect the others.
     grep -v '^#' benches/requirements.txt | while read -r line; do
         echo "$line" >"$out/log/requirement"
         $pip -r "$out/log/requirement" >"$out/log/pip" 2>&1 ||
@@ -103,4 +105,4 @@ headers=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("inc
 rm -f "$bin/trivial.abi3.so"
 $cc -O2 -shared -fPIC -I"$headers" benches/python/trivial.c -o "$bin/trivial.abi3.so" \
     >"$out/log/trivial" 2>&1 ||
-    skip "the trivial Python extension: no Python headers, see target/bench/log/trivial"
+    skip "the trivial Python extension: headers are missing, see target/bench/log/trivial"

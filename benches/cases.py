@@ -1,4 +1,4 @@
-"""What is measured, beside what, and what is promised of it.
+"""The benchmarks, the peers they are compared with, and the targets.
 
 A group is a list of runs that take turns, so that noise hits all of them. A run is a command that
 prints one line of JSON. A target is a ratio of two figures of the same turn.
@@ -16,12 +16,12 @@ SCRIPTS = os.path.join("benches", "python")
 
 @dataclass
 class Run:
-    key: str  # unique in its group, and what the tables call it
+    key: str  # unique in its group, and the name in the tables
     command: list[str]  # without the processors and the count
-    value: str = "ns"  # which member of the JSON is the figure
-    count: int = 20000  # of the first run, which is thrown away; then as many as take the time
+    value: str = "ns"  # the member of the JSON that is the figure
+    count: int = 20000  # of the first run, which is discarded; then as many as fit in the time
     most: int = 50_000_000
-    between_pythons: bool = False  # two processes that do not measure how far they are apart
+    between_pythons: bool = False  # two processes that do not measure their distance
 
 
 @dataclass
@@ -61,7 +61,7 @@ def python(script: str, *arguments: str) -> list[str]:
 
 
 def capacity(size: int) -> int:
-    """A ring of about a quarter of a megabyte, which fits a second-level cache."""
+    """The capacity of a ring of about 256 KiB, which fits in a second-level cache."""
     return {8: 16384, 64: 4096, 1024: 256, 65536: 16}[size]
 
 
@@ -76,7 +76,7 @@ def round_trips(size: int, quick: bool = True) -> Group:
         Run("ringfire Rust", rust("ringfire", "roundtrip", at), "p50"),
     ]
     if size in (8, 64):
-        # Its default buffer: one message is under way.
+        # The default size of its buffer. Only one message is in transit.
         iceoryx2 = rust("iceoryx2", "roundtrip", at, "capacity=16")
         runs += [
             Run("iceoryx2", iceoryx2, "p50", 5000),
@@ -102,7 +102,7 @@ def streams(size: int, batch: int, all_peers: bool, quick: bool = True) -> Group
     else:
         runs = [Run("memcpy", c("floor", "what=memcpy", f"size={size}")), *runs]
     if size >= 1024:
-        # Its other form for large messages: descriptors in a ring, payloads in an arena. Lossy.
+        # Its other form, for large messages: descriptors in a ring, payloads in an arena. Lossy.
         runs += [Run("ringfire Rust, blobs", rust("ringfire", "stream", "blobs=1", *at))]
     if all_peers:
         iceoryx2 = rust("iceoryx2", "stream", *at[:2], "capacity=512")
@@ -116,18 +116,18 @@ def streams(size: int, batch: int, all_peers: bool, quick: bool = True) -> Group
             Run("pipe", c("stream-pipe", *at), count=5000),
             Run("Unix socket", c("stream-socket", *at), count=2000),
         ]
-    how = "a call a message" if batch == 1 else f"batches of {batch}"
+    how = "one call per message" if batch == 1 else f"batches of {batch}"
     return Group(f"stream-{size}-{batch}", f"streaming {size} B, {how}", "ns", runs, quick)
 
 
 def overrun(size: int) -> Group:
-    """A consumer that is slower than the producer: by nature, and by what it does besides."""
+    """A consumer that is slower than the producer, by nature or because of additional work."""
     at = [f"size={size}", f"capacity={capacity(size)}"]
     work = f"work={size // 2}"
     return Group(
         f"overrun-{size}",
         f"lossy at full speed, {size} B, consumer too slow",
-        "ns a message received",
+        "ns per message received",
         [
             Run("lossless", c("stream-ipcq", *at, "lossless=1")),
             Run("lossy", c("stream-ipcq", *at)),
@@ -163,13 +163,13 @@ def consumers() -> Group:
             Run(f"ipcq C, {n}", c("local-ipcq", f"attached={n}"), "push"),
             Run(f"ringfire C, {n}", c("local-ringfire", f"attached={n}"), "push"),
         ]
-    return Group("consumers", "push of 64 B beside so many idle consumers", "ns", runs)
+    return Group("consumers", "push of 64 B with this many idle consumers", "ns", runs)
 
 
 def sleepers() -> Group:
     return Group(
         "sleepers",
-        "push with nobody asleep, looking for sleepers",
+        "push without sleepers, checking for them",
         "ns",
         [
             Run(f"ipcq Rust, {size} B", rust("ipcq", "sleepers", f"size={size}"), "push", 400000)
@@ -195,7 +195,7 @@ def python_calls() -> Group:
 def python_streams() -> Group:
     feed, fire = (f"feed={os.path.join(BIN, 'feed-' + peer)}" for peer in ("ipcq", "ringfire"))
     at = ["size=64", "batch=32", "capacity=16384"]
-    # Whoever has nothing but a call a message.
+    # The peers whose only interface is one call per message.
     peers = {
         "pyzmq": (10000, 200_000),
         "multiprocessing.Pipe": (10000, 200_000),
@@ -318,8 +318,8 @@ def targets() -> list[Target]:
     ]
     for size in (8, 64):
         run = f"ipcq Rust, {size} B"
-        text = f"push that looks for sleepers / without, {size} B"
-        wanted.append(Target(text, "sleepers", run, run, 1.05, b_value="unheard"))
+        text = f"push that checks for sleepers / without, {size} B"
+        wanted.append(Target(text, "sleepers", run, run, 1.05, b_value="unchecked"))
     wanted.append(
         Target("wake-up / bare futex", "wakeup", "ipcq C", "ipcq C", 1.15, b_value="futex")
     )
@@ -345,13 +345,13 @@ def targets() -> list[Target]:
         ("stream-1024-1", "streaming 1 KiB"),
         ("local", "push"),
     ):
-        # Never slower; what remains is noise.
+        # Rust must not be slower. The tolerance covers the noise.
         wanted.append(Target(f"Rust / C, {text}", group, "ipcq Rust", "ipcq C", 1.05))
     wanted.append(Target("Rust / C, pop", "local", "ipcq Rust", "ipcq C", 1.05, "pop", "pop"))
     return wanted
 
 
-# The peers of whom the best counts; and what is promised in nanoseconds.
+# The peers of which the best counts, and the targets in nanoseconds.
 BEST = ["ringfire, try_recv", "pyzmq", "multiprocessing.Pipe", "faster-fifo", "faster-fifo, many"]
 ABSOLUTE = [
     ("push with no consumer, 64 B", "local", "ipcq C, no consumer", "push", 3.5),

@@ -1,4 +1,4 @@
-"""Draws what `make bench` measured: plots.py FOLDER, which has results.json.
+"""Draws the results of `make bench`: plots.py FOLDER, a folder with results.json.
 
 It writes messages.svg and python.svg, the bars of the README, and latency.png if matplotlib is
 installed. docs/images/results.json has the figures that the pages show, so
@@ -41,7 +41,7 @@ STYLE = """
 
 
 def figure_of(groups, group, key):
-    """A figure from which nothing was lost, or None."""
+    """Returns a figure of a run without losses, or None."""
     for figure in groups.get(group, {}).get("figures", []):
         if figure["key"] == key and not figure.get("lost_share"):
             return figure
@@ -49,7 +49,7 @@ def figure_of(groups, group, key):
 
 
 def machine_of(results, groups):
-    """The processor, and how long a word takes between the two cores and back."""
+    """Returns the processor, and the round trip of a word between the two cores."""
     text = f"on two cores of {results['machine']['processor']}"
     floor = figure_of(groups, "roundtrip-8", "two lines")
     if floor:
@@ -60,7 +60,7 @@ def machine_of(results, groups):
 
 
 def bars(path, title, note, rows):
-    """Horizontal bars, the shortest first; ours are those whose name begins with ipcq."""
+    """Draws horizontal bars, the shortest first. Names that begin with ipcq are highlighted."""
     if not rows:
         return
     rows = sorted(rows, key=lambda row: row[1])
@@ -88,7 +88,7 @@ def bars(path, title, note, rows):
 
 
 def latency(groups, folder):
-    """Round trips: the percentiles of the middle one of the rounds."""
+    """Draws the percentiles of the round trips, from the median round."""
     names = ("roundtrip-8", "roundtrip-64", "python-roundtrip")
     wanted = [
         (groups[name], [f for f in groups[name]["figures"] if "runs" in f])
@@ -122,7 +122,7 @@ def latency(groups, folder):
         for f in figures:
             runs = sorted(f["runs"], key=lambda run: run["p50"])
             points = [p for p in runs[len(runs) // 2]["percentiles"] if 0 < p[0] < 100]
-            # 90, 99, 99.9 ... at equal steps.
+            # 90, 99, 99.9 ... at equal distances.
             x = [-1 if p < 50 else 100 / (100 - p) for p, _ in points]
             kept = [(a, ns) for a, (_, ns) in zip(x, points, strict=True) if a > 0]
             key = f["key"]

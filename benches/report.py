@@ -7,9 +7,9 @@ import statistics
 import cases
 from cases import Group
 
-# Two figures are compared if the processors were as far from each other, give or take this.
+# Two figures are compared if the distances of the processors differ at most by this factor.
 ALIKE = 1.5
-# Two hyperthreads of a core exchange a line in less; between cores, none was seen that does.
+# Two hyperthreads of a core exchange a cache line faster than this. No two cores did.
 SIBLINGS_BELOW_NS = 85
 
 
@@ -38,7 +38,7 @@ def lost_share(records: list[dict]) -> float:
 
 
 def look(records: list[dict], told_siblings: bool) -> str:
-    """Whether the two processors look like siblings, in these runs."""
+    """Whether the two processors look like siblings in these runs."""
     found = [d for d in map(distance, records) if d is not None]
     if not found:
         return "one" if not told_siblings else "siblings"
@@ -107,7 +107,7 @@ def targets(results: dict[str, dict[str, list[dict]]]) -> list[dict]:
                 break
             y = b[i][target.b_value or values[target.b]]
             (ratios if comparable(record, b[i]) else apart).append(x / y)
-        # Where no two runs were alike, what there is, marked as such.
+        # If no two runs had similar distances, use all pairs, and mark them.
         used = ratios or apart
         ratio = statistics.median(used)
         done.append(
@@ -140,7 +140,7 @@ def targets(results: dict[str, dict[str, list[dict]]]) -> list[dict]:
 
 
 def best(records: dict[str, list[dict]]) -> list[dict] | None:
-    """The best of the peers in Python, by its median."""
+    """Returns the best of the peers in Python, by its median."""
     found = [records[key] for key in cases.BEST if records.get(key)]
     return min(found, key=lambda r: statistics.median([x["ns"] for x in r])) if found else None
 
@@ -148,7 +148,7 @@ def best(records: dict[str, list[dict]]) -> list[dict] | None:
 def print_targets(done: list[dict]) -> None:
     if not done:
         return
-    print("ratios (median of the pairs, their range), and what is promised")
+    print("ratios (median of the pairs, their range), and the targets")
     for t in done:
         if t["met"] is None:
             print(f"  {t['text']:52} not measured")

@@ -1,7 +1,7 @@
 // cc -O2 blocking.c -o blocking $(pkg-config --cflags --libs ipcq)
 //
-// Sleeps until a message comes, and prints how long each took to arrive. Start ./producer to feed
-// it. It ends at Ctrl-C, or after ten seconds without a message.
+// Sleeps until a message comes and prints its latency. Start ./producer to feed it. It ends at
+// Ctrl-C, or after ten seconds without a message.
 //
 //     ./blocking [name]
 
@@ -67,7 +67,7 @@ int main(int argc, char **argv) {
     fflush(stdout);
   }
   rc = !stopped && length != -EPIPE;
-  if (rc) // -ETIMEDOUT or another error. -EPIPE is none: the producer has closed the queue.
+  if (rc) // -ETIMEDOUT or another error; -EPIPE only means that the queue was closed
     fprintf(stderr, "blocking: %s\n", ipcq_errmsg());
   ipcq_close(q);
   return rc;

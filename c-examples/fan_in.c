@@ -16,7 +16,7 @@
 static ipcq_queue *queues[MOST];
 static char **names;
 
-// Takes the messages of one queue, up to TURN. Returns -EPIPE at the end of the queue.
+// Takes up to TURN messages of one queue. Returns -EPIPE at the end of the queue.
 static int64_t take_turn(size_t i) {
   static char buffer[65536];
   int64_t length = 0;

@@ -1,9 +1,9 @@
 // cc -O2 records.c -o records $(pkg-config --cflags --libs ipcq)
 //
-// The producer declares the fields of its messages, and the queue stores them. A consumer that
-// declares other fields gets an error when it opens the queue, with both lists. A consumer that knows
-// no fields can read them from the queue, as Python and `ipcq schema` do. This example has both sides
-// in one process.
+// The producer declares the fields of its messages, and the queue stores them. If a consumer
+// declares other fields, its open fails with an error that shows both lists. A consumer that
+// declares no fields can read them from the queue, as Python and `ipcq schema` do. This example has
+// both sides in one process.
 
 #include <ipcq.h>
 
@@ -33,7 +33,7 @@ static const ipcq_field tick_fields[] = {
     IPCQ_FIELD(struct tick, from.y),
 };
 
-// What another program takes for a tick: its price is a float.
+// An outdated definition of a tick, in which the price is a float.
 struct old_tick {
   uint64_t time_ns;
   float price;

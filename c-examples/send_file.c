@@ -4,9 +4,10 @@
 //
 //     ./send_file FILE [name [bytes]]
 //
-// The queue is lossless, so the sender is as fast as the receiver, and sleeps while the ring is full.
-// Because of min_consumers, nothing is overwritten before the receiver has attached, so it gets the
-// file from its first byte. The receiver is bindings/python/examples/receive_file.py.
+// The queue is lossless, so the sender sleeps while the ring is full and is as fast as the
+// receiver. With min_consumers, it overwrites nothing before the receiver has attached, so the
+// receiver gets the file from its first byte. The receiver is
+// bindings/python/examples/receive_file.py.
 
 #include <ipcq.h>
 
@@ -55,7 +56,7 @@ int main(int argc, char **argv) {
     while ((rc = ipcq_push_wait(out, file + at, length, INT64_C(60000000000))) == -EINTR)
       continue; // a signal handler has run: if yours sets a flag, check it here
     if (rc < 0)
-      return failed("the receiver takes nothing");
+      return failed("the receiver makes no progress");
   }
   ipcq_close(out);
   return 0;

@@ -32,8 +32,8 @@ int main(int argc, char **argv) {
       return failed("push");
   ipcq_close(out);
 
-  // Begin with a small buffer. If a message does not fit, the pop consumes nothing, and info.length
-  // says how much it needs.
+  // Start with a small buffer. If a message does not fit, the pop does not consume it, and
+  // info.length is the size that it needs.
   size_t size = 4;
   char *buffer = malloc(size);
   int wrong = 0, seen = 0;

@@ -27,7 +27,7 @@ int main(int argc, char **argv) {
   if (ipcq_open(&in, name, IPCQ_CONSUMER, NULL) < 0)
     return failed("consumer");
 
-  // Claim a place in the ring, fill it, publish it. (ipcq_abort drops a claim.)
+  // Claim a place in the ring, fill it and publish it. (ipcq_abort drops a claim.)
   void *slot;
   if (ipcq_claim(out, options.message_size, &slot) < 0)
     return failed("claim");

@@ -125,7 +125,7 @@ extern "C" {
 // This thread's last error in words: which file, what failed, what to do. Valid until the next.
 IPCQ_API const char *ipcq_errmsg(void);
 
-// What a return value means, as in the table.
+// A short text for a return value.
 IPCQ_API const char *ipcq_strerror(int rc);
 
 /* ---- Open and close ---- */
@@ -252,7 +252,7 @@ IPCQ_CHECKED int64_t ipcq_push_many(ipcq_queue *q, const void *data, size_t stri
 
 /* ---- Receive ---- */
 
-// What is known about a message.
+// The metadata of a message.
 typedef struct ipcq_info {
   // Counts all messages of the queue from 0.
   uint64_t sequence;

@@ -245,6 +245,7 @@ public:
       : data_(static_cast<const std::byte *>(data)), size_(size) {}
   bytes_view(std::string_view text) noexcept : bytes_view(text.data(), text.size()) {}
   bytes_view(const char *text) noexcept : bytes_view(std::string_view(text)) {}
+  bytes_view(std::nullptr_t) = delete; // which is also the number 0
   template <class C, class = detail::if_bytes<const C>>
   bytes_view(const C &values) noexcept
       : bytes_view(std::data(values), std::size(values) * sizeof(*std::data(values))) {}

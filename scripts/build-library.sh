@@ -1,5 +1,6 @@
 #!/bin/sh
-# Builds the C libraries and the command, in target/release whatever target cargo is set to.
+# Builds the C libraries and the command. Places them in target/release, regardless of the target
+# directory of cargo.
 #
 #   scripts/build-library.sh
 #
@@ -9,15 +10,15 @@ cd "$(dirname "$0")/.."
 log=target/build.json
 mkdir -p target
 
-# cargo says where it puts things: CARGO_BUILD_TARGET, and build.target in a configuration, move them.
+# cargo reports the paths of its outputs. CARGO_BUILD_TARGET and build.target change them.
 build() {
     cargo "$@" --message-format=json-render-diagnostics >"$log"
 }
-# place FILE: what cargo has built under this name, in target/release.
+# place FILE: copies the file that cargo has built under this name to target/release.
 place() {
     built=$(tr '"' '\n' <"$log" | grep "/$1\$" | tail -n 1)
     if [ ! -f "$built" ] || [ ! -s "$built" ]; then
-        echo "ipcq: cargo has built no $1" >&2
+        echo "ipcq: cargo has not built $1" >&2
         exit 1
     fi
     mkdir -p target/release
@@ -26,8 +27,8 @@ place() {
 
 build build --release -p ipcq-cli
 place ipcq
-# The library by itself, for only without its Rust form can it be optimised as a whole: 3.0 MB instead
-# of 5.4, and no call or datum of its own by way of a table.
+# Build the library again without its Rust form (rlib), because only then can it be optimised as a
+# whole: it has 3.0 MB instead of 5.4, and its own calls and data need no table.
 build rustc --release --lib --crate-type cdylib,staticlib
 place libipcq.so
 place libipcq.a

@@ -1,12 +1,12 @@
 #!/bin/sh
-# A source distribution must hold everything that it is built from.
+# A source distribution must contain every file that it is built from.
 #
 #   scripts/check-sdist.sh ipcq-VERSION.tar.gz
 set -eu
 cd "$(dirname "$0")/.."
 list=$(tar -tzf "$1" | sed 's|^[^/]*/||')
 {
-    # maturin lays the package where an installer looks for it, beside pyproject.toml.
+    # maturin puts the package next to pyproject.toml, where an installer searches for it.
     find bindings/python/python -name '*.py' -o -name '*.pyi' -o -name py.typed | sed 's|^bindings/python/||'
     find src bindings/python/src -name '*.rs' -o -name '*.in'
     echo Cargo.toml Cargo.lock build.rs bindings/python/Cargo.toml pyproject.toml README.md \

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Says in one line what this machine lacks to build ipcq, if it lacks anything.
+# Prints one line about a missing build tool, if any is missing.
 #
 #   scripts/check-tools.sh PYTHON CC
 set -u

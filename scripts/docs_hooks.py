@@ -22,7 +22,7 @@ NAME = re.compile(
 
 
 def on_page_markdown(markdown, page, **_):
-    """Fills in the pages that are made of other files."""
+    """Fills in the pages that are made from other files."""
     if page.file.src_uri == "index.md":
         return front_page((ROOT / "README.md").read_text())
     if "<!-- ipcq.h -->" in markdown:
@@ -32,13 +32,13 @@ def on_page_markdown(markdown, page, **_):
 
 
 def front_page(readme):
-    """README.md with links as they are between the pages. Other files are not on the site."""
+    """Returns README.md with links between pages. Links to other files are removed."""
     readme = readme.replace("](docs/", "](")
     return re.sub(r"\[([^\]]+)\]\((?=[A-Z]+\.md)[^)]+\)", r"\1", readme)
 
 
 def reference(header):
-    """The sections of the header, each function and type under a heading of its own."""
+    """Returns the sections of the header, with a heading for each function and type."""
     header = LONG_BANNER.sub(with_comment, header)
     first, *rest = BANNER.split(header)
     sections = list(zip(rest[::2], rest[1::2], strict=True)) or [("All of it", first)]
@@ -51,13 +51,13 @@ def reference(header):
 
 
 def with_comment(banner):
-    """The comment in a banner as a comment below it."""
+    """Returns the comment in a banner as a comment below it."""
     comment = [f"// {line.removeprefix('   ')}".rstrip() for line in banner[2].splitlines()]
     return "\n".join([f"{banner[1]} */", "", *comment])
 
 
 def blocks_of(text):
-    """The blocks between blank lines. Blank lines in braces do not count. Guards are left out."""
+    """Yields the blocks between blank lines, except guards. Blank lines in braces do not count."""
     depth, block = 0, []
     for line in [*text.strip().splitlines(), ""]:
         if line or depth:
@@ -76,7 +76,7 @@ def code_of(block):
 
 
 def entry(block):
-    """A block as Markdown: its name, its declaration, and its comment as text."""
+    """Returns a block as Markdown: its name, its declaration, and its comment as text."""
     code = code_of(block)
     comment = [line[2:].removeprefix(" ") for line in block if line.startswith("//")]
     if "}" in "".join(code) and comment and not block[0].startswith("//"):
@@ -92,7 +92,7 @@ def entry(block):
 
 
 def text_of(comment):
-    """The comment as Markdown. Words in two columns become a table, what is indented stays."""
+    """Returns the comment as Markdown. Two columns become a table. Indented lines are kept."""
     lines, kind = [], "text"
     for line in comment:
         row = ROW.match(line)
@@ -113,7 +113,7 @@ def text_of(comment):
 
 
 def files(match):
-    """Files of the tree, each under its name; `<!-- files: c-examples/*.c -->` asks for them."""
+    """Returns files of the tree, each under its name, for `<!-- files: c-examples/*.c -->`."""
     lines = []
     for path in sorted(path for pattern in match[1].split() for path in ROOT.glob(pattern)):
         language = {"cpp": "cpp", "rs": "rust"}.get(path.suffix[1:], path.suffix[1:])
@@ -122,7 +122,7 @@ def files(match):
 
 
 def marked(line):
-    """A line of a comment, with what is C in it as code."""
+    """Returns a line of a comment with the C identifiers in it as code."""
     parts = line.split("`")
     parts[::2] = [CODE.sub(r"`\g<0>`", part).replace("*", r"\*") for part in parts[::2]]
     line = re.sub(r"\bdocs/(\w+)\.md", r"[\1](\1.md)", "`".join(parts))

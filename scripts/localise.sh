@@ -1,7 +1,7 @@
 #!/bin/sh
-# Makes all symbols of the static library local but ipcq_*, so that a program can have it beside
-# another static library that was written in Rust: both bring the same runtime. What the functions of
-# the header do not need is left out.
+# Makes all symbols of the static library local except ipcq_*. A program can then link it together
+# with another static library written in Rust, although both contain the Rust runtime. Code that the
+# functions of the header do not need is removed.
 #
 #   scripts/localise.sh LIBRARY
 #
@@ -11,13 +11,14 @@ library=$1
 header=$(dirname "$0")/../include/ipcq.h
 
 if [ "$("${AR:-ar}" t "$library")" = ipcq.o ]; then
-    exit 0 # done already
+    exit 0 # done before
 fi
 work=$(mktemp -d "$library.XXXXXX")
 trap 'rm -rf "$work"' EXIT
-# Rust's own objects carry what only its compiler reads, and a plugin of the binutils may choke on it.
+# Remove sections that only the Rust compiler reads. A plugin of the binutils may fail on them.
 echo 'SECTIONS { /DISCARD/ : { *(.llvmbc .llvmcmd) } }' >"$work/script"
-# Groups are the means by which a linker keeps one copy of what two libraries bring.
+# Force the allocation of section groups. Otherwise a linker would keep only one of two libraries'
+# copies.
 sed -n 's/^IPCQ_[A-Z]* .*[ *]\(ipcq_[a-z_]*\)(.*/-u \1/p' "$header" | xargs \
     "${LD:-ld}" -r --gc-sections --force-group-allocation -T "$work/script" "$library" -o "$work/ipcq.o"
 "${OBJCOPY:-objcopy}" --wildcard --keep-global-symbol='ipcq_*' "$work/ipcq.o"
@@ -27,4 +28,5 @@ if [ -n "$left" ]; then
     exit 1
 fi
 "${AR:-ar}" rcs "$work/library" "$work/ipcq.o"
-mv -f "$work/library" "$library" # not over the old one, which has another name in cargo's folder
+# Replace the file. An overwrite would also change its hard link in the folder of cargo.
+mv -f "$work/library" "$library"

@@ -10,7 +10,8 @@ case "${1:-short}" in
     *) echo "usage: $0 short|full" >&2; exit 2 ;;
 esac
 export IPCQ_MODEL="${1:-short}"
-# Flags of its own, so a folder of its own: or else each run would rebuild everything.
+# The flags differ from other builds, so use another folder. Otherwise each build would rebuild
+# everything.
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/loom"
 export RUSTFLAGS="--cfg loom" CARGO_PROFILE_DEV_OPT_LEVEL=3 RUST_BACKTRACE=0
 exec cargo test --no-default-features --lib ring::tests::loom

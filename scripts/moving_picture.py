@@ -31,7 +31,7 @@ with ipcq.Consumer("ticks") as q:
     print(q.stats.received, "received,", q.stats.lost, "lost")
 """
 ROWS, COLUMNS, LINE, CHARACTER = 16, 62, 18, 8.1
-HOLD = 3.0  # seconds for which the last picture stands
+HOLD = 3.0  # seconds for which the last picture is shown
 STYLE = """
   text { font: 13.5px ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace }
   text { white-space: pre; fill: #d6deeb } .pane { fill: #011627 } .bar { fill: #1d3b53 }
@@ -39,7 +39,7 @@ STYLE = """
 
 
 class Terminal:
-    """A shell in a terminal of its own. Keeps what it prints, with the times."""
+    """A shell in a separate terminal. Stores its output with the times."""
 
     def __init__(self, folder, began):
         self.began, self.chunks = began, []
@@ -63,7 +63,7 @@ class Terminal:
 
     @staticmethod
     def take():
-        """Makes the terminal the one that controls the shell, so that Ctrl-C works."""
+        """Makes the terminal the controlling terminal of the shell, so that Ctrl-C works."""
         import fcntl
         import termios
 
@@ -105,7 +105,7 @@ class Terminal:
 
 
 def record(folder):
-    """Plays the scene. Returns what each of the two terminals printed, and when."""
+    """Plays the scene. Returns the output of the two terminals, with the times."""
     (Path(folder) / "watch.py").write_text(CONSUMER)
     (Path(folder) / "producer").symlink_to(ROOT / "target/examples/producer")
     began = time.monotonic()
@@ -132,7 +132,7 @@ def record(folder):
 
 
 def lines_of(chunks):
-    """The lines, each a list of (time, column, text)."""
+    """Returns the lines, each as a list of (time, column, text)."""
     lines, column = [[]], 0
     for when, data in chunks:
         for part in data.replace("\r", "").splitlines(keepends=True):
@@ -147,7 +147,7 @@ def lines_of(chunks):
 
 
 def appears(when, total):
-    """Something that is there from a moment on, in each round."""
+    """Returns an animation that shows an element from this time on, in each round."""
     return (
         '<animate attributeName="visibility" values="hidden;visible" calcMode="discrete"'
         f' keyTimes="0;{when / total:.4f}" dur="{total:.2f}s" repeatCount="indefinite"/>'
@@ -155,7 +155,7 @@ def appears(when, total):
 
 
 def pane(x, title, lines, total):
-    """A terminal, which scrolls when it is full."""
+    """Draws a terminal, which scrolls when it is full."""
     width, height = COLUMNS * CHARACTER, ROWS * LINE + 12
     yield f'<svg x="{x}" y="0" width="{width:.0f}" height="{height + 26}">'
     yield f'<rect class="pane" width="{width:.0f}" height="{height + 26}" rx="6"/>'

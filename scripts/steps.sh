@@ -1,7 +1,7 @@
 #!/bin/sh
-# Kills, and stops, a producer at every single step (tests/steps.rs), and one of two processes that use
-# the same name (tests/races.rs). The library is built for it
-# in a folder of its own, with a feature that nothing else is built with.
+# Kills and stops a producer at every step (tests/steps.rs), and one of two processes that use the
+# same name (tests/races.rs). The library is built in its own folder, because no other build has the
+# feature.
 set -eu
 cd "$(dirname "$0")/.."
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/steps"

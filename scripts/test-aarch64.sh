@@ -1,16 +1,16 @@
 #!/bin/sh
-# Builds the library and its tests for aarch64 and runs them under emulation, on an x86-64 machine with
-# the packages of Debian: its Rust for aarch64 and its emulator are fetched once into target/aarch64, and
-# nothing is installed. What has to be there is gcc, g++ and binutils for aarch64.
+# Builds the library and its tests for aarch64 and runs them under emulation. It needs an x86-64
+# machine with apt, and gcc, g++ and binutils for aarch64. Debian's Rust for aarch64 and its
+# emulator are downloaded once into target/aarch64. They are not installed.
 #
 #   scripts/test-aarch64.sh
 #
-# Its status is 77 if it cannot be tried here.
+# Exits with 77 if the test cannot run here.
 set -eu
 cd "$(dirname "$0")/.."
 out=$PWD/target/aarch64
 triple=aarch64-unknown-linux-gnu
-# The release of Debian whose Rust is not older than the one that Cargo.toml asks for.
+# The oldest release of Debian with a Rust version that Cargo.toml accepts.
 release=trixie
 packages="rustc libstd-rust-dev:arm64 qemu-user"
 
@@ -22,21 +22,21 @@ missing() {
     echo "test-aarch64: skipped: $1" >&2
     exit 77
 }
-case $PWD in *' '*) missing "the path of this folder has a blank, which the settings of cargo cannot have" ;; esac
-[ "$(uname -m)" = x86_64 ] || missing "it is for x86-64: on aarch64, run make test"
+case $PWD in *' '*) missing "cargo settings do not support a blank in the path of this folder" ;; esac
+[ "$(uname -m)" = x86_64 ] || missing "this machine is not x86-64: on aarch64, run make test"
 command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || missing "apt-get and dpkg-deb are missing"
 for tool in gcc g++ ld; do
     command -v aarch64-linux-gnu-$tool >/dev/null ||
         missing "aarch64-linux-gnu-$tool is missing: install gcc-aarch64-linux-gnu and g++-aarch64-linux-gnu"
 done
 
-# --- Rust and the emulator --------------------------------------------------------------------------
+# --- Rust and the emulator ------------------------------------------------------------------------
 
 root=$out/root
 if [ ! -e "$root/.$release" ]; then
     mirror=${IPCQ_DEBIAN:-$(apt-get indextargets --format '$(REPO_URI)' 'Origin: Debian' 2>/dev/null |
         grep '/debian/$' | head -n 1)}
-    [ -n "$mirror" ] || missing "no Debian is among the sources of apt: set IPCQ_DEBIAN to the address of a mirror"
+    [ -n "$mirror" ] || missing "apt has no Debian source: set IPCQ_DEBIAN to the URL of a mirror"
     key=/usr/share/keyrings/debian-archive-keyring.gpg
     [ -e $key ] || missing "debian-archive-keyring is missing"
     apt=$out/apt
@@ -72,27 +72,29 @@ exec "$libraries/ld-linux-x86-64.so.2" --library-path "$libraries" "$root/usr/bi
 SH
 chmod +x "$out/rustc"
 
-# --- build and run ----------------------------------------------------------------------------------
+# --- build and run --------------------------------------------------------------------------------
 
-# The C library that the compiler links with is where it has its loader.
+# The emulator needs the folder that contains the C library of the compiler.
 loader=$(aarch64-linux-gnu-gcc -print-file-name=ld-linux-aarch64.so.1)
 emulator="$root/usr/bin/qemu-aarch64 -L $(dirname "$(dirname "$loader")")"
 export RUSTC="$out/rustc" CARGO_BUILD_TARGET=$triple CARGO_TARGET_DIR="$out/build"
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="$emulator" IPCQ_TEST_RUNNER="$emulator"
 export CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc
-# What the emulator lacks is skipped: it has no seccomp, by which the first four take system calls away;
-# it lets a child inherit a mapping that is not to be inherited (MADV_DONTFORK); it starts a process more
-# slowly than the next test kills them; it makes up when a process began, of which the next is a test; and
-# the last three start the command by a shell, with few descriptors or as another user, where the
+# Skip tests that the emulator does not support. It has no seccomp, with which the first four tests
+# disable system calls. It lets a child inherit a mapping that is marked MADV_DONTFORK. It starts a
+# process more slowly than the next test kills it. It invents the start time of a process, which the
+# next test needs. The last three start the command from a shell, with few descriptors or as another
+# user, and the emulator does not run there.
 # emulator does not run.
-skip="--skip a_kernel_without_membarrier_will_do --skip a_producer_without_membarrier_wakes_too
-    --skip descriptors_tell_on_an_older_kernel --skip one_sleeps_on_many_queues_on_an_older_kernel
+skip="--skip a_kernel_without_membarrier_is_enough --skip a_producer_without_membarrier_also_wakes
+    --skip descriptors_become_readable_on_an_older_kernel
+    --skip one_consumer_waits_on_many_queues_on_an_older_kernel
     --skip a_process_being_started_does_not_keep_the_lock_of_a_closed_producer
-    --skip a_bare_clone_keeps_nothing_of_its_parent
-    --skip nothing_is_lost_whoever_dies --skip whatever_a_reader_locks
-    --skip a_directory_that_cannot_be_looked_at_is_an_error --skip top_copes_with_many_queues
-    --skip what_may_not_be_read_is_named"
+    --skip a_bare_clone_keeps_no_lock_of_its_parent
+    --skip nothing_is_lost_when_any_process_dies --skip locks_of_a_reader_do_no_harm
+    --skip a_directory_that_cannot_be_read_is_an_error --skip top_shows_ten_thousand_queues
+    --skip unreadable_queues_are_listed"
 check() {
     # shellcheck disable=SC2086 # the options are words
     cargo test --quiet "$@" -- $skip $threads || failed="$failed $*"
@@ -105,7 +107,8 @@ for file in tests/*.rs cli/tests/*.rs; do
     steps | races) continue ;; # they need a feature
     threads) cargo test --quiet --test threads || failed="$failed threads" ;;
     *)
-        # For the same reason, no other test may have a child of its own meanwhile.
+        # In these files, no other test may fork at the same time, because starting a process is
+        # slow.
         threads=
         ! grep -q 'fork(' "$file" || threads=--test-threads=1
         check --test "$name"
@@ -127,7 +130,7 @@ build() {
     # shellcheck disable=SC2086 # the flags are words
     aarch64-linux-gnu-$compiler $flags "$source" "$@"
 }
-# run PROGRAM: in an empty folder for its queues, which it has to leave empty.
+# run PROGRAM: runs it with an empty folder for its queues. The program must leave the folder empty.
 run() {
     IPCQ_DIR=$(mktemp -d "$out/queues.XXXXXX")
     export IPCQ_DIR

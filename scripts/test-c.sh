@@ -1,7 +1,7 @@
 #!/bin/sh
-# The C side: builds and runs the test programs, those of the C++ header, the examples and the
-# example in ipcq.h: plain, under AddressSanitizer and UBSan, under valgrind, and with clang. Runs
-# the examples with signals, and a test program against the static library.
+# Builds and runs the C and C++ test programs, the examples, and the example in ipcq.h: plain, under
+# AddressSanitizer and UBSan, under valgrind, and with clang. Also runs the examples with signals,
+# and a test program against the static library.
 set -eu
 cd "$(dirname "$0")/.."
 cc=${CC:-cc} cxx=${CXX:-c++}
@@ -10,12 +10,12 @@ rm -rf "$out"
 mkdir -p "$out"
 warnings="-g -Wall -Wextra -Wpedantic -Werror -Iinclude"
 cpp_warnings="$warnings -Wconversion -Wshadow"
-# Seen from a program in target/c-tests/*/: no path of this folder, for it may have a blank in it.
+# Relative to a program in target/c-tests/*/, because the path of this folder may contain a blank.
 shared="-Ltarget/release -lipcq -Wl,-rpath,\$ORIGIN/../../release -pthread"
 static="-static target/release/libipcq.a -lpthread -lm -ldl"
 sanitize="-O1 -fsanitize=address,undefined -fno-sanitize-recover=all"
 
-# An empty directory for the queues of the next program.
+# Creates an empty directory for the queues of the next program.
 directory() {
     IPCQ_DIR=$(mktemp -d "$out/queues.XXXXXX")
     export IPCQ_DIR
@@ -76,7 +76,7 @@ programs() {
         tail -n 1 "$out/log" | grep -q "received 1000, lost 0$" || fail "$receiver, $how"
         grep -qx "pushed 1000 ticks" "$out/producer.log" || fail "$sender, $how"
     done
-    # Three queues, merged.
+    # Three queues merged by one consumer.
     directory
     for queue in a b c; do
         timeout 300 "$@" "$folder/producer" $queue 1000 >"$out/producer.log" 2>&1 ||
@@ -84,7 +84,7 @@ programs() {
     done
     timeout 300 "$@" "$folder/fan_in" a b c >"$out/log" 2>&1 || fail "fan_in, $how"
     tail -n 1 "$out/log" | grep -qx "received 3000, lost 0" || fail "fan_in, $how"
-    # An event loop and a consumer that sleeps, on the same queue.
+    # An event loop and a sleeping consumer on the same queue.
     timeout 300 "$@" "$folder/poll" a </dev/null >"$out/log" 2>&1 || fail "poll, $how"
     [ "$(grep -c "^message .* 24 bytes" "$out/log")" = 1000 ] || fail "poll, $how"
     timeout 300 "$@" "$folder/blocking" a >"$out/log" 2>&1 || fail "blocking, $how"
@@ -99,38 +99,38 @@ programs() {
     echo "test-c: producer, consumer, fan_in, poll, blocking, machine and ticks, $how passed"
 }
 
-# The processes in the background.
+# The background processes.
 background=
 trap 'kill $background 2>/dev/null || true' EXIT
-# ring NAME COMMAND...: in the background, with signals; its output is in NAME.log.
-ring() {
+# with_signals NAME COMMAND...: runs in the background with signals. The output is in NAME.log.
+with_signals() {
     name=$1
     shift
-    # A blank would end the path.
+    # LD_PRELOAD must be a relative path without a blank.
     env ALARMS="$out/$name.alarms" LD_PRELOAD=target/c-tests/alarms.so "$@" >"$out/$name.log" 2>&1 </dev/null &
     background="$background $!"
 }
-rung() {
+signal_count() {
     wc -c <"$out/$1.alarms" || echo 0
 }
-# until_rung NAME...: until each has got 20 more signals.
-until_rung() {
+# wait_for_signals NAME...: waits until each process has received 20 more signals.
+wait_for_signals() {
     for name; do
-        enough=$(($(rung "$name") + 20))
-        while [ "$(rung "$name")" -lt $enough ]; do
+        enough=$(($(signal_count "$name") + 20))
+        while [ "$(signal_count "$name")" -lt $enough ]; do
             all_run
             sleep 0.01
         done
     done
 }
-# What was started with signals has not ended.
+# Checks that no process started with signals has ended.
 all_run() {
     # shellcheck disable=SC2086
     kill -0 $background 2>/dev/null || { cat "$out"/*.log >"$out/log"; fail "a program, with signals"; }
 }
 
-# signals FOLDER: no loop that the examples show ends when a harmless signal comes, whatever it waits
-# for; and Ctrl-C ends the one that it is to end.
+# signals FOLDER: a harmless signal must not end a loop of the examples in any wait. Ctrl-C must end
+# the loops that handle it.
 signals() {
     folder=$out/$1
     directory
@@ -139,25 +139,25 @@ signals() {
     receivers="consumer blocking poll fan_in consumer_cpp"
     for receiver in $receivers; do
         : >"$out/$receiver.alarms"
-        ring $receiver "$folder/$receiver" ticks
+        with_signals $receiver "$folder/$receiver" ticks
     done
     all=$background
     : >"$out/interrupted.alarms"
-    ring interrupted "$folder/consumer_cpp" ticks
+    with_signals interrupted "$folder/consumer_cpp" ticks
     interrupted=$!
     : >"$out/early.alarms"
-    ring early "$folder/consumer_cpp" ticks
+    with_signals early "$folder/consumer_cpp" ticks
     early=$!
-    until_rung $receivers interrupted early # they wait for the queue
+    wait_for_signals $receivers interrupted early # they wait for the queue
     kill -TERM $early
     wait $early && grep -qx "stopped before the producer started" "$out/early.log" ||
-        fail "consumer_cpp, by SIGTERM before there is a queue"
+        fail "consumer_cpp, by SIGTERM before the queue exists"
     background="$all $interrupted"
     "$folder/producer" ticks >"$out/producer.log" 2>&1 &
     producer=$!
     background="$background $producer"
-    until_rung $receivers interrupted # and now for messages, of which ten come a second
-    until_rung $receivers interrupted
+    wait_for_signals $receivers interrupted # now they wait for messages, ten per second
+    wait_for_signals $receivers interrupted
     kill -INT $interrupted
     wait $interrupted && grep -q "^stopped: received [0-9]*, lost 0$" "$out/interrupted.log" ||
         fail "consumer_cpp, by Ctrl-C"
@@ -186,12 +186,12 @@ signals() {
     wait $! || fail "consumer_cpp, when the producer ends by SIGTERM"
     grep -q "^closed: received [1-9][0-9]*, lost 0$" "$out/log" || fail "consumer_cpp, at the end"
     grep -q '^[0-9]* after' "$out/blocking.log" || fail "blocking, with signals"
-    # A producer that waits for room, and its consumer.
+    # A producer that waits for free space, and its consumer.
     background=
     : >"$out/pop.alarms"
-    ring pop "$folder/lossless" pop alice
-    until_rung pop
-    ring push "$folder/lossless" push
+    with_signals pop "$folder/lossless" pop alice
+    wait_for_signals pop
+    with_signals push "$folder/lossless" push
     until grep -qx 'alice: 1000' "$out/pop.log"; do
         all_run
         sleep 0.01

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Installs into an empty folder whose name has a blank, and builds an example against what was installed:
-# shared, static, by pkg-config and by CMake, and beside another static library written in Rust.
+# Installs into an empty folder whose name contains a blank, and builds an example against the
+# installed files: shared, static, with pkg-config and with CMake, and together with another static
+# library written in Rust.
 set -eu
 cd "$(dirname "$0")/.."
 if ! command -v pkg-config >/dev/null; then
@@ -20,19 +21,19 @@ fail() {
     echo "test-install: $1"
     exit 1
 }
-# build PROGRAM WORD...: the example, with these words and those that pkg-config says, which may have
-# blanks in them.
+# build PROGRAM WORD...: builds the example with these words and the flags from pkg-config, which
+# may contain blanks.
 build() {
     program=$1
     shift
     eval '$cc "$source" "$@"' "$words" '-o "$root/$program"' 2>"$root/log" ||
         { cat "$root/log"; fail "$program does not link"; }
 }
-# The name by which a program wants the shared library, if it does.
+# Prints the name of the shared library that a program needs, if it needs it.
 needed() {
     readelf -d "$root/$1" | sed -n 's/.*\[\(libipcq.*\)\]/\1/p'
 }
-# same PROGRAM: it does what the shared one does.
+# same PROGRAM: its output must equal that of the shared program.
 same() {
     "$root/$1" >"$root/$1.out"
     cmp "$root/shared.out" "$root/$1.out"
@@ -50,10 +51,10 @@ same static
 words="$(pkg-config --cflags ipcq) -lpthread -lm -ldl"
 build archive "$lib/libipcq.a"
 same archive
-test -z "$(needed static)$(needed archive)" || fail "a static program wants the shared library"
+test -z "$(needed static)$(needed archive)" || fail "a static program needs the shared library"
 
-# Two libraries that each bring the runtime of Rust, in either order. The other one is no part of a build
-# for another machine.
+# Two libraries that both contain the Rust runtime, in either order. Cross builds skip this, because
+# the other library is built for this machine.
 cat >"$root/other.rs" <<'RUST'
 use std::collections::HashMap;
 #[no_mangle]
@@ -83,7 +84,7 @@ if rustc --crate-type staticlib -C opt-level=1 "$root/other.rs" -o "$root/liboth
     build both "$lib/libipcq.a" "$root/libother.a"
     "$root/both" || fail "two Rust libraries in one program"
     build both "$root/libother.a" "$lib/libipcq.a"
-    "$root/both" || fail "two Rust libraries in one program, the other way round"
+    "$root/both" || fail "two Rust libraries in one program, in the other order"
 else
     echo "test-install: rustc is missing, two Rust libraries in one program are skipped"
 fi
@@ -94,7 +95,7 @@ if command -v cmake >/dev/null; then
 cmake_minimum_required(VERSION 3.13)
 project(use LANGUAGES C CXX)
 find_package(ipcq 0.1 REQUIRED)
-find_package(ipcq REQUIRED) # once more, as by another package
+find_package(ipcq REQUIRED) # again, as another package would do
 add_executable(cmake-shared "$PWD/c-examples/variable_length.c")
 target_link_libraries(cmake-shared PRIVATE ipcq::ipcq)
 add_executable(cmake-static "$PWD/c-examples/variable_length.c")
@@ -112,7 +113,7 @@ CMAKE
     [ -z "$(needed cmake-static)" ] || fail "ipcq::static is not the static library"
     sed -i 's/ipcq 0.1/ipcq 0.99/' "$root/cmake/CMakeLists.txt"
     if cmake -S "$root/cmake" -B "$root/cmake/newer" -DCMAKE_PREFIX_PATH="$root/opt/ipcq" >"$root/log" 2>&1; then
-        fail "CMake takes this version for another one"
+        fail "CMake accepted this version for a newer one"
     fi
 else
     echo "test-install: cmake is missing, its part is skipped"

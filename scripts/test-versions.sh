@@ -1,9 +1,10 @@
 #!/bin/sh
-# Loads a wheel in every CPython from 3.11 on that can be found, and passes a message through a queue there.
+# Loads a wheel in every CPython from 3.11 on that it finds, and passes a message through a queue.
 #
 #   scripts/test-versions.sh WHEEL
 #
-# Looks on the PATH and among the versions of pyenv. Free-threaded interpreters do not take this wheel.
+# It searches the PATH and the versions of pyenv. The wheel does not support free-threaded
+# interpreters.
 set -eu
 wheel=$(realpath "$1")
 folder=$(mktemp -d)
@@ -30,7 +31,7 @@ END
 found=
 for minor in 11 12 13 14 15; do
     for python in python3.$minor "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.$minor.*/bin/python3; do
-        # The shims of pyenv exist for versions that are not active, too.
+        # pyenv has shims even for versions that are not active.
         "$python" -c '' 2>/dev/null || continue
         mkdir -p "$folder/$minor"
         version=$(IPCQ_DIR=$folder/$minor "$python" -I "$folder/try.py" "$wheel" "$folder/$minor") ||

@@ -3,7 +3,7 @@
 #
 #   scripts/test-wheel.sh PYTHON FILE
 #
-# A wheel is installed where no compiler can be found and nothing be fetched.
+# A wheel is installed without a compiler and without network access.
 set -eu
 python=$1 file=$(realpath "$2")
 folder=$(mktemp -d)

@@ -1,25 +1,26 @@
 #!/bin/sh
-# ThreadSanitizer over the library, with a producer and consumers in threads of one process
+# Runs ThreadSanitizer on the library, with a producer and consumers in threads of one process
 # (tests/threads.rs).
 #
-# Covered: every access to a mapped file. In this build the handles of a process share one mapping
-# (src/os/tsan_mapping.rs), and payloads are copied as atomic words (cfg(ipcq_words)). Whatever the
-# threads race for in memory of their own is covered, too. Not covered: whether the orders are right.
-# The tool does not know fences, and atomic words cannot race; the models show that (make model).
-# Nor is the platform's memcpy, which this build does not call.
+# It covers every access to a mapped file. In this build the handles of a process share one mapping
+# (src/os/tsan_mapping.rs), and payloads are copied as atomic words (cfg(ipcq_words)). It also
+# covers the private memory that the threads share. It does not cover the memory orderings, because
+# the tool does not support fences, and atomic words cannot race. The models test the orderings
+# (make model). The memcpy of the platform is not covered either, because this build does not call
+# it.
 #
-# That it can fail is shown by its twin: with one plain copy in the place of atomic words
-# (src/ring/plain.rs, cfg(ipcq_plain)) there must be a report.
+# A mutation test shows that the tool can fail: with a plain copy instead of atomic words
+# (src/ring/plain.rs, cfg(ipcq_plain)) it must report a race.
 #
-# It needs a nightly compiler ($TSAN_TOOLCHAIN, or `nightly`). The standard library is not built for it,
-# so the test uses nothing of that to hand things from thread to thread but starting and joining them;
-# scripts/tsan.supp names the locks of the library itself.
+# It needs a nightly compiler ($TSAN_TOOLCHAIN, or `nightly`). The standard library is not
+# instrumented, so the threads of the test synchronise only by starting and joining.
+# scripts/tsan.supp lists the locks of the library itself.
 set -eu
 cd "$(dirname "$0")/.."
 target=x86_64-unknown-linux-gnu
 toolchain=${TSAN_TOOLCHAIN:-nightly}
 if ! rustc "+$toolchain" --version >/dev/null 2>&1; then
-    echo "tsan: there is no $toolchain compiler, skipped"
+    echo "tsan: the $toolchain compiler is missing, skipped"
     exit 0
 fi
 flags="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer --cfg ipcq_words"
@@ -47,8 +48,8 @@ echo "tsan: no report"
 export CARGO_TARGET_DIR="$CARGO_TARGET_DIR/plain"
 if run "$flags --cfg ipcq_plain" --test threads || ! grep -q "WARNING: ThreadSanitizer: data race" "$log"; then
     cat "$log"
-    echo "tsan: a plain copy was not reported, so the run above says nothing"
+    echo "tsan: a plain copy was not reported, so the run above proves nothing"
     exit 1
 fi
 grep -m 1 -A 1 "WARNING: ThreadSanitizer" "$log"
-echo "tsan: the twin with a plain copy is reported"
+echo "tsan: the mutation with a plain copy is reported"

@@ -1,4 +1,4 @@
-//! Where the library says what goes on, if somebody wants to know.
+//! The log function that a program may set.
 
 use std::cell::RefCell;
 use std::ffi::{c_char, c_int, c_void, CString};
@@ -13,14 +13,15 @@ struct Sink {
     user: *mut c_void,
 }
 
-// SAFETY: who sets the function promises that it may be called, with `user`, from any thread.
+// SAFETY: the caller of `set_c` promises that the function may be called, with `user`, from any
+// thread.
 unsafe impl Send for Sink {}
 // SAFETY: as above.
 unsafe impl Sync for Sink {}
 
 static SINK: RwLock<Option<Sink>> = RwLock::new(None);
 
-/// How grave it is: the numbers of the C interface (`IPCQ_LOG_…`).
+/// The severity. The numbers are those of the C interface (`IPCQ_LOG_…`).
 #[derive(Clone, Copy)]
 pub(crate) enum Level {
     #[cfg(feature = "capi")]
@@ -36,13 +37,13 @@ pub(crate) fn set_c(function: Option<Function>, user: *mut c_void) {
 }
 
 thread_local! {
-    /// How many [`Later`] this thread has, and what is to be said after them.
+    /// The number of [`Later`] values of this thread, and the messages that they hold back.
     static LATER: RefCell<(u32, Vec<(Level, String)>)> = const { RefCell::new((0, Vec::new())) };
 }
 
-/// Has this thread say things only after this is dropped.
+/// Holds back the log messages of this thread until it is dropped.
 pub(crate) struct Later {
-    /// It belongs to the thread that made it.
+    /// Makes the type `!Send`, because it belongs to the thread that made it.
     _thread: PhantomData<*const ()>,
 }
 
@@ -71,9 +72,9 @@ impl Drop for Later {
     }
 }
 
-/// Says something. `text` is only made if somebody listens.
+/// Logs a message. `text` is only called if a log function is set.
 pub(crate) fn say(level: Level, text: impl FnOnce() -> String) {
-    // Copied, for the function may call this library again, and set another function.
+    // Copied, because the log function may call this library again and set another function.
     let sink = *SINK.read().unwrap_or_else(PoisonError::into_inner);
     let Some(sink) = sink else { return };
     let later = LATER.try_with(|later| later.borrow().0 > 0);
@@ -83,6 +84,6 @@ pub(crate) fn say(level: Level, text: impl FnOnce() -> String) {
         return;
     }
     let text = CString::new(text()).unwrap_or_default();
-    // SAFETY: the caller of `set_c` has promised it; the text is a string.
+    // SAFETY: promised by the caller of `set_c`. The text is a C string.
     unsafe { (sink.function)(level as c_int, text.as_ptr(), sink.user) };
 }

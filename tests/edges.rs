@@ -1,5 +1,5 @@
-//! What lies at the edges: buffers that end where a page ends, and a lossless ring that is full to
-//! its last message.
+//! Edge cases: buffers that end at the end of a page, and a lossless ring that is full to its last
+//! message.
 
 mod common;
 
@@ -7,7 +7,7 @@ use common::*;
 use ipcq::{Consumer, Delivery, Error, Pop};
 use std::time::Duration;
 
-/// Memory of which nothing before and nothing behind may be touched.
+/// Memory with inaccessible pages before and after it.
 struct Fenced {
     base: *mut u8,
     page: usize,
@@ -15,7 +15,7 @@ struct Fenced {
 
 impl Fenced {
     fn new() -> Fenced {
-        // SAFETY: a mapping of its own, of which only the middle may be touched.
+        // SAFETY: a new mapping, of which only the middle is accessed.
         unsafe {
             let page = libc::sysconf(libc::_SC_PAGESIZE) as usize;
             let (kind, none) = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, libc::PROT_NONE);
@@ -28,7 +28,7 @@ impl Fenced {
         }
     }
 
-    /// So many bytes behind which, or before which, nothing is.
+    /// A range of `size` bytes that ends before, or starts after, an inaccessible page.
     fn bytes(&self, size: usize, at_the_end: bool) -> *mut u8 {
         assert!(size <= 4 * self.page);
         let at = if at_the_end { 4 * self.page - size } else { 0 };
@@ -36,13 +36,13 @@ impl Fenced {
     }
 
     fn fill(&self, byte: u8) {
-        // SAFETY: all of the middle.
+        // SAFETY: the range is the accessible part.
         unsafe { self.base.write_bytes(byte, 4 * self.page) };
     }
 
-    /// Whether nothing but these bytes was touched since `fill`.
+    /// Whether only this range was written since `fill`.
     fn is_untouched_but(&self, at: *mut u8, size: usize, byte: u8) -> bool {
-        // SAFETY: all of the middle.
+        // SAFETY: the range is the accessible part.
         let all = unsafe { std::slice::from_raw_parts(self.base, 4 * self.page) };
         let from = at as usize - self.base as usize;
         all[..from]
@@ -53,7 +53,7 @@ impl Fenced {
 }
 
 #[test]
-fn nothing_is_touched_beyond_a_buffer() {
+fn no_byte_outside_a_buffer_is_touched() {
     let (source, target) = (Fenced::new(), Fenced::new());
     for kind in [Kind::Fixed(0), Kind::Variable] {
         for length in (0..=300).chain([1023, 1024, 1025, 2047, 2048, 2049]) {
@@ -75,7 +75,7 @@ fn nothing_is_touched_beyond_a_buffer() {
                 let to = target.bytes(length, at_the_end);
                 let bytes = message(round, length);
                 target.fill(0xa5);
-                // SAFETY: so many bytes are there.
+                // SAFETY: the buffer has this many bytes.
                 unsafe {
                     from.copy_from_nonoverlapping(bytes.as_ptr(), length);
                     out.push_raw(from, length).unwrap();
@@ -98,7 +98,7 @@ fn nothing_is_touched_beyond_a_buffer() {
                 view.release().unwrap();
                 assert_eq!(part, bytes);
             }
-            // In batches: of one behind the other, and with room in between.
+            // In batches: messages back to back, and with gaps between them.
             for (stride, at_the_end) in [
                 (length, true),
                 (length, false),
@@ -121,7 +121,8 @@ fn nothing_is_touched_beyond_a_buffer() {
                     target.fill(0x5a);
                     let messages: Vec<_> =
                         (0..count as u64).map(|i| message(i + 77, length)).collect();
-                    // SAFETY: so many messages are there, but for what lies behind the last.
+                    // SAFETY: the buffer has room for these messages. After the last one, only the
+                    // gap is missing.
                     unsafe {
                         for (i, m) in messages.iter().enumerate() {
                             from.add(i * stride)
@@ -155,10 +156,11 @@ fn nothing_is_touched_beyond_a_buffer() {
     }
 }
 
-/// A lossless queue holds its capacity, less what a consumer that stopped in the middle of a block has
-/// not shown; and all of it once that has found the queue empty, in whatever way.
+/// A lossless queue holds its capacity, minus the messages that a consumer has consumed within a
+/// block but not published. If the consumer has found the queue empty, in any way, it holds the
+/// whole capacity.
 #[test]
-fn what_was_consumed_is_room() {
+fn consumed_messages_become_free_space() {
     type Ways = [(&'static str, fn(&mut Consumer)); 6];
     let ways: Ways = [
         ("stop", |_| ()),
@@ -212,16 +214,17 @@ fn what_was_consumed_is_room() {
                 };
                 assert!(
                     room + shown_by > capacity,
-                    "{capacity} of {size} bytes, {consumed} consumed, then {way}: room for {room}"
+                    "{capacity} of {size} bytes, {consumed} consumed, then {way}: {room} free"
                 );
             }
         }
     }
 }
 
-/// One that is evicted while it pops the short way: nothing is torn, and the accounts are exact.
+/// A consumer that is evicted while it pops on the fast path. No message is torn and the statistics
+/// are exact.
 #[test]
-fn evicted_again_and_again() {
+fn a_consumer_evicted_repeatedly_keeps_exact_statistics() {
     use std::sync::atomic::{AtomicBool, Ordering};
     for (size, capacity) in [(8, 2), (8, 64), (64, 256), (128, 4096), (200, 128)] {
         let dir = Dir::new();
@@ -246,7 +249,8 @@ fn evicted_again_and_again() {
                         let mut many = vec![0u8; size as usize * 100];
                         while !stop.load(Ordering::Relaxed) {
                             match random.below(6) {
-                                // Longer than the producer takes from one look at it to the next.
+                                // Longer than the interval at which the producer checks its
+                                // consumers.
                                 0 => {
                                     std::thread::sleep(Duration::from_micros(random.below(80_000)))
                                 }
@@ -297,7 +301,7 @@ fn evicted_again_and_again() {
                                 }
                             }
                         }
-                        // At rest.
+                        // When the producer has stopped.
                         while let Some(m) = pop_next(&mut q).unwrap() {
                             lost += m.lost;
                             received += 1;
@@ -326,9 +330,9 @@ fn evicted_again_and_again() {
                 .sum::<u64>()
         });
         println!(
-            "{size} {capacity}: {} pushed, {lost} lost by three",
+            "{size} {capacity}: {} pushed, {lost} lost by three consumers",
             out.next_sequence()
         );
-        assert!(lost > 0, "nobody was evicted");
+        assert!(lost > 0, "no consumer was evicted");
     }
 }

@@ -1,6 +1,6 @@
-//! What can go wrong around a queue: no room, no descriptors, odd names, files that their owner
-//! cuts off or removes. Each is an error that says so and leaves nothing behind, or is as harmless
-//! as the documentation promises.
+//! Failures around a queue: no space, no descriptors, unusual names, and files that their owner
+//! truncates or removes. Each is an error that names the cause and leaves nothing behind, or is as
+//! harmless as the documentation promises.
 
 mod common;
 
@@ -25,7 +25,7 @@ fn child_main() {
         "read" => read(&name),
         "write" => write(&name),
         "hold" => hold(&name),
-        role => panic!("no role {role}"),
+        role => panic!("unknown role {role}"),
     }
     std::process::exit(0);
 }
@@ -34,7 +34,7 @@ fn consumer(name: &Path) -> Consumer {
     Consumer::options().start(Start::Oldest).open(name).unwrap()
 }
 
-/// What the child says ends with `done`, or is one line that begins with `skipped`.
+/// The last line of the child is `done`, or its only line begins with `skipped`.
 fn run(role: &str, name: &Path) {
     let mut child = Process::start(role, &[("NAME", name)]);
     match child.next_line() {
@@ -44,18 +44,19 @@ fn run(role: &str, name: &Path) {
     child.done();
 }
 
-// --- no room --------------------------------------------------------------------------------------
+// --- no space ------------------------------------------------------------------------------------
 
 const TMPFS: u64 = 512 << 10;
 
-/// Mounts a small file system that only this process sees; why not, if it may not.
+/// Mounts a small file system that only this process sees. Returns the reason if that is not
+/// permitted.
 fn mount_small(at: &Path) -> Result<(), String> {
     let failed = |what: &str| Err(format!("{what}: {}", std::io::Error::last_os_error()));
-    // SAFETY: take numbers, or cannot fail.
+    // SAFETY: the calls cannot fail.
     let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
-    // SAFETY: takes a number.
+    // SAFETY: the call takes a number.
     if unsafe { libc::unshare(libc::CLONE_NEWNS) } != 0 {
-        // SAFETY: takes a number.
+        // SAFETY: the call takes a number.
         if unsafe { libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS) } != 0 {
             return failed("unshare");
         }
@@ -70,7 +71,7 @@ fn mount_small(at: &Path) -> Result<(), String> {
     }
     let at = CString::new(at.as_os_str().as_bytes()).unwrap();
     let data = CString::new(format!("size={TMPFS},mode=0755")).unwrap();
-    // SAFETY: the strings end, and live for the length of the calls.
+    // SAFETY: the strings end with a NUL and are valid during the calls.
     unsafe {
         let private = libc::MS_REC | libc::MS_PRIVATE;
         if libc::mount(
@@ -100,7 +101,7 @@ fn files(dir: &Path) -> Vec<String> {
     names
 }
 
-/// Fills the file system but for so many bytes.
+/// Fills the file system except for `room` bytes.
 fn leave(ballast: &Path, room: u64) {
     let _ = std::fs::remove_file(ballast);
     let file = std::fs::File::create(ballast).unwrap();
@@ -122,20 +123,20 @@ fn is_no_space<T: std::fmt::Debug>(result: ipcq::Result<T>, name: &Path) {
     }
 }
 
-/// In a process of its own, with a file system of its own.
+/// Runs in its own process with its own file system.
 fn no_room(name: &Path) {
     let dir = name.parent().unwrap();
     if let Err(why) = mount_small(dir) {
         say(format_args!("skipped: a small file system: {why}"));
         return;
     }
-    // More than the whole file system.
+    // Larger than the whole file system.
     let large = Kind::Variable.options(2 * TMPFS);
     is_no_space(large.open(name), name);
     is_no_space(SharedMem::create(name, 2 * TMPFS as usize, 0), name);
     assert_eq!(files(dir), [""; 0]);
 
-    // What was opened has its space: nothing that is pushed later is a SIGBUS.
+    // A queue that was opened has all of its space, so a later push never raises SIGBUS.
     let mut out = Kind::Variable.options(TMPFS / 4).open(name).unwrap();
     let mut q = consumer(name);
     let ballast = dir.join("ballast");
@@ -148,14 +149,15 @@ fn no_room(name: &Path) {
         }
     };
     (0..20).for_each(|_| all(&mut out, &mut q));
-    // A restart needs no more, and what replaces it does not fit, which changes nothing.
+    // A restart needs no more space. A larger replacement does not fit, and the failed attempt
+    // changes nothing.
     drop(out);
     let before = files(dir);
     is_no_space(large.clone().replace(true).open(name), name);
     assert_eq!(files(dir), before);
     let mut out = Producer::options().capacity(TMPFS / 4).open(name).unwrap();
     all(&mut out, &mut q);
-    // Without its control file it cannot be continued, but is as it was.
+    // Without its control file the queue cannot be continued, but it stays as it was.
     drop(out);
     std::fs::remove_file(dir.join("q.ctl")).unwrap();
     leave(&ballast, 0);
@@ -167,7 +169,7 @@ fn no_room(name: &Path) {
     drop(out);
     ipcq::unlink(name).unwrap();
 
-    // Page by page: whichever of the files has no room, nothing is left.
+    // The free space shrinks page by page. Whichever file does not fit, no file is left behind.
     let (mut failed, mut opened) = (0, 0);
     while opened < 2 {
         leave(&ballast, failed * 4096);
@@ -193,12 +195,12 @@ fn no_room(name: &Path) {
 }
 
 #[test]
-fn a_full_file_system() {
+fn a_full_file_system_is_an_error_that_leaves_no_file() {
     let dir = Dir::new();
     run("no_room", &dir.name("q"));
 }
 
-/// In a process of its own, with fewer and fewer descriptors.
+/// Runs in its own process, with fewer and fewer descriptors.
 fn few_files(name: &Path) {
     let dir = name.parent().unwrap();
     let limit_to = |most: u64| {
@@ -206,14 +208,14 @@ fn few_files(name: &Path) {
             rlim_cur: most,
             rlim_max: 4096,
         };
-        // SAFETY: the limits are there to read.
+        // SAFETY: `limit` is valid for reads.
         assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0);
     };
     limit_to(1024);
-    // The first call watches for forks and the like.
+    // The first call installs the fork handlers and opens other descriptors that stay open.
     drop(Kind::Fixed(24).options(64).open(name).unwrap());
     ipcq::unlink(name).unwrap();
-    // What is open lies below the lowest number that is free.
+    // All open descriptors are below the lowest free number.
     let free = std::fs::File::open("/").unwrap().as_raw_fd() as u64;
     let open_files = || std::fs::read_dir("/proc/self/fd").unwrap().count();
     let before = open_files();
@@ -257,7 +259,7 @@ fn few_files(name: &Path) {
                 Err(e) => panic!("{what}, {room}: {e:?}"),
             }
             if replaces {
-                // Who is attached is told nothing.
+                // An attached consumer gets the same results as before.
                 let mut q = consumer(name);
                 assert!(matches!(pop_next(&mut q), Err(Error::Closed(_))));
             }
@@ -269,15 +271,15 @@ fn few_files(name: &Path) {
 }
 
 #[test]
-fn no_descriptors() {
+fn without_descriptors_an_open_fails_cleanly() {
     let dir = Dir::new();
     run("few_files", &dir.name("q"));
     assert_eq!(dir.files(), [""; 0]);
 }
 
-// --- names ----------------------------------------------------------------------------------------
+// --- names ---------------------------------------------------------------------------------------
 
-/// In a process of its own, whose directory of bare names is its own.
+/// Runs in its own process, with its own directory for names without a slash.
 fn odd_names() {
     let dir = PathBuf::from(argument("IPCQ_DIR"));
     std::fs::write(dir.join("file"), "x").unwrap();
@@ -299,7 +301,7 @@ fn odd_names() {
         (long(256), libc::ENAMETOOLONG),
         (long(255 - 8 - 5 + 1), libc::ENAMETOOLONG),
         (path(&"x".repeat(255 - 8 + 1)), libc::ENAMETOOLONG),
-        // Each part is short enough, all of it is not.
+        // Each part is short enough, but the whole path is too long.
         (path(&"folder/../".repeat(500)), libc::EINVAL),
         (path(&("folder/../".repeat(500) + "x")), libc::ENAMETOOLONG),
         (path("nowhere/x"), libc::ENOENT),
@@ -316,7 +318,7 @@ fn odd_names() {
         ];
         for (i, result) in errors.into_iter().enumerate() {
             let error = result.unwrap_err();
-            // What is to be removed and cannot be there, is not there.
+            // A name that cannot exist is reported as not found when it is removed.
             let fits = error.code() == -errno || (i > 3 && error.code() == -libc::ENOENT);
             assert!(fits, "{i} {name:?}: {error:?}");
             assert!(error.to_string().len() > 10, "{name:?}: {error}");
@@ -341,7 +343,7 @@ fn odd_names() {
         push_next(&mut out);
         let mut q = Consumer::options().open(&name).unwrap();
         assert_eq!(pop_next(&mut q).unwrap().unwrap().sequence, 0);
-        // Nothing but its three files, and all of them in this directory.
+        // The queue has only its three files, and all of them are in this directory.
         assert_eq!(files(&dir.join("folder")), [""; 0]);
         let entries = std::fs::read_dir(&dir).unwrap();
         assert_eq!(entries.count(), there.len() + 3, "{name:?}");
@@ -356,7 +358,7 @@ fn odd_names() {
 }
 
 #[test]
-fn names() {
+fn unusual_names_work_or_are_refused() {
     let dir = Dir::new();
     let arguments = [
         ("NAME", OsStr::new("")),
@@ -367,7 +369,8 @@ fn names() {
     child.done();
 }
 
-/// As somebody else in a directory where everybody may make files, but not replace others'.
+/// Runs as another user in a directory where every user may create files but not replace those of
+/// others.
 fn no_rename(name: &Path) {
     let nobody = 65534;
     // SAFETY: an empty list of groups, and numbers.
@@ -392,9 +395,9 @@ fn no_rename(name: &Path) {
 }
 
 #[test]
-fn a_name_that_cannot_be_given() {
+fn an_open_that_cannot_rename_its_file_fails() {
     let dir = Dir::new();
-    // A link to nowhere is not there to open, and not to be replaced either.
+    // A dangling link is neither opened nor replaced.
     let name = dir.name("q");
     std::os::unix::fs::symlink(dir.name("nowhere"), &name).unwrap();
     std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o1777)).unwrap();
@@ -402,7 +405,7 @@ fn a_name_that_cannot_be_given() {
 }
 
 #[test]
-fn another_version_is_named() {
+fn a_queue_of_another_version_is_refused_by_name() {
     let dir = Dir::new();
     let name = dir.name("q");
     drop(Kind::Fixed(24).options(64).open(&name).unwrap());
@@ -430,7 +433,7 @@ fn another_version_is_named() {
     assert!(pop_next(&mut consumer(&name)).unwrap().is_some());
 }
 
-/// The count of attachments goes from 2^32 - 1 to 0, and nothing happens.
+/// The epoch wraps from 2^32 - 1 to 0 without an effect.
 #[test]
 fn epochs_wrap_around() {
     let dir = Dir::new();
@@ -456,7 +459,7 @@ fn epochs_wrap_around() {
     assert!(matches!(pop_next(&mut q), Err(Error::Closed(_))));
 }
 
-// --- files that are cut off or removed ------------------------------------------------------------
+// --- files that are truncated or removed --------------------------------------------------------------------
 
 /// Consumes until it ends.
 fn read(name: &Path) {
@@ -479,10 +482,10 @@ fn write(name: &Path) {
     }
 }
 
-/// The one thing that nobody is safe from: a process that touches what its owner has cut off is
-/// ended by the kernel. It harms nobody else, and nothing that follows.
+/// The library cannot protect a process from this: the kernel kills a process that touches pages
+/// after the owner of the file has truncated it. Other processes and later queues are not affected.
 #[test]
-fn a_file_that_is_cut_off() {
+fn a_truncated_file_harms_only_the_processes_that_touch_it() {
     let dir = Dir::new();
     let (name, other) = (dir.name("q"), dir.name("other"));
     let mut unharmed = Kind::Fixed(24).options(1024).open(&other).unwrap();
@@ -496,7 +499,7 @@ fn a_file_that_is_cut_off() {
         for mut process in [writer, reader] {
             assert_eq!(process.wait().signal(), Some(libc::SIGBUS), "{left} left");
         }
-        // Whoever comes now gets an error, or makes a new one.
+        // A new process gets an error or creates a new queue.
         let errors = [
             Consumer::options().open(&name).map(drop).unwrap_err(),
             Producer::options().open(&name).map(drop).unwrap_err(),
@@ -513,7 +516,7 @@ fn a_file_that_is_cut_off() {
         let all = ["other", "other.ctl", "other.lock", "q", "q.ctl", "q.lock"];
         assert_eq!(dir.files(), all);
     }
-    // What is longer is as good.
+    // A file that is too long is also usable.
     let file = std::fs::OpenOptions::new()
         .write(true)
         .open(&other)
@@ -553,13 +556,13 @@ fn files_that_are_removed_by_hand() {
         let mut q = consumer(&name);
         push_next(&mut out);
         remove(removed);
-        // Those attached go on with what they have.
+        // Attached processes continue with their mappings.
         push_next(&mut out);
         for sequence in 0..2 {
             assert_eq!(pop_next(&mut q).unwrap().unwrap().sequence, sequence);
         }
         assert!(q.stats().unwrap().producer_alive);
-        // A second producer never comes into the same ring.
+        // A second producer never gets the same ring.
         match options.open(&name) {
             Err(Error::ProducerExists(_)) => {}
             Ok(mut second) => {
@@ -575,12 +578,13 @@ fn files_that_are_removed_by_hand() {
         drop(out);
         assert!(matches!(pop_next(&mut q), Err(Error::Closed(_))));
         assert!(!q.stats().unwrap().producer_alive);
-        // With all gone there is nothing to clean up; else what stays is whole, or made anew.
+        // If all files are gone, nothing is left to clean up. Otherwise the remaining file is
+        // complete or is created again.
         let mut out = options.open(&name).unwrap();
         let next = match (removed.contains(&"q"), removed.contains(&"q.lock")) {
             (false, _) => 3,
             (true, false) => 0,
-            // That of the second producer.
+            // The message of the second producer.
             (true, true) => 1,
         };
         assert_eq!(out.next_sequence(), next, "{removed:?}");
@@ -592,9 +596,9 @@ fn files_that_are_removed_by_hand() {
     }
 }
 
-// --- who is alive ---------------------------------------------------------------------------------
+// --- liveness ------------------------------------------------------------------------------------
 
-/// Opens the queue, and holds every lock that a reader can have.
+/// Opens the queue and holds every lock that a reader can take.
 fn hold(name: &Path) {
     let file = std::fs::File::open(name).unwrap();
     let whole = libc::flock {
@@ -607,15 +611,15 @@ fn hold(name: &Path) {
     say("ready");
     loop {
         listen();
-        // SAFETY: the descriptor is open and the lock there to read.
+        // SAFETY: the descriptor is open and `whole` is valid for reads.
         let got = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &whole) };
         say(got == 0);
     }
 }
 
-/// No lock of a reader makes a producer that has died seem to live, or hides one that lives.
+/// No lock of a reader makes a dead producer seem alive or hides a live one.
 #[test]
-fn a_reader_cannot_play_the_producer() {
+fn a_reader_cannot_pose_as_the_producer() {
     let dir = Dir::new();
     let name = dir.name("q");
     let options = Kind::Fixed(24).options(64);
@@ -629,18 +633,19 @@ fn a_reader_cannot_play_the_producer() {
         reader.expect("") == "true"
     };
     assert!(alive());
-    assert!(!lock(), "the producer is in the way");
+    assert!(!lock(), "the producer should hold the lock");
     assert!(alive());
     drop(out);
     assert!(!alive());
     assert!(lock());
     assert!(!alive());
-    // It keeps nobody out.
+    // The reader does not prevent a new producer.
     let mut out = options.open(&name).unwrap();
     push_next(&mut out);
     assert!(alive());
     drop(out);
-    // That producer showed itself by a lock that the reader has, too, and said when it ended.
+    // The liveness lock of that producer is shared with the reader, but the producer has marked the
+    // queue as closed.
     assert!(!alive());
     drop(reader);
     assert!(!alive());
@@ -648,7 +653,7 @@ fn a_reader_cannot_play_the_producer() {
     assert!(alive());
 }
 
-/// A copy may have holes, and a full file system would be found by a push, which is a SIGBUS.
+/// A copy may have holes. On a full file system, a push into a hole would raise SIGBUS.
 #[test]
 fn a_queue_with_holes_gets_its_space_back() {
     use std::os::unix::fs::MetadataExt;

@@ -1,5 +1,5 @@
-//! A tiny lossy ring, flooded, while consumers in threads and in other processes are lapped over
-//! and over: not one torn message, and every account exact at the end.
+//! Floods a tiny lossy ring while consumers in threads and in other processes are lapped
+//! repeatedly. No message is torn, and the statistics are exact at the end.
 
 mod common;
 
@@ -14,11 +14,11 @@ const FLOOD: Duration = Duration::from_millis(2500);
 #[test]
 fn child_main() {
     if let Some(role) = role() {
-        assert_eq!(role, "drink");
+        assert_eq!(role, "consume");
         let (how, name) = (argument("HOW"), argument("NAME"));
         let q = open(Path::new(&name));
         say("ready");
-        say(drink(q, &how));
+        say(consume_until_closed(q, &how));
         std::process::exit(0);
     }
 }
@@ -27,15 +27,15 @@ fn open(name: &Path) -> Consumer {
     Consumer::options().start(Start::Oldest).open(name).unwrap()
 }
 
-/// What a consumer has to say at the end.
+/// The results that a consumer reports at the end.
 struct Account {
     received: u64,
     lost: u64,
-    /// How often something was lost.
+    /// How many times messages were lost.
     gaps: u64,
-    /// Messages that were looked at in place and overwritten meanwhile.
+    /// Messages that were overwritten while the consumer looked at them in place.
     stale: u64,
-    /// From its start to the last.
+    /// Messages pushed between its start and the end.
     pushed: u64,
 }
 
@@ -66,8 +66,8 @@ impl Account {
     }
 }
 
-/// Consumes until the queue is closed, checks every byte and every number.
-fn drink(mut q: Consumer, how: &str) -> Account {
+/// Consumes until the queue is closed, and checks every byte and every number.
+fn consume_until_closed(mut q: Consumer, how: &str) -> Account {
     let start = q.next_sequence();
     let mut expected = start;
     let mut a = Account {
@@ -79,7 +79,8 @@ fn drink(mut q: Consumer, how: &str) -> Account {
     };
     let mut buffer = vec![0; 16 * q.max_message()];
     for turn in 0u64.. {
-        // What was lost before a message is told with it: sequences are without a gap otherwise.
+        // The loss before a message is reported with that message. Otherwise the sequences have no
+        // gap.
         let take = |sequence: u64, lost: u64, bytes: &[u8]| {
             assert!(is_whole(sequence, bytes), "message {sequence} is torn");
             assert_eq!(sequence, expected.wrapping_add(lost), "sequences");
@@ -92,7 +93,8 @@ fn drink(mut q: Consumer, how: &str) -> Account {
         match pop_by(way, &mut q, &mut buffer, take) {
             Ok(Found::Messages) => {}
             Ok(Found::Overwritten) => a.stale += 1,
-            // There are more consumers than cores: one that has nothing to do makes room.
+            // The machine has fewer cores than consumers, so a consumer that finds no message
+            // yields.
             Ok(Found::Nothing) => std::thread::yield_now(),
             Err(Error::Closed(_)) => break,
             Err(e) => panic!("{e}"),
@@ -107,15 +109,15 @@ fn drink(mut q: Consumer, how: &str) -> Account {
     let s = check_accounts(&q, start);
     assert_eq!(s.lag, 0);
     assert_eq!(s.received, a.received);
-    assert!(s.lost >= a.lost, "more was told than lost");
-    // A ring that was lapped just before the end may have been skipped without a message after it.
+    assert!(s.lost >= a.lost, "more losses were reported than occurred");
+    // If the ring was lapped just before the end, messages may be lost with no message after them.
     a.lost = s.lost;
     a.pushed = s.pushed - start;
     a
 }
 
-/// Pushes as fast as it goes until the time is over; how many.
-fn pour(mut out: Producer, stop: &AtomicBool) -> u64 {
+/// Pushes at full speed until `stop` is set. Returns the number of messages.
+fn push_until_stopped(mut out: Producer, stop: &AtomicBool) -> u64 {
     let mut buffer = vec![0; out.max_message()];
     let since = Instant::now();
     while since.elapsed() < FLOOD && !stop.load(Ordering::Relaxed) {
@@ -127,7 +129,7 @@ fn pour(mut out: Producer, stop: &AtomicBool) -> u64 {
             };
             fill(sequence, &mut buffer[..length]);
             if sequence % 5 == 0 && out.geometry().message_size > 0 {
-                // More than the shortest ring holds.
+                // More than the smallest ring holds.
                 let size = out.geometry().message_size as usize;
                 let mut many = vec![0; 7 * size];
                 for (sequence, message) in (sequence..).zip(many.chunks_mut(size)) {
@@ -135,7 +137,7 @@ fn pour(mut out: Producer, stop: &AtomicBool) -> u64 {
                 }
                 assert_eq!(out.push_many(&many, size), Ok(7));
             } else if sequence % 3 == 0 {
-                // In place, in two parts, so that consumers meet a half-written message.
+                // In place and in two parts, so that consumers find a half-written message.
                 let mut claim = out.claim(length).unwrap();
                 claim.write(0, &buffer[..length / 2]).unwrap();
                 claim
@@ -159,7 +161,7 @@ fn flood(what: &str, options: ipcq::ProducerOptions) {
     );
 }
 
-/// With consumers in processes and in threads that pop in these ways.
+/// With consumers in processes and in threads that receive in these ways.
 fn flood_by<const P: usize, const T: usize>(
     what: &str,
     options: ipcq::ProducerOptions,
@@ -172,7 +174,7 @@ fn flood_by<const P: usize, const T: usize>(
     let mut children: Vec<_> = processes
         .map(|how| {
             let child = Process::start(
-                "drink",
+                "consume",
                 &[("NAME", name.as_os_str()), ("HOW", how.as_ref())],
             );
             (how, child)
@@ -186,13 +188,13 @@ fn flood_by<const P: usize, const T: usize>(
     let pushed = std::thread::scope(|scope| {
         let threads = threads.map(|how| {
             let q = open(&name);
-            (how, scope.spawn(move || drink(q, how)))
+            (how, scope.spawn(move || consume_until_closed(q, how)))
         });
-        let producer = scope.spawn(|| pour(out, &stop));
+        let producer = scope.spawn(|| push_until_stopped(out, &stop));
         for (how, thread) in threads {
             accounts.push(("thread", how, thread.join()));
         }
-        // A consumer that failed ends the flood at once.
+        // If a consumer has failed, the flood ends at once.
         stop.store(true, Ordering::Relaxed);
         producer.join().unwrap()
     });
@@ -217,31 +219,28 @@ fn flood_by<const P: usize, const T: usize>(
             "{place} {how}: it began at the first message"
         );
         assert_eq!(a.received + a.lost, pushed, "{place} {how}");
-        assert!(a.received > 0, "{place} {how} received nothing at all");
-        assert!(
-            a.gaps > 0 || a.stale > 0,
-            "{place} {how} was never lapped: no flood"
-        );
+        assert!(a.received > 0, "{place} {how} received no message");
+        assert!(a.gaps > 0 || a.stale > 0, "{place} {how} was never lapped");
     }
 }
 
 #[test]
-fn a_flood_of_any_length() {
+fn a_flood_of_messages_of_any_length() {
     flood("variable, 1 KiB", Producer::options().capacity(1024));
 }
 
 #[test]
-fn a_flood_of_one_length() {
+fn a_flood_of_messages_of_fixed_length() {
     flood(
         "fixed, 4 of 200 bytes",
         Producer::options().capacity(4).message_size(200),
     );
 }
 
-/// Short messages go by the shortest ways: batches of which only the first message is validated, across
-/// the end of a ring that is overwritten meanwhile.
+/// Short messages take the fastest paths: batches in which only the first message is validated,
+/// across the end of a ring that is overwritten at the same time.
 #[test]
-fn a_flood_of_short_ones() {
+fn a_flood_of_short_messages() {
     for (capacity, size) in [(4, 24), (32, 64), (64, 8)] {
         flood_by(
             &format!("fixed, {capacity} of {size} bytes"),

@@ -1,4 +1,4 @@
-//! The C header and the symbols of the libraries: what a C program sees before it runs.
+//! The C header and the symbols of the libraries, as a C program sees them when it is built.
 #![cfg(feature = "capi")]
 
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::process::Command;
 const HEADER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/include/ipcq.h");
 const GENERATED: &str = concat!(env!("OUT_DIR"), "/ipcq.h");
 
-/// Whether a compiler can be run. (Under an emulator, starting a missing program may succeed.)
+/// Whether a compiler can be run. Under an emulator, starting a missing program may succeed.
 fn is_there(compiler: &str) -> bool {
     let done = Command::new(compiler).arg("--version").output();
     done.is_ok_and(|done| done.status.success())
@@ -21,7 +21,7 @@ fn the_header_is_the_generated_one() {
     let committed = std::fs::read_to_string(HEADER).unwrap();
     assert!(
         committed == generated,
-        "include/ipcq.h is not what src/ffi says: run `make header` and commit it"
+        "include/ipcq.h differs from src/ffi: run `make header` and commit it"
     );
 }
 
@@ -29,7 +29,7 @@ fn the_header_is_the_generated_one() {
 fn the_header_compiles_alone_in_every_dialect() {
     let compilers = [("gcc", "g++"), ("clang", "clang++")];
     let mut tried = 0;
-    // The macros for any compiler are right in every dialect.
+    // The macros for any compiler are valid in every dialect.
     let dir = tempfile::tempdir().unwrap();
     let fields = dir.path().join("fields");
     let text =
@@ -56,7 +56,7 @@ fn the_header_compiles_alone_in_every_dialect() {
                 .args(["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only"])
                 .arg(&fields)
                 .arg("-Wpadded")
-                // Twice: the guard must hold.
+                // Twice, to test the include guard.
                 .args(["-include", HEADER, "-include", HEADER])
                 .output()
                 .unwrap();
@@ -65,7 +65,7 @@ fn the_header_compiles_alone_in_every_dialect() {
             tried += 1;
         }
     }
-    // At least the compiler that `cc` finds on this machine.
+    // At least the compiler that the `cc` crate finds on this machine must work.
     let compiler = cc::Build::new()
         .target(env!("IPCQ_TARGET"))
         .host(env!("IPCQ_TARGET"))
@@ -97,7 +97,7 @@ fn the_header_compiles_alone_in_every_dialect() {
 
 /// The compiler rejects a member that a record cannot have, and only such a member.
 #[test]
-fn what_is_no_field_does_not_compile() {
+fn an_invalid_field_does_not_compile() {
     let c = "#include <ipcq.h>\nstruct s { int good, bad[2][3], bits : 3; int *pointer; \
              struct { int x; } record, records[2]; char texts[2][4]; void (*function)(void); \
              double _Complex complex; const int constant; };\n\
@@ -227,7 +227,7 @@ fn structs() -> Vec<(String, Vec<String>)> {
     structs
 }
 
-/// Where pointers and `long` have 8 bytes, every byte of a struct belongs to a member, so a program
+/// If pointers and `long` have 8 bytes, every byte of a struct belongs to a member, so a program
 /// that sets each member sets the whole struct. Each struct has a tag and a name.
 #[test]
 fn no_struct_has_padding() {
@@ -293,8 +293,8 @@ fn the_version_is_that_of_the_package() {
     assert!(done.status.success(), "{said}");
 }
 
-/// A program that ignores whether it opened, pushed or popped gets a warning; one that ignores the
-/// result of a close or detach does not.
+/// A program that ignores the result of an open, push or pop gets a warning. A program that ignores
+/// the result of a close or detach does not.
 #[test]
 fn an_ignored_result_is_a_warning() {
     let text = "#include <ipcq.h>\nvoid f(ipcq_queue *q, void *p) { (void)p; CALL; }\n";
@@ -328,7 +328,7 @@ fn an_ignored_result_is_a_warning() {
     }
 }
 
-/// The header is short enough to be read at once. Its details are in docs/.
+/// The header is short enough to be read at once. The details are in docs/.
 #[test]
 fn the_header_has_few_words() {
     let text = std::fs::read_to_string(HEADER).unwrap();
@@ -340,9 +340,9 @@ fn the_header_has_few_words() {
     }
 }
 
-/// Bindings of other languages read the header after the preprocessor. They still find the constants.
+/// Bindings of other languages read the preprocessed header. The constants are still in it.
 #[test]
-fn constants_outlive_the_preprocessor() {
+fn constants_survive_the_preprocessor() {
     let done = Command::new("cc")
         .args(["-E", "-P", "-xc", HEADER])
         .output()
@@ -367,7 +367,8 @@ fn constants_outlive_the_preprocessor() {
     assert!(constants > 10);
 }
 
-/// The C++ header compiles without a warning in every dialect, with all that its test uses of it.
+/// The C++ header compiles without a warning in every dialect, together with every use of it in its
+/// test.
 #[test]
 fn the_cpp_header_compiles_in_every_dialect() {
     for compiler in ["g++", "clang++"] {
@@ -380,7 +381,7 @@ fn the_cpp_header_compiles_in_every_dialect() {
                 .args([&format!("-std={dialect}"), "-fsyntax-only", "-Iinclude"])
                 .args(["-Wall", "-Wextra", "-Wpedantic", "-Werror"])
                 .args(["-Wconversion", "-Wshadow"])
-                // Twice: the guard must hold.
+                // Twice, to test the include guard.
                 .args(["-include", "ipcq.hpp", "-include", "ipcq.hpp"])
                 .arg("tests/c/test_hpp.cpp")
                 .current_dir(env!("CARGO_MANIFEST_DIR"))
@@ -392,10 +393,10 @@ fn the_cpp_header_compiles_in_every_dialect() {
     }
 }
 
-/// What would be wrong at run time is found by the C++ compiler, which says why. An empty reason
-/// means that the code must compile.
+/// The C++ compiler finds mistakes that would otherwise occur at run time, and its error gives the
+/// reason. An empty reason means that the code must compile.
 #[test]
-fn what_is_wrong_in_cpp_does_not_compile() {
+fn mistakes_in_cpp_do_not_compile() {
     const COPIED: &str = "a message is copied as bytes";
     const POINTER: &str = "a pointer means nothing to another process";
     const ALIGNED: &str = "aligns messages to 8 bytes";
@@ -450,7 +451,7 @@ fn what_is_wrong_in_cpp_does_not_compile() {
     tries.push(("std::span<int>", open, POINTER));
     tries.push(("std::string_view", receive, POINTER));
     tries.push(("int *", "(void)view.as<T>();", POINTER));
-    // The reasons below are the compilers' own.
+    // The reasons below come from the compilers.
     let rest = [
         ("int *", "raw.push(std::vector<T>(1));"),
         ("int *", "raw.push_many(std::vector<T>(1));"),
@@ -458,6 +459,8 @@ fn what_is_wrong_in_cpp_does_not_compile() {
         ("std::string_view", "raw.push(std::vector<T>(1));"),
         ("std::string", "raw.push(std::vector<T>(1));"),
         ("plain", "raw.push(T());"),
+        ("plain", "raw.push(nullptr);"),
+        ("plain", "raw.push(0);"),
         ("plain", "out.push_many(std::vector<int>(1));"),
         ("plain", "in.pop_many(std::vector<int>(1));"),
         ("plain", "const std::vector<T> v(1); in.pop_many(v);"),
@@ -488,7 +491,7 @@ fn what_is_wrong_in_cpp_does_not_compile() {
             println!("{compiler} is missing");
             continue;
         }
-        // The header is read once for all tries.
+        // The header is precompiled once for all attempts.
         let precompiled = Command::new(compiler)
             .args(["-std=c++17", "-xc++-header", include, "all.hpp"])
             .args(["-o", "all.hpp.gch"])
@@ -541,7 +544,7 @@ fn every_function_is_documented() {
     assert_eq!(functions, symbols);
 }
 
-/// The output of a tool of the binutils, which every C compiler brings, for the shared library that
+/// The output of a tool of the binutils, which every C compiler needs, for the shared library that
 /// cargo has built with this test.
 fn output(tool: &str, arguments: &[&str]) -> String {
     let test = std::env::current_exe().unwrap();
@@ -556,11 +559,12 @@ fn output(tool: &str, arguments: &[&str]) -> String {
 }
 
 #[test]
-fn the_library_has_its_name_and_stays_where_it_is() {
+fn the_library_has_a_soname_and_cannot_be_unloaded() {
     let said = output("readelf", &["--dynamic", "--wide"]);
     assert!(said.contains("[libipcq.so.0.1]"), "{said}");
     assert!(!said.contains("TEXTREL"), "{said}");
-    // `dlclose` must not unload it, because its thread and its fork handlers may be in use.
+    // `dlclose` must not unload the library, because its thread and its fork handlers may be in
+    // use.
     assert!(said.contains("NODELETE"), "{said}");
 }
 

@@ -1,5 +1,5 @@
-//! Files that are not what they should be, and readers that want to do harm: whatever is in the
-//! files, every call ends soon with data or an error; and a reader can change nothing.
+//! Damaged files and malicious readers. Every call ends soon with data or an error, regardless of
+//! the content of the files, and a reader cannot change anything.
 
 mod common;
 
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// The user without rights.
+/// The uid of the unprivileged user `nobody`.
 const NOBODY: u32 = 65534;
 
 #[test]
@@ -31,14 +31,14 @@ fn child_main() {
         "write" => write_as_nobody(&name),
         "refused" => refused_as_nobody(&name),
         "few_files" => few_files(&name),
-        role => panic!("no role {role}"),
+        role => panic!("unknown role {role}"),
     }
     std::process::exit(0);
 }
 
-// --- damaged files --------------------------------------------------------------------------------
+// --- damaged files -------------------------------------------------------------------------------
 
-/// Which mutation is being tried, in memory that outlives the one who tries.
+/// The mutation that is being tried, in memory that outlives the process that tries it.
 struct Trial(Words);
 
 impl Trial {
@@ -59,7 +59,7 @@ impl Trial {
     }
 }
 
-/// A change of a file: these bytes there.
+/// A change of a file: the bytes and their offset.
 #[derive(Debug)]
 struct Mutation {
     control: bool,
@@ -67,7 +67,7 @@ struct Mutation {
     bytes: Vec<u8>,
 }
 
-/// What a header's byte becomes.
+/// The values that replace a byte of a header.
 const BYTES: [fn(u8) -> u8; 6] = [
     |_| 0,
     |_| 0xff,
@@ -77,15 +77,16 @@ const BYTES: [fn(u8) -> u8; 6] = [
     |b| b.rotate_left(1),
 ];
 
-/// The bytes of the header that mean something lie before.
-const MEANING: u64 = 640;
+/// The used part of the header ends here.
+const USED: u64 = 640;
 
-/// The mutation of this number; `None` when there are no more. The files are as they were found.
+/// The mutation with this number. `None` after the last one. `data` and `control` are the original
+/// files.
 fn mutation(number: u64, random: &mut Random, data: &[u8], control: &[u8]) -> Option<Mutation> {
     let values = BYTES.len() as u64;
     let mut n = number;
     // Every byte of both headers.
-    for (is_control, file, end) in [(false, data, MEANING), (true, control, 256)] {
+    for (is_control, file, end) in [(false, data, USED), (true, control, 256)] {
         if n < end * values {
             let (at, value) = (n / values, BYTES[(n % values) as usize]);
             let bytes = vec![value(file[at as usize])];
@@ -109,10 +110,10 @@ fn mutation(number: u64, random: &mut Random, data: &[u8], control: &[u8]) -> Op
         });
     }
     n -= end;
-    // The rest of the header, by the line.
-    let lines = (4096 - MEANING) / 64;
+    // The rest of the header, one cache line at a time.
+    let lines = (4096 - USED) / 64;
     if n < lines {
-        let at = MEANING + 64 * n;
+        let at = USED + 64 * n;
         return Some(Mutation {
             control: false,
             at,
@@ -123,11 +124,11 @@ fn mutation(number: u64, random: &mut Random, data: &[u8], control: &[u8]) -> Op
     if n >= 3000 {
         return None;
     }
-    // Words of the counters, the index, the ring and the control file, at random.
+    // Random words of the counters, the index, the ring and the control file.
     let is_control = random.below(16) == 0;
     let (file, first) = match (is_control, random.below(4)) {
         (true, _) => (control, 0),
-        (false, 0) => (&data[..MEANING as usize], 128),
+        (false, 0) => (&data[..USED as usize], 128),
         (false, _) => (data, 4096),
     };
     let words = (file.len() as u64 - first) / 8;
@@ -154,41 +155,43 @@ fn mutation(number: u64, random: &mut Random, data: &[u8], control: &[u8]) -> Op
     })
 }
 
-/// An error is one of a queue, and not of this library or of the system.
-fn fair(e: Error) {
+/// Checks that an error is about the queue and not about this library or the system.
+fn assert_queue_error(e: Error) {
     assert!(
         !matches!(e, Error::Internal(_) | Error::Os(..) | Error::NoSpace(_)),
         "{e:?}"
     );
 }
 
-/// All that a consumer can be asked, some of it many times.
-fn ask(q: &mut Consumer, random: &mut Random) {
+/// Every call on a consumer, some of them many times.
+fn use_consumer(q: &mut Consumer, random: &mut Random) {
     let mut buffer = vec![0; 16 << 10];
     assert!(q.max_message() <= 1 << 20);
     for _ in 0..24 {
         match random.below(8) {
-            0..=2 => drop(q.pop(&mut buffer).map_err(fair)),
+            0..=2 => drop(q.pop(&mut buffer).map_err(assert_queue_error)),
             3 => drop(
                 q.pop_many(&mut buffer, 1 + random.below(600) as usize)
-                    .map_err(fair),
+                    .map_err(assert_queue_error),
             ),
             4 => match q.peek() {
                 Ok(Some(view)) => {
                     let length = (view.message().length as usize).min(buffer.len());
                     view.read(0, &mut buffer[..length]).unwrap();
-                    view.release().map_err(fair).unwrap_or(());
+                    view.release().map_err(assert_queue_error).unwrap_or(());
                 }
                 Ok(None) => {}
-                Err(e) => fair(e),
+                Err(e) => assert_queue_error(e),
             },
             5 => match q.peek_raw() {
                 Ok((Pop::Message(m), _)) => {
                     let sequence = m.sequence.wrapping_add(random.below(2));
-                    q.release_raw(sequence).map_err(fair).unwrap_or(());
+                    q.release_raw(sequence)
+                        .map_err(assert_queue_error)
+                        .unwrap_or(());
                 }
                 Ok(_) => {}
-                Err(e) => fair(e),
+                Err(e) => assert_queue_error(e),
             },
             6 => {
                 let to = match random.below(3) {
@@ -199,9 +202,9 @@ fn ask(q: &mut Consumer, random: &mut Random) {
                         .wrapping_sub(50),
                     _ => random.next(),
                 };
-                q.seek(to).map_err(fair).unwrap_or(());
+                q.seek(to).map_err(assert_queue_error).unwrap_or(());
             }
-            _ => drop(q.stats().map_err(fair)),
+            _ => drop(q.stats().map_err(assert_queue_error)),
         }
     }
     while random.below(16) != 0 {
@@ -211,8 +214,8 @@ fn ask(q: &mut Consumer, random: &mut Random) {
     }
 }
 
-/// All that a producer can be asked.
-fn give(out: &mut Producer, random: &mut Random) {
+/// Every call on a producer.
+fn use_producer(out: &mut Producer, random: &mut Random) {
     let length = match out.geometry().message_size {
         0 => out.max_message(),
         size => size as usize,
@@ -233,13 +236,13 @@ fn give(out: &mut Producer, random: &mut Random) {
                 }
             }
             1 if length > 0 => drop(out.push_many(&bytes[..length], length).unwrap()),
-            2 => drop(out.stats().map_err(fair)),
+            2 => drop(out.stats().map_err(assert_queue_error)),
             _ => out.push(&bytes[..length]).unwrap(),
         }
     }
 }
 
-fn ask_new(name: &Path, random: &mut Random) {
+fn use_new_consumer(name: &Path, random: &mut Random) {
     let at = match random.below(2) {
         0 => random.below(200),
         _ => random.next(),
@@ -253,18 +256,18 @@ fn ask_new(name: &Path, random: &mut Random) {
                     assert_eq!(again.as_ref(), Ok(schema));
                     assert!(!schema.to_string().contains('\x1b'));
                 }
-                ask(&mut q, random)
+                use_consumer(&mut q, random)
             }
-            Err(e) => fair(e),
+            Err(e) => assert_queue_error(e),
         }
     }
     match Consumer::options().schema(records()).open(name) {
         Ok(q) => assert_eq!(q.schema(), Some(&records())),
-        Err(e) => fair(e),
+        Err(e) => assert_queue_error(e),
     }
 }
 
-/// Of 24 bytes, with a record in the record.
+/// A record of 24 bytes with a nested record.
 fn records() -> Schema {
     let field =
         |name: &str, offset, format| Field::new(name, offset, Scalar::parse(format).unwrap());
@@ -290,7 +293,7 @@ fn fill_queue_of(kind: Kind, records: Option<Schema>, name: &Path) -> Producer {
     out
 }
 
-/// In a process of its own: one mutation after the other, of a live queue or a dead one.
+/// Runs in its own process. Tries the mutations one by one, on a live queue or a dead one.
 fn mutate(name: &Path) {
     let kind = match number("SIZE") {
         0 => Kind::Variable,
@@ -305,10 +308,10 @@ fn mutate(name: &Path) {
         rlim_cur: 1 << 30,
         rlim_max: 1 << 30,
     };
-    // SAFETY: the limits are there to read.
+    // SAFETY: `limit` is valid for reads.
     assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) }, 0);
     let records = (number("RECORDS") == 1).then(records);
-    // A dead queue, as one that was killed leaves it, is two files.
+    // A dead queue, as a killed producer leaves it, consists of two files.
     drop(fill_queue_of(kind, records.clone(), name));
     let mut data = std::fs::read(name).unwrap();
     data[ipcq::__binding::layout::at::STATE] = ipcq::__binding::layout::state::LIVE as u8;
@@ -322,7 +325,7 @@ fn mutate(name: &Path) {
         let word = m.bytes.iter().rev().skip(m.bytes.len().saturating_sub(8));
         let word = word.fold(0, |w, &b| w << 8 | u64::from(b));
         trial.set([number, u64::from(m.control), m.at, word]);
-        // SAFETY: takes a number and cannot fail. One trial takes no longer.
+        // SAFETY: the call takes a number and cannot fail. It limits the time of one trial.
         unsafe { libc::alarm(20) };
         let target = if m.control { &control_name } else { name };
         let mutate = || {
@@ -342,33 +345,33 @@ fn mutate(name: &Path) {
             old[0].seek(3).unwrap();
             mutate();
             for _ in 0..2 {
-                old.iter_mut().for_each(|q| ask(q, &mut random));
-                ask_new(name, &mut random);
-                give(&mut out, &mut random);
+                old.iter_mut().for_each(|q| use_consumer(q, &mut random));
+                use_new_consumer(name, &mut random);
+                use_producer(&mut out, &mut random);
             }
         } else {
             std::fs::write(name, &data).unwrap();
             std::fs::write(&control_name, &control).unwrap();
             mutate();
-            ask_new(name, &mut random);
+            use_new_consumer(name, &mut random);
         }
-        // The producer is dead, or has closed.
+        // The producer is dead or has closed the queue.
         match Producer::options().open(name) {
             Ok(mut out) => {
                 opened += 1;
-                give(&mut out, &mut random);
+                use_producer(&mut out, &mut random);
             }
-            Err(e) => fair(e),
+            Err(e) => assert_queue_error(e),
         }
-        ask_new(name, &mut random);
+        use_new_consumer(name, &mut random);
         let mut out = Producer::options()
             .replace(true)
             .open(name)
-            .expect("what is damaged can be replaced");
+            .expect("a damaged queue can be replaced");
         replaced += u64::from(out.next_sequence() == 0);
-        give(&mut out, &mut random);
+        use_producer(&mut out, &mut random);
         drop(out);
-        ask_new(name, &mut random);
+        use_new_consumer(name, &mut random);
         tried += 1;
     }
     say(format_args!("done {tried} {opened} {replaced}"));
@@ -380,10 +383,11 @@ fn survives_mutations(kind: Kind, records: bool, live: bool) {
     let aside = Dir::new();
     let trial_path = aside.name("trial");
     let trial = Trial::open(&trial_path);
-    // A failure can be tried again from where it was.
+    // A failure can be tried again from where it occurred.
     let given = |name: &str| std::env::var(name).ok().map(|n| n.parse::<u64>().unwrap());
     let seed = given("IPCQ_TEST_SEED").unwrap_or_else(|| mix(u64::from(std::process::id())));
-    // A third of them a time, by the seed, for all take more than a minute; `make soak` tries all.
+    // A run tries a third of them, selected by the seed, because all of them take more than a
+    // minute. `make soak` tries all.
     let step = given("IPCQ_TEST_STEP").unwrap_or(3);
     let first = given("IPCQ_TEST_FIRST").unwrap_or(seed % step);
     let size = match kind {
@@ -419,7 +423,8 @@ fn survives_mutations(kind: Kind, records: bool, live: bool) {
         .skip(1)
         .map(|n| n.parse().unwrap())
         .collect();
-    // Most damage is none to the geometry: a producer continues; some is, and it does not.
+    // Most damage does not affect the geometry, so a producer continues. Some does, and it does not
+    // continue.
     assert!(counts[1] > counts[0] / 10 && counts[2] > 100, "{said}");
 }
 
@@ -453,10 +458,10 @@ fn variable_dead() {
     survives_mutations(Kind::Variable, false, false);
 }
 
-/// Found by a fuzzer: an index of other sequences made fewer messages pushed than were received,
-/// and the lag wrapped.
+/// Found by a fuzzer: an index with other sequences made the number of pushed messages smaller than
+/// the number received, and the lag wrapped.
 #[test]
-fn an_index_that_goes_back_is_damage() {
+fn an_index_that_moves_backwards_is_damage() {
     let dir = Dir::new();
     let name = dir.name("q");
     let out = fill_queue(Kind::Variable, &name);
@@ -473,7 +478,7 @@ fn an_index_that_goes_back_is_damage() {
     assert!(matches!(q.stats(), Err(Error::Damaged(_))), "{before:?}");
 }
 
-/// Found by a fuzzer: what is half the range ahead was taken for behind.
+/// Found by a fuzzer: a position half the range ahead was taken for one behind.
 #[test]
 fn a_published_position_half_the_range_away_is_damage() {
     let dir = Dir::new();
@@ -488,9 +493,10 @@ fn a_published_position_half_the_range_away_is_damage() {
     assert!(matches!(opened, Err(Error::Damaged(_))), "{opened:?}");
 }
 
-/// Found by a fuzzer: a damaged index led a consumer of what comes to a place where nothing does.
+/// Found by a fuzzer: a damaged index led a consumer that starts at the next message to a place
+/// where no message is ever written.
 #[test]
-fn the_front_is_found_without_the_index() {
+fn the_front_is_found_with_a_damaged_index() {
     use ipcq::__binding::layout::{at, HEADER_BYTES};
     let dir = Dir::new();
     let name = dir.name("q");
@@ -508,7 +514,7 @@ fn the_front_is_found_without_the_index() {
         let published = u64::from_le_bytes(word);
         let lap = published & !(g.capacity - 1);
         file.read_exact_at(&mut index, HEADER_BYTES).unwrap();
-        // All entries but the one that leads to the front.
+        // All entries except the one that leads to the front.
         for entry in (0..g.index_entries).filter(|entry| *entry != (published - lap) / g.block) {
             let position = lap + entry * g.block;
             let words = [position.to_le_bytes(), out.next_sequence().to_le_bytes()];
@@ -523,11 +529,11 @@ fn the_front_is_found_without_the_index() {
     }
 }
 
-// --- a reader without rights ----------------------------------------------------------------------
+// --- an unprivileged reader ----------------------------------------------------------------------
 
-/// Whether this test can run children as somebody else; says so if it cannot.
+/// Whether this test can run children as another user. Prints a message if it cannot.
 fn is_root() -> bool {
-    // SAFETY: has no arguments and cannot fail.
+    // SAFETY: the call has no arguments and cannot fail.
     let root = unsafe { libc::geteuid() } == 0;
     if !root {
         println!("skipped: only root can start a process as another user");
@@ -535,7 +541,7 @@ fn is_root() -> bool {
     root
 }
 
-/// Gives all rights of this process up.
+/// Drops all privileges of this process.
 fn become_nobody() {
     // SAFETY: an empty list of groups, and numbers.
     unsafe {
@@ -545,14 +551,14 @@ fn become_nobody() {
     }
 }
 
-/// A directory that others may look into.
+/// A directory that others may read.
 fn open_dir() -> Dir {
     let dir = Dir::new();
     std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
     dir
 }
 
-/// A queue that others may read, and nothing more.
+/// A queue that others may read but not write.
 fn readable() -> ipcq::ProducerOptions {
     Kind::Fixed(24)
         .options(64)
@@ -571,13 +577,13 @@ fn read_as_nobody(name: &Path) {
         say(format_args!("map {line}"));
     }
     say("mapped");
-    // Nor can it ask for more afterwards.
+    // It cannot get write access later either.
     let view = {
         (0..5).for_each(|_| assert!(pop_next(&mut q).unwrap().is_some()));
         q.peek().unwrap().unwrap()
     };
     let page = (view.as_ptr() as usize & !4095) as *mut libc::c_void;
-    // SAFETY: a page of the mapping; only its protection is asked for.
+    // SAFETY: the page is part of the mapping, and only its protection is to change.
     let changed = unsafe { libc::mprotect(page, 4096, libc::PROT_READ | libc::PROT_WRITE) };
     assert_eq!(changed, -1, "the mapping can be made writable");
     for extension in ["", ".ctl", ".lock"] {
@@ -588,7 +594,7 @@ fn read_as_nobody(name: &Path) {
             .open(file);
         assert!(opened.is_err(), "{extension} can be written");
     }
-    // Every lock that a reader can have; that byte is the producer's.
+    // Every lock that a reader can take. The last byte belongs to the producer.
     let file = std::fs::File::open(name).unwrap();
     let mut all = libc::flock {
         l_type: libc::F_RDLCK as i16,
@@ -597,7 +603,7 @@ fn read_as_nobody(name: &Path) {
         l_len: 0,
         l_pid: 0,
     };
-    // SAFETY: the descriptor is open and the lock there to read.
+    // SAFETY: the descriptor is open and `all` is valid for reads.
     unsafe {
         assert_eq!(libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &all), -1);
         all.l_start += 1;
@@ -617,7 +623,7 @@ fn read_as_nobody(name: &Path) {
 }
 
 #[test]
-fn a_reader_sees_everything_and_stands_in_nobodys_way() {
+fn an_unprivileged_reader_reads_everything_and_blocks_no_process() {
     if !is_root() {
         return;
     }
@@ -628,7 +634,7 @@ fn a_reader_sees_everything_and_stands_in_nobodys_way() {
     let mut reader = Process::start("read", &[("NAME", &name)]);
     let mut maps = 0;
     loop {
-        let line = reader.next_line().expect("it ended");
+        let line = reader.next_line().expect("the reader ended");
         let Some(map) = line.strip_prefix("map ") else {
             assert_eq!(line, "mapped");
             break;
@@ -636,7 +642,7 @@ fn a_reader_sees_everything_and_stands_in_nobodys_way() {
         assert_eq!(map.split_whitespace().nth(1), Some("r--s"), "{map}");
         maps += 1;
     }
-    assert!(maps > 0, "it has no mapping");
+    assert!(maps > 0, "the reader has no mapping");
     reader.expect("locked");
     assert!(matches!(
         readable().open(&name),
@@ -657,7 +663,7 @@ fn write_as_nobody(name: &Path) {
     let mut q = Consumer::options().open(name).unwrap();
     let view = q.peek().unwrap().unwrap();
     say("writing");
-    // SAFETY: none: it is what this is about, and ends the process.
+    // SAFETY: the write is not sound. It is the subject of this test and ends the process.
     unsafe { view.as_ptr().cast_mut().write_volatile(1) };
     say("written");
 }
@@ -724,7 +730,7 @@ fn without_permission_there_is_an_error() {
     assert_eq!(dir.files(), before);
 }
 
-// --- faults ---------------------------------------------------------------------------------------
+// --- faults --------------------------------------------------------------------------------------
 
 fn few_files(name: &Path) {
     let open_files = || std::fs::read_dir("/proc/self/fd").unwrap().count();
@@ -737,10 +743,10 @@ fn few_files(name: &Path) {
         assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0);
     };
     limit_to(1024);
-    // The first call watches for forks and the like.
+    // The first call installs the fork handlers and opens other descriptors that stay open.
     drop(fill_queue(Kind::Fixed(24), name));
     let before = open_files();
-    // The lowest number that is free: what is open lies below, and one was for the directory.
+    // All open descriptors are below the lowest free number, which the directory listing used.
     let free = std::fs::File::open("/").unwrap().as_raw_fd() as u64;
     let (mut failed, mut opened) = (0, 0);
     for room in 0..8 {
@@ -767,7 +773,7 @@ fn few_files(name: &Path) {
                 }
             }
             assert_eq!(open_files(), before, "a descriptor was left open");
-            // Nothing that a failure leaves behind is in the way.
+            // A failure leaves nothing behind that prevents the next open.
             drop(Kind::Fixed(24).options(64).open(&name).unwrap());
             if fresh {
                 ipcq::unlink(&name).unwrap();
@@ -786,13 +792,13 @@ fn no_descriptors_left() {
 
 fn fifo(path: &Path) {
     let path = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
-    // SAFETY: a string that ends.
+    // SAFETY: the string ends with a NUL.
     assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o666) }, 0);
 }
 
-/// What lies where a data file should be, and whether REPLACE helps.
+/// Other objects in place of the data file, and whether REPLACE helps.
 #[test]
-fn what_is_no_queue() {
+fn an_object_that_is_not_a_queue_is_refused() {
     let dir = Dir::new();
     let queue = dir.name("model");
     drop(fill_queue(Kind::Fixed(24), &queue));
@@ -803,7 +809,7 @@ fn what_is_no_queue() {
         bytes
     };
     type Make<'a> = Box<dyn Fn(&Path) + 'a>;
-    /// What it is, how it is made, which error it is, and whether it can be replaced.
+    /// A description, how to make it, the expected error, and whether it can be replaced.
     type Case<'a> = (&'a str, Make<'a>, fn(&Error) -> bool, bool);
     let bytes =
         |bytes: Vec<u8>| -> Make { Box::new(move |at| std::fs::write(at, &bytes).unwrap()) };
@@ -820,13 +826,13 @@ fn what_is_no_queue() {
         ("an empty file", bytes(vec![]), damaged, true),
         ("a short file", bytes(vec![7; 100]), damaged, true),
         (
-            "a header that is cut off",
+            "a truncated header",
             bytes(model[..1000].to_vec()),
             damaged,
             true,
         ),
         (
-            "a ring that is cut off",
+            "a truncated ring",
             bytes(model[..4200].to_vec()),
             damaged,
             true,
@@ -853,7 +859,7 @@ fn what_is_no_queue() {
     ];
     for (what, make, expected, replaceable) in cases {
         let dir = Dir::new();
-        // A name that is a queue's, whatever is in the file.
+        // The name is that of a queue, whatever the file contains.
         let name = dir.name("ipcq.q");
         make(&name);
         let consume = || {
@@ -893,28 +899,28 @@ fn what_is_no_queue() {
 }
 
 #[test]
-fn a_link_to_nowhere() {
+fn a_dangling_link_is_never_written_through() {
     let dir = Dir::new();
     let name = dir.name("q");
     std::os::unix::fs::symlink(dir.name("nowhere"), &name).unwrap();
     let error = Consumer::options().open(&name).unwrap_err();
     assert!(matches!(error, Error::Damaged(_)), "{error:?}");
     assert!(error.to_string().contains("symbolic link"), "{error}");
-    // Whatever the producer makes of it, nothing is written where the link points.
+    // The producer never writes to the target of the link.
     match Producer::options().message_size(24).open(&name) {
         Ok(mut out) => {
             push_next(&mut out);
             let mut q = Consumer::options().open(&name).unwrap();
             assert!(pop_next(&mut q).unwrap().is_some());
         }
-        Err(e) => fair(e),
+        Err(e) => assert_queue_error(e),
     }
     assert!(!dir.name("nowhere").exists());
 }
 
-/// What lies where the other files should be.
+/// Other objects in place of the lock file and the control file.
 #[test]
-fn what_is_no_lock_and_no_control_file() {
+fn an_object_that_is_not_a_lock_or_control_file_is_refused() {
     type Make = fn(&Path);
     let cases: [(&str, Make); 4] = [
         ("a directory", |at| std::fs::create_dir(at).unwrap()),
@@ -937,7 +943,7 @@ fn what_is_no_lock_and_no_control_file() {
             let results = [open(false), open(true)];
             for result in &results {
                 match result {
-                    // The files in the making are removed, and a control file is made anew.
+                    // Temporary files are removed, and the control file is created again.
                     Ok(()) => {}
                     Err(Error::Os(_, text) | Error::Damaged(text)) => {
                         assert!(text.contains(obstacle.to_str().unwrap()), "{text}");
@@ -947,7 +953,7 @@ fn what_is_no_lock_and_no_control_file() {
                 }
             }
             assert!(!dir.name("nowhere").exists(), "{extension} is {what}");
-            // With the obstacle out of the way there is nothing left of it.
+            // After the obstacle is removed, it has no further effect.
             if results[1].is_err() {
                 let _ = std::fs::remove_file(&obstacle);
                 let _ = std::fs::remove_dir(&obstacle);
@@ -957,7 +963,7 @@ fn what_is_no_lock_and_no_control_file() {
     }
 }
 
-/// A file says how long it is before anybody knows what it is. Nothing of it is fetched for that.
+/// The length of a file is read before its type is known. That fetches none of its content.
 #[test]
 fn a_long_file_of_holes_takes_no_memory() {
     use std::os::unix::fs::MetadataExt;
@@ -971,7 +977,7 @@ fn a_long_file_of_holes_takes_no_memory() {
     let taken = |file: &std::fs::File| file.metadata().unwrap().blocks() * 512;
     let mut out = Kind::Fixed(24).options(64).open(&name).unwrap();
     push_next(&mut out);
-    // A consumer maps the control file as a producer does the data.
+    // A consumer maps the control file in the same way as a producer maps the data file.
     let control = lengthen(&dir.name("q.ctl"));
     let mut q = Consumer::options().open(&name).unwrap();
     assert_eq!(pop_next(&mut q).unwrap().unwrap().sequence, 0);

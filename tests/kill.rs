@@ -1,8 +1,8 @@
-//! Producers and consumers are killed at any instruction, stopped and started again, while others
-//! stay attached: no message is torn, repeated or out of order, the sequence continues, every
-//! account is exact, and nothing has to be cleaned up.
+//! Producers and consumers are killed at any instruction, stopped and restarted while other
+//! processes stay attached. No message is torn, repeated or out of order, the sequence continues,
+//! all statistics are exact, and nothing has to be cleaned up.
 //!
-//! `IPCQ_SOAK_SECONDS` makes each test run so long.
+//! `IPCQ_SOAK_SECONDS` sets the duration of each test.
 
 mod common;
 
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long a test lasts.
+/// The duration of a test.
 fn duration() -> Duration {
     let seconds = std::env::var("IPCQ_SOAK_SECONDS").ok();
     Duration::from_secs(seconds.map_or(5, |s| s.parse().expect("IPCQ_SOAK_SECONDS")))
@@ -22,7 +22,7 @@ fn duration() -> Duration {
 #[test]
 fn child_main() {
     let Some(role) = role() else { return };
-    // SAFETY: takes a number and cannot fail. A soak is longer than other tests.
+    // SAFETY: the call takes a number and cannot fail. A soak takes longer than other tests.
     unsafe { libc::alarm(60 + duration().as_secs() as u32) };
     let name = PathBuf::from(argument("NAME"));
     match role.as_str() {
@@ -30,12 +30,12 @@ fn child_main() {
         "kill_replacers" => kill_replacers(&name),
         "consume" => consume(&name, &argument("HOW")),
         "follow" => follow(&name),
-        role => panic!("no role {role}"),
+        role => panic!("unknown role {role}"),
     }
     std::process::exit(0);
 }
 
-/// A seed that differs from run to run; it is printed, and the children get it.
+/// A seed that differs from run to run. It is printed, and the children receive it.
 fn seed() -> u64 {
     let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64;
     mix(now)
@@ -55,7 +55,7 @@ fn options(kind: Kind) -> ProducerOptions {
     })
 }
 
-/// What the producers leave behind about what they have pushed, in memory that outlives them.
+/// A record of what the producers have pushed, in memory that outlives them.
 struct Ledger(Words);
 
 impl Ledger {
@@ -63,57 +63,57 @@ impl Ledger {
         Ledger(Words::open(path))
     }
 
-    /// All sequences below it were pushed: the calls have returned.
+    /// All smaller sequences were pushed: the calls have returned.
     fn pushed(&self) -> &AtomicU64 {
         self.0.word(0)
     }
 
-    /// No sequence from here on was ever begun.
+    /// No push of this sequence or a larger one has begun.
     fn begun(&self) -> &AtomicU64 {
         self.0.word(1)
     }
 
-    /// How often a queue was opened.
+    /// How many times a queue was opened.
     fn opened(&self) -> &AtomicU64 {
         self.0.word(2)
     }
 }
 
-// --- processes that are killed --------------------------------------------------------------------
+// --- killed processes ----------------------------------------------------------------------------
 
 /// Kills a child that must still be alive.
 fn kill(child: i32) {
-    // SAFETY: takes numbers; the child was not waited for.
+    // SAFETY: the call takes numbers, and the child was not waited for.
     assert_eq!(unsafe { libc::kill(child, libc::SIGKILL) }, 0);
     let status = wait_for(child);
     let killed = status.signal() == Some(libc::SIGKILL);
-    assert!(killed, "it ended before it was killed: {status}");
+    assert!(killed, "the child ended before it was killed: {status}");
 }
 
-/// Stops a child, looks at what its stop means, and lets it go on.
+/// Stops a child, runs `look`, and continues the child.
 fn stop(child: i32, look: impl FnOnce()) {
     let mut status = 0;
-    // SAFETY: takes numbers and a place for the answer; the child was not waited for.
+    // SAFETY: `status` is valid for writes, and the child was not waited for.
     unsafe {
         assert_eq!(libc::kill(child, libc::SIGSTOP), 0);
         assert_eq!(libc::waitpid(child, &mut status, libc::WUNTRACED), child);
     }
     assert!(
         libc::WIFSTOPPED(status),
-        "it ended before it was stopped: {status:#x}"
+        "the child ended before it was stopped: {status:#x}"
     );
     look();
-    // SAFETY: takes numbers; the child was not waited for.
+    // SAFETY: the call takes numbers, and the child was not waited for.
     assert_eq!(unsafe { libc::kill(child, libc::SIGCONT) }, 0);
 }
 
-/// Waits for a random moment: often one in which the queue is being opened.
+/// Waits for a random time, often until the queue is being opened.
 fn pause(random: &mut Random) {
     let longest = [200, 1000, 5000, 20_000][random.below(4) as usize];
     std::thread::sleep(Duration::from_micros(random.below(longest)));
 }
 
-/// Opens, pushes in all ways, closes, and so on until it is killed.
+/// Opens, pushes in all ways and closes in a loop until it is killed.
 fn produce(name: &Path, options: &ProducerOptions, ledger: &Ledger, mut random: Random) {
     let mut bytes = vec![0; 64 << 10];
     loop {
@@ -123,7 +123,7 @@ fn produce(name: &Path, options: &ProducerOptions, ledger: &Ledger, mut random: 
         let begun = ledger.begun().load(Ordering::SeqCst);
         assert!(
             (pushed..=begun).contains(&next),
-            "opened at {next}; {pushed} were pushed and {begun} begun"
+            "opened at {next}, but {pushed} were pushed and {begun} begun"
         );
         ledger.opened().fetch_add(1, Ordering::SeqCst);
         ledger.pushed().store(next, Ordering::SeqCst);
@@ -161,14 +161,14 @@ fn produce(name: &Path, options: &ProducerOptions, ledger: &Ledger, mut random: 
             }
             ledger.pushed().store(next + many, Ordering::SeqCst);
             if slow && turn % 32 == 0 {
-                // Consumers keep up with such a producer; with the others they do not.
+                // Consumers can keep up with a producer that sleeps, but not with the others.
                 std::thread::sleep(Duration::from_micros(20));
             }
         }
     }
 }
 
-/// One producer after the other on the same file.
+/// Starts one producer after the other on the same file.
 fn kill_producers(name: &Path) {
     let options = options(kind_of(number("SIZE")));
     let ledger = Ledger::open(argument("LEDGER").as_ref());
@@ -183,7 +183,7 @@ fn kill_producers(name: &Path) {
             stop(child, || {
                 stops += 1;
                 let before = ledger.pushed().load(Ordering::SeqCst);
-                // It may have been stopped before it had the lock, or after it gave it up.
+                // The child may have been stopped before it took the lock or after it dropped it.
                 match options.open(name) {
                     Err(Error::ProducerExists(_)) => {}
                     Ok(out) => assert!(out.next_sequence() >= before),
@@ -200,21 +200,21 @@ fn kill_producers(name: &Path) {
     say(format_args!("killed {kills} {stops}"));
 }
 
-// --- consumers ------------------------------------------------------------------------------------
+// --- consumers -----------------------------------------------------------------------------------
 
-/// Set when the parent says a line.
-fn told() -> &'static AtomicBool {
-    static TOLD: AtomicBool = AtomicBool::new(false);
+/// Set when the parent sends a line.
+fn end_requested() -> &'static AtomicBool {
+    static REQUESTED: AtomicBool = AtomicBool::new(false);
     std::thread::spawn(|| {
         listen();
-        TOLD.store(true, Ordering::SeqCst);
+        REQUESTED.store(true, Ordering::SeqCst);
     });
-    &TOLD
+    &REQUESTED
 }
 
-/// Stays attached until it is told that nothing more will come.
+/// Stays attached until the parent announces the end.
 fn consume(name: &Path, how: &str) {
-    let ended = told();
+    let ended = end_requested();
     let mut q = Consumer::options()
         .start(Start::Oldest)
         .open_timeout(Duration::from_secs(30))
@@ -233,13 +233,13 @@ fn consume(name: &Path, how: &str) {
     };
     say("ready");
     for turn in 0u64.. {
-        // Asked before the queue is: nothing found after that means that nothing is left.
+        // Read before the queue is. If no message is found after that, none is left.
         let last = ended.load(Ordering::SeqCst);
         let found = pop_by(how, &mut q, &mut buffer, &mut take);
         match found {
             Ok(Found::Messages) => {}
             Ok(Found::Overwritten) => stale += 1,
-            // A producer that closes is one that opens again.
+            // A producer that closes the queue opens it again later.
             Ok(Found::Nothing) | Err(Error::Closed(_)) if last => break,
             Ok(Found::Nothing) | Err(Error::Closed(_)) => std::thread::yield_now(),
             Err(e) => panic!("{e}"),
@@ -300,12 +300,12 @@ fn killed_over_and_over(kind: Kind, hows: [&str; 2]) {
     while since.elapsed() < duration() {
         std::thread::sleep(Duration::from_millis(random.below(30)));
         if random.below(4) == 0 {
-            // Nobody waits for a consumer that does not run.
+            // A producer does not wait for a consumer that is stopped.
             let process = &steady[random.below(2) as usize];
             process.signal(libc::SIGSTOP);
             let before = ledger.pushed().load(Ordering::SeqCst);
             if since.elapsed() + Duration::from_secs(1) < duration() {
-                eventually("a push beside a stopped consumer", || {
+                eventually("a push while a consumer is stopped", || {
                     (ledger.pushed().load(Ordering::SeqCst) != before).then_some(())
                 });
             }
@@ -324,7 +324,7 @@ fn killed_over_and_over(kind: Kind, hows: [&str; 2]) {
     let counts = numbers(&killer.expect("killed"));
     killer.done();
 
-    // Whoever was killed last, the next one opens, and continues.
+    // Regardless of which process was killed last, the next producer opens the queue and continues.
     let mut out = options(kind).open(&name).unwrap();
     let range = ledger.pushed().load(Ordering::SeqCst)..=ledger.begun().load(Ordering::SeqCst);
     assert!(range.contains(&out.next_sequence()), "{range:?}");
@@ -342,7 +342,7 @@ fn killed_over_and_over(kind: Kind, hows: [&str; 2]) {
     for (mut process, how) in steady.into_iter().zip(hows) {
         process.expect("ready");
         let [seen, received, lost, start, stale] = numbers(&process.expect("account"))[..] else {
-            panic!("an account has five numbers");
+            panic!("an account must have five numbers");
         };
         process.done();
         println!("  {how}: {received} received, {lost} lost, {stale} overwritten in view");
@@ -353,32 +353,32 @@ fn killed_over_and_over(kind: Kind, hows: [&str; 2]) {
     assert_eq!(dir.files(), ["q", "q.ctl", "q.lock"]);
     assert!(
         counts[0] > 20 && killed > 5,
-        "too few kills to mean anything"
+        "too few kills for a meaningful test"
     );
 }
 
 #[test]
-fn fixed() {
+fn fixed_survives_kills() {
     killed_over_and_over(Kind::Fixed(24), ["pop", "many"]);
 }
 
 #[test]
-fn variable() {
+fn variable_survives_kills() {
     killed_over_and_over(Kind::Variable, ["pop", "peek"]);
 }
 
-// --- kills while queues are made and replaced -----------------------------------------------------
+// --- kills while queues are made and replaced ----------------------------------------------------
 
-/// What the queue changes between.
+/// The geometries that the queue alternates between.
 const GEOMETRIES: [Kind; 2] = [Kind::Fixed(24), Kind::Variable];
-/// What it is at the end.
+/// The last geometry.
 const LAST: Kind = Kind::Fixed(40);
 
 fn replacing(kind: Kind) -> ProducerOptions {
     options(kind).replace(true)
 }
 
-/// Opens, pushes a few and closes, with one geometry after the other.
+/// Opens, pushes a few messages and closes, alternating between the geometries.
 fn replace(name: &Path, ledger: &Ledger, mut random: Random) {
     for turn in random.below(2) as usize.. {
         let mut out = replacing(GEOMETRIES[turn % 2])
@@ -400,7 +400,7 @@ fn kill_replacers(name: &Path) {
         let child = fork(|| replace(name, &ledger, Random(seed)));
         pause(&mut random);
         kill(child);
-        // The same where nothing was before.
+        // The same for a name that does not exist yet.
         match ipcq::unlink(&fresh) {
             Ok(()) | Err(Error::NotFound(_)) => {}
             Err(e) => panic!("{e}"),
@@ -414,7 +414,7 @@ fn kill_replacers(name: &Path) {
     say(format_args!("killed {kills}"));
 }
 
-/// Follows a queue through its replacements, until it comes to the last one.
+/// Follows a queue through its replacements until the last one.
 fn follow(name: &Path) {
     let (mut messages, mut stale) = (0u64, 0u64);
     let open = || {
@@ -474,8 +474,11 @@ fn killed_while_replacing() {
         follower.expect("ready");
         let end = numbers(&follower.expect("end"));
         println!("  follower: {} messages, {} replacements", end[0], end[1]);
-        assert!(end[1] > 0, "it never saw a replacement");
-        assert_eq!(end[2], 10, "it read the last queue to its end");
+        assert!(end[1] > 0, "the consumer never saw a replacement");
+        assert_eq!(
+            end[2], 10,
+            "the consumer must read the last queue to its end"
+        );
         assert!(follower.wait().success());
     }
     assert_eq!(

@@ -1,5 +1,6 @@
-//! A lossless queue: nothing that an attached consumer has not consumed is overwritten, whoever is
-//! killed, stopped, attached or detached; and a dead consumer holds nobody up.
+//! A lossless queue never overwrites a message that an attached consumer has not consumed,
+//! regardless of which processes are killed, stopped, attached or detached. A dead consumer does
+//! not block the producer.
 
 mod common;
 
@@ -21,7 +22,7 @@ fn small(kind: Kind) -> ProducerOptions {
     }
 }
 
-/// Pushes until the queue is full; how many.
+/// Pushes until the queue is full. Returns the number of messages.
 fn fill_up(producer: &mut Producer) -> u64 {
     let first = producer.next_sequence();
     loop {
@@ -32,7 +33,10 @@ fn fill_up(producer: &mut Producer) -> u64 {
             Err(Error::Full(_)) => return producer.next_sequence() - first,
             Err(e) => panic!("{e}"),
         }
-        assert!(producer.next_sequence() - first < 1 << 20, "never full");
+        assert!(
+            producer.next_sequence() - first < 1 << 20,
+            "the queue never became full"
+        );
     }
 }
 
@@ -48,7 +52,7 @@ fn drain(consumer: &mut Consumer) -> u64 {
 #[test]
 fn child_main() {
     let Some(role) = role() else { return };
-    // SAFETY: takes a number and cannot fail. A soak is longer than other tests.
+    // SAFETY: the call takes a number and cannot fail. A soak takes longer than other tests.
     unsafe { libc::alarm(60 + soak().as_secs() as u32) };
     let name = PathBuf::from(argument("NAME"));
     match role.as_str() {
@@ -62,7 +66,7 @@ fn child_main() {
         }
         "produce" => produce(&name, number("COUNT")),
         "consume" => consume(&name, number("SEED")),
-        role => panic!("no role {role}"),
+        role => panic!("unknown role {role}"),
     }
     std::process::exit(0);
 }
@@ -78,7 +82,7 @@ fn attach(name: &Path, pops: u64) -> Process {
 }
 
 #[test]
-fn a_full_queue_says_so_and_loses_nothing() {
+fn a_full_queue_returns_an_error_and_loses_nothing() {
     for kind in KINDS {
         let dir = Dir::new();
         let name = dir.name("q");
@@ -90,7 +94,7 @@ fn a_full_queue_says_so_and_loses_nothing() {
             let more = fill_up(&mut out);
             pushed += more;
             if let Kind::Fixed(_) = kind {
-                assert_eq!(pushed - slow.next_sequence(), 8, "the ring is used whole");
+                assert_eq!(pushed - slow.next_sequence(), 8, "the whole ring is used");
             }
             assert!(matches!(
                 out.push(&message(pushed, length_in(out.geometry(), pushed))),
@@ -99,7 +103,11 @@ fn a_full_queue_says_so_and_loses_nothing() {
             let length = length_in(out.geometry(), pushed);
             assert!(matches!(out.claim(length), Err(Error::Full(_))));
             drain(&mut fast);
-            assert_eq!(fill_up(&mut out), 0, "the slow one has consumed nothing");
+            assert_eq!(
+                fill_up(&mut out),
+                0,
+                "the slow consumer has consumed nothing"
+            );
             for _ in 0..=round % 5 {
                 assert_eq!(pop_next(&mut slow).unwrap().unwrap().lost, 0);
             }
@@ -122,7 +130,7 @@ fn a_full_queue_says_so_and_loses_nothing() {
         }
         drop(slow);
         drop(fast);
-        // With nobody attached, it runs on.
+        // Without an attached consumer, the producer does not wait.
         for _ in 0..5000 {
             push_next(&mut out);
         }
@@ -131,7 +139,7 @@ fn a_full_queue_says_so_and_loses_nothing() {
 }
 
 #[test]
-fn the_first_wrap_waits_for_its_consumers() {
+fn the_first_lap_waits_for_the_consumers() {
     for kind in KINDS {
         let dir = Dir::new();
         let name = dir.name("q");
@@ -144,7 +152,11 @@ fn the_first_wrap_waits_for_its_consumers() {
         assert!(pushed > 0);
         let mut first = Consumer::options().open(&name).unwrap();
         assert_eq!(drain(&mut first), pushed);
-        assert_eq!(fill_up(&mut out), 0, "one is not two");
+        assert_eq!(
+            fill_up(&mut out),
+            0,
+            "only one of two consumers has made room"
+        );
         let mut second = Consumer::options().open(&name).unwrap();
         assert_eq!(drain(&mut second), pushed);
         assert!(fill_up(&mut out) > 0);
@@ -158,7 +170,7 @@ fn the_first_wrap_waits_for_its_consumers() {
 }
 
 #[test]
-fn a_producer_sleeps_until_there_is_room() {
+fn a_producer_sleeps_until_space_is_free() {
     for kind in KINDS {
         let dir = Dir::new();
         let name = dir.name("q");
@@ -192,13 +204,13 @@ fn a_producer_sleeps_until_there_is_room() {
             out.push_wait(&next(&out), Duration::MAX).unwrap();
         }
         drop(popper.join().unwrap());
-        // One that detaches makes room, too.
+        // A consumer that detaches also makes room.
         let q = Consumer::options().open(&name).unwrap();
         fill_up(&mut out);
         let left = std::thread::spawn(move || drop(q));
         out.push_wait(&next(&out), Duration::MAX).unwrap();
         left.join().unwrap();
-        // And one that is killed.
+        // A consumer that is killed also makes room.
         let mut child = attach(&name, 0);
         fill_up(&mut out);
         child.kill();
@@ -207,7 +219,7 @@ fn a_producer_sleeps_until_there_is_room() {
 }
 
 #[test]
-fn the_dead_are_dropped_and_the_stopped_are_waited_for() {
+fn dead_consumers_are_evicted_and_stopped_ones_are_waited_for() {
     for kind in KINDS {
         let dir = Dir::new();
         let name = dir.name("q");
@@ -224,10 +236,14 @@ fn the_dead_are_dropped_and_the_stopped_are_waited_for() {
             let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.pid())).unwrap();
             stat.contains(") T").then_some(())
         });
-        // Longer than the producer needs to notice that somebody died.
+        // Longer than the producer needs to notice a death.
         let since = Instant::now();
         while since.elapsed() < Duration::from_millis(150) {
-            assert_eq!(fill_up(&mut out), 0, "it was waited for");
+            assert_eq!(
+                fill_up(&mut out),
+                0,
+                "the producer must wait for the stopped consumer"
+            );
         }
         let slowest = &out.consumers()[0];
         assert_eq!(
@@ -245,7 +261,7 @@ fn the_dead_are_dropped_and_the_stopped_are_waited_for() {
 }
 
 #[test]
-fn one_too_slow_is_evicted_and_told_what_it_lost() {
+fn a_slow_consumer_is_evicted_and_learns_its_loss() {
     for kind in KINDS {
         let dir = Dir::new();
         let name = dir.name("q");
@@ -269,7 +285,7 @@ fn one_too_slow_is_evicted_and_told_what_it_lost() {
             }
             let got = pop_next(&mut slow).unwrap().unwrap();
             assert!(got.lost > 0, "round {round}, {before} before");
-            // It is waited for again.
+            // The producer waits for it again.
             fill_up(&mut out);
             assert_eq!(out.consumers().len(), 1);
             drain(&mut slow);
@@ -280,7 +296,7 @@ fn one_too_slow_is_evicted_and_told_what_it_lost() {
 }
 
 #[test]
-fn what_is_looked_at_does_not_change() {
+fn a_peeked_message_does_not_change() {
     for kind in KINDS {
         let dir = Dir::new();
         let name = dir.name("q");
@@ -300,7 +316,7 @@ fn what_is_looked_at_does_not_change() {
 }
 
 #[test]
-fn one_who_joins_or_seeks_is_waited_for_from_there() {
+fn the_producer_waits_for_a_consumer_from_where_it_joins_or_seeks() {
     for kind in KINDS {
         for start in [Start::Oldest, Start::Newest, Start::Next, Start::At(40)] {
             let dir = Dir::new();
@@ -326,7 +342,8 @@ fn one_who_joins_or_seeks_is_waited_for_from_there() {
             }
             assert_eq!(next, pushed);
             check_accounts(&second, begin);
-            // Back to what is still there: from then on it holds the producer up again.
+            // Seek back to the oldest retained message. From then on the producer waits for it
+            // again.
             drain(&mut first);
             let back = second.stats().unwrap().oldest;
             second.seek(back).unwrap();
@@ -337,9 +354,10 @@ fn one_who_joins_or_seeks_is_waited_for_from_there() {
     }
 }
 
-/// Where a block of the index holds many messages, what is kept begins anywhere in one.
+/// If a block of the index holds many messages, the oldest retained message may be anywhere in a
+/// block.
 #[test]
-fn the_oldest_is_found_in_long_blocks() {
+fn the_oldest_message_is_found_in_long_blocks() {
     for kind in [Kind::Fixed(24), Kind::Variable] {
         let dir = Dir::new();
         let name = dir.name("q");
@@ -359,7 +377,8 @@ fn the_oldest_is_found_in_long_blocks() {
             check_accounts(&first, 0);
             let mut joins = Consumer::options().open(&name).unwrap();
             let begin = joins.next_sequence();
-            // In a variable ring it may be in a block whose start is gone; the next one is near.
+            // With variable length the message may be in a block whose start was overwritten. The
+            // next block is near.
             let block = match kind {
                 Kind::Fixed(_) => 0,
                 Kind::Variable => (1 << 10) / 16,
@@ -374,9 +393,9 @@ fn the_oldest_is_found_in_long_blocks() {
     }
 }
 
-/// What an attached consumer has not consumed, another one can begin at, and so can itself.
+/// While a consumer has not consumed a message, another consumer and itself can start there.
 #[test]
-fn what_a_consumer_holds_is_there_for_others() {
+fn unconsumed_messages_are_available_to_others() {
     for (kind, capacity) in [
         (Kind::Fixed(24), 256),
         (Kind::Fixed(300), 64),
@@ -413,7 +432,7 @@ fn what_a_consumer_holds_is_there_for_others() {
 }
 
 #[test]
-fn a_forked_child_is_waited_for_by_itself() {
+fn the_producer_waits_for_a_forked_child_separately() {
     let dir = Dir::new();
     let name = dir.name("q");
     let mut out = small(Kind::Fixed(24)).open(&name).unwrap();
@@ -422,11 +441,11 @@ fn a_forked_child_is_waited_for_by_itself() {
     assert!(pop_next(&mut q).unwrap().is_some());
     let (mut told, mut tell) = (os_pipe(), os_pipe());
     let child = fork_to_the_end(|| {
-        // The parent's position is the child's first.
+        // The child starts at the position of the parent.
         assert_eq!(pop_next(&mut q).unwrap().unwrap().sequence, 1);
         write_byte(&mut told.1);
         read_byte(&mut tell.0);
-        // It has held the producer up, so nothing is lost.
+        // The child has held the producer back, so nothing is lost.
         assert_eq!(pop_next(&mut q).unwrap().unwrap().sequence, 2);
         assert_eq!(q.stats().unwrap().lost, 0);
     });
@@ -434,19 +453,19 @@ fn a_forked_child_is_waited_for_by_itself() {
     assert_eq!(out.consumers().len(), 2);
     drain(&mut q);
     fill_up(&mut out);
-    assert_eq!(out.next_sequence(), 10, "two are consumed by both");
+    assert_eq!(out.next_sequence(), 10, "both have consumed two");
     write_byte(&mut tell.1);
     assert!(wait_for(child).success());
     drain(&mut q);
-    eventually("the child's seat", || {
+    eventually("the child's consumer slot", || {
         (fill_up(&mut out) == 8 || out.next_sequence() >= 18).then_some(())
     });
 }
 
-/// Room for one is had as soon as one is consumed, and for no more.
+/// Each consumed message makes room for exactly one.
 #[test]
-fn a_full_ring_gives_way_message_by_message() {
-    // 16 bytes of any length take 32 of a variable ring, of which the last 16 are kept clear.
+fn a_full_ring_frees_space_message_by_message() {
+    // A message of 16 bytes takes 32 bytes of a variable ring, whose last 16 bytes are reserved.
     let rings = [4, 64, 4096].map(|slots| (Kind::Fixed(24), slots, 24, slots));
     let long = [4, 64].map(|slots| (Kind::Fixed(300), slots, 300, slots));
     let variable = [(Kind::Variable, 1 << 10, 16, (1 << 10) / 32 - 1)];
@@ -469,7 +488,7 @@ fn a_full_ring_gives_way_message_by_message() {
             assert!(is_whole(sequence, &buffer));
             assert_eq!(push(&mut out), Ok(()), "{kind:?} {capacity}, {sequence}");
         }
-        // The same by batches.
+        // The same with batches.
         let mut many = vec![0; 5 * length];
         for _ in 0..room {
             let (count, first) = q.pop_many(&mut many, length).unwrap().unwrap();
@@ -487,9 +506,9 @@ fn a_full_ring_gives_way_message_by_message() {
     }
 }
 
-/// The producer keeps the whole block that the slowest consumer is in.
+/// The producer keeps the whole block that the slowest consumer is reading.
 #[test]
-fn a_full_variable_ring_gives_way_block_by_block() {
+fn a_full_variable_ring_frees_space_block_by_block() {
     let (capacity, length) = (64 << 10, 16);
     let (room, block) = (capacity / 32 - 1, capacity / 64 / 32);
     let dir = Dir::new();
@@ -507,9 +526,10 @@ fn a_full_variable_ring_gives_way_block_by_block() {
     }
 }
 
-/// It shows a block at a time how far it is: so the producer gets all but less than a block.
+/// A consumer publishes its position once a block, so the producer gets all of the space except for
+/// less than a block.
 #[test]
-fn one_that_stops_popping_keeps_less_than_a_block() {
+fn a_consumer_that_stops_popping_holds_less_than_a_block() {
     let fixed = [4, 64, 128, 4096, 1 << 14].map(|slots| (Kind::Fixed(24), slots));
     let exact = [
         (Kind::Fixed(300), 4096),
@@ -522,7 +542,7 @@ fn one_that_stops_popping_keeps_less_than_a_block() {
         let mut out = options(kind, capacity).open(&name).unwrap();
         let slack = match kind {
             Kind::Fixed(24) => out.geometry().block.min(64) - 1,
-            // Each one of these is shown.
+            // The consumer publishes each of these.
             _ => 0,
         };
         let half = match kind {
@@ -546,7 +566,8 @@ fn one_that_stops_popping_keeps_less_than_a_block() {
                     "{kind:?} {capacity}: {got} in round {round}"
                 );
             }
-            // The next one makes room for all that it has consumed; so does asking.
+            // The next pop frees everything that it has consumed. So does a call for the
+            // statistics.
             let kept = if round % 2 == 0 {
                 assert_eq!(pop_next(&mut q).unwrap().unwrap().lost, 0);
                 fill_up(&mut out).saturating_sub(1)
@@ -559,9 +580,9 @@ fn one_that_stops_popping_keeps_less_than_a_block() {
                 assert_eq!(unread(&out, &q), capacity, "{kind:?} in round {round}");
                 kept_most = kept_most.max(kept);
             } else if round % 2 == 1 {
-                assert_eq!(kept, 0, "{kind:?} {capacity}: it was shown");
+                assert_eq!(kept, 0, "{kind:?} {capacity}: its position was published");
             }
-            // And so does finding nothing.
+            // So does a pop that finds no message.
             drain(&mut q);
             assert!(fill_up(&mut out) > 0);
             drain(&mut q);
@@ -570,10 +591,10 @@ fn one_that_stops_popping_keeps_less_than_a_block() {
     }
 }
 
-/// One that popped further than it had shown is evicted, and does not notice at once, for nothing
-/// that it wants was overwritten.
+/// A consumer that has consumed more than it has published is evicted. It does not notice at once,
+/// because no message that it needs was overwritten.
 #[test]
-fn one_that_is_evicted_unnoticed_takes_its_seat_again() {
+fn an_evicted_consumer_that_lost_nothing_takes_a_slot_again() {
     for how in ["pop", "many"] {
         let dir = Dir::new();
         let name = dir.name("q");
@@ -590,9 +611,9 @@ fn one_that_is_evicted_unnoticed_takes_its_seat_again() {
         for _ in 0..2 {
             pop_next(&mut other).unwrap().unwrap();
         }
-        check_accounts(&other, 0); // which shows them
+        check_accounts(&other, 0); // publishes the position
         fill_up(&mut out);
-        assert_eq!(out.next_sequence(), 4096, "none is shown");
+        assert_eq!(out.next_sequence(), 4096, "no position was published");
         eventually("the eviction", || {
             let sequence = out.next_sequence();
             out.push(&message(sequence, 24)).ok()
@@ -615,7 +636,7 @@ fn one_that_is_evicted_unnoticed_takes_its_seat_again() {
                 next += 7;
             }
         }
-        // By now it has. It is waited for, and loses nothing.
+        // By now it has noticed. The producer waits for it and it loses nothing.
         let mut listed: Vec<_> = names(&out).collect();
         listed.sort();
         assert_eq!(listed, ["other", "slow"], "by {how}");
@@ -627,7 +648,7 @@ fn one_that_is_evicted_unnoticed_takes_its_seat_again() {
     }
 }
 
-/// Everything in the first slot of the control file.
+/// The bytes of the first consumer slot in the control file.
 fn first_slot(name: &Path) -> Vec<u8> {
     let mut control = name.as_os_str().to_owned();
     control.push(".ctl");
@@ -646,7 +667,8 @@ fn a_forked_child_leaves_the_slot_to_its_parent() {
             .unwrap();
         let mut q = Consumer::options().open(&name).unwrap();
         (0..500).for_each(|_| push_next(&mut out));
-        // Not where it shows how far it is: the copy has that before it.
+        // Not a position that the consumer publishes, because the copy in the child would publish
+        // it first.
         for sequence in 0..100 {
             assert_eq!(pop_next(&mut q).unwrap().unwrap().sequence, sequence);
         }
@@ -669,7 +691,7 @@ fn a_forked_child_leaves_the_slot_to_its_parent() {
             check_accounts(&q, 0);
             write_byte(&mut told.1);
             read_byte(&mut tell.0);
-            // SAFETY: dropped once, for this process ends without a destructor.
+            // SAFETY: dropped once, because this process ends without running destructors.
             drop(unsafe { std::ptr::read(&q) });
             write_byte(&mut told.1);
         });
@@ -677,16 +699,16 @@ fn a_forked_child_leaves_the_slot_to_its_parent() {
         read_byte(&mut told.0);
         assert!(
             first_slot(&name) == before,
-            "{delivery:?}: it was written to"
+            "{delivery:?}: the child wrote to it"
         );
-        // Only where it has to be waited for has the child one of its own.
+        // The child takes its own consumer slot only in a lossless queue.
         let lossless = usize::from(delivery == Delivery::Lossless);
         assert_eq!(out.consumers().len(), 1 + lossless);
         write_byte(&mut tell.1);
         read_byte(&mut told.0);
         assert!(
             first_slot(&name) == before,
-            "{delivery:?}: it was written to"
+            "{delivery:?}: the child wrote to it"
         );
         assert_eq!(out.consumers().len(), 1);
         assert!(wait_for(child).success());
@@ -701,7 +723,7 @@ type Pipe = (std::fs::File, std::fs::File);
 fn os_pipe() -> Pipe {
     use std::os::fd::FromRawFd;
     let mut fds = [0; 2];
-    // SAFETY: a place for two descriptors, which belong to nobody else then.
+    // SAFETY: `fds` is valid for writes, and this function owns the two descriptors.
     unsafe {
         assert_eq!(libc::pipe(fds.as_mut_ptr()), 0);
         (
@@ -722,10 +744,10 @@ fn write_byte(file: &mut std::fs::File) {
 }
 
 #[test]
-fn without_write_permission_there_are_observers_only() {
-    // SAFETY: takes nothing and cannot fail.
+fn without_write_permission_a_consumer_is_only_an_observer() {
+    // SAFETY: the call takes no arguments and cannot fail.
     if unsafe { libc::geteuid() } == 0 {
-        return; // root may write any file; tests/isolation has another user
+        return; // root may write any file; tests/hostile.rs tests another user
     }
     let dir = Dir::new();
     let name = dir.name("q");
@@ -746,7 +768,7 @@ fn without_write_permission_there_are_observers_only() {
 }
 
 #[test]
-fn lossy_consumers_are_listed_too() {
+fn lossy_consumers_are_also_listed() {
     for kind in KINDS {
         let dir = Dir::new();
         let name = dir.name("q");
@@ -772,13 +794,13 @@ fn lossy_consumers_are_listed_too() {
     }
 }
 
-/// How long each kind of queue is played with.
+/// The duration of the test of each kind of queue.
 fn soak() -> Duration {
     let seconds = std::env::var("IPCQ_SOAK_SECONDS").ok();
     Duration::from_secs(seconds.map_or(3, |s| s.parse().expect("IPCQ_SOAK_SECONDS")))
 }
 
-// --- many at once -----------------------------------------------------------------------------
+// --- many processes at once ----------------------------------------------------------------------
 
 fn produce(name: &Path, count: u64) {
     let mut out = ProducerOptions::default().open(name).unwrap();
@@ -788,7 +810,7 @@ fn produce(name: &Path, count: u64) {
         let message = message(sequence, length);
         match sequence % 2 {
             0 => out.push_wait(&message, Duration::from_secs(30)).unwrap(),
-            // One that does not wait is up to date just the same.
+            // A producer that does not wait must also see the current positions.
             _ => {
                 while let Err(e) = out.push(&message) {
                     assert!(matches!(e, Error::Full(_)));
@@ -801,8 +823,8 @@ fn produce(name: &Path, count: u64) {
     listen();
 }
 
-/// Attaches, consumes for a while, detaches, and so on, until the producer is at its end. Nothing is
-/// ever lost, and everything from the place of attaching on is received.
+/// Attaches, consumes for a while, detaches, and repeats this until the producer has finished. It
+/// receives every message from the place where it attached, and loses none.
 fn consume(name: &Path, seed: u64) {
     let mut random = Random(seed);
     let mut received = 0;
@@ -839,9 +861,9 @@ fn consume(name: &Path, seed: u64) {
 }
 
 #[test]
-fn nothing_is_lost_whoever_dies() {
+fn nothing_is_lost_when_any_process_dies() {
     let small = KINDS.map(|kind| (kind, small(kind)));
-    // In a large ring of short messages a consumer does not show each step.
+    // In a large ring of short messages a consumer does not publish each step.
     let large = (Kind::Fixed(24), options(Kind::Fixed(24), 2048));
     for (kind, options) in small.into_iter().chain([large]) {
         let dir = Dir::new();
@@ -872,7 +894,7 @@ fn nothing_is_lost_whoever_dies() {
             }
             if acted.elapsed() > Duration::from_millis(20) {
                 acted = Instant::now();
-                // One that is stopped holds the producer up until it goes on.
+                // A stopped consumer holds the producer back until it continues.
                 if let Some(at) = stopped.take() {
                     consumers[at].signal(libc::SIGCONT);
                 }

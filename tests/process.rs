@@ -1,7 +1,7 @@
-//! What a process does around its queues, and what is done to it: it closes descriptors, forks,
-//! changes its user, reaches a limit, gets signals, is stopped; its files are removed.
+//! Events in the life of a process that has queues open: it closes descriptors, forks, changes its
+//! user, reaches a limit, receives signals or is stopped, and its files are removed.
 //!
-//! `IPCQ_SOAK_SECONDS` makes the test of signals try many more moments.
+//! `IPCQ_SOAK_SECONDS` makes the test of signals try many more points in time.
 
 mod common;
 
@@ -16,30 +16,74 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// The user without rights.
+/// The uid of the unprivileged user `nobody`.
 const NOBODY: u32 = 65534;
 
-const FOR_EVER: Duration = Duration::MAX;
+const NO_LIMIT: Duration = Duration::MAX;
 
-/// A wait that is to end long before.
+/// A wait that must end much earlier.
 const LONG: Duration = Duration::from_secs(20);
 
 fn lossless() -> ipcq::ProducerOptions {
     Kind::Fixed(24).options(64).delivery(Delivery::Lossless)
 }
 
-/// Runs this in a forked process. It has to end well, and soon.
-fn in_a_process(life: impl FnOnce()) {
+/// Runs `body` in a forked process, which must end successfully and soon.
+fn in_a_process(body: impl FnOnce()) {
     let child = fork_to_the_end(|| {
-        // SAFETY: takes a number and cannot fail.
+        // SAFETY: the call takes a number and cannot fail.
         unsafe { libc::alarm(30) };
-        life();
+        body();
     });
     let status = wait_for(child);
     assert!(status.success(), "{status}");
 }
 
-/// Becomes another user; `false` if this one may not.
+/// A program that has closed its standard descriptors still writes to their numbers.
+#[test]
+fn no_file_gets_a_standard_descriptor() {
+    let dir = Dir::new();
+    let (name, memory) = (dir.name("q"), dir.name("memory"));
+    in_a_process(|| {
+        // A panic could not be reported, so the exit status says which step failed.
+        let mut step = 0;
+        let mut check = || {
+            step += 1;
+            for fd in 0..3 {
+                // SAFETY: the call takes numbers.
+                if unsafe { libc::fcntl(fd, libc::F_GETFD) } != -1 {
+                    // SAFETY: the process ends.
+                    unsafe { libc::_exit(10 * step + fd) };
+                }
+            }
+        };
+        for fd in 0..3 {
+            // SAFETY: nothing in this process uses the descriptor any more.
+            unsafe { libc::close(fd) };
+        }
+        let mut out = lossless().open(&name).unwrap();
+        check();
+        let mut q = Consumer::options().open(&name).unwrap();
+        check();
+        q.fd().unwrap();
+        check();
+        let _shared = SharedMem::create(&memory, 4096, 0o600).unwrap();
+        let _reader = SharedMem::open(&memory).unwrap();
+        check();
+        out.push(&message(0, 24)).unwrap();
+        let child = fork_to_the_end(|| {
+            pop_next(&mut q).unwrap().unwrap();
+            q.fd().unwrap();
+            check();
+        });
+        if !wait_for(child).success() {
+            // SAFETY: the process ends.
+            unsafe { libc::_exit(9) };
+        }
+    });
+}
+
+/// Changes to another user. `false` if that is not permitted.
 fn become_nobody() -> bool {
     // SAFETY: an empty list of groups, and numbers.
     unsafe {
@@ -50,7 +94,7 @@ fn become_nobody() -> bool {
 }
 
 fn is_root() -> bool {
-    // SAFETY: takes nothing and cannot fail.
+    // SAFETY: the call takes no arguments and cannot fail.
     let root = unsafe { libc::geteuid() } == 0;
     if !root {
         eprintln!("skipped: only root can become another user");
@@ -58,9 +102,9 @@ fn is_root() -> bool {
     root
 }
 
-// --- descriptors ----------------------------------------------------------------------------------
+// --- descriptors ---------------------------------------------------------------------------------
 
-/// Daemons close all of their descriptors. The numbers are other files' then.
+/// Daemons close all of their descriptors. Later other files may have the same numbers.
 #[test]
 fn a_program_that_closes_all_descriptors_keeps_its_queues() {
     let dir = Dir::new();
@@ -70,7 +114,7 @@ fn a_program_that_closes_all_descriptors_keeps_its_queues() {
         let mut q = Consumer::options().open(name).unwrap();
         let memory = SharedMem::create(dir.name("m"), 100, 0).unwrap();
         q.fd().unwrap();
-        // SAFETY: nothing in this process uses any of them but the queues.
+        // SAFETY: only the queues use any of these descriptors.
         let closed = unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
         assert_eq!(closed, 0);
         let others: Vec<_> = (0..40)
@@ -94,14 +138,14 @@ fn a_program_that_closes_all_descriptors_keeps_its_queues() {
                 );
             }
         });
-        // A consumer that dies is still noticed.
+        // The producer still notices that a consumer has died.
         let ready = Words::open(&dir.name("ready"));
         let other = fork(|| {
             let options = Consumer::options().start(ipcq::Start::Next);
             let _q = options.open(name).unwrap();
             ready.word(0).store(1, Ordering::SeqCst);
             loop {
-                // SAFETY: takes nothing.
+                // SAFETY: the call takes no arguments.
                 unsafe { libc::pause() };
             }
         });
@@ -111,13 +155,13 @@ fn a_program_that_closes_all_descriptors_keeps_its_queues() {
         (0..64).for_each(|_| push_next(&mut out));
         while pop_next(&mut q).unwrap().is_some() {}
         assert!(matches!(out.push(&[0; 24]), Err(Error::Full(_))));
-        // SAFETY: takes numbers; the process was not waited for.
+        // SAFETY: the call takes numbers, and the process was not waited for.
         unsafe { libc::kill(other, libc::SIGKILL) };
         wait_for(other);
         let next = out.next_sequence();
         out.push_wait(&message(next, 24), LONG).unwrap();
         assert!(pop_next(&mut q).unwrap().is_some());
-        // It has an empty ring, and is not taken for dead.
+        // The consumer has found an empty ring and does not count as dead.
         (0..64).for_each(|_| push_next(&mut out));
         assert!(matches!(out.push(&[0; 24]), Err(Error::Full(_))));
         drop((q, memory));
@@ -130,10 +174,10 @@ fn a_program_that_closes_all_descriptors_keeps_its_queues() {
     });
 }
 
-/// The numbers of a handle's descriptors may come to stand for event descriptors of the program. These
-/// have one inode, so they cannot be told from each other.
+/// The numbers of a handle's descriptors may later belong to eventfds of the program. All eventfds
+/// have the same inode, so they cannot be distinguished from each other.
 #[test]
-fn a_strangers_event_descriptor_is_left_alone() {
+fn an_eventfd_of_the_program_is_left_alone() {
     let dir = Dir::new();
     let name = &dir.name("q");
     in_a_process(|| {
@@ -141,16 +185,16 @@ fn a_strangers_event_descriptor_is_left_alone() {
         let mut consumer = Some(Consumer::options().open(name).unwrap());
         consumer.as_mut().unwrap().fd().unwrap();
         let event = || {
-            // SAFETY: takes numbers.
+            // SAFETY: the call takes numbers.
             let fd = unsafe { libc::eventfd(5, libc::EFD_NONBLOCK | libc::EFD_SEMAPHORE) };
             assert!(fd >= 0);
             fd
         };
-        // SAFETY: nothing in this process uses any of them but the queues.
+        // SAFETY: only the queues use any of these descriptors.
         let closed = unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
         assert_eq!(closed, 0);
         let others: Vec<i32> = (0..40).map(|_| event()).collect();
-        // A child closes what stood for its parent, and only that.
+        // A child closes the descriptors of its parent's locks and no others.
         in_a_process(|| {
             let _ = consumer.as_mut().unwrap().pop(&mut [0; 24]);
             in_a_process(|| drop(consumer.take()));
@@ -168,7 +212,8 @@ fn a_strangers_event_descriptor_is_left_alone() {
     });
 }
 
-/// Checks that these event descriptors have this value, which is one less then.
+/// Checks that each of these eventfds has this value, and reads from it, which reduces the value by
+/// one.
 fn all_have(events: &[i32], value: u64) {
     for &fd in events {
         let path = format!("/proc/self/fdinfo/{fd}");
@@ -177,15 +222,15 @@ fn all_have(events: &[i32], value: u64) {
         let count = u64::from_str_radix(count.expect("an eventfd").trim(), 16).unwrap();
         assert_eq!(count, value);
         let mut one = [0; 8];
-        // SAFETY: eight bytes are writable.
+        // SAFETY: `one` is valid for writes of eight bytes.
         assert_eq!(unsafe { libc::read(fd, one.as_mut_ptr().cast(), 8) }, 8);
     }
 }
 
-/// A process that a thread is just starting has all openings until its `exec`, and with them the locks
-/// of handles that another thread has just opened and closed.
+/// A process that a thread is starting shares all open file descriptions until its `exec`. With
+/// them it holds the locks of handles that another thread has just opened and closed.
 #[test]
-fn starting_processes_is_in_nobodys_way() {
+fn starting_a_process_blocks_no_open() {
     let dir = Dir::new();
     let name = &dir.name("q");
     in_a_process(|| {
@@ -215,9 +260,9 @@ fn starting_processes_is_in_nobodys_way() {
     });
 }
 
-/// The name may be that of any file, by mistake.
+/// A program may pass the name of an unrelated file by mistake.
 #[test]
-fn a_strangers_file_is_neither_removed_nor_replaced() {
+fn an_unrelated_file_is_neither_removed_nor_replaced() {
     let dir = Dir::new();
     let name = &dir.name("letter.txt");
     std::fs::write(name, "Dear Sir or Madam").unwrap();
@@ -231,29 +276,29 @@ fn a_strangers_file_is_neither_removed_nor_replaced() {
         assert_eq!(std::fs::read(name).unwrap(), b"Dear Sir or Madam");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     }
-    // What a queue has become can be.
+    // A file that replaced a queue may be removed.
     drop(lossless().open(dir.name("q")).unwrap());
     std::fs::write(dir.name("q"), "no queue any more").unwrap();
     drop(lossless().replace(true).open(dir.name("q")).unwrap());
     ipcq::unlink(dir.name("q")).unwrap();
 }
 
-/// A child that was made without the fork handlers neither keeps a lock nor an opening of one.
+/// A child made without the fork handlers keeps neither a lock nor its open file description.
 #[test]
-fn a_bare_clone_keeps_nothing_of_its_parent() {
+fn a_bare_clone_keeps_no_lock_of_its_parent() {
     let dir = Dir::new();
     let name = &dir.name("q");
     let words = Words::open(&dir.name("words"));
     let parent = fork(|| {
         let _out = lossless().open(name).unwrap();
         let _q = Consumer::options().open(name).unwrap();
-        // SAFETY: as `fork`, but that no handler runs.
+        // SAFETY: as `fork`, except that no handler runs.
         let child = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
         if child != 0 {
             words.word(0).store(child as u64, Ordering::SeqCst);
         }
         loop {
-            // SAFETY: takes nothing.
+            // SAFETY: the call takes no arguments.
             unsafe { libc::pause() };
         }
     });
@@ -263,24 +308,26 @@ fn a_bare_clone_keeps_nothing_of_its_parent() {
     });
     let watcher = Consumer::options().observer(true).open(name).unwrap();
     assert!(watcher.stats().unwrap().producer_alive);
-    // SAFETY: takes numbers; the process was not waited for.
+    // SAFETY: the call takes numbers, and the process was not waited for.
     unsafe { libc::kill(parent, libc::SIGKILL) };
     wait_for(parent);
     assert!(!watcher.stats().unwrap().producer_alive);
     let mut out = lossless().open(name).unwrap();
     assert_eq!(out.consumers().len(), 0);
-    // Nobody holds it back.
+    // No process holds the producer back.
     for _ in 0..200 {
         let next = out.next_sequence();
         out.push_wait(&message(next, 24), LONG).unwrap();
     }
-    // SAFETY: takes numbers; it stays as long as it is not killed, so the number is its own.
+    // SAFETY: the call takes numbers. The process exists until it is killed, so the number is still
+    // its own.
     unsafe { libc::kill(clone, libc::SIGKILL) };
 }
 
-/// A forked child of a lossless consumer takes a slot of its own, wherever it goes.
+/// A forked child of a lossless consumer takes its own consumer slot, even after it has changed its
+/// directory, root or user.
 #[test]
-fn a_child_is_waited_for_wherever_it_is() {
+fn a_child_gets_its_own_slot_after_chdir_chroot_or_setuid() {
     type Change = fn(&Path);
     let before: [(&str, Change); 4] = [
         ("nothing", |_| {}),
@@ -301,7 +348,7 @@ fn a_child_is_waited_for_wherever_it_is() {
         ("another root", |name| {
             let empty = name.with_file_name("empty");
             let path = CString::new(empty.as_os_str().as_bytes()).unwrap();
-            // SAFETY: a string.
+            // SAFETY: `path` is a C string.
             assert_eq!(unsafe { libc::chroot(path.as_ptr()) }, 0);
         }),
         ("another user", |_| assert!(become_nobody())),
@@ -337,20 +384,21 @@ fn a_child_is_waited_for_wherever_it_is() {
     }
 }
 
-// --- limits ---------------------------------------------------------------------------------------
+// --- limits --------------------------------------------------------------------------------------
 
 fn limit(resource: libc::__rlimit_resource_t, most: u64) {
     let limit = libc::rlimit {
         rlim_cur: most,
         rlim_max: most,
     };
-    // SAFETY: the limits are there to read.
+    // SAFETY: `limit` is valid for reads.
     assert_eq!(unsafe { libc::setrlimit(resource, &limit) }, 0);
 }
 
-/// `EAGAIN` of the system says that a limit is reached, not that a queue is empty.
+/// If the system returns `EAGAIN` because a limit is reached, that is not reported as an empty
+/// queue.
 #[test]
-fn a_limit_is_no_state_of_a_queue() {
+fn a_system_limit_is_not_reported_as_a_queue_state() {
     if !is_root() {
         return;
     }
@@ -366,7 +414,7 @@ fn a_limit_is_no_state_of_a_queue() {
     in_a_process(|| {
         assert!(become_nobody());
         limit(libc::RLIMIT_MEMLOCK, 4 << 20);
-        // SAFETY: takes a number.
+        // SAFETY: the call takes a number.
         assert_eq!(unsafe { libc::mlockall(libc::MCL_FUTURE) }, 0);
         says(big.open(dir.name("mine")).unwrap_err(), "ulimit -l");
         let consumer = Consumer::options().open(dir.name("big"));
@@ -385,10 +433,10 @@ fn a_limit_is_no_state_of_a_queue() {
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 static RESERVED: AtomicU32 = AtomicU32::new(0);
 
-/// In the place of the C library's, so that a test can interrupt it.
+/// Replaces the function of the C library, so that a test can interrupt it.
 ///
 /// # Safety
-/// None is needed.
+/// The function has no requirements.
 #[no_mangle]
 pub unsafe extern "C" fn posix_fallocate(
     fd: libc::c_int,
@@ -399,16 +447,16 @@ pub unsafe extern "C" fn posix_fallocate(
     if INTERRUPTED.load(Ordering::Relaxed) {
         return libc::EINTR;
     }
-    // SAFETY: takes numbers.
+    // SAFETY: the call takes numbers.
     match unsafe { libc::fallocate(fd, 0, offset, length) } {
         0 => 0,
         _ => std::io::Error::last_os_error().raw_os_error().unwrap(),
     }
 }
 
-/// A process with a timer interrupts a file system again and again.
+/// A process with a timer interrupts the reservation of space repeatedly.
 #[test]
-fn reserving_space_ends() {
+fn reserving_space_ends_despite_a_timer() {
     let dir = Dir::new();
     let name = &dir.name("q");
     in_a_process(|| {
@@ -422,14 +470,15 @@ fn reserving_space_ends() {
     });
 }
 
-// --- files that are removed, or are not what they seem --------------------------------------------
+// --- files that are removed, or are not what they seem -------------------------------------------
 
-/// A producer finds its queue by the name. If that is gone and the producer dead, nothing will come.
+/// A producer finds its queue by the name. If the name is gone and the producer is dead, no more
+/// messages will come.
 #[test]
-fn nobody_waits_for_a_queue_that_has_lost_its_name_and_its_producer() {
+fn a_queue_without_name_and_producer_ends_every_wait() {
     let removals: [fn(&Path); 2] = [
         |name| ipcq::unlink(name).unwrap(),
-        // As a cleaner of old files does, or a log-out.
+        // As a cleaner of old files or a logout does.
         |name| std::fs::remove_file(name).unwrap(),
     ];
     for remove in removals {
@@ -445,7 +494,7 @@ fn nobody_waits_for_a_queue_that_has_lost_its_name_and_its_producer() {
             push_next(&mut out);
             words.word(0).store(3, Ordering::SeqCst);
             loop {
-                // SAFETY: takes nothing.
+                // SAFETY: the call takes no arguments.
                 unsafe { libc::pause() };
             }
         });
@@ -461,7 +510,7 @@ fn nobody_waits_for_a_queue_that_has_lost_its_name_and_its_producer() {
         let fd = polled.fd().unwrap();
         assert!(!q.stats().unwrap().unlinked);
         remove(name);
-        // As long as the producer lives, messages may come.
+        // While the producer is alive, messages may come.
         assert!(q.stats().unwrap().unlinked);
         let waited = q.wait(Duration::from_millis(20));
         assert!(matches!(waited, Err(Error::TimedOut(_))), "{waited:?}");
@@ -472,7 +521,7 @@ fn nobody_waits_for_a_queue_that_has_lost_its_name_and_its_producer() {
             assert_eq!(pop_next(q).unwrap().unwrap().sequence, 0);
             assert!(pop_next(q).unwrap().is_none());
         }
-        // SAFETY: takes numbers; the process was not waited for.
+        // SAFETY: the call takes numbers, and the process was not waited for.
         unsafe { libc::kill(producer, libc::SIGKILL) };
         wait_for(producer);
         let waited = q.wait(LONG);
@@ -481,13 +530,13 @@ fn nobody_waits_for_a_queue_that_has_lost_its_name_and_its_producer() {
         let first = wait_any(&mut [&mut one, &mut other], LONG).unwrap();
         let popped = pop_next([&mut one, &mut other][first]);
         assert!(matches!(popped, Err(Error::Stale(_))), "{popped:?}");
-        eventually("the end, by the descriptor", || {
+        eventually("the end, reported by the descriptor", || {
             let mut poll = libc::pollfd {
                 fd,
                 events: libc::POLLIN,
                 revents: 0,
             };
-            // SAFETY: one descriptor to poll.
+            // SAFETY: `poll` is one valid entry.
             assert!(unsafe { libc::poll(&mut poll, 1, 10_000) } >= 0);
             match pop_next(&mut polled) {
                 Ok(None) => None,
@@ -495,7 +544,7 @@ fn nobody_waits_for_a_queue_that_has_lost_its_name_and_its_producer() {
                 other => panic!("{other:?}"),
             }
         });
-        // A queue of that name is another one.
+        // A queue that is created later under that name is another queue.
         if !name.with_file_name("q.ctl").exists() {
             drop(lossless().open(name).unwrap());
             let again = Consumer::options().open(name).unwrap();
@@ -504,7 +553,7 @@ fn nobody_waits_for_a_queue_that_has_lost_its_name_and_its_producer() {
     }
 }
 
-/// The positions of attached consumers would be lost with it.
+/// The positions of attached consumers are in the control file and would be lost.
 #[test]
 fn a_lossless_queue_is_not_continued_without_its_control_file() {
     let dir = Dir::new();
@@ -526,7 +575,8 @@ fn a_lossless_queue_is_not_continued_without_its_control_file() {
     assert!(matches!(pop_next(&mut q), Err(Error::Stale(_))));
 }
 
-/// What is zero in the options is taken from the queue only where it makes sense.
+/// A zero in the options takes the value of the queue only if the value applies to the requested
+/// delivery.
 #[test]
 fn a_lossless_queue_is_replaced_by_a_lossy_one() {
     let dir = Dir::new();
@@ -540,7 +590,7 @@ fn a_lossless_queue_is_replaced_by_a_lossy_one() {
 }
 
 #[test]
-fn a_queue_is_no_shared_memory() {
+fn a_queue_is_refused_as_shared_memory() {
     let dir = Dir::new();
     let name = &dir.name("q");
     let mut out = lossless().open(name).unwrap();
@@ -554,7 +604,7 @@ fn a_queue_is_no_shared_memory() {
 }
 
 #[test]
-fn a_consumer_says_which_size_it_expects() {
+fn a_consumer_of_another_message_size_is_refused() {
     let dir = Dir::new();
     let name = &dir.name("q");
     let _out = lossless().open(name).unwrap();
@@ -566,7 +616,7 @@ fn a_consumer_says_which_size_it_expects() {
     }
 }
 
-/// A record that C aligns to 16 bytes is so in the ring.
+/// A record that C aligns to 16 bytes is aligned to 16 bytes in the ring.
 #[test]
 fn records_are_aligned() {
     let dir = Dir::new();
@@ -591,10 +641,10 @@ fn records_are_aligned() {
     }
 }
 
-/// Whatever a file holds, a call comes back: a walk through a ring that nobody writes is not begun
-/// anew without end.
+/// Every call returns, regardless of the content of a file. A search through a ring that no
+/// producer writes is not repeated endlessly.
 #[test]
-fn a_hostile_file_keeps_nobody_busy() {
+fn a_hostile_file_causes_no_endless_loop() {
     let dir = Dir::new();
     let name = &dir.name("q");
     let capacity = 16u64 << 20;
@@ -615,7 +665,8 @@ fn a_hostile_file_keeps_nobody_busy() {
         .unwrap();
     let front = u64::from_le_bytes(front);
     let words = [
-        // What is retained begins behind the front, and the way to it at the first block.
+        // The retained messages begin behind the front, and the index leads to it from the first
+        // block.
         (at::LIMIT, capacity + front + 4096),
         (at::PUBLISHED, 0),
         (at::PUBLISHED_SEQUENCE, 0),
@@ -635,11 +686,11 @@ fn a_hostile_file_keeps_nobody_busy() {
     );
 }
 
-// --- stopped, slow, signalled ---------------------------------------------------------------------
+// --- stops, delays and signals -------------------------------------------------------------------
 
-/// A suspended machine stops both sides. The one that wakes first must not evict the other.
+/// A suspended machine stops both processes. The first one that resumes must not evict the other.
 #[test]
-fn a_pause_of_both_sides_evicts_nobody() {
+fn a_pause_of_both_sides_evicts_no_consumer() {
     let dir = Dir::new();
     let name = &dir.name("q");
     let words = Words::open(&dir.name("words"));
@@ -649,7 +700,7 @@ fn a_pause_of_both_sides_evicts_nobody() {
         let mut out = options.open(name).unwrap();
         loop {
             let next = out.next_sequence();
-            out.push_wait(&message(next, 24), FOR_EVER).unwrap();
+            out.push_wait(&message(next, 24), NO_LIMIT).unwrap();
             words.word(0).store(next, Ordering::SeqCst);
         }
     });
@@ -659,7 +710,7 @@ fn a_pause_of_both_sides_evicts_nobody() {
         loop {
             q.wait(LONG).unwrap();
             let got = pop_next(&mut q).unwrap().unwrap();
-            assert_eq!(got.lost, 0, "it was evicted");
+            assert_eq!(got.lost, 0, "the consumer was evicted");
             words.word(1).store(got.sequence + 1, Ordering::SeqCst);
             if words.word(2).load(Ordering::SeqCst) != 0 && got.sequence > 200 {
                 return;
@@ -668,7 +719,7 @@ fn a_pause_of_both_sides_evicts_nobody() {
         }
     });
     let send = |process, signal| {
-        // SAFETY: takes numbers; neither process was waited for.
+        // SAFETY: the call takes numbers, and neither process was waited for.
         assert_eq!(unsafe { libc::kill(process, signal) }, 0);
     };
     eventually("a full queue", || {
@@ -693,9 +744,9 @@ fn a_pause_of_both_sides_evicts_nobody() {
     assert!(status.success(), "{status}");
 }
 
-/// A lossy consumer that is lapped again and again still shows how far it is.
+/// A lossy consumer that is lapped repeatedly still publishes its position.
 #[test]
-fn a_consumer_that_loses_shows_its_position() {
+fn a_consumer_that_loses_messages_publishes_its_position() {
     let dir = Dir::new();
     let name = &dir.name("q");
     for step in [20, 64, 250] {
@@ -710,7 +761,7 @@ fn a_consumer_that_loses_shows_its_position() {
         let behind = q.next_sequence() - shown.sequence;
         assert!(
             behind <= 64,
-            "step {step}: shown {behind} messages too late"
+            "step {step}: published {behind} messages too late"
         );
         assert!(own.lost - shown.lost <= 10 * step, "step {step}");
     }
@@ -718,9 +769,9 @@ fn a_consumer_that_loses_shows_its_position() {
 
 extern "C" fn ignore(_: libc::c_int) {}
 
-/// Has this signal handled.
+/// Installs a handler for this signal.
 fn handle(signal: libc::c_int, flags: libc::c_int) {
-    // SAFETY: zero is valid for each field; the structure is valid for the length of the call.
+    // SAFETY: zero is valid for every field, and `action` is valid during the call.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = ignore as *const () as usize;
@@ -729,13 +780,13 @@ fn handle(signal: libc::c_int, flags: libc::c_int) {
     }
 }
 
-/// Whether a process sleeps at this moment.
+/// Whether a process is asleep now.
 fn is_asleep(process: i32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
     stat[stat.rfind(')').unwrap()..].starts_with(") S")
 }
 
-/// Every call that waits.
+/// All calls that wait.
 const WAITS: [&str; 8] = [
     "pop_wait",
     "wait",
@@ -751,13 +802,13 @@ fn wait_by(what: &str, name: &Path, others: &[&Path; 2]) -> Error {
     let open = |name: &Path| Consumer::options().observer(true).open(name).unwrap();
     let (mut q, mut second, mut third) = (open(name), open(others[0]), open(others[1]));
     match what {
-        "pop_wait" => q.pop_wait(&mut [0; 64], FOR_EVER).map(drop),
-        "wait_any of one" => wait_any(&mut [&mut q], FOR_EVER).map(drop),
+        "pop_wait" => q.pop_wait(&mut [0; 64], NO_LIMIT).map(drop),
+        "wait_any of one" => wait_any(&mut [&mut q], NO_LIMIT).map(drop),
         "wait_any of three" | "wait_any, not woken" => {
             wait_any(&mut [&mut q, &mut second, &mut third], LONG).map(drop)
         }
         "open" => {
-            let options = Consumer::options().open_timeout(FOR_EVER);
+            let options = Consumer::options().open_timeout(NO_LIMIT);
             options.open(name.with_file_name("never")).map(drop)
         }
         "push_wait" => {
@@ -765,15 +816,15 @@ fn wait_by(what: &str, name: &Path, others: &[&Path; 2]) -> Error {
             let mut out = lossless().open(&name).unwrap();
             let _q = Consumer::options().open(&name).unwrap();
             while out.push(&[0; 24]).is_ok() {}
-            out.push_wait(&[0; 24], FOR_EVER)
+            out.push_wait(&[0; 24], NO_LIMIT)
         }
-        _ => q.wait(FOR_EVER),
+        _ => q.wait(NO_LIMIT),
     }
     .unwrap_err()
 }
 
-/// Sends a signal to each wait, with and without `SA_RESTART`, as often as `tries`. How many were sent, and
-/// how many of them ended no wait.
+/// Sends a signal to each wait, with and without `SA_RESTART`, `tries` times. Returns how many were
+/// sent and how many of them did not end a wait.
 fn interrupt_waits(tries: u32, random: &mut Random) -> (u32, u32) {
     let (mut sent, mut missed) = (0, 0);
     for what in WAITS {
@@ -791,7 +842,7 @@ fn interrupt_waits(tries: u32, random: &mut Random) -> (u32, u32) {
             for _ in 0..tries {
                 words.word(0).store(0, Ordering::SeqCst);
                 let child = fork_to_the_end(|| {
-                    // SAFETY: takes a number and cannot fail.
+                    // SAFETY: the call takes a number and cannot fail.
                     unsafe { libc::alarm(60) };
                     handle(libc::SIGUSR1, flags);
                     let woken = !what.ends_with("not woken") || !become_nobody();
@@ -809,14 +860,14 @@ fn interrupt_waits(tries: u32, random: &mut Random) -> (u32, u32) {
                 let mut status = 0;
                 for turn in 0.. {
                     if turn > 0 {
-                        println!("not noticed: {what}, flags {flags:#x}");
+                        println!("no effect: {what}, flags {flags:#x}");
                         missed += 1;
                     }
-                    // SAFETY: takes numbers; the child was not waited for.
+                    // SAFETY: the call takes numbers, and the child was not waited for.
                     assert_eq!(unsafe { libc::kill(child, libc::SIGUSR1) }, 0);
                     let since = Instant::now();
                     let ended = loop {
-                        // SAFETY: a place for the answer.
+                        // SAFETY: `status` is valid for writes.
                         let ended = unsafe { libc::waitpid(child, &mut status, libc::WNOHANG) };
                         if ended == child || since.elapsed() > Duration::from_secs(3) {
                             break ended == child;
@@ -832,19 +883,19 @@ fn interrupt_waits(tries: u32, random: &mut Random) -> (u32, u32) {
             }
         }
     }
-    println!("{sent} signals, {missed} of them not noticed");
+    println!("{sent} signals, {missed} of them without effect");
     (sent, missed)
 }
 
-/// With and without `SA_RESTART`, and whenever it arrives.
+/// With and without `SA_RESTART`, at any point in time.
 #[test]
 fn a_signal_ends_every_wait() {
     const SOAK: u32 = 100;
     let soak = std::env::var_os("IPCQ_SOAK_SECONDS").is_some();
     let mut random = Random(u64::from(std::process::id()));
     let (mut sent, mut missed) = interrupt_waits(if soak { SOAK } else { 5 }, &mut random);
-    // The kernel reports a sleep whose time is over as such, also if a signal arrives before the thread
-    // gets a processor. One of a few says nothing about how often that is.
+    // If the timeout of a sleep expires, the kernel reports that even if a signal arrives before
+    // the thread runs again. One such signal among a few does not show how often that occurs.
     if !soak && missed > 0 {
         let more = interrupt_waits(SOAK, &mut random);
         (sent, missed) = (sent + more.0, missed + more.1);
@@ -855,14 +906,15 @@ fn a_signal_ends_every_wait() {
     );
 }
 
-/// The thread behind a descriptor has neither the processors nor the priority of its maker.
+/// The thread behind a descriptor inherits neither the CPU affinity nor the priority of its
+/// creator.
 #[test]
-fn the_thread_of_a_descriptor_runs_by_itself() {
+fn the_thread_of_a_descriptor_inherits_no_affinity_and_priority() {
     let dir = Dir::new();
     let name = &dir.name("q");
     let _out = lossless().open(name).unwrap();
     in_a_process(|| {
-        // SAFETY: the sets and the parameter are valid for the length of the calls.
+        // SAFETY: the sets and the parameter are valid during the calls.
         let pinned = unsafe {
             let mut one: libc::cpu_set_t = std::mem::zeroed();
             libc::CPU_SET(0, &mut one);
@@ -891,7 +943,7 @@ fn the_thread_of_a_descriptor_runs_by_itself() {
             .unwrap()
             .parse()
             .unwrap();
-        // SAFETY: a set to fill.
+        // SAFETY: the set is valid for writes.
         unsafe {
             assert_eq!(libc::sched_getscheduler(id), libc::SCHED_OTHER);
             let mut set: libc::cpu_set_t = std::mem::zeroed();
@@ -903,7 +955,7 @@ fn the_thread_of_a_descriptor_runs_by_itself() {
     });
 }
 
-/// A producer hands its queue over: consumers see no end of it in between.
+/// A producer hands its queue over to another. Consumers do not see an end in between.
 #[test]
 fn a_queue_is_handed_over() {
     let dir = Dir::new();
@@ -911,7 +963,7 @@ fn a_queue_is_handed_over() {
     let mut out = lossless().open(name).unwrap();
     let mut q = Consumer::options().open(name).unwrap();
     push_next(&mut out);
-    // What is claimed is given up.
+    // The claim is abandoned.
     let _ = out.claim_raw(24).unwrap();
     out.detach();
     let s = q.stats().unwrap();

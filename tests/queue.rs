@@ -1,4 +1,5 @@
-//! The queue through its Rust API: every promise that needs no flood, no kill and no other user.
+//! The queue through its Rust API: every promise that needs neither a flood, nor a kill, nor
+//! another user.
 
 mod common;
 
@@ -20,7 +21,7 @@ fn consumer(name: &std::path::Path, start: Start) -> Consumer {
     Consumer::options().start(start).open(name).unwrap()
 }
 
-/// Pops until nothing is there; the sequences.
+/// Pops until the queue is empty. Returns the sequences.
 fn drain(q: &mut Consumer) -> Vec<u64> {
     let mut sequences = Vec::new();
     while let Some(m) = pop_next(q).unwrap() {
@@ -59,10 +60,10 @@ fn child_main() {
                 .message_size(24)
                 .open(argument("NAME"))
                 .unwrap();
-            // SAFETY: the child only sleeps, and calls what is safe after a fork.
+            // SAFETY: the child only sleeps and calls only functions that are safe after a fork.
             match unsafe { libc::fork() } {
                 0 => loop {
-                    // SAFETY: takes a number; has no memory effects.
+                    // SAFETY: the call takes a number and does not access memory.
                     unsafe {
                         libc::alarm(30);
                         libc::pause();
@@ -72,7 +73,7 @@ fn child_main() {
             }
             listen();
         }
-        Some(role) => panic!("no role {role}"),
+        Some(role) => panic!("unknown role {role}"),
     }
     std::process::exit(0);
 }
@@ -122,7 +123,7 @@ fn every_size_of_message() {
             (size, size as u64, 0)
         );
         assert_eq!(buffer[..size], bytes);
-        // Not a byte more than the message is written.
+        // No byte beyond the message is written.
         assert_eq!(buffer[size..], [0xa5; 16]);
         if size == 0 {
             continue;
@@ -168,8 +169,8 @@ fn every_size_of_ring() {
             }
             let first = pop_next(&mut lapped).unwrap().unwrap();
             assert_eq!(first.lost, first.sequence, "{kind:?} {capacity}");
-            // The announcement takes at most a block, and in a variable ring a message, out of
-            // what is retained; in the smallest ring something is left all the same.
+            // The announcement removes at most a block, plus one message in a variable ring, from
+            // the retained messages. Even the smallest ring retains some.
             assert!(first.sequence < pushed);
             let rest = drain(&mut lapped);
             assert!(
@@ -192,7 +193,7 @@ fn the_longest_and_the_shortest() {
     assert_eq!(out.max_message(), 1024);
     assert_eq!(q.max_message(), 1024);
     let mut buffer = vec![0; 1024];
-    // Over many laps, so that each meets the end of the ring.
+    // Over many laps, so that each length occurs at the end of the ring.
     for sequence in 0..200 {
         let length = [0, 1024, 1023, 1][sequence as usize % 4];
         out.push(&message(sequence, length)).unwrap();
@@ -280,7 +281,7 @@ fn many_at_once() {
             }
             assert_eq!(q.pop_many(&mut buffer, 24).unwrap(), None);
         }
-        // Lapped: the batch begins after the gap, says how wide it was, and has none inside.
+        // Lapped. The batch begins after the gap, returns its length, and contains no other gap.
         (0..1000).for_each(|_| out.push(&message(out.next_sequence(), 24)).unwrap());
         let (n, first) = q.pop_many(&mut buffer, 24).unwrap().unwrap();
         assert_eq!(first.lost, first.sequence - popped);
@@ -327,7 +328,7 @@ fn claims() {
         let mut out = kind.options(small(kind)).open(dir.name("q")).unwrap();
         let mut q = consumer(&dir.name("q"), Start::Oldest);
         for round in 0..200u64 {
-            // Given up three ways: dropped, aborted, and nothing of it is seen.
+            // Abandoned in several ways. Consumers see nothing of it.
             let mut claim = out.claim(24).unwrap();
             assert_eq!(claim.len(), 24);
             claim.write(0, &[0xee; 24]).unwrap();
@@ -355,7 +356,8 @@ fn claims() {
             claim.commit(length).unwrap();
             assert_eq!(drain(&mut q), [round]);
         }
-        // While one is claimed nothing else is pushed, and a wrong commit leaves the claim.
+        // While a claim exists nothing else can be pushed, and a commit of a wrong length leaves
+        // the claim.
         let slot = out.claim_raw(24).unwrap();
         for error in [
             out.push(&[0; 24]).unwrap_err(),
@@ -388,7 +390,7 @@ fn peeked_in_place() {
         assert!(q.peek().unwrap().is_none());
         (0..10).for_each(|_| push_next(&mut out));
         for sequence in 0..5 {
-            // Looked at and left: it is still there.
+            // Peeked at and dropped, so the message is still there.
             for _ in 0..2 {
                 let view = q.peek().unwrap().unwrap();
                 assert_eq!(view.message().sequence, sequence);
@@ -410,7 +412,7 @@ fn peeked_in_place() {
             ));
             view.release().unwrap();
         }
-        // A peek does not stand in the way of a pop, which ends it.
+        // A pop is allowed during a peek and ends it.
         assert_eq!(q.peek().unwrap().unwrap().message().sequence, 5);
         assert_eq!(pop_next(&mut q).unwrap().unwrap().sequence, 5);
         for sequence in [5, 6, u64::MAX] {
@@ -445,10 +447,10 @@ fn runs_in_place() {
         }
         let beyond = run.read(run.count(), 0, &mut []);
         assert!(matches!(beyond, Err(Error::OutOfRange(_))));
-        // Left: all are still there, and a part of a run can be consumed.
+        // Not released, so all messages are still there. A part of a run can be consumed.
         let (_, _, count) = q.peek_many_raw(100).unwrap();
         assert_eq!(count, if fixed { 10 } else { 1 });
-        // Another look at the first one does not end that at the run.
+        // Another peek at the first message does not end the peek at the run.
         assert!(q.peek().unwrap().is_some());
         for wrong in [0, count + 1, usize::MAX] {
             let released = q.release_many_raw(0, wrong);
@@ -492,7 +494,7 @@ fn a_run_of_which_one_was_overwritten_is_stale_and_lost() {
     let mut q = consumer(&dir.name("q"), Start::Oldest);
     (0..40).for_each(|_| push_next(&mut out));
     let first = q.peek_many(40).unwrap().unwrap().first().sequence;
-    // The ring holds 63 at least: the first of the run is overwritten, most of it is not.
+    // The ring holds at least 63 messages. The first of the run is overwritten, most of it is not.
     (0..26).for_each(|_| push_next(&mut out));
     let error = q.release_many_raw(first, 40).unwrap_err();
     assert!(matches!(error, Error::Stale(_)), "{error}");
@@ -525,10 +527,14 @@ fn a_view_that_was_overwritten_is_stale_and_lost() {
             "released twice"
         );
         let m = pop_next(&mut q).unwrap().unwrap();
-        assert_eq!(m.lost, m.sequence - 1, "the stale one is among the lost");
+        assert_eq!(m.lost, m.sequence - 1, "the stale message counts as lost");
         let s = check_accounts(&q, 0);
         assert_eq!((s.received, s.lost), (2, m.lost));
-        assert_eq!(pop_next(&mut q).unwrap().unwrap().lost, 0, "told once");
+        assert_eq!(
+            pop_next(&mut q).unwrap().unwrap().lost,
+            0,
+            "the loss is reported once"
+        );
     }
 }
 
@@ -581,14 +587,14 @@ fn starts() {
             assert_eq!((s.lost, s.lag), (0, 1000 - first), "{start:?}");
             assert!(drain(&mut q).into_iter().eq(first..1000), "{start:?}");
             push_next(&mut out);
-            assert_eq!(drain(&mut q), [1000], "{start:?}, what comes");
-            // Back to what the next start expects.
+            assert_eq!(drain(&mut q), [1000], "{start:?}, later messages");
+            // Back to the state that the next start expects.
             drop(out);
             ipcq::unlink(&name).unwrap();
             out = kind.options(small(kind)).open(&name).unwrap();
             (0..1000).for_each(|_| push_next(&mut out));
         }
-        // Asked for and gone: that is loss.
+        // The start was requested but is gone, so the messages count as lost.
         let mut q = consumer(&name, Start::At(100));
         let s = check_accounts(&q, 100);
         assert_eq!((s.received, s.lost), (0, oldest - 100));
@@ -636,9 +642,9 @@ fn seeking() {
     }
 }
 
-/// Pushes, pops, seeks and peeks at random, and keeps the books beside.
+/// Pushes, pops, seeks and peeks at random, and keeps its own statistics.
 #[test]
-fn accounts_hold_at_every_moment() {
+fn statistics_are_exact_at_every_moment() {
     for (kind, capacity) in [
         (Kind::Fixed(24), 64),
         (Kind::Fixed(1), 2),
@@ -706,7 +712,7 @@ fn accounts_hold_at_every_moment() {
             let s = check_accounts(&q, start);
             assert_eq!(s.pushed, out.next_sequence());
             assert_eq!(s.received, received);
-            // What is lost and not yet told comes with the next message.
+            // Losses that were not reported yet are reported with the next message.
             assert_eq!(s.lost - lost, q.next_sequence() - last_told);
         }
         assert!(out.next_sequence() > 3000);
@@ -761,7 +767,7 @@ fn two_names_for_one_ring() {
 }
 
 /// A consumer that is slower than the producer loses messages, but gets long runs between the
-/// losses: it does not land where it is overwritten next.
+/// losses. It does not resume at a place that is overwritten next.
 #[test]
 fn settles_after_a_lap() {
     for kind in [Kind::Fixed(24), Kind::Variable] {
@@ -783,9 +789,10 @@ fn settles_after_a_lap() {
             gaps += u64::from(m.lost > 0);
         }
         let s = check_accounts(&q, 0);
-        assert!(gaps > 0, "it was never lapped");
+        assert!(gaps > 0, "the consumer was never lapped");
         assert!(s.received == received && s.lost > 0);
-        // It gains one message on the consumer a turn, and 1/8 of the ring lies between.
+        // The producer gains one message on the consumer per turn, and the distance is 1/8 of the
+        // ring.
         let ring = if kind == Kind::Variable {
             capacity / 48
         } else {
@@ -798,7 +805,7 @@ fn settles_after_a_lap() {
     }
 }
 
-/// The same with a producer that runs free.
+/// The same with a producer that runs without waiting.
 #[test]
 fn settles_behind_a_running_producer() {
     use std::sync::atomic::{AtomicBool, Ordering};
@@ -833,7 +840,7 @@ fn settles_behind_a_running_producer() {
         let s = check_accounts(&q, 0);
         let share = 100.0 * s.received as f64 / (s.received + s.lost) as f64;
         println!("{kind:?}: {received} received ({share:.1} %), {gaps} gaps");
-        // One that lands on the oldest is lapped again at nearly every message.
+        // A consumer that resumed at the oldest message would be lapped at nearly every message.
         assert!(
             received / gaps.max(1) > 100,
             "{kind:?}: {received} in {gaps} runs"
@@ -869,7 +876,7 @@ fn closed_drained_and_opened_again() {
             let s = check_accounts(q, 0);
             assert!(s.closed && !s.producer_alive);
             assert_eq!(u64::from(s.epoch), epoch + 1);
-            // Also who comes late gets what is retained, and then the end.
+            // A consumer that attaches late also gets the retained messages and then the end.
             let mut late = consumer(&name, Start::Newest);
             assert_eq!(
                 pop_next(&mut late).unwrap().unwrap().sequence,
@@ -888,7 +895,7 @@ fn replaced_by_another() {
     (0..5).for_each(|_| push_next(&mut out));
     let mut old = consumer(&name, Start::Oldest);
     drop(out);
-    // A queue that fits is continued, also with REPLACE.
+    // A queue that matches is continued, even with REPLACE.
     let out = Kind::Fixed(24)
         .options(64)
         .replace(true)
@@ -918,7 +925,7 @@ fn replaced_by_another() {
     drop(out);
     assert!(
         matches!(pop_next(&mut old), Err(Error::Stale(_))),
-        "the old stays superseded"
+        "the old queue stays replaced"
     );
     assert!(matches!(pop_next(&mut new), Err(Error::Closed(_))));
     assert_eq!(dir.files(), ["q", "q.ctl", "q.lock"]);
@@ -937,7 +944,7 @@ fn exclusive_creation() {
     drop(out);
     assert!(
         matches!(options.open(&name), Err(Error::Exists(_))),
-        "closed, but there"
+        "closed, but existing"
     );
     ipcq::unlink(&name).unwrap();
     options.open(&name).unwrap();
@@ -969,12 +976,12 @@ fn evict_after_is_refused_for_a_lossy_queue() {
     let lossy = || Kind::Fixed(8).options(64);
     push_next(&mut lossy().open(&name).unwrap());
     let id = ipcq::inspect(&name).unwrap().stats.id;
-    // The producer takes the queue that exists, or asks for a lossy one.
+    // The producer takes the existing queue, or requests a lossy one.
     for options in [
         evicting(),
         evicting().replace(true),
         evicting().delivery(ipcq::Delivery::Lossy),
-        // The new queue would be lossy, too.
+        // The new queue would also be lossy.
         lossy().evict_after(Duration::ZERO).replace(true),
         Kind::Fixed(16)
             .options(64)
@@ -1012,7 +1019,7 @@ fn another_geometry_is_an_error_that_names_both() {
             Kind::Fixed(24).options(64).max_consumers(33),
             "lossy, 0 to 32 consumers, but 64 messages of 24 bytes, max_consumers 33 was requested",
         ),
-        // An option that was left open is not named.
+        // The error does not name an option that was not set.
         (
             Producer::options().message_size(32),
             "lossy, but a message size of 32 bytes was requested",
@@ -1026,7 +1033,7 @@ fn another_geometry_is_an_error_that_names_both() {
         assert!(text.contains(asked), "{text}");
         assert!(text.contains(name.to_str().unwrap()), "{text}");
     }
-    // Nothing of it has changed the queue, and who asks for nothing gets what is there.
+    // The attempts have not changed the queue. Options that request nothing get the existing queue.
     for options in [
         Producer::options(),
         Kind::Fixed(24).options(33),
@@ -1066,7 +1073,7 @@ fn one_live_producer() {
         .expect("error")
         .starts_with(&format!("-{} ", libc::EBUSY)));
     child.done();
-    // The queue is as before.
+    // The queue is unchanged.
     push_next(&mut out);
     assert_eq!(drain(&mut consumer(&name, Start::Oldest)), [0]);
     drop(out);
@@ -1098,7 +1105,7 @@ fn handles_move_between_threads() {
     }
 }
 
-/// The sequences pass 2^32, 2^63 and 2^64, and with them the positions of a variable ring.
+/// The sequences pass 2^32, 2^63 and 2^64, and so do the positions of a variable ring.
 #[test]
 fn sequences_wrap_around() {
     for (kind, capacity) in [
@@ -1108,7 +1115,7 @@ fn sequences_wrap_around() {
         (Kind::Variable, 16384),
     ] {
         for around in [1u64 << 32, 1 << 63, 0] {
-            // Ends before, at, and long before the wrap: many laps lie on both sides.
+            // Runs end before, at and far beyond the wrap, with many laps on both sides.
             for before in [1, 2, 7, 1000] {
                 wrap_around(kind, capacity, around.wrapping_sub(before));
             }
@@ -1141,7 +1148,7 @@ fn wrap_around(kind: Kind, capacity: u64, first: u64) {
         let m = pop_next(&mut fast).unwrap().unwrap();
         assert_eq!((m.sequence, m.lost), (sequence, 0));
         if n % 97 == 0 {
-            // Comes now and then, lapped each time in a small ring.
+            // Pops now and then. If the ring is small, it is lapped each time.
             while let Some(m) = pop_next(&mut slow).unwrap() {
                 received += 1;
                 lost += m.lost;
@@ -1180,13 +1187,13 @@ fn unlinking() {
     let dir = Dir::new();
     let name = dir.name("q");
     assert!(matches!(ipcq::unlink(&name), Err(Error::NotFound(_))));
-    // Nobody lives: nothing stays.
+    // No process is alive, so no file stays.
     drop(Kind::Fixed(24).options(64).open(&name).unwrap());
     assert_eq!(dir.files(), ["q", "q.ctl", "q.lock"]);
     ipcq::unlink(&name).unwrap();
     assert_eq!(dir.files(), [""; 0]);
 
-    // Handles go on with the memory, and no second producer comes beside the first.
+    // Handles keep the memory, and a second producer cannot open the same ring.
     let mut out = Kind::Fixed(24).options(64).open(&name).unwrap();
     let mut q = consumer(&name, Start::Oldest);
     ipcq::unlink(&name).unwrap();
@@ -1205,7 +1212,7 @@ fn unlinking() {
     assert_eq!(
         dir.files(),
         [""; 0],
-        "the last one out takes its lock file along"
+        "the last handle removes its lock file"
     );
     assert!(matches!(pop_next(&mut q), Err(Error::Closed(_))));
     check_accounts(&q, 0);
@@ -1217,13 +1224,14 @@ fn unlinking() {
     assert!(matches!(pop_next(&mut q), Err(Error::Closed(_))));
 }
 
-/// In a process of its own: forks with an open producer and looks at it from both sides.
+/// Runs in its own process: forks with an open producer and checks it on both sides.
 fn fork_with_a_producer() {
     let name = argument("NAME");
     let mut out = Kind::Fixed(24).options(64).open(&name).unwrap();
     let mut q = consumer(name.as_ref(), Start::Oldest);
     push_next(&mut out);
-    // SAFETY: this test process has one thread beside the harness's, which holds no lock.
+    // SAFETY: besides the thread of the harness, which holds no lock, this test process has one
+    // thread.
     match unsafe { libc::fork() } {
         0 => {
             let refused = |r: ipcq::Result<()>| matches!(r, Err(Error::WrongRole(_)));
@@ -1233,22 +1241,22 @@ fn fork_with_a_producer() {
                 && refused(out.commit_raw(24))
                 && refused(out.abort_raw());
             drop(out);
-            // The consumer is as good as any.
+            // The inherited consumer works normally.
             let ok = ok && drain(&mut q) == [0] && q.stats().unwrap().producer_alive;
-            // SAFETY: ends the process at once, without the handlers of the parent.
+            // SAFETY: ends the process at once, without the exit handlers of the parent.
             unsafe { libc::_exit(if ok { 0 } else { 1 }) };
         }
         child => {
             let mut status = 0;
-            // SAFETY: `status` is a place for the answer.
+            // SAFETY: `status` is valid for writes.
             assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
-            assert_eq!(status, 0, "something was not as it should be in the child");
+            assert_eq!(status, 0, "a check failed in the child");
         }
     }
     let s = q.stats().unwrap();
     assert!(
         s.producer_alive && !s.closed,
-        "the child's drop has changed nothing"
+        "the drop in the child must change nothing"
     );
     assert!(matches!(
         Producer::options().open(&name),
@@ -1278,15 +1286,15 @@ fn a_forked_child_does_not_keep_the_lock_of_a_killed_producer() {
         Err(Error::ProducerExists(_))
     ));
     parent.kill();
-    // SAFETY: takes numbers. The child sleeps and has a deadline, so it is still there.
+    // SAFETY: the call takes numbers. The child sleeps and has a deadline, so it still exists.
     assert_eq!(unsafe { libc::kill(child, 0) }, 0);
-    // The child gives the locks up at its birth, which may be still to come.
+    // The child gives up the locks when it starts to run, which may be later.
     let q = consumer(&name, Start::Oldest);
     eventually("the end", || {
         (!q.stats().unwrap().producer_alive).then_some(())
     });
     eventually("the lock", || Producer::options().open(&name).ok());
-    // SAFETY: takes numbers.
+    // SAFETY: the call takes numbers.
     assert_eq!(unsafe { libc::kill(child, libc::SIGKILL) }, 0);
 }
 
@@ -1296,17 +1304,17 @@ fn a_process_being_started_does_not_keep_the_lock_of_a_closed_producer() {
     Process::start("spawn", &[("NAME", &dir.name("q"))]).done();
 }
 
-/// In a process of its own: what lies between the `vfork` and the `exec` of `posix_spawn`, which
-/// shares all descriptors and calls no handler, drawn out.
+/// Runs in its own process. Extends the time between the `vfork` and the `exec` of `posix_spawn`,
+/// which shares all descriptors and calls no handler.
 fn close_while_spawning() {
     let name = argument("NAME");
     let out = Kind::Fixed(24).options(64).open(&name).unwrap();
-    // As fork, but without the handlers, and on every processor: not all have a call named fork.
-    // SAFETY: a child with a copy of this memory, on the same stack, which only sleeps.
+    // As fork without the handlers. Not every processor has a system call named fork.
+    // SAFETY: the child has a copy of this memory and stack, and only sleeps.
     let child = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) } as i32;
     if child == 0 {
         loop {
-            // SAFETY: takes a number; has no memory effects.
+            // SAFETY: the call takes a number and does not access memory.
             unsafe {
                 libc::alarm(30);
                 libc::pause();
@@ -1317,14 +1325,14 @@ fn close_while_spawning() {
     drop(out);
     assert!(!q.stats().unwrap().producer_alive);
     Producer::options().open(&name).unwrap();
-    // SAFETY: takes numbers; the child was not waited for.
+    // SAFETY: the call takes numbers, and the child was not waited for.
     assert_eq!(unsafe { libc::kill(child, libc::SIGKILL) }, 0);
 }
 
-/// A claim announces as much as it might need; small messages then fill that room without another
-/// announcement, far from where the last one was made.
+/// A claim announces the maximum that it may need. Small messages then fill that space without
+/// another announcement, far from the last announcement.
 #[test]
-fn the_front_is_found_behind_a_long_claim() {
+fn the_front_is_found_after_a_long_claim() {
     let dir = Dir::new();
     let name = dir.name("q");
     let mut out = Producer::options().capacity(1 << 20).open(&name).unwrap();
@@ -1336,7 +1344,7 @@ fn the_front_is_found_behind_a_long_claim() {
     assert_eq!(q.stats().unwrap().pushed, 3500);
     assert_eq!(consumer(&name, Start::Next).next_sequence(), 3500);
     assert_eq!(consumer(&name, Start::Newest).next_sequence(), 3499);
-    // As after a kill: what is in the file is all that the next producer knows.
+    // As after a kill: the next producer has only the content of the file.
     let copy = dir.name("copy");
     std::fs::copy(&name, &copy).unwrap();
     let next = Producer::options().open(&copy).unwrap();

@@ -1,10 +1,10 @@
-//! Every pair of operations on one name, in two processes: one is stopped before each step that it
-//! takes, the other runs to its end, and then the first goes on, or is killed. Each gets the old
-//! queue, the new queue, or a documented error; there is never a queue without its control file, and
-//! nothing is left over.
+//! Every pair of operations on one name, in two processes. The first process is stopped before each
+//! of its steps, the other one runs to its end, and then the first one continues or is killed. Each
+//! process gets the old queue, the new queue or a documented error. A queue never lacks its control
+//! file, and no file is left over.
 //!
-//! Needs the feature `steps` (`scripts/steps.sh`). A normal run tries a part of the steps, chosen by
-//! the time; `IPCQ_SOAK_SECONDS` makes it try them all.
+//! Needs the feature `steps` (`scripts/steps.sh`). A normal run tries some of the steps, selected
+//! by the time. With `IPCQ_SOAK_SECONDS` it tries all.
 
 mod common;
 
@@ -13,18 +13,18 @@ use ipcq::{Consumer, Delivery, Error, Producer};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// What a process does with the name.
+/// An operation of a process on the name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Doing {
     /// Opens the queue as its producer, pushes, and closes it.
     Produce,
-    /// The same, but forks in between.
+    /// As `Produce`, with a fork in between.
     ProduceAndFork,
-    /// The same as `Produce` with messages of another size, so that it replaces what is there.
+    /// As `Produce` with messages of another size, so that it replaces an existing queue.
     Replace,
-    /// Opens the queue as a consumer, takes what is there, and closes.
+    /// Opens the queue as a consumer, takes the available messages, and closes it.
     Consume,
-    /// The same in a forked child, too.
+    /// As `Consume`, also in a forked child.
     ConsumeAndFork,
     Unlink,
 }
@@ -41,28 +41,32 @@ const ALL: [Doing; 6] = [
 ];
 
 impl Doing {
-    /// Whether it takes the lock of the name.
+    /// Whether the operation takes the lock of the name.
     fn locks(self) -> bool {
         !matches!(self, Consume | ConsumeAndFork)
     }
 }
 
-/// What became of it, as the status of the process. A panic is 1.
+/// The result, as the exit status of the process. A panic is 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
 enum Outcome {
     Done = 0,
-    /// There is no such queue.
+    /// The queue does not exist.
     Missing = 10,
     /// Another process holds the name.
     Busy = 11,
-    /// The queue is another than was asked for.
+    /// The queue differs from the requested one.
     Other = 12,
 }
 
 impl Outcome {
     fn of(status: i32) -> Outcome {
-        assert!(libc::WIFEXITED(status), "it was ended by {:#x}", status);
+        assert!(
+            libc::WIFEXITED(status),
+            "the process was ended by {:#x}",
+            status
+        );
         match libc::WEXITSTATUS(status) {
             0 => Outcome::Done,
             10 => Outcome::Missing,
@@ -73,10 +77,10 @@ impl Outcome {
     }
 }
 
-/// Messages that a process pushes at once. A ring has room for all that are pushed in a turn.
+/// Messages that a process pushes in one go. A ring has room for all messages of a turn.
 const PUSHED: u64 = 3;
 const CAPACITY: u64 = 64;
-/// The sizes of messages: of the queue that is there, and of the one that replaces it.
+/// The message sizes of the existing queue and of the one that replaces it.
 const SIZES: [usize; 2] = [8, 16];
 
 fn options(size: usize, delivery: Delivery) -> ipcq::ProducerOptions {
@@ -98,7 +102,7 @@ fn produce(name: &Path, replace: bool, forks: bool, delivery: Delivery) -> Outco
         let child = fork_to_the_end(|| {
             ipcq::__binding::signal_at(u64::MAX, 0);
             assert!(matches!(out.push(&[0; 8]), Err(Error::WrongRole(_))));
-            // It changes nothing that the child lets go of its copy.
+            // The child drops its copy, which changes nothing.
         });
         assert!(wait_for(child).success());
         push_some(&mut out);
@@ -111,14 +115,14 @@ fn push_some(out: &mut Producer) {
         let (next, length) = (out.next_sequence(), out.geometry().message_size);
         match out.push(&message(next, length as usize)) {
             Ok(()) => {}
-            // A consumer that stands while it attaches holds the producer where it is.
+            // A consumer that was stopped while it attached holds the producer back.
             Err(Error::Full(_)) => return,
             Err(e) => panic!("{e:?}"),
         }
     }
 }
 
-/// Takes what is there, which is whole.
+/// Takes the available messages and checks that they are complete.
 fn take(q: &mut Consumer) -> u64 {
     let mut taken = 0;
     loop {
@@ -142,7 +146,10 @@ fn consume(name: &Path, forks: bool, delivery: Delivery) -> Outcome {
         Err(e) => panic!("{e:?}"),
     };
     if delivery == Delivery::Lossless {
-        assert!(q.stats().unwrap().consumers > 0, "it is attached");
+        assert!(
+            q.stats().unwrap().consumers > 0,
+            "the consumer must be attached"
+        );
     }
     if forks {
         let child = fork_to_the_end(|| {
@@ -151,21 +158,21 @@ fn consume(name: &Path, forks: bool, delivery: Delivery) -> Outcome {
             drop(q);
         });
         assert!(wait_for(child).success());
-        // SAFETY: ends this process, in which nothing of the child's is left.
+        // SAFETY: ends this process. It no longer owns the handle, which the child had.
         unsafe { libc::_exit(take_again(name)) };
     }
     take(&mut q);
     Outcome::Done
 }
 
-/// The parent of a fork, whose own handle was moved into the child's closure.
+/// Continues in the parent of a fork, whose own handle was moved into the closure of the child.
 fn take_again(name: &Path) -> i32 {
     match Consumer::options().open(name) {
         Ok(mut q) => {
             take(&mut q);
             0
         }
-        // Removed meanwhile.
+        // Removed in the meantime.
         Err(Error::NotFound(_)) => 0,
         Err(e) => panic!("{e:?}"),
     }
@@ -191,37 +198,37 @@ fn act(doing: Doing, name: &Path, delivery: Delivery) -> Outcome {
     }
 }
 
-/// Starts a process that does this. It stops itself before step `at`, if it takes that many.
+/// Starts a process that runs the operation. It stops itself before step `at`, if it gets that far.
 fn start(doing: Doing, name: &Path, delivery: Delivery, at: u64) -> i32 {
     fork(|| {
-        // SAFETY: takes a number and cannot fail: a hang is a failure.
+        // SAFETY: the call takes a number and cannot fail. The alarm turns a hang into a failure.
         unsafe { libc::alarm(20) };
         ipcq::__binding::signal_at(at, libc::SIGSTOP);
         let outcome = act(doing, name, delivery);
-        // SAFETY: ends a forked process at once, without the handlers of its parent.
+        // SAFETY: ends a forked process at once, without the exit handlers of its parent.
         unsafe { libc::_exit(outcome as i32) };
     })
 }
 
 fn wait(child: i32) -> i32 {
     let mut status = 0;
-    // SAFETY: `status` is a place for the answer; the child was not waited for.
+    // SAFETY: `status` is valid for writes, and the child was not waited for.
     let waited = unsafe { libc::waitpid(child, &mut status, libc::WUNTRACED) };
     assert_eq!(waited, child);
     status
 }
 
 fn send(child: i32, signal: i32) {
-    // SAFETY: takes numbers; the child was not waited for.
+    // SAFETY: the call takes numbers, and the child was not waited for.
     assert_eq!(unsafe { libc::kill(child, signal) }, 0);
 }
 
-/// Two processes, and what was there before.
+/// Two processes and the initial state.
 #[derive(Debug, Clone, Copy)]
 struct Race {
-    /// Stopped, and then goes on, or is killed.
+    /// Is stopped, and then continues or is killed.
     first: Doing,
-    /// Runs while the first one stands.
+    /// Runs while the first process is stopped.
     second: Doing,
     exists: bool,
     delivery: Delivery,
@@ -229,7 +236,8 @@ struct Race {
 }
 
 impl Race {
-    /// Whether `this` may end so, if the other one stood or has run meanwhile.
+    /// Whether `this` may have this outcome. `stood`: the other process was stopped at the time.
+    /// Otherwise it has run in the meantime.
     fn may_end(&self, this: Doing, other: Doing, outcome: Outcome, stood: bool) -> bool {
         match outcome {
             Outcome::Done => true,
@@ -237,13 +245,13 @@ impl Race {
                 matches!(this, Consume | ConsumeAndFork | Unlink)
                     && (!self.exists || other == Unlink)
             }
-            // Only while the other one stands: afterwards nobody holds anything.
+            // Only while the other process is stopped. Afterwards no process holds the name.
             Outcome::Busy => stood && this.locks() && other.locks(),
             Outcome::Other => this != Replace && this.locks() && other == Replace,
         }
     }
 
-    /// One turn. Whether the first one was stopped.
+    /// Runs one turn. Returns whether the first process was stopped.
     fn run(&self, dir: &Dir, at: u64) -> bool {
         let name = &dir.name("q");
         if self.exists {
@@ -285,12 +293,13 @@ impl Race {
                 false => assert_eq!(files, ["q", "q.ctl", "q.lock"]),
             }
         }
-        self.look_after(dir, name);
+        self.check_remains(dir, name);
         stopped
     }
 
-    /// Whatever is left is whole, and is continued or replaced by the next producer.
-    fn look_after(&self, dir: &Dir, name: &Path) {
+    /// Checks that the remaining files are complete, and that the next producer continues or
+    /// replaces the queue.
+    fn check_remains(&self, dir: &Dir, name: &Path) {
         if name.exists() {
             let mut q = Consumer::options().open(name).unwrap();
             take(&mut q);
@@ -307,7 +316,7 @@ impl Race {
     }
 }
 
-/// All steps of the first operation, or every so manyth.
+/// Stops the first operation at every step, or at every `stride`-th step.
 fn every_step(race: Race, stride: u64, offset: u64) -> u64 {
     let dir = Dir::new();
     let mut tried = 0;
@@ -320,10 +329,7 @@ fn every_step(race: Race, stride: u64, offset: u64) -> u64 {
                     break;
                 }
             }
-            Err(_) => panic!(
-                "{race:?}, stopped at step {at}; there are {:?}",
-                dir.files()
-            ),
+            Err(_) => panic!("{race:?}, stopped at step {at}, files: {:?}", dir.files()),
         }
     }
     tried

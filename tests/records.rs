@@ -1,5 +1,5 @@
-//! Queues that say what records their messages are: what a producer declares, a consumer finds, and
-//! one that expects something else is told so when it opens the queue.
+//! Queues with record schemas. A consumer finds what the producer has declared, and a consumer that
+//! expects another record gets an error when it opens the queue.
 
 mod common;
 
@@ -17,7 +17,7 @@ ipcq::record! {
     }
 }
 
-/// Of the same size.
+/// Another record of the same size.
 mod other {
     ipcq::record! {
         pub struct Tick {
@@ -50,7 +50,7 @@ fn tick(n: u64) -> Tick {
     }
 }
 
-/// What a consumer finds that expects nothing.
+/// The schema that a consumer without expectations finds.
 fn found(name: &Path) -> Option<Schema> {
     let q = Consumer::options().open(name).unwrap();
     q.schema().cloned()
@@ -70,24 +70,24 @@ fn a_consumer_finds_the_records_of_the_producer() {
         let (value, message) = q.pop_value::<Tick>().unwrap().unwrap();
         assert_eq!((value, message.sequence, message.lost), (tick(n), n, 0));
     }
-    // Also of one that is gone.
+    // Also after the producer has closed.
     drop(out);
     assert_eq!(found(&name), Some(Tick::schema()));
-    // None is none.
+    // A queue without a schema has none.
     let out = Producer::options().message_size(24).open(dir.name("none"));
     assert_eq!(out.unwrap().schema(), None);
     assert_eq!(found(&dir.name("none")), None);
 }
 
 #[test]
-fn a_consumer_of_other_records_is_told_both() {
+fn a_consumer_of_other_records_gets_an_error_with_both_schemas() {
     let dir = Dir::new();
     let name = dir.name("q");
     let mut out = Producer::options().record::<Tick>().open(&name).unwrap();
     out.push_value(&tick(0)).unwrap();
     let open = || Consumer::options().record::<other::Tick>().open(&name);
     let Err(Error::SchemaMismatch(text)) = open() else {
-        panic!("it opened");
+        panic!("the queue was opened");
     };
     let words: Vec<_> = text.split_whitespace().collect();
     let words = words.join(" ");
@@ -103,7 +103,7 @@ fn a_consumer_of_other_records_is_told_both() {
     assert!(text.contains(&*name.to_string_lossy()), "{text}");
     assert_eq!(Error::SchemaMismatch(text).code(), -libc::EPROTOTYPE);
 
-    // A queue that says nothing, of the same size or not.
+    // Queues without a schema, with the same message size or another.
     for (name, size) in [("24", 24), ("8", 8), ("any", 0)] {
         let name = dir.name(name);
         let _out = Producer::options().message_size(size).open(&name).unwrap();
@@ -117,7 +117,7 @@ fn a_consumer_of_other_records_is_told_both() {
 }
 
 #[test]
-fn the_least_difference_counts() {
+fn the_smallest_difference_counts() {
     let dir = Dir::new();
     let name = dir.name("q");
     let fields = || vec![field("a", 0, "u4"), field("b", 8, "u4").array(&[2])];
@@ -169,7 +169,7 @@ fn a_producer_keeps_the_records_or_replaces_the_queue() {
     let mut out = same().open(&name).unwrap();
     assert_eq!(push(&mut out), 1);
     drop(out);
-    // The same again, with or without REPLACE, and none at all.
+    // The same schema again, with or without REPLACE, and no schema at all.
     for (options, next) in [
         (same(), 2),
         (same().replace(true), 3),
@@ -184,7 +184,7 @@ fn a_producer_keeps_the_records_or_replaces_the_queue() {
     let mut q = Consumer::options().start(Start::Next).open(&name).unwrap();
     let others = || Producer::options().record::<other::Tick>();
     let Err(Error::SchemaMismatch(text)) = others().open(&name) else {
-        panic!("it opened");
+        panic!("the queue was opened");
     };
     assert!(
         text.contains("replace(true)") && text.contains("! price"),
@@ -198,14 +198,14 @@ fn a_producer_keeps_the_records_or_replaces_the_queue() {
     assert_eq!(
         q.schema(),
         Some(&Tick::schema()),
-        "what it holds is as ever"
+        "its content is unchanged"
     );
     drop(out);
-    // From none to some.
+    // From no schema to one.
     let name = dir.name("none");
     drop(Producer::options().message_size(24).open(&name).unwrap());
     let Err(Error::SchemaMismatch(text)) = same().open(&name) else {
-        panic!("it opened");
+        panic!("the queue was opened");
     };
     assert!(text.contains("no record schema"), "{text}");
     drop(same().replace(true).open(&name).unwrap());
@@ -225,7 +225,7 @@ fn another_message_size_than_that_of_the_records_is_an_error() {
     };
     assert!(text.contains("32") && text.contains("24"), "{text}");
     assert!(!name.exists());
-    // 0 is no size.
+    // 0 is not a message size.
     let out = Producer::options()
         .record::<Tick>()
         .message_size(0)
@@ -279,23 +279,27 @@ fn a_damaged_description_is_an_error() {
     let larger = larger.replace("\"itemsize\":24", "\"itemsize\":25");
     for (what, bytes) in [
         ("zeroes", vec![0; length]),
-        ("no text", vec![0xff; length]),
-        ("no JSON", vec![b'['; length]),
+        ("not text", vec![0xff; length]),
+        ("not JSON", vec![b'['; length]),
         (
-            "no end",
+            "without end",
             whole[..length - 1].iter().copied().chain([b' ']).collect(),
         ),
-        ("not the messages", larger.into_bytes()),
+        ("not the message size", larger.into_bytes()),
     ] {
         file.write_all_at(&bytes, 4096).unwrap();
         for options in [Consumer::options(), Consumer::options().record::<Tick>()] {
             let Err(Error::Damaged(text)) = options.open(&name) else {
-                panic!("{what}: it opened");
+                panic!("{what}: the queue was opened");
             };
             assert!(text.contains("damaged record schema"), "{text}");
         }
     }
-    assert_eq!(attached.schema(), Some(&Tick::schema()), "it was copied");
+    assert_eq!(
+        attached.schema(),
+        Some(&Tick::schema()),
+        "the consumer keeps its copy"
+    );
     drop(out);
     let error = Producer::options().record::<Tick>().open(&name);
     assert!(matches!(error, Err(Error::Damaged(_))), "{error:?}");

@@ -1,4 +1,4 @@
-//! Shared memory by itself.
+//! Shared memory on its own.
 
 mod common;
 
@@ -17,13 +17,13 @@ fn child_main() {
             listen();
         }
         Some("umask_and_limit") => umask_and_limit(),
-        Some(role) => panic!("no role {role}"),
+        Some(role) => panic!("unknown role {role}"),
     }
     std::process::exit(0);
 }
 
 #[test]
-fn written_here_is_read_there() {
+fn what_one_process_writes_another_reads() {
     let dir = Dir::new();
     let name = dir.name("m");
     assert!(matches!(SharedMem::open(&name), Err(Error::NotFound(_))));
@@ -34,19 +34,19 @@ fn written_here_is_read_there() {
     memory.read(100, &mut bytes).unwrap();
     assert!(is_whole(1, &bytes));
     memory.read(3596, &mut bytes).unwrap();
-    assert_eq!(bytes, [0; 500], "zero at first");
+    assert_eq!(bytes, [0; 500], "initially zero");
 
-    // One writer at a time; one that was killed leaves its work to the next.
+    // Only one writer at a time. If it is killed, the next writer continues with the content.
     let error = SharedMem::create(&name, 4096, 0).unwrap_err();
     assert!(matches!(error, Error::ProducerExists(_)), "{error}");
     assert_eq!(error.code(), -libc::EBUSY);
     writer.kill();
     let mut next = SharedMem::create(&name, 4096, 0).unwrap();
     next.read(100, &mut bytes).unwrap();
-    assert!(is_whole(1, &bytes), "its content is kept");
+    assert!(is_whole(1, &bytes), "the content is kept");
     next.write(100, &message(2, 500)).unwrap();
     memory.read(100, &mut bytes).unwrap();
-    assert!(is_whole(2, &bytes), "one memory");
+    assert!(is_whole(2, &bytes), "both have the same memory");
 }
 
 #[test]
@@ -134,10 +134,10 @@ fn unlinking() {
     assert_eq!(dir.files(), [""; 0]);
 }
 
-/// In a process of its own, whose umask and limit are its own.
+/// Runs in its own process with its own umask and limit.
 fn umask_and_limit() {
     let dir = Dir::new();
-    // SAFETY: takes a number and cannot fail.
+    // SAFETY: the call takes a number and cannot fail.
     unsafe { libc::umask(0o077) };
     for (asked, got) in [(0, 0o600), (0o644, 0o644), (0o666, 0o666), (0o640, 0o640)] {
         let name = dir.name(&format!("m{asked:o}"));
@@ -153,7 +153,7 @@ fn umask_and_limit() {
         rlim_cur: 8192,
         rlim_max: 8192,
     };
-    // SAFETY: `limit` is valid for the length of the call.
+    // SAFETY: `limit` is valid during the call.
     assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &limit) }, 0);
     let error = SharedMem::create(dir.name("large"), 8193, 0).unwrap_err();
     assert_eq!(error.code(), -libc::ENOSPC);

@@ -1,9 +1,9 @@
-//! A producer is killed, or stopped, before every single step it takes: each access to the shared
-//! ring and its header, a payload word by word, and each system call that changes a file or a lock.
-//! After each, another producer goes on, while consumers stay attached and others join.
+//! A producer is killed or stopped before every step that it takes: each access to the shared ring
+//! and its header, each word of a payload, and each system call that changes a file or a lock.
+//! After each, another producer continues, while consumers stay attached and others join.
 //!
-//! Needs the feature `steps` (`scripts/steps.sh`). `IPCQ_SOAK_SECONDS` makes it go on for so long,
-//! with other lengths and sizes each time.
+//! Needs the feature `steps` (`scripts/steps.sh`). `IPCQ_SOAK_SECONDS` sets how long the test
+//! repeats, with other lengths and sizes in each round.
 
 mod common;
 
@@ -17,32 +17,32 @@ use std::time::{Duration, Instant};
 #[test]
 fn child_main() {
     let Some(role) = role() else { return };
-    // SAFETY: takes a number and cannot fail.
+    // SAFETY: the call takes a number and cannot fail.
     unsafe { libc::alarm(600) };
     let name = PathBuf::from(argument("NAME"));
     match role.as_str() {
         "drive" => drive(&name, &scenario(&argument("SCENARIO"))),
         "watch" => watch(&name),
         "memory" => memory(&name),
-        role => panic!("no role {role}"),
+        role => panic!("unknown role {role}"),
     }
     std::process::exit(0);
 }
 
-// --- what the producers do ------------------------------------------------------------------------
+// --- producers -----------------------------------------------------------------------------------
 
-/// What a producer is interrupted in.
+/// The operation in which a producer is interrupted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Doing {
-    /// It opens what is there, pushes in all ways, and closes.
+    /// Opens the existing queue, pushes in all ways, and closes it.
     Continuing,
-    /// The same in a lossless queue, where it waits for those who are slow.
-    Keeping,
-    /// The same, where nothing is.
+    /// As `Continuing` in a lossless queue, where it waits for slow consumers.
+    Lossless,
+    /// As `Continuing`, with no queue at first.
     Creating,
-    /// The same, where a queue is that does not fit.
+    /// As `Continuing`, with an existing queue of another geometry.
     Replacing,
-    /// It removes the queue.
+    /// Removes the queue.
     Unlinking,
 }
 
@@ -55,7 +55,7 @@ struct Scenario {
     first: u64,
 }
 
-/// `DOING SIGNAL SIZE CAPACITY FIRST`; a size of 0 is any length.
+/// Parses `DOING SIGNAL SIZE CAPACITY FIRST`. A size of 0 stands for messages of any length.
 fn scenario(text: &str) -> Scenario {
     let words: Vec<&str> = text.split(' ').collect();
     let [doing, signal, size, capacity, first] = words[..] else {
@@ -64,7 +64,7 @@ fn scenario(text: &str) -> Scenario {
     Scenario {
         doing: match doing {
             "continuing" => Doing::Continuing,
-            "keeping" => Doing::Keeping,
+            "lossless" => Doing::Lossless,
             "creating" => Doing::Creating,
             "replacing" => Doing::Replacing,
             "unlinking" => Doing::Unlinking,
@@ -85,7 +85,7 @@ fn scenario(text: &str) -> Scenario {
 }
 
 impl Scenario {
-    /// How the producers of a turn open the queue. Of those that replace, each second one wants
+    /// How the producer of a turn opens the queue. If they replace it, every second one requests
     /// another geometry.
     fn options(&self, turn: u64) -> ProducerOptions {
         let replacing = self.doing == Doing::Replacing;
@@ -97,13 +97,13 @@ impl Scenario {
         ipcq::__binding::first_sequence(kind.options(self.capacity), self.first)
             .replace(replacing)
             .delivery(match self.doing {
-                Doing::Keeping => Delivery::Lossless,
+                Doing::Lossless => Delivery::Lossless,
                 _ => Delivery::Lossy,
             })
     }
 }
 
-/// What the producers leave behind about what they have done, in memory that outlives them.
+/// A record of what the producers have done, in memory that outlives them.
 struct Ledger(Words);
 
 impl Ledger {
@@ -122,11 +122,11 @@ impl Ledger {
     }
 }
 
-/// How long a producer waits for those who are slow, at the most.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The maximum time that a producer waits for slow consumers.
+const WAIT_LIMIT: Duration = Duration::from_secs(60);
 
-/// The bytes of a message say which producer has pushed it, so that a mixture of what a killed one
-/// began and its successor pushed is told from a message.
+/// The content of a message identifies the producer that has pushed it. A mixture of an unfinished
+/// message of a killed producer and a message of its successor can thus be detected.
 fn content(sequence: u64, producer: u64, length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
     match bytes.split_first_chunk_mut() {
@@ -139,7 +139,8 @@ fn content(sequence: u64, producer: u64, length: usize) -> Vec<u8> {
     bytes
 }
 
-/// Whether these bytes are a message of that sequence, and whose, where they are enough to say so.
+/// Checks that these bytes are a message of that sequence, and returns its producer if they are
+/// long enough to tell.
 fn author(sequence: u64, bytes: &[u8]) -> Option<u64> {
     let producer = bytes
         .first_chunk()
@@ -158,7 +159,7 @@ fn length(out: &Producer, random: &mut Random) -> usize {
     }
 }
 
-/// Opens a queue and tells the ledger.
+/// Opens a queue and records it in the ledger.
 fn open(options: &ProducerOptions, name: &Path, ledger: &Ledger) -> Producer {
     let out = options.open(name).expect("a producer can always open");
     let next = out.next_sequence();
@@ -166,7 +167,7 @@ fn open(options: &ProducerOptions, name: &Path, ledger: &Ledger) -> Producer {
         let (pushed, begun) = (ledger.get(Ledger::PUSHED), ledger.get(Ledger::BEGUN));
         assert!(
             next.wrapping_sub(pushed) <= begun.wrapping_sub(pushed),
-            "opened at {next}; pushed were {pushed}, begun {begun}"
+            "opened at {next}, but {pushed} were pushed and {begun} begun"
         );
     } else {
         assert_eq!(next, out.geometry().first_sequence);
@@ -179,11 +180,11 @@ fn open(options: &ProducerOptions, name: &Path, ledger: &Ledger) -> Producer {
     out
 }
 
-/// Pushes in each way there is.
+/// Pushes in every way.
 fn push_all_ways(out: &mut Producer, ledger: &Ledger, producer: u64, random: &mut Random) {
     for way in [0, 1, 2, 3, 4, 0, 3, 0] {
         let longest = out.max_message();
-        out.wait_for_room(longest, PATIENCE).unwrap();
+        out.wait_for_room(longest, WAIT_LIMIT).unwrap();
         let next = out.next_sequence();
         let begin = |many: u64| ledger.set(Ledger::BEGUN, next.wrapping_add(many));
         let length = length(out, random);
@@ -198,7 +199,7 @@ fn push_all_ways(out: &mut Producer, ledger: &Ledger, producer: u64, random: &mu
             }
             1 => {
                 let mut given_up = out.claim(room).unwrap();
-                // What stays there looks like the frame after the next, wherever that begins.
+                // The remaining bytes look like the frame after the next, wherever that begins.
                 let frame = [next.wrapping_add(2), 8].map(u64::to_le_bytes).concat();
                 for (i, piece) in frame.repeat(room / 16).chunks(8).enumerate() {
                     given_up.write(i * 8, piece).unwrap();
@@ -231,14 +232,14 @@ fn push_all_ways(out: &mut Producer, ledger: &Ledger, producer: u64, random: &mu
     }
 }
 
-// --- those who look -------------------------------------------------------------------------------
+// --- consumers -----------------------------------------------------------------------------------
 
-/// Which producers opened which file (by its id) at which sequence.
+/// Which producer opened which file (by its id) at which sequence.
 #[derive(Default)]
 struct History(HashMap<u64, Vec<(u64, u64)>>);
 
 impl History {
-    /// Writes down who has opened, if anybody has.
+    /// Records that this producer has opened the queue, if it has.
     fn note(&mut self, ledger: &Ledger, producer: u64) {
         if ledger.get(Ledger::OPENED) == 1 {
             let of_file = self.0.entry(ledger.get(Ledger::ID)).or_default();
@@ -247,25 +248,25 @@ impl History {
         }
     }
 
-    /// Who has pushed the message of this sequence.
+    /// The producer that has pushed the message of this sequence.
     fn author(&self, id: u64, first: u64, sequence: u64) -> u64 {
         let number = |s: u64| s.wrapping_sub(first);
         self.0[&id]
             .iter()
             .rfind(|(opened, _)| number(*opened) <= number(sequence))
-            .expect("somebody has opened before")
+            .expect("a producer has opened it before")
             .1
     }
 }
 
-/// How a look at a queue ended.
+/// The reason that a consumer found no further message.
 #[derive(Debug, PartialEq, Eq)]
 enum End {
     Drained,
     Replaced,
 }
 
-/// A consumer that checks everything.
+/// A consumer that checks every message.
 struct Watcher {
     q: Consumer,
     start: u64,
@@ -294,7 +295,7 @@ impl Watcher {
         }
     }
 
-    /// Takes the next message. `check` gets its sequence and who has pushed it.
+    /// Takes the next message. `check` receives its sequence and its producer.
     fn take(&mut self, check: impl FnOnce(u64, u64)) -> ipcq::Result<bool> {
         let mut buffer = vec![0; self.q.max_message()];
         let Some(m) = self.q.pop(&mut buffer)? else {
@@ -302,7 +303,7 @@ impl Watcher {
         };
         assert_eq!(m.sequence, self.next.wrapping_add(m.lost), "sequences");
         if let Some(producer) = author(m.sequence, &buffer[..m.length as usize]) {
-            assert!(producer >= self.producer, "an older producer's message");
+            assert!(producer >= self.producer, "a message of an older producer");
             self.producer = producer;
             check(m.sequence, producer);
         }
@@ -312,7 +313,7 @@ impl Watcher {
         Ok(true)
     }
 
-    /// Takes everything, of which the history must know.
+    /// Takes all messages. The history must have their producers.
     fn drain(&mut self, history: &History) -> End {
         let (id, first) = (self.q.geometry().id, self.q.geometry().first_sequence);
         let end = loop {
@@ -330,10 +331,9 @@ impl Watcher {
     }
 }
 
-/// A process that stays attached until it is told that nothing more will come. It follows
-/// replacements.
+/// A process that stays attached until the parent announces the end. It follows replacements.
 fn watch(name: &Path) {
-    static TOLD: AtomicBool = AtomicBool::new(false);
+    static END_REQUESTED: AtomicBool = AtomicBool::new(false);
     let open = || {
         let options = Consumer::options().open_timeout(Duration::from_secs(60));
         Watcher::new(options.open(name).unwrap())
@@ -343,10 +343,10 @@ fn watch(name: &Path) {
     say("ready");
     std::thread::spawn(|| {
         listen();
-        TOLD.store(true, Ordering::SeqCst);
+        END_REQUESTED.store(true, Ordering::SeqCst);
     });
     loop {
-        let last = TOLD.load(Ordering::SeqCst);
+        let last = END_REQUESTED.load(Ordering::SeqCst);
         match w.take(|_, _| {}) {
             Ok(true) => {}
             Ok(false) | Err(Error::Closed(_)) if last => break,
@@ -371,12 +371,12 @@ fn watch(name: &Path) {
     ));
 }
 
-// --- step by step ---------------------------------------------------------------------------------
+// --- step by step --------------------------------------------------------------------------------
 
 /// Waits until a child ends or stops.
 fn wait(child: i32) -> i32 {
     let mut status = 0;
-    // SAFETY: `status` is a place for the answer; the child was not waited for.
+    // SAFETY: `status` is valid for writes, and the child was not waited for.
     let waited = unsafe { libc::waitpid(child, &mut status, libc::WUNTRACED) };
     assert_eq!(waited, child);
     status
@@ -389,11 +389,11 @@ fn ended_well(status: i32) -> bool {
 }
 
 fn end() -> ! {
-    // SAFETY: ends a forked process at once, without the handlers of its parent.
+    // SAFETY: ends a forked process at once, without the exit handlers of its parent.
     unsafe { libc::_exit(0) }
 }
 
-/// What may lie there at any moment.
+/// Checks that the directory contains only files that are allowed at any moment.
 fn only_known_files(name: &Path) {
     for entry in std::fs::read_dir(name.parent().unwrap()).unwrap() {
         let file = entry.unwrap().file_name().into_string().unwrap();
@@ -404,14 +404,14 @@ fn only_known_files(name: &Path) {
 
 fn drive(name: &Path, s: &Scenario) {
     let ledger = Ledger(Words::open(argument("LEDGER").as_ref()));
-    // The same in each turn, so that all of its steps are met.
+    // The same in each turn, so that every step is covered.
     let seed = number("SEED");
     let mut history = History::default();
-    // One looks at each turn, one at each fifth, and is lapped.
+    // One consumer checks each turn. The other checks each fifth turn and is lapped.
     let mut steady: Option<Watcher> = None;
-    let mut lazy: Option<Watcher> = None;
+    let mut sparse: Option<Watcher> = None;
     let (mut steps, mut messages, mut lost, mut replaced) = (0, 0u64, 0u64, 0u64);
-    // Takes everything; goes to the new queue where the old one was replaced.
+    // Takes all messages and changes to the new queue if the old one was replaced.
     let mut look = |w: &mut Watcher, history: &History| loop {
         if w.drain(history) == End::Drained {
             break;
@@ -421,7 +421,7 @@ fn drive(name: &Path, s: &Scenario) {
         replaced += 1;
         let mut again = Watcher::open(name).unwrap();
         if again.q.geometry().id == id {
-            // Marked, and not replaced: whoever did it was killed.
+            // Marked as replaced, but not replaced, because the producer was killed in between.
             assert_eq!(again.drain(history), End::Replaced);
             assert_eq!(again.next, pushed);
             break;
@@ -431,7 +431,7 @@ fn drive(name: &Path, s: &Scenario) {
     for turn in 1u64.. {
         let options = s.options(turn);
         if s.doing == Doing::Creating {
-            (steady, lazy) = (None, None);
+            (steady, sparse) = (None, None);
             match ipcq::unlink(name) {
                 Ok(()) => {}
                 Err(Error::NotFound(_)) => assert_eq!(turn, 1),
@@ -458,10 +458,10 @@ fn drive(name: &Path, s: &Scenario) {
         let finished = ended_well(status);
         history.note(&ledger, producer);
         only_known_files(name);
-        for w in [&mut steady, &mut lazy] {
-            // In a lossless queue they would hold up the producer that is being waited for: there
-            // is only the consumer that is another process.
-            if w.is_none() && s.doing != Doing::Keeping {
+        for w in [&mut steady, &mut sparse] {
+            // In a lossless queue these consumers would block the producer that this process waits
+            // for. So only the consumer in another process exists there.
+            if w.is_none() && s.doing != Doing::Lossless {
                 *w = match Watcher::open(name) {
                     Ok(w) => Some(w),
                     Err(Error::NotFound(_)) => None,
@@ -471,10 +471,11 @@ fn drive(name: &Path, s: &Scenario) {
         }
         steady.iter_mut().for_each(|w| look(w, &history));
         if turn % 5 == 0 {
-            lazy.iter_mut().for_each(|w| look(w, &history));
+            sparse.iter_mut().for_each(|w| look(w, &history));
         }
         if libc::WIFSTOPPED(status) {
-            // Nobody waits for it, nothing more comes, and nobody takes its place.
+            // Consumers do not wait for a stopped producer, receive no message, and no other
+            // producer can open the queue.
             let pushed = ledger.get(Ledger::PUSHED);
             if let Some(w) = &mut steady {
                 let before = w.received;
@@ -485,13 +486,13 @@ fn drive(name: &Path, s: &Scenario) {
                     assert!(w.next.wrapping_sub(pushed) <= most, "{} {pushed}", w.next);
                 }
             }
-            // It may have been stopped before it had the lock, or after it gave it up.
+            // The child may have been stopped before it took the lock or after it dropped it.
             match options.open(name) {
                 Err(Error::ProducerExists(_)) => {}
                 Ok(_) => assert_eq!(ledger.get(Ledger::PUSHED), pushed),
                 Err(e) => panic!("{e}"),
             }
-            // SAFETY: takes numbers; the child was not waited for.
+            // SAFETY: the call takes numbers, and the child was not waited for.
             assert_eq!(unsafe { libc::kill(child, libc::SIGCONT) }, 0);
             status = wait(child);
             assert!(ended_well(status), "{status:#x}");
@@ -501,18 +502,18 @@ fn drive(name: &Path, s: &Scenario) {
             assert!(killed, "{status:#x}");
         }
         steps = turn;
-        // Another one goes on; each second does not close either.
-        let told = steady
+        // Another producer continues. Every second one does not close the queue either.
+        let reported = steady
             .as_ref()
             .map(|w| (w.q.geometry().id, w.q.stats().unwrap().pushed));
         let child = fork(|| {
             let mut out = open(&options, name, &ledger);
-            if let Some((id, pushed)) = told {
+            if let Some((id, pushed)) = reported {
                 if id == out.geometry().id {
                     assert_eq!(
                         out.next_sequence(),
                         pushed,
-                        "consumers know what was pushed"
+                        "consumers report what was pushed"
                     );
                 }
             }
@@ -521,7 +522,7 @@ fn drive(name: &Path, s: &Scenario) {
                 ledger.set(Ledger::BEGUN, next.wrapping_add(1));
                 let length = length(&out, &mut Random(!seed)).max(8);
                 let last = content(next, producer + 1, length);
-                out.push_wait(&last, PATIENCE).unwrap();
+                out.push_wait(&last, WAIT_LIMIT).unwrap();
                 ledger.set(Ledger::PUSHED, next.wrapping_add(1));
             }
             if turn % 2 == 0 {
@@ -532,23 +533,27 @@ fn drive(name: &Path, s: &Scenario) {
         assert!(ended_well(wait(child)));
         history.note(&ledger, producer + 1);
         steady.iter_mut().for_each(|w| look(w, &history));
-        // One that joins now sees what was retained, up to the last.
+        // A consumer that joins now receives the retained messages, up to the last.
         let mut joined = Watcher::open(name).unwrap();
         assert_eq!(joined.drain(&history), End::Drained);
         assert_eq!(joined.next, ledger.get(Ledger::PUSHED));
         assert_eq!(joined.producer, producer + 1);
         assert!(joined.received > 0);
-        // Who stays with a file whose name was removed is not told.
+        // A consumer of a file whose name was removed is not notified.
         if let Some(w) = steady.iter().find(|_| s.doing != Doing::Unlinking) {
-            assert_eq!(w.q.geometry().id, ledger.get(Ledger::ID), "it was told");
+            assert_eq!(
+                w.q.geometry().id,
+                ledger.get(Ledger::ID),
+                "the consumer was notified"
+            );
             assert_eq!(w.next, joined.next);
         }
         if finished {
             break;
         }
     }
-    lazy.iter_mut().for_each(|w| look(w, &history));
-    for w in steady.into_iter().chain(lazy) {
+    sparse.iter_mut().for_each(|w| look(w, &history));
+    for w in steady.into_iter().chain(sparse) {
         (messages, lost) = (messages + w.received, lost + w.lost);
     }
     say(format_args!(
@@ -558,7 +563,7 @@ fn drive(name: &Path, s: &Scenario) {
     ));
 }
 
-/// The same for a shared memory by itself.
+/// The same for shared memory on its own.
 fn memory(name: &Path) {
     for turn in 1u64.. {
         let child = fork(|| {
@@ -588,7 +593,7 @@ fn memory(name: &Path) {
         let memory = SharedMem::create(name, 100, 0).unwrap();
         let mut bytes = [0; 100];
         memory.read(0, &mut bytes).unwrap();
-        assert_eq!(bytes, before.unwrap_or([0; 100]), "its content is kept");
+        assert_eq!(bytes, before.unwrap_or([0; 100]), "the content is kept");
         drop(memory);
         SharedMem::unlink(name).unwrap();
         let left = std::fs::read_dir(name.parent().unwrap()).unwrap().count();
@@ -600,9 +605,10 @@ fn memory(name: &Path) {
     }
 }
 
-// --- the tests ------------------------------------------------------------------------------------
+// --- the tests -----------------------------------------------------------------------------------
 
-/// Goes through a scenario once, or in a soak for a quarter of its time: a test has up to four.
+/// Runs a scenario once, or in a soak for a quarter of its time, because a test has up to four
+/// scenarios.
 fn every_step(scenario: &str) {
     let soak = std::env::var("IPCQ_SOAK_SECONDS").ok();
     let lasts = Duration::from_secs(soak.map_or(0, |s| s.parse().expect("IPCQ_SOAK_SECONDS"))) / 4;
@@ -618,7 +624,7 @@ fn every_step(scenario: &str) {
         }
     }
     let [steps, messages, lost, replaced] = sum;
-    assert!(lost == 0 || !scenario.starts_with("keeping"));
+    assert!(lost == 0 || !scenario.starts_with("lossless"));
     println!(
         "{scenario}: at {steps} steps, {messages} messages seen, {lost} lost, {replaced} replaced"
     );
@@ -634,7 +640,7 @@ fn one_round(scenario: &str, round: u64) -> [u64; 4] {
         ("SCENARIO", scenario),
         ("SEED", &seed),
     ];
-    // Where each turn unlinks, nobody can stay attached.
+    // If each turn unlinks the queue, no consumer can stay attached.
     let stays = !scenario.starts_with("creating") && !scenario.starts_with("unlinking");
     let mut watcher = stays.then(|| Process::start("watch", &arguments));
     let mut driver = Process::start("drive", &arguments);
@@ -646,9 +652,9 @@ fn one_round(scenario: &str, round: u64) -> [u64; 4] {
         watcher.tell("end");
         let end = watcher.expect("end");
         let seen: Vec<u64> = end.split(' ').map(|n| n.parse().unwrap()).collect();
-        assert!(seen[2] == 0 || !scenario.starts_with("keeping"));
-        assert_eq!(seen[0], numbers[4], "it has come to the end");
-        assert!(seen[1] > 0, "it has received nothing");
+        assert!(seen[2] == 0 || !scenario.starts_with("lossless"));
+        assert_eq!(seen[0], numbers[4], "the consumer has reached the end");
+        assert!(seen[1] > 0, "the consumer has received no message");
         numbers[1] += seen[1];
         numbers[2] += seen[2];
         assert!(watcher.wait().success());
@@ -661,7 +667,7 @@ fn one_round(scenario: &str, round: u64) -> [u64; 4] {
 
 #[test]
 fn killed_in_a_fixed_ring() {
-    // Without and with room for several messages in an announcement.
+    // With one message and with several messages per announcement.
     every_step("continuing kill 24 8 0");
     every_step("continuing kill 40 128 0");
 }
@@ -679,9 +685,9 @@ fn killed_in_a_variable_ring() {
 
 #[test]
 fn killed_in_a_lossless_ring() {
-    every_step("keeping kill 24 8 0");
-    every_step("keeping kill 0 1024 0");
-    every_step("keeping stop 24 8 0");
+    every_step("lossless kill 24 8 0");
+    every_step("lossless kill 0 1024 0");
+    every_step("lossless stop 24 8 0");
 }
 
 #[test]

@@ -1,7 +1,7 @@
-//! A producer or a consumer that is stopped (SIGSTOP) in the middle of a stream, for a while: the
-//! others see no more of it than that nothing comes, or nothing is taken.
+//! A producer or a consumer is stopped (SIGSTOP) in the middle of a stream for a while. The other
+//! processes only notice that no message comes, or that none is consumed.
 //!
-//! `IPCQ_SOAK_SECONDS` makes each stop last two seconds.
+//! With `IPCQ_SOAK_SECONDS`, each stop lasts two seconds.
 
 mod common;
 
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long each stop lasts at least.
+/// The minimum duration of a stop.
 fn stop_lasts() -> Duration {
     match std::env::var_os("IPCQ_SOAK_SECONDS") {
         Some(_) => Duration::from_secs(2),
@@ -25,7 +25,7 @@ const KINDS: [(Kind, u64); 3] = [
     (Kind::Variable, 16 << 10),
 ];
 
-/// By the number in `KIND`.
+/// The kind with the number in `KIND`.
 fn kind() -> (Kind, u64) {
     KINDS[number("KIND") as usize]
 }
@@ -35,28 +35,28 @@ fn child_main() {
     let Some(role) = role() else { return };
     let name = PathBuf::from(argument("NAME"));
     match role.as_str() {
-        "pour" => pour(&name),
-        "drink" => drink(&name),
-        role => panic!("no role {role}"),
+        "produce" => produce(&name),
+        "consume" => consume(&name),
+        role => panic!("unknown role {role}"),
     }
     std::process::exit(0);
 }
 
-/// Set when the parent says a line.
-fn told() -> &'static AtomicBool {
-    static TOLD: AtomicBool = AtomicBool::new(false);
+/// Set when the parent sends a line.
+fn end_requested() -> &'static AtomicBool {
+    static REQUESTED: AtomicBool = AtomicBool::new(false);
     std::thread::spawn(|| {
         listen();
-        TOLD.store(true, Ordering::SeqCst);
+        REQUESTED.store(true, Ordering::SeqCst);
     });
-    &TOLD
+    &REQUESTED
 }
 
-/// Pushes without a pause until it is told to end.
-fn pour(name: &Path) {
+/// Pushes without a pause until the parent announces the end.
+fn produce(name: &Path) {
     let (kind, capacity) = kind();
     let mut out = kind.options(capacity).open(name).unwrap();
-    let end = told();
+    let end = end_requested();
     say("ready");
     while !end.load(Ordering::SeqCst) {
         push_next(&mut out);
@@ -64,8 +64,8 @@ fn pour(name: &Path) {
     say(out.next_sequence());
 }
 
-/// Takes everything until the queue is closed.
-fn drink(name: &Path) {
+/// Takes all messages until the queue is closed.
+fn consume(name: &Path) {
     let mut q = Consumer::options().start(Start::Oldest).open(name).unwrap();
     let start = q.next_sequence();
     let (mut expected, mut largest) = (start, 0);
@@ -87,11 +87,11 @@ fn drink(name: &Path) {
     say(format_args!("{} {} {largest}", s.pushed, s.lost));
 }
 
-/// Stops a process and waits until it stands.
+/// Stops a process and waits until it has stopped.
 fn stop(process: &Process) {
     process.signal(libc::SIGSTOP);
     let mut status = 0;
-    // SAFETY: `status` is a place for the answer; a process that stops can be waited for again.
+    // SAFETY: `status` is valid for writes. A process that stops can be waited for again.
     let waited = unsafe { libc::waitpid(process.pid(), &mut status, libc::WUNTRACED) };
     assert_eq!(waited, process.pid());
     assert!(libc::WIFSTOPPED(status), "{status:#x}");
@@ -106,7 +106,7 @@ fn a_stopped_producer() {
             ("NAME", name.to_str().unwrap()),
             ("KIND", &index.to_string()),
         ];
-        let mut producer = Process::start("pour", &arguments);
+        let mut producer = Process::start("produce", &arguments);
         producer.expect("ready");
         let mut q = Consumer::options()
             .start(Start::Oldest)
@@ -129,10 +129,11 @@ fn a_stopped_producer() {
             let since = Instant::now();
             while since.elapsed() < stop_lasts() {
                 assert_eq!(pop_next(&mut q).unwrap(), None);
-                assert_eq!(q.stats().unwrap(), before, "nothing changes");
+                assert_eq!(q.stats().unwrap(), before, "the statistics must not change");
             }
             assert!(before.producer_alive && !before.closed);
-            // It lives, so nobody may take its place; and whoever joins now finds what there is.
+            // The producer is alive, so no other producer can open the queue. A consumer that joins
+            // now receives the retained messages.
             let second = kind.options(capacity).open(&name);
             assert!(matches!(second, Err(Error::ProducerExists(_))));
             let mut joined = Consumer::options()
@@ -162,7 +163,7 @@ fn a_stopped_consumer() {
             ("NAME", name.to_str().unwrap()),
             ("KIND", &index.to_string()),
         ];
-        let mut consumer = Process::start("drink", &arguments);
+        let mut consumer = Process::start("consume", &arguments);
         consumer.expect("ready");
         let ring = match kind {
             Kind::Fixed(_) => capacity,
@@ -173,7 +174,8 @@ fn a_stopped_consumer() {
             (0..100).for_each(|_| push_next(&mut out));
             stop(&consumer);
             let since = Instant::now();
-            // Nobody waits for it; in the end nothing is left of what it had not read.
+            // The producer does not wait for it. In the end the ring holds none of its unread
+            // messages.
             let before = out.next_sequence();
             while since.elapsed() < stop_lasts() || out.next_sequence() < before + 2 * ring {
                 push_next(&mut out);
@@ -187,7 +189,8 @@ fn a_stopped_consumer() {
         consumer.done();
         assert_eq!(numbers[0], pushed);
         println!("{kind:?}: {pushed} pushed, {} lost", numbers[1]);
-        // Each stop has cost it at least a ring; which it learned at once, or with the next.
+        // Each stop has cost it at least a ring. It has learned of the loss at once or with the
+        // next message.
         assert!(numbers[1] >= 4 * ring, "{line}, {ring}");
         assert!(numbers[2] >= ring, "{line}, {ring}");
     }

@@ -56,8 +56,8 @@ impl Sources {
         }
     }
 
-    /// The paths that a module names, and the name of each in that module. They are paths from the root,
-    /// and paths into the modules inside it.
+    /// The paths that a module uses, and the name of each in that module. They are paths from the
+    /// root, and paths into the modules inside it.
     fn paths(&self, module: &Module) -> Vec<(Vec<String>, String)> {
         let text = &self.0[module];
         let mut found = Vec::new();
@@ -83,7 +83,7 @@ impl Sources {
         found
     }
 
-    /// The module that a path leads to, also where others give its name on.
+    /// The module that a path leads to, also through re-exports.
     fn resolve(&self, path: &[String], depth: usize) -> Module {
         assert!(depth < 10, "{path:?} goes in circles");
         let mut module = Vec::new();
@@ -123,7 +123,7 @@ fn code(source: &str) -> String {
     lines.fold(String::new(), |text, line| text + line + "\n")
 }
 
-/// Whether a path begins here, other than one in a macro, which is that of its caller.
+/// Whether a path begins here. A path in a macro does not count, because it belongs to the caller.
 fn is_start(text: &str, at: usize) -> bool {
     let before = text[..at].chars().next_back();
     !before.is_some_and(|c| c.is_alphanumeric() || "_$:".contains(c))
@@ -134,7 +134,8 @@ fn word(text: &str) -> &str {
     &text[..end.unwrap_or(text.len())]
 }
 
-/// Writes out `a::{b, c::d as e}`: each path, and the name it is known by. Returns what follows.
+/// Expands `a::{b, c::d as e}`: returns each path and its local name in `into`, and the remaining
+/// text.
 fn expand<'a>(text: &'a str, before: &[String], into: &mut Vec<(Vec<String>, String)>) -> &'a str {
     if let Some(mut rest) = text.strip_prefix('{') {
         loop {
@@ -193,7 +194,8 @@ fn no_module_uses_one_above_it() {
     assert!(LAYERS.iter().filter(|l| seen.contains(**l)).count() > 9);
 }
 
-/// This holds for the modules of one folder, too. A module and the modules inside it count as one.
+/// The rule also holds for the modules of one folder. A module and the modules inside it count as
+/// one.
 #[test]
 fn no_modules_use_each_other() {
     let mut folders = BTreeMap::<Module, BTreeMap<String, BTreeSet<String>>>::new();
@@ -209,7 +211,7 @@ fn no_modules_use_each_other() {
     }
     assert!(folders.len() > 6);
     for (folder, mut uses) in folders {
-        // A module that uses none of the others is in no circle.
+        // A module that uses none of the others is not part of a circle.
         loop {
             let left: BTreeSet<String> = uses.keys().cloned().collect();
             uses.values_mut()

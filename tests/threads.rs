@@ -1,9 +1,9 @@
-//! A producer and consumers in threads of one process, in every way to push and to pop, across
+//! A producer and consumers in threads of one process, in all ways to push and to pop, across
 //! restarts of the producer.
 //!
-//! `scripts/tsan.sh` runs it under ThreadSanitizer, where they share one mapping. It has no harness,
-//! whose threads hand things over in ways that the tool does not see; and all threads are joined by
-//! their handles, which it does see.
+//! `scripts/tsan.sh` runs this test under ThreadSanitizer, where all handles share one mapping. It
+//! has no harness, because the threads of the harness synchronise in ways that the tool does not
+//! see. All threads are joined by their handles, which the tool does see.
 
 mod common;
 
@@ -13,16 +13,16 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// So many messages of each kind.
+/// The number of messages of each kind.
 const MESSAGES: u64 = 20_000;
 
-/// Pushes in all ways, up to a sequence; closes and opens again now and then.
+/// Pushes in all ways up to a sequence. Closes and opens the queue again now and then.
 fn produce(options: &ipcq::ProducerOptions, name: &Path, mut out: Producer, end: u64) -> Producer {
     let mut random = Random(end);
     while out.next_sequence() < end {
         let next = out.next_sequence();
         let length = length_in(out.geometry(), next);
-        // In a lossless queue it sleeps, and is woken.
+        // In a lossless queue it sleeps until it is woken.
         let longest = out.max_message();
         out.wait_for_room(longest, Duration::MAX).unwrap();
         match random.below(64) {
@@ -50,14 +50,14 @@ fn produce(options: &ipcq::ProducerOptions, name: &Path, mut out: Producer, end:
             _ => push_next(&mut out),
         }
         if random.below(16) == 0 {
-            // Consumers keep up at times, and are lapped at others.
+            // Consumers keep up at times and are lapped at others.
             std::thread::yield_now();
         }
     }
     out
 }
 
-/// Pops in one way until everything was pushed. What it looks at must be whole.
+/// Pops in one way until all messages were pushed, and checks that each is whole.
 fn consume(name: &Path, how: &str, ended: &AtomicBool, received: &AtomicU64) -> u64 {
     let mut q = Consumer::options().start(Start::Oldest).open(name).unwrap();
     let (start, size) = (q.next_sequence(), q.max_message());
@@ -104,7 +104,7 @@ fn threads(kind: Kind, capacity: u64, delivery: Delivery) {
             .zip(counts)
             .map(|(how, count)| scope.spawn(move || consume(name, how, ended, count)));
         let consumers: Vec<_> = consumers.collect();
-        // The handle goes from thread to thread.
+        // The handle moves from thread to thread.
         let mut out = Some(out);
         for part in 1..=4 {
             let mine = out.take().unwrap();

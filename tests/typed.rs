@@ -24,7 +24,7 @@ fn tick(n: u32) -> Tick {
     }
 }
 
-/// A queue of ticks, in a directory that lives as long as the test.
+/// A queue of ticks in a directory that exists as long as the test.
 fn pair() -> (Producer, Consumer, Dir) {
     let dir = Dir::new();
     let out = Producer::options()
@@ -37,7 +37,7 @@ fn pair() -> (Producer, Consumer, Dir) {
 }
 
 #[test]
-fn values_come_as_they_went() {
+fn values_arrive_unchanged() {
     let (mut out, mut q, _dir) = pair();
     out.push_value(&tick(0)).unwrap();
     let many: Vec<_> = (1..10).map(tick).collect();

@@ -1,13 +1,14 @@
-//! Two users who do not trust each other share a directory.
+//! Two users that do not trust each other share a directory.
 //!
-//! The attacker plants whatever an unprivileged process can make (links, FIFOs, directories, sockets,
-//! files of any size and content, locks, leases) under the five names of a queue, before and while the
-//! victim works there. The victim is never led to another file, never hangs and never crashes, every
-//! call of it ends within two seconds, and each error is a documented one that names the path. A
-//! queue that the victim has in a sticky directory is restarted whatever is planted.
+//! The attacker plants everything that an unprivileged process can make (links, FIFOs, directories,
+//! sockets, files of any size and content, locks, leases) under the five names of a queue, before
+//! and while the victim works there. The victim is never led to another file, never hangs and never
+//! crashes. Every call of it ends within ten seconds, and each error is a documented one that names
+//! the path. If the victim has a queue in a sticky directory, it can restart the queue regardless
+//! of the plants.
 //!
-//! It needs root to become the two users, and tries the settings of `/proc/sys/fs/protected_*` where
-//! it may write them. `IPCQ_SOAK_SECONDS` makes the races go on for so long.
+//! The test needs root to become the two users. It tries the settings of `/proc/sys/fs/protected_*`
+//! if it may write them. `IPCQ_SOAK_SECONDS` sets the duration of the races.
 
 mod common;
 
@@ -28,10 +29,10 @@ use std::time::{Duration, Instant};
 const ATTACKER: u32 = 65534;
 const VICTIM: u32 = 12345;
 
-/// What follows the name of a queue in the names of its files.
+/// The suffixes of the names of a queue's files.
 const SUFFIXES: [&str; 5] = ["", ".ctl", ".lock", ".new", ".ctl.new"];
 
-/// What the attacker plants.
+/// The objects that the attacker plants.
 const PLANTS: [&str; 23] = [
     "link to a secret",
     "link to another queue",
@@ -58,7 +59,7 @@ const PLANTS: [&str; 23] = [
     "leased file",
 ];
 
-/// What the victim does.
+/// The operations of the victim.
 const WORKS: [&str; 14] = [
     "produce",
     "produce lossless",
@@ -76,32 +77,32 @@ const WORKS: [&str; 14] = [
     "unlink memory",
 ];
 
-/// Bytes of the secret, and of the shared memory that the victim asks for, so that one would do for
-/// the other.
+/// The size of the secret and of the shared memory that the victim requests. They are equal, so
+/// that the size alone does not reject the secret.
 const SIZE: usize = 8192;
 
-/// How many messages a queue of the victim has before it is restarted.
+/// The number of messages in a queue of the victim before a restart.
 const MESSAGES: u64 = 20;
 
-/// No two tests set the system up at once.
+/// Prevents two tests from changing the system settings at the same time.
 static SYSTEM: Mutex<()> = Mutex::new(());
 
 #[test]
 fn child_main() {
     let Some(role) = role() else { return };
-    // SAFETY: takes a number and cannot fail.
+    // SAFETY: the call takes a number and cannot fail.
     unsafe { libc::alarm(alarm()) };
     let base = PathBuf::from(argument("BASE"));
     become_user(number("USER") as u32);
     match role.as_str() {
-        "attacker" => Attacker::new(&base).obey(),
-        "victim" => Victim::new(&base).obey(),
-        role => panic!("no role {role}"),
+        "attacker" => Attacker::new(&base).run_commands(),
+        "victim" => Victim::new(&base).run_commands(),
+        role => panic!("unknown role {role}"),
     }
     std::process::exit(0);
 }
 
-/// How long a race lasts.
+/// The duration of a race.
 fn race_time() -> Duration {
     let seconds = std::env::var("IPCQ_SOAK_SECONDS").ok();
     seconds.map_or(Duration::from_millis(700), |s| {
@@ -109,13 +110,13 @@ fn race_time() -> Duration {
     })
 }
 
-/// After so many seconds a child dies, whatever it does.
+/// The number of seconds after which a child is killed.
 fn alarm() -> u32 {
     120 + 4 * race_time().as_secs() as u32
 }
 
 fn is_root() -> bool {
-    // SAFETY: has no arguments and cannot fail.
+    // SAFETY: the call has no arguments and cannot fail.
     let root = unsafe { libc::geteuid() } == 0;
     if !root {
         println!("skipped: only root can start processes as other users");
@@ -136,11 +137,11 @@ fn become_user(user: u32) {
 }
 
 fn set_umask(mask: u32) {
-    // SAFETY: takes a number and cannot fail.
+    // SAFETY: the call takes a number and cannot fail.
     unsafe { libc::umask(mask as libc::mode_t) };
 }
 
-/// Locks bytes of a file for as long as it is open; an error if somebody is in the way.
+/// Locks bytes of a file for as long as it is open. An error if another lock conflicts.
 fn lock(file: &File, kind: libc::c_int, start: u64, length: u64) -> io::Result<()> {
     let mut l = libc::flock {
         l_type: kind as i16,
@@ -149,23 +150,23 @@ fn lock(file: &File, kind: libc::c_int, start: u64, length: u64) -> io::Result<(
         l_len: length as i64,
         l_pid: 0,
     };
-    // SAFETY: the descriptor is open and the lock there to read.
+    // SAFETY: the descriptor is open and `l` is valid.
     match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &mut l) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
 }
 
-// --- the attacker ---------------------------------------------------------------------------------
+// --- the attacker --------------------------------------------------------------------------------
 
 struct Attacker {
     shared: PathBuf,
     mine: PathBuf,
     secret: PathBuf,
-    /// Open files, for what holds while they are open.
+    /// Open files whose locks or leases must stay.
     held: Vec<File>,
     listeners: Vec<UnixListener>,
-    /// Files that anybody may write, and what they hold.
+    /// World-writable files and their content.
     bait: Vec<(PathBuf, File, Vec<u8>)>,
     count: u64,
 }
@@ -173,11 +174,11 @@ struct Attacker {
 impl Attacker {
     fn new(base: &Path) -> Attacker {
         set_umask(0);
-        // A lease that is broken.
-        // SAFETY: ignores a signal.
+        // The signal arrives when a lease is broken.
+        // SAFETY: only ignores a signal.
         unsafe { libc::signal(libc::SIGIO, libc::SIG_IGN) };
         let mine = base.join("mine");
-        // A queue of its own, open to everybody.
+        // A queue of the attacker, accessible to all users.
         let mut out = Kind::Fixed(24)
             .options(64)
             .permissions(0o666)
@@ -195,7 +196,7 @@ impl Attacker {
         }
     }
 
-    fn obey(mut self) {
+    fn run_commands(mut self) {
         loop {
             let line = listen();
             let (word, rest) = line.split_once(' ').unwrap_or((&line, ""));
@@ -230,7 +231,7 @@ impl Attacker {
         }
     }
 
-    /// Puts something there, in the place of what is there if that can be removed.
+    /// Plants an object, and first removes what is there if possible.
     fn plant(&mut self, kind: &str, name: &str, suffix: &str) -> io::Result<()> {
         let target = self.shared.join(format!("{name}{suffix}"));
         self.count += 1;
@@ -264,7 +265,7 @@ impl Attacker {
             "hard link to an empty secret" => std::fs::hard_link(self.secret.join("empty"), made),
             "hard link to another queue" => std::fs::hard_link(other, made),
             "FIFO" | "open FIFO" => {
-                // SAFETY: a string.
+                // SAFETY: `path` is a C string.
                 assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o666) }, 0);
                 if kind == "open FIFO" {
                     let file = OpenOptions::new().read(true).write(true).open(made)?;
@@ -278,7 +279,7 @@ impl Attacker {
                 std::fs::write(made.join("file"), "x")
             }
             "socket" => {
-                // Its own path may be too long for an address.
+                // The path of the directory may be too long for a socket address.
                 std::env::set_current_dir(&self.mine)?;
                 self.listeners
                     .push(UnixListener::bind(made.file_name().unwrap())?);
@@ -297,7 +298,7 @@ impl Attacker {
                     .or_else(|_| std::fs::copy(self.mine.join("queue"), made))?;
                 std::fs::set_permissions(made, PermissionsExt::from_mode(0o666))
             }
-            // That of the queue there, with a consumer who holds it back.
+            // A copy of the attacker's control file, with a consumer that blocks the producer.
             "forged control file" => {
                 let mut content = std::fs::read(self.mine.join("queue.ctl"))?;
                 let mut id = [0; 8];
@@ -308,7 +309,7 @@ impl Attacker {
                 }
                 content[24..32].copy_from_slice(&id);
                 content[384] = 1; // a slot is used,
-                content[512 + 8] = 1; // by somebody
+                content[512 + 8] = 1; // by a consumer
                 content[512 + 144..512 + 150].copy_from_slice(b"forged");
                 let file = self.file(made, &content, 0o666)?;
                 lock(&file, libc::F_WRLCK, 0, 1)?;
@@ -329,8 +330,8 @@ impl Attacker {
             }
             "leased file" => {
                 let file = self.file(made, &[0; SIZE], 0o666)?;
-                // Not every file system has them.
-                // SAFETY: takes numbers.
+                // Not every file system supports leases.
+                // SAFETY: the call takes numbers.
                 unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK) };
                 self.held.push(file);
                 Ok(())
@@ -344,7 +345,7 @@ impl Attacker {
         options.read(true).write(true).create_new(true).mode(mode);
         let mut file = options.open(path)?;
         file.write_all(content)?;
-        // A lease excludes other openings.
+        // A lease prevents other processes from opening the file.
         if self.bait.len() < 100 {
             let kept = file.try_clone()?;
             self.bait.push((path.to_owned(), kept, content.to_vec()));
@@ -352,7 +353,7 @@ impl Attacker {
         Ok(file)
     }
 
-    /// A large queue whose header leads everybody who opens it through all of the ring.
+    /// A large queue whose header leads every process that opens it through the whole ring.
     fn endless(&self, one_block: bool) {
         let name = self.shared.join("ipcq.q");
         let capacity = 64 << 20;
@@ -379,7 +380,7 @@ impl Attacker {
         }
     }
 
-    /// Opens and locks the data file in the making as soon as it may, until it is told to stop.
+    /// Opens and locks the new data file as early as possible, until the parent sends a line.
     fn follow(&mut self) {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
@@ -401,7 +402,7 @@ impl Attacker {
         say(format_args!("followed {locked}"));
     }
 
-    /// Nobody has written the files that everybody may write.
+    /// Checks that no process has written the world-writable files.
     fn check(&self) {
         for (path, file, content) in &self.bait {
             let mut found = vec![0; content.len() + 1];
@@ -410,7 +411,7 @@ impl Attacker {
         }
     }
 
-    /// Locks all that it may open, in all ways that it may.
+    /// Locks all files that it may open, in all ways that it may.
     fn lock_all(&mut self, name: &str, how: &str) -> usize {
         let mut locked = 0;
         for suffix in SUFFIXES {
@@ -428,7 +429,7 @@ impl Attacker {
                 },
             };
             let got = match how {
-                // All but what the victim has.
+                // All bytes except those that the victim has locked.
                 "whole" => (0..40).any(|from| lock(&file, kind, from, 0).is_ok()),
                 _ => {
                     (0..40)
@@ -455,13 +456,13 @@ impl Attacker {
         linked
     }
 
-    /// Has one name lead to its own file, to the victim's, and to nothing, in turns.
+    /// Makes one name lead to its own file, to the victim's file and to nothing in turn.
     fn swap_links(&mut self, random: &mut Random) {
         let sticky = self.shared.metadata().unwrap().mode() & 0o1000 != 0;
         let suffix = ["", "", ".ctl", ".lock"][random.below(4) as usize];
         let target = self.shared.join(format!("ipcq.q{suffix}"));
         for _ in 0..50 {
-            // In a sticky directory, a second name of a file of the victim's stays for good.
+            // In a sticky directory, the second name of a file of the victim cannot be removed.
             let kinds = ["empty file", "link to a secret", "hard link to a secret"];
             for kind in &kinds[..if sticky { 2 } else { 3 }] {
                 let kind = match random.below(3) {
@@ -475,7 +476,7 @@ impl Attacker {
         }
     }
 
-    /// Plants and removes as quickly as it can, until it is told to stop.
+    /// Plants and removes objects at full speed until the parent sends a line.
     fn race(&mut self, how: &str) {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
@@ -542,15 +543,15 @@ impl Attacker {
     }
 }
 
-// --- the victim -----------------------------------------------------------------------------------
+// --- the victim ----------------------------------------------------------------------------------
 
-/// What the victim is doing, for when it never comes back.
+/// The current operation of the victim, reported if the victim hangs.
 static DOING: AtomicUsize = AtomicUsize::new(0);
 
 extern "C" fn too_late(_: libc::c_int) {
     let work = WORKS[DOING.load(Ordering::Relaxed)].as_bytes();
     let text = b"\nthe victim hangs: ";
-    // SAFETY: both are readable for so many bytes; then the process ends.
+    // SAFETY: both texts are readable for these lengths, and then the process ends.
     unsafe {
         libc::write(2, text.as_ptr().cast(), text.len());
         libc::write(2, work.as_ptr().cast(), work.len());
@@ -571,17 +572,18 @@ fn timed<T>(call: impl FnOnce() -> T) -> T {
                 tv_usec: 0,
             },
         };
-        // SAFETY: the time is there to read.
+        // SAFETY: `time` is valid for reads.
         unsafe { libc::setitimer(libc::ITIMER_REAL, &time, std::ptr::null_mut()) };
     };
-    // A call that hangs never ends, and a busy machine delays one that does not.
+    // A call that hangs never ends. A busy machine may delay any other call.
     set(10);
     let result = call();
     set(alarm().into());
     result
 }
 
-/// A call of the victim: it ends in time, and well or with a documented error that names the path.
+/// A call of the victim. It must end in time, with success or a documented error that names the
+/// path.
 fn call<T>(name: &str, call: impl FnOnce() -> ipcq::Result<T>) -> ipcq::Result<T> {
     let result = timed(call);
     if let Err(e) = &result {
@@ -611,13 +613,13 @@ struct Victim {
     name: &'static str,
     /// A live queue with an attached consumer.
     live: Option<(Producer, Consumer)>,
-    /// The producer of the queue that is attacked.
+    /// The producer of the attacked queue.
     held: Option<Producer>,
 }
 
 impl Victim {
     fn new(_base: &Path) -> Victim {
-        // SAFETY: the handler does what is allowed in one.
+        // SAFETY: the handler does only what is allowed in a signal handler.
         unsafe { libc::signal(libc::SIGALRM, too_late as *const () as libc::sighandler_t) };
         Victim {
             name: "q",
@@ -636,7 +638,7 @@ impl Victim {
             })
     }
 
-    fn obey(mut self) {
+    fn run_commands(mut self) {
         let mut random = Random(number("SEED"));
         loop {
             let line = listen();
@@ -669,7 +671,7 @@ impl Victim {
                     self.held = None;
                     say("closed");
                 }
-                // As somebody sees it who may only read; and a consumer that may attach does.
+                // As seen by a process that may only read, and by a consumer that may attach.
                 "alive" => {
                     let seen = ipcq::inspect(self.name).unwrap().stats.producer_alive;
                     let q = Consumer::options().open(self.name).unwrap();
@@ -677,8 +679,8 @@ impl Victim {
                     assert_eq!(q.consumers().unwrap().len(), 1);
                     say(format_args!("alive {seen}"));
                 }
-                // Makes it anew again and again. How often somebody was there first.
-                "anew" => {
+                // Creates it again and again. Counts how many times the attacker was first.
+                "remake" => {
                     let mut weak = 0;
                     for _ in 0..rest.parse().unwrap() {
                         let out = Victim::options(false).open(self.name).unwrap();
@@ -690,7 +692,7 @@ impl Victim {
                         drop(out);
                         ipcq::unlink(self.name).unwrap();
                     }
-                    say(format_args!("anew {weak}"));
+                    say(format_args!("remade {weak}"));
                 }
                 "live" => {
                     let mut out = Victim::options(true).open("live").unwrap();
@@ -708,7 +710,7 @@ impl Victim {
                     };
                     while since.elapsed() < race_time() {
                         let work = random.below(WORKS.len() as u64) as usize;
-                        // What it maps of the attacker's files may end in the one documented SIGBUS.
+                        // Mapping a file of the attacker may end in the one documented SIGBUS.
                         let maps = ["consume", "observe", "open memory", "command"];
                         if rest == "truncate" && maps.contains(&WORKS[work]) {
                             continue;
@@ -720,7 +722,7 @@ impl Victim {
                         calls += 1;
                         done += usize::from(self.work(work));
                         if sticky {
-                            // Nobody can keep a consumer out.
+                            // The attacker cannot prevent a consumer from attaching.
                             let q = call("live", || Consumer::options().open("live")).unwrap();
                             assert!(q.stats().unwrap().producer_alive);
                         }
@@ -755,18 +757,21 @@ impl Victim {
         Ok(())
     }
 
-    /// The queue that exists is opened again, has its messages, and takes more.
+    /// Opens the existing queue again, checks its messages, and pushes more.
     fn restart(&self, name: &str) -> ipcq::Result<()> {
         DOING.store(0, Ordering::Relaxed);
         if let Ok(seen) = call(name, || ipcq::inspect(name)) {
             let consumers = seen.consumers.unwrap_or_default();
             assert!(consumers.iter().all(|c| c.name != "forged"));
         }
-        // The control file is not needed, and one of another user is not used.
+        // The control file is not needed. One of another user is not used.
         drop(call(name, || Consumer::options().open(name)));
         let mut out = call(name, || Producer::options().open(name))?;
         let end = out.next_sequence();
-        assert!(end >= MESSAGES && end % MESSAGES == 0, "it begins at {end}");
+        assert!(
+            end >= MESSAGES && end % MESSAGES == 0,
+            "the queue begins at {end}"
+        );
         let mut q = call(name, || Consumer::options().start(Start::Oldest).open(name))?;
         push_next(&mut out);
         for sequence in 0..=end {
@@ -776,12 +781,12 @@ impl Victim {
         assert_eq!(q.consumers()?.len(), 1);
         let stats = q.stats()?;
         assert!(stats.producer_alive && !stats.unlinked);
-        // So that the next restart begins at a multiple of it again.
+        // The next restart then begins at a multiple of MESSAGES again.
         (1..MESSAGES).for_each(|_| push_next_to(&mut out, &mut q));
         Ok(())
     }
 
-    /// Whether it went well.
+    /// Whether the operation succeeded.
     fn work(&self, work: usize) -> bool {
         DOING.store(work, Ordering::Relaxed);
         let (name, path) = (self.name, "ipcq.q");
@@ -814,7 +819,7 @@ impl Victim {
             "consume" => consume(false),
             "observe" => consume(true),
             "inspect" => call(path, || ipcq::inspect(name)).map(drop),
-            // Whatever is there, the others are listed.
+            // Regardless of the planted objects, the other queues are listed.
             "list" => {
                 let list = call("", ipcq::listing).expect("list");
                 assert!(list.queues.iter().any(|name| name == "other"), "{list:?}");
@@ -839,18 +844,18 @@ impl Victim {
         result.is_ok()
     }
 
-    /// `ipcq list`, if the command was built beside this test.
+    /// Runs `ipcq list`, if the command was built with this test.
     fn command(&self) {
         let test = std::env::current_exe().unwrap();
         let command = test.parent().unwrap().with_file_name("ipcq");
         let built = command.metadata().and_then(|meta| meta.modified());
-        // One that was left by an earlier build has an older library in it.
+        // A command from an earlier build contains an older library.
         if built
             .is_ok_and(|built| built < newest(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")))
         {
             return;
         }
-        // Under an emulator it is of another processor.
+        // Under an emulator the command is built for another processor.
         if !command.exists() || std::env::var_os("IPCQ_TEST_RUNNER").is_some() {
             return;
         }
@@ -863,7 +868,7 @@ impl Victim {
     }
 }
 
-/// When the newest file in a directory was written.
+/// The time at which the newest file in a directory was written.
 fn newest(directory: &Path) -> std::time::SystemTime {
     let paths = std::fs::read_dir(directory)
         .unwrap()
@@ -875,18 +880,18 @@ fn newest(directory: &Path) -> std::time::SystemTime {
     times.max().unwrap_or(std::time::UNIX_EPOCH)
 }
 
-/// Pushes the next message, and pops it.
+/// Pushes the next message and pops it.
 fn push_next_to(out: &mut Producer, q: &mut Consumer) {
     push_next(out);
     assert!(pop_next(q).unwrap().is_some());
 }
 
-// --- the system -----------------------------------------------------------------------------------
+// --- the system ----------------------------------------------------------------------------------
 
-/// The settings of the kernel that keep users from each other's files in sticky directories.
+/// The kernel settings that protect files of users in sticky directories.
 struct Settings {
     directory: PathBuf,
-    /// Puts them back, also when this process is killed.
+    /// Restores the settings, even if this process is killed.
     guard: std::process::Child,
 }
 
@@ -907,7 +912,7 @@ impl Settings {
         for name in SETTINGS {
             let path = directory.join(format!("protected_{name}"));
             let value = std::fs::read_to_string(&path).ok()?;
-            // Without the rights, writing what is there fails, too.
+            // Without privileges, writing the current value also fails.
             std::fs::write(&path, &value).ok()?;
             restore += &format!("echo {} > {}; ", value.trim(), path.display());
         }
@@ -940,11 +945,11 @@ impl Drop for Settings {
     }
 }
 
-/// Where it happens: a directory for both, and one for each.
+/// The test directories: one for both users, and one for each.
 struct Place {
     base: Dir,
     sticky: bool,
-    /// Files that must stay what they are.
+    /// Files that must not change.
     kept: Vec<(PathBuf, File, Vec<u8>, u32)>,
 }
 
@@ -980,7 +985,7 @@ impl Place {
             mode(&path, 0o600);
             place.keep(&path);
         }
-        // A queue of the victim's beside the one that is attacked.
+        // A queue of the victim next to the attacked one.
         let other = shared.join("ipcq.other");
         let mut out = Victim::options(false).open(&other).unwrap();
         (0..MESSAGES).for_each(|_| push_next(&mut out));
@@ -1001,7 +1006,7 @@ impl Place {
         self.kept.push((path.to_owned(), file, content, mode));
     }
 
-    /// Nothing of the victim's was changed.
+    /// Checks that no file of the victim was changed.
     fn check(&self, after: &str) {
         for (path, file, content, mode) in &self.kept {
             let mut found = vec![0; content.len() + 1];
@@ -1018,7 +1023,7 @@ impl Place {
         );
     }
 
-    /// Removes all that belongs to the queue that is attacked.
+    /// Removes all files of the attacked queue.
     fn clear(&self) {
         for entry in std::fs::read_dir(self.base.name("shared")).unwrap() {
             let path = entry.unwrap().path();
@@ -1057,13 +1062,13 @@ impl Place {
     }
 }
 
-/// Says a command, and waits for the answer that begins so; what follows.
+/// Sends a command and waits for the answer that begins with `answer`. Returns the rest of it.
 fn ask(process: &mut Process, command: &str, answer: &str) -> String {
     process.tell(command);
     process.expect(answer)
 }
 
-/// The same, of a command that may fail.
+/// As `ask`, for a command that may fail.
 fn try_it(process: &mut Process, command: &str) -> String {
     process.tell(command);
     process
@@ -1071,9 +1076,10 @@ fn try_it(process: &mut Process, command: &str) -> String {
         .unwrap_or_else(|| panic!("{command}: the process ended"))
 }
 
-// --- the tests ------------------------------------------------------------------------------------
+// --- the tests -----------------------------------------------------------------------------------
 
-/// What the user can do beside what was planted; nothing of it may have changed. How many calls went well.
+/// Runs all operations of the user with the planted objects and checks that no file was changed.
+/// Returns the number of calls that succeeded.
 fn work_on(place: &Place, user: &mut Process, attacker: &mut Process, what: &str) -> usize {
     let done = ask(user, "works", "worked").parse().unwrap();
     ask(attacker, "check", "same");
@@ -1083,8 +1089,8 @@ fn work_on(place: &Place, user: &mut Process, attacker: &mut Process, what: &str
     done
 }
 
-/// Everything is planted under each name, of a queue that is not there and of one that is. Of the
-/// combinations, each `every`th is tried.
+/// Plants every object under each name, of a missing and of an existing queue. Tries every
+/// `every`th combination.
 fn plant_everything(place: &Place, victim: u32, every: usize) {
     let mut attacker = place.start("attacker", ATTACKER, 1);
     let mut user = place.start("victim", victim, 1);
@@ -1104,7 +1110,7 @@ fn plant_everything(place: &Place, victim: u32, every: usize) {
         user.tell(["umask 777", "umask 0", "umask 022"][i % 3]);
         let plant = format!("plant {suffix} {kind}");
         for lossless in ["lossy", "lossless"] {
-            // Before there is anything.
+            // Before the queue exists.
             let before = try_it(&mut attacker, &plant) == "planted";
             let made = try_it(&mut user, &format!("make {lossless}"));
             if made == "made" {
@@ -1117,9 +1123,9 @@ fn plant_everything(place: &Place, victim: u32, every: usize) {
                 assert!(!place.sticky || again == "restarted", "{what}: {again}");
             }
             done += work_on(place, &mut user, &mut attacker, &what);
-            // Beside a queue that exists.
+            // With an existing queue.
             ask(&mut user, &format!("make {lossless}"), "made");
-            let beside = try_it(&mut attacker, &plant) == "planted";
+            let planted_later = try_it(&mut attacker, &plant) == "planted";
             if *kind != "forged control file" {
                 let how = ["whole", "bytes"][i % 2];
                 try_it(&mut attacker, &format!("lock {how}"));
@@ -1128,11 +1134,11 @@ fn plant_everything(place: &Place, victim: u32, every: usize) {
             let again = try_it(&mut user, "restart");
             assert!(!place.sticky || again == "restarted", "{what}: {again}");
             done += work_on(place, &mut user, &mut attacker, &what);
-            planted += usize::from(before) + usize::from(beside);
+            planted += usize::from(before) + usize::from(planted_later);
         }
     }
     assert!(done > 0 && planted > 0);
-    println!("{planted} plants, {done} calls went well");
+    println!("{planted} plants, {done} calls succeeded");
 }
 
 /// The attacker swaps files while the victim works.
@@ -1148,7 +1154,7 @@ fn race(place: &Place, victim: u32, how: &str) {
     user.tell(["umask 777", "umask 0"][usize::from(how == "truncate")]);
     ask(&mut user, "live", "live");
     ask(&mut attacker, &format!("race {how}"), "racing");
-    // Whoever owns the directory may remove what others have in it.
+    // The owner of the directory may remove files of other users in it.
     let sticky = if place.sticky && victim != 0 {
         " sticky"
     } else {
@@ -1158,11 +1164,11 @@ fn race(place: &Place, victim: u32, how: &str) {
     let steps = ask(&mut attacker, "stop", "stopped");
     ask(&mut user, &format!("check{sticky}"), "checked");
     place.check(how);
-    println!("{how}: {raced} calls went well, of all; {steps} steps of the attacker");
+    println!("{how}: calls that succeeded, of all: {raced}; {steps} steps of the attacker");
     place.clear();
 }
 
-/// Runs it with the protection of the kernel off and on, where that can be set.
+/// Runs `body` with the protection of the kernel off and on, if the settings can be changed.
 fn with_settings(mut body: impl FnMut(bool)) {
     let _one = SYSTEM.lock().unwrap_or_else(|e| e.into_inner());
     match Settings::take() {
@@ -1173,14 +1179,16 @@ fn with_settings(mut body: impl FnMut(bool)) {
             }
         }
         None => {
-            println!("/proc/sys/fs/protected_* cannot be written: tried as they are");
+            println!(
+                "/proc/sys/fs/protected_* cannot be written: trying with the current settings"
+            );
             body(false);
         }
     }
 }
 
 #[test]
-fn whatever_another_user_plants() {
+fn planted_files_do_no_harm() {
     if !is_root() {
         return;
     }
@@ -1189,7 +1197,7 @@ fn whatever_another_user_plants() {
             let every = if protected { 7 } else { 1 };
             plant_everything(&Place::new(VICTIM, 0, sticky), VICTIM, every);
         }
-        // Root, in a directory of the attacker's.
+        // Root, in a directory of the attacker.
         plant_everything(
             &Place::new(0, ATTACKER, false),
             0,
@@ -1199,7 +1207,7 @@ fn whatever_another_user_plants() {
 }
 
 #[test]
-fn whatever_another_user_swaps() {
+fn swapped_files_do_no_harm() {
     if !is_root() {
         return;
     }
@@ -1217,9 +1225,9 @@ fn whatever_another_user_swaps() {
     });
 }
 
-/// The content of a file is as hostile as its name.
+/// The content of a file can be as hostile as its name.
 #[test]
-fn whatever_is_in_the_file() {
+fn hostile_file_contents_do_no_harm() {
     if !is_root() {
         return;
     }
@@ -1234,10 +1242,10 @@ fn whatever_is_in_the_file() {
     }
 }
 
-/// A process that may only read the data file can lock it, and so neither hides a producer nor feigns
-/// one, keeps nobody out and holds nobody back.
+/// A process that may only read the data file can lock it. Its locks neither hide a producer, nor
+/// fake one, nor block any other process.
 #[test]
-fn whatever_a_reader_locks() {
+fn locks_of_a_reader_do_no_harm() {
     if !is_root() {
         return;
     }
@@ -1249,7 +1257,7 @@ fn whatever_a_reader_locks() {
             ask(&mut user, "make lossless", "made");
             let mut lock = || {
                 let locked = ask(&mut attacker, &format!("lock {how}"), "locked");
-                // The data file, and no other.
+                // Only the data file.
                 assert_eq!(locked, "1");
             };
             if before {
@@ -1262,11 +1270,11 @@ fn whatever_a_reader_locks() {
                 lock();
                 assert_eq!(ask(&mut user, "alive", "alive"), "true");
             }
-            // There is no second producer, and the first one is named.
+            // A second producer is refused, and the error names the first one.
             let second = try_it(&mut user, "restart");
             assert!(second.contains(&holder.pid().to_string()), "{second}");
             if before && how == "whole" {
-                // The lock file is not all that keeps a second one out.
+                // The lock file is not the only protection against a second producer.
                 std::fs::remove_file(place.base.name("shared/ipcq.q.lock")).unwrap();
                 let second = try_it(&mut user, "restart");
                 assert!(second.contains("another live producer"), "{second}");
@@ -1283,20 +1291,21 @@ fn whatever_a_reader_locks() {
             place.clear();
         }
     }
-    // Nor does a reader come before the producer of a new queue.
+    // A reader cannot take the lock of a new queue before its producer either.
     let place = Place::new(VICTIM, 0, true);
     let mut attacker = place.start("attacker", ATTACKER, 1);
     let mut user = place.start("victim", VICTIM, 1);
     attacker.tell("follow");
     attacker.expect("following");
-    assert_eq!(ask(&mut user, "anew 500", "anew"), "0");
+    assert_eq!(ask(&mut user, "remake 500", "remade"), "0");
     attacker.tell("stop");
     println!("{} locks", attacker.expect("followed"));
 }
 
-/// A lock file that leads to that of another queue does not make the two exclude each other.
+/// A lock file that is linked to that of another queue does not make the two queues exclude each
+/// other.
 #[test]
-fn a_lock_file_that_another_user_chose() {
+fn a_linked_lock_file_does_no_harm() {
     if !is_root() {
         return;
     }

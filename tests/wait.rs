@@ -1,7 +1,8 @@
-//! Consumers that sleep: woken by a push, by the end, by a signal, and never left asleep, whoever is
-//! killed; and what it costs, which is next to nothing.
+//! Consumers that sleep. A push, the end of the queue or a signal wakes them, and they are never
+//! left asleep, even if other processes are killed. A waiting consumer uses almost no processor
+//! time.
 //!
-//! `IPCQ_WAKES` is the number of sleeps and wake-ups of the long test.
+//! `IPCQ_WAKES` is the number of sleeps and wakes of the long test.
 
 mod common;
 
@@ -14,13 +15,13 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// The user without rights.
+/// The uid of the unprivileged user `nobody`.
 const NOBODY: u32 = 65534;
 
-/// Where the control file has the flag that somebody may be asleep.
+/// The offset of the waiter flag in the control file.
 const ASLEEP: usize = 128;
 
-const FOR_EVER: Duration = Duration::MAX;
+const NO_LIMIT: Duration = Duration::MAX;
 
 #[test]
 fn child_main() {
@@ -34,14 +35,14 @@ fn child_main() {
         "count_threads" => count_threads(&name),
         "push" => push_until_killed(&name),
         "push_quietly" => push_quietly(&name),
-        role => panic!("no role {role}"),
+        role => panic!("unknown role {role}"),
     }
     std::process::exit(0);
 }
 
-// --- what the tests see of a sleeper --------------------------------------------------------------
+// --- observing a sleeper -------------------------------------------------------------------------
 
-/// The control file, as a test reads and spoils it.
+/// The control file, which a test reads and modifies.
 struct Control(memmap2::MmapMut);
 
 impl Control {
@@ -53,23 +54,23 @@ impl Control {
             .write(true)
             .open(path)
             .unwrap();
-        // SAFETY: nobody shortens the file, and all accesses to it are atomic.
+        // SAFETY: the file is never shortened, and all accesses to it are atomic.
         Control(unsafe { memmap2::MmapMut::map_mut(&file) }.unwrap())
     }
 
     fn asleep(&self) -> &AtomicU64 {
         assert!(ASLEEP + 8 <= self.0.len());
-        // SAFETY: aligned and inside the mapping.
+        // SAFETY: the word is aligned and inside the mapping.
         unsafe { AtomicU64::from_ptr(self.0.as_ptr().add(ASLEEP).cast_mut().cast()) }
     }
 }
 
-/// How often those who sleep on a queue were woken.
-fn rings(name: &Path) -> u32 {
-    rings_in(&std::fs::File::open(name).unwrap())
+/// How many times the waiters of a queue were woken.
+fn wakes(name: &Path) -> u32 {
+    wakes_in(&std::fs::File::open(name).unwrap())
 }
 
-fn rings_in(file: &std::fs::File) -> u32 {
+fn wakes_in(file: &std::fs::File) -> u32 {
     let mut word = [0; 4];
     let at = ipcq::__binding::layout::at::WAKE as u64;
     file.read_exact_at(&mut word, at).unwrap();
@@ -84,11 +85,11 @@ struct Thread {
 }
 
 impl Thread {
-    /// This one.
+    /// The current thread.
     fn own() -> Thread {
         Thread {
             pid: std::process::id() as i32,
-            // SAFETY: takes nothing and cannot fail.
+            // SAFETY: the call takes no arguments and cannot fail.
             id: unsafe { libc::gettid() },
         }
     }
@@ -103,7 +104,7 @@ impl Thread {
         stat[stat.rfind(')').unwrap()..].starts_with(") S")
     }
 
-    /// How long it has run.
+    /// The processor time that it has used.
     fn ran(&self) -> Duration {
         let stat = self.file("schedstat");
         let nanoseconds = stat.split(' ').next().unwrap();
@@ -111,7 +112,7 @@ impl Thread {
     }
 }
 
-/// Another process that has said which thread of it sleeps.
+/// Starts another process, which reports the thread that will sleep.
 fn start(role: &str, name: &Path, arguments: &[(&str, &str)]) -> (Process, Thread) {
     let mut all = vec![("NAME", name.to_str().unwrap())];
     all.extend(arguments);
@@ -121,9 +122,9 @@ fn start(role: &str, name: &Path, arguments: &[(&str, &str)]) -> (Process, Threa
     (process, Thread { pid, id })
 }
 
-/// Waits until a consumer has asked to be woken, and sleeps.
+/// Waits until a consumer has set the waiter flag and is asleep.
 fn fall_asleep(control: &Control, thread: Thread) {
-    eventually("it sleeps", || {
+    eventually("the consumer sleeps", || {
         let asked = control.asleep().load(Ordering::Relaxed) != 0;
         (asked && thread.is_asleep()).then_some(())
     });
@@ -135,7 +136,7 @@ fn options() -> ipcq::ProducerOptions {
 
 extern "C" fn nothing(_: i32) {}
 
-/// Has a signal end a system call and do nothing else.
+/// Installs a handler, so that the signal ends a system call and has no other effect.
 fn catch(signal: i32) {
     // SAFETY: the action is valid, and its handler does nothing.
     unsafe {
@@ -154,7 +155,7 @@ fn refuse(number: libc::c_long, errno: i32) {
         k,
     };
     let mut filter = [
-        op(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0), // the number
+        op(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0), // the number of the system call
         op(
             libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
             number as u32,
@@ -173,7 +174,7 @@ fn refuse(number: libc::c_long, errno: i32) {
         len: filter.len() as u16,
         filter: filter.as_mut_ptr(),
     };
-    // SAFETY: the program is valid for the length of the call.
+    // SAFETY: the program is valid during the call.
     unsafe {
         assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
         let filter = libc::SECCOMP_MODE_FILTER;
@@ -181,36 +182,36 @@ fn refuse(number: libc::c_long, errno: i32) {
     }
 }
 
-/// What a child is to be before it begins.
-fn become_what_was_asked() {
+/// Applies the setup that the parent has requested.
+fn apply_setup() {
     match std::env::var("AS").as_deref() {
         Ok("nobody") => {
-            // SAFETY: take numbers.
+            // SAFETY: the calls take numbers.
             unsafe {
                 assert_eq!(libc::setgid(NOBODY), 0);
                 assert_eq!(libc::setuid(NOBODY), 0);
-                // Giving up rights hides /proc from the parent's user; it is root's, who sees all.
+                // After a change of user, /proc is readable only to root, which the parent is.
             }
         }
         Ok("without futex_waitv") => refuse(libc::SYS_futex_waitv, libc::ENOSYS),
         Ok("without membarrier") => refuse(libc::SYS_membarrier, libc::EPERM),
-        Ok(other) => panic!("as {other}?"),
+        Ok(other) => panic!("unknown setup {other}"),
         Err(_) => {}
     }
 }
 
-// --- one that sleeps ------------------------------------------------------------------------------
+// --- one sleeper ---------------------------------------------------------------------------------
 
-/// Says every message, and the end.
+/// Reports every message and the end.
 fn sleep(name: &Path) {
-    become_what_was_asked();
+    apply_setup();
     catch(libc::SIGUSR1);
     let mut consumer = Consumer::options().open(name).unwrap();
     say(format_args!("thread {}", Thread::own().id));
     let mut buffer = [0; 24];
     let mut expected = 0;
     loop {
-        match consumer.pop_wait(&mut buffer, FOR_EVER) {
+        match consumer.pop_wait(&mut buffer, NO_LIMIT) {
             Ok(got) => {
                 assert!(got.sequence == expected && got.lost == 0, "{got:?}");
                 assert!(is_whole(got.sequence, &buffer), "{got:?}");
@@ -252,8 +253,9 @@ fn a_sleeper_is_woken_by_a_push() {
             _ => assert_eq!(producer.push_many(&message(n, 24), 24).unwrap(), 1),
         }
         assert_eq!(sleeper.expect("got"), n.to_string());
-        // It did not come by itself; and the producer rang when it opened the queue.
-        assert_eq!(rings(&name), n as u32 + 2);
+        // The consumer was woken by the push. The producer also woke the waiters when it opened the
+        // queue.
+        assert_eq!(wakes(&name), n as u32 + 2);
     }
     fall_asleep(&control, thread);
     drop(producer);
@@ -278,7 +280,7 @@ fn many_sleepers_are_woken_by_one_push() {
             assert_eq!(sleeper.expect("got"), n.to_string());
         }
     }
-    // Kill half of them asleep: the others do not notice, and nothing of them stays.
+    // Kill half of them while they sleep. The others are not affected.
     for (_, thread) in &sleepers {
         fall_asleep(&control, *thread);
     }
@@ -304,11 +306,12 @@ fn a_signal_ends_a_sleep() {
     let (mut sleeper, thread) = start("sleep", &name, &[]);
     for _ in 0..20 {
         fall_asleep(&control, thread);
-        // SAFETY: takes numbers; the thread is that of a child that was not waited for.
+        // SAFETY: the call takes numbers, and the thread belongs to a child that was not waited
+        // for.
         unsafe { libc::syscall(libc::SYS_tgkill, thread.pid, thread.id, libc::SIGUSR1) };
         sleeper.expect("interrupted");
     }
-    // Being stopped does not.
+    // A stop does not end the sleep.
     fall_asleep(&control, thread);
     sleeper.signal(libc::SIGSTOP);
     sleeper.signal(libc::SIGCONT);
@@ -317,7 +320,7 @@ fn a_signal_ends_a_sleep() {
 }
 
 #[test]
-fn a_sleeper_learns_of_the_end() {
+fn a_sleeper_is_woken_by_the_end() {
     let dir = Dir::new();
     let name = dir.name("q");
     for _ in 0..5 {
@@ -325,18 +328,18 @@ fn a_sleeper_learns_of_the_end() {
         let control = Control::of(&name);
         let (mut sleeper, thread) = start("sleep", &name, &[]);
         fall_asleep(&control, thread);
-        let before = rings(&name);
+        let before = wakes(&name);
         drop(producer);
         sleeper.expect("closed");
-        assert_eq!(rings(&name), before + 1);
+        assert_eq!(wakes(&name), before + 1);
         sleeper.tell("end");
         sleeper.done();
     }
 }
 
-/// Pushes what it is told to, until it is killed.
+/// Pushes what the parent requests, until it is killed.
 fn push_until_killed(name: &Path) {
-    become_what_was_asked();
+    apply_setup();
     let mut producer = options().open(name).unwrap();
     say(format_args!("thread {}", Thread::own().id));
     loop {
@@ -347,7 +350,7 @@ fn push_until_killed(name: &Path) {
 }
 
 #[test]
-fn a_sleeper_outlives_its_producers() {
+fn a_sleeper_survives_its_producers() {
     let dir = Dir::new();
     let name = dir.name("q");
     let (mut pusher, _) = start("push", &name, &[]);
@@ -356,37 +359,38 @@ fn a_sleeper_outlives_its_producers() {
         fall_asleep(&Control::of(&name), thread);
         pusher.kill();
         assert!(thread.is_asleep() || n > 0);
-        // The control file may go with it: the next producer makes another.
+        // The control file may be lost as well. The next producer creates another.
         if n % 4 == 3 {
             std::fs::remove_file(dir.name("q.ctl")).unwrap();
         }
-        let before = rings(&name);
+        let before = wakes(&name);
         pusher = start("push", &name, &[]).0;
-        assert_eq!(rings(&name), before + 1);
+        assert_eq!(wakes(&name), before + 1);
         pusher.tell("push");
         pusher.expect("pushed");
         assert_eq!(sleeper.expect("got"), n.to_string());
     }
-    // Another queue takes the place of the one slept on.
+    // Another queue replaces the one that the consumer waits on.
     fall_asleep(&Control::of(&name), thread);
     pusher.kill();
     let old = std::fs::File::open(&name).unwrap();
-    let before = rings(&name);
+    let before = wakes(&name);
     let _other = options().capacity(512).replace(true).open(&name).unwrap();
     sleeper.expect("stale");
-    // Before the other queue has the name, and after.
-    assert_eq!(rings_in(&old), before + 2);
+    // Once before the new queue has the name, and once after.
+    assert_eq!(wakes_in(&old), before + 2);
     sleeper.done();
 }
 
 #[test]
-fn a_wake_up_that_the_producer_was_killed_over_comes_late_but_comes() {
+fn a_wake_lost_with_a_killed_producer_is_made_up_within_a_second() {
     let dir = Dir::new();
     let name = dir.name("q");
     let mut producer = options().open(&name).unwrap();
     let control = Control::of(&name);
     let (mut sleeper, thread) = start("sleep", &name, &[]);
-    // As if it had been killed after clearing the flag: within a second the sleeper looks itself.
+    // As if the producer had been killed after clearing the flag. Within a second the sleeper
+    // checks by itself.
     fall_asleep(&control, thread);
     control.asleep().store(0, Ordering::Relaxed);
     push_unheard(&mut producer, &message(0, 24)).unwrap();
@@ -394,7 +398,7 @@ fn a_wake_up_that_the_producer_was_killed_over_comes_late_but_comes() {
 }
 
 #[test]
-fn timeouts() {
+fn a_wait_ends_at_its_timeout() {
     let dir = Dir::new();
     let name = dir.name("q");
     let mut producer = options().open(&name).unwrap();
@@ -419,7 +423,7 @@ fn timeouts() {
         assert!(since.elapsed() >= time);
     }
     push_next(&mut producer);
-    for time in [no_time, Duration::from_millis(1), FOR_EVER] {
+    for time in [no_time, Duration::from_millis(1), NO_LIMIT] {
         consumer.wait(time).unwrap();
         assert_eq!(wait_any(&mut [&mut consumer, &mut other], time), Ok(0));
     }
@@ -427,7 +431,7 @@ fn timeouts() {
     assert!(got.sequence == 0 && is_whole(0, &buffer));
     assert_eq!(wait_any(&mut [&mut consumer, &mut other], no_time), Ok(1));
     drop(producer);
-    for time in [no_time, FOR_EVER] {
+    for time in [no_time, NO_LIMIT] {
         assert!(matches!(consumer.wait(time), Err(Error::Closed(_))));
         assert!(matches!(
             consumer.pop_wait(&mut buffer, time),
@@ -436,13 +440,13 @@ fn timeouts() {
         assert_eq!(wait_any(&mut [&mut consumer], time), Ok(0));
     }
     let invalid = |found| matches!(found, Err(Error::Invalid(_)));
-    assert!(invalid(wait_any(&mut [], FOR_EVER)));
+    assert!(invalid(wait_any(&mut [], NO_LIMIT)));
 }
 
-// --- without help from the producer, or the kernel ------------------------------------------------
+// --- without support by the producer or the kernel -----------------------------------------------
 
-/// One that can only doze gets everything all the same.
-fn dozes(how: &str) {
+/// A consumer that can only poll still receives every message.
+fn polls_and_receives(how: &str) {
     let dir = Dir::new();
     let mode = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(dir.path(), mode).unwrap();
@@ -454,7 +458,7 @@ fn dozes(how: &str) {
         .unwrap();
     let (mut sleeper, thread) = start("sleep", &name, &[("AS", how)]);
     for n in 0..20u64 {
-        eventually("it sleeps", || thread.is_asleep().then_some(()));
+        eventually("the consumer sleeps", || thread.is_asleep().then_some(()));
         push_next(&mut producer);
         assert_eq!(sleeper.expect("got"), n.to_string());
     }
@@ -465,23 +469,23 @@ fn dozes(how: &str) {
 }
 
 #[test]
-fn who_may_not_write_the_control_file_dozes() {
-    // SAFETY: takes nothing and cannot fail.
+fn without_write_access_to_the_control_file_a_consumer_polls() {
+    // SAFETY: the call takes no arguments and cannot fail.
     if unsafe { libc::geteuid() } != 0 {
         eprintln!("skipped: only root can start a process as another user");
         return;
     }
-    dozes("nobody");
+    polls_and_receives("nobody");
 }
 
 #[test]
-fn a_kernel_without_membarrier_will_do() {
-    dozes("without membarrier");
+fn a_kernel_without_membarrier_is_enough() {
+    polls_and_receives("without membarrier");
 }
 
-/// The producer's side of that: it issues a fence itself, and a consumer that sleeps is woken.
+/// The same on the side of the producer: it issues a fence itself and wakes a sleeping consumer.
 #[test]
-fn a_producer_without_membarrier_wakes_too() {
+fn a_producer_without_membarrier_also_wakes() {
     let dir = Dir::new();
     let name = dir.name("q");
     let (mut pusher, _) = start("push", &name, &[("AS", "without membarrier")]);
@@ -492,21 +496,21 @@ fn a_producer_without_membarrier_wakes_too() {
         pusher.tell("push");
         pusher.expect("pushed");
         assert_eq!(sleeper.expect("got"), n.to_string());
-        // It has looked behind the flag that is always set.
+        // The producer uses a flag that is always set, so it has checked the shared flag.
         assert!([0, u64::MAX].contains(&control.asleep().load(Ordering::Relaxed)));
     }
 }
 
-// --- several queues -------------------------------------------------------------------------------
+// --- several queues ------------------------------------------------------------------------------
 
 fn numbered(directory: &Path, number: usize) -> PathBuf {
     directory.join(format!("q{number}"))
 }
 
-/// Says from which of the queues of a directory a message came: pops from the one that this says
-/// has something, until there is nothing.
-fn say_which(directory: &Path, mut which: impl FnMut(&mut [Consumer]) -> usize) {
-    become_what_was_asked();
+/// Reports from which queue of a directory each message came. `which` selects a queue that has
+/// messages, and that queue is popped until it is empty.
+fn report_sources(directory: &Path, mut which: impl FnMut(&mut [Consumer]) -> usize) {
+    apply_setup();
     let open = |i| Consumer::options().open(numbered(directory, i)).unwrap();
     let mut consumers: Vec<_> = (0..number("COUNT") as usize).map(open).collect();
     say(format_args!("thread {}", Thread::own().id));
@@ -527,14 +531,14 @@ fn say_which(directory: &Path, mut which: impl FnMut(&mut [Consumer]) -> usize) 
 }
 
 fn sleep_any(directory: &Path) {
-    say_which(directory, |consumers| {
+    report_sources(directory, |consumers| {
         let mut all: Vec<_> = consumers.iter_mut().collect();
-        wait_any(&mut all, FOR_EVER).unwrap()
+        wait_any(&mut all, NO_LIMIT).unwrap()
     });
 }
 
-/// Pushes into one of so many queues after the other, while a process in this role sleeps; of `rest`
-/// pushes it is asleep at the first.
+/// Pushes into each of `count` queues in turn while a process in this role waits. Of every `rest`
+/// pushes, the process is asleep at the first.
 fn one_of_many(role: &str, rest: u64, count: usize, arguments: &[(&str, &str)]) {
     let dir = Dir::new();
     let open = |i| options().open(numbered(dir.path(), i)).unwrap();
@@ -546,14 +550,14 @@ fn one_of_many(role: &str, rest: u64, count: usize, arguments: &[(&str, &str)]) 
     let mut random = Random(rest);
     for round in 0..200 * rest {
         if round % rest == 0 {
-            eventually("it sleeps", || thread.is_asleep().then_some(()));
+            eventually("the consumer sleeps", || thread.is_asleep().then_some(()));
         }
         let i = random.below(count as u64) as usize;
         let sequence = producers[i].next_sequence();
         push_next(&mut producers[i]);
         assert_eq!(sleeper.expect("got"), format!("{i} {sequence}"));
     }
-    eventually("it sleeps", || thread.is_asleep().then_some(()));
+    eventually("the consumer sleeps", || thread.is_asleep().then_some(()));
     producers.remove(count / 2);
     assert_eq!(sleeper.expect("closed"), (count / 2).to_string());
     sleeper.done();
@@ -564,26 +568,26 @@ fn several(count: usize, arguments: &[(&str, &str)]) {
 }
 
 #[test]
-fn one_sleeps_on_many_queues() {
+fn one_consumer_waits_on_many_queues() {
     several(WAIT_ANY_MAX, &[]);
     several(2, &[]);
     several(1, &[]);
 }
 
 #[test]
-fn one_sleeps_on_many_queues_on_an_older_kernel() {
+fn one_consumer_waits_on_many_queues_on_an_older_kernel() {
     several(5, &[("AS", "without futex_waitv")]);
     several(5, &[("AS", "without membarrier")]);
 }
 
-// --- a descriptor ---------------------------------------------------------------------------------
+// --- a descriptor --------------------------------------------------------------------------------
 
-/// Whether it is readable now.
+/// Whether the descriptor is readable now.
 fn is_readable(fd: i32) -> bool {
     poll(&[fd], 0) == Some(0)
 }
 
-/// The index of one that is readable.
+/// The index of a descriptor that is readable.
 fn poll(fds: &[i32], milliseconds: i32) -> Option<usize> {
     let poll = |fd: &i32| libc::pollfd {
         fd: *fd,
@@ -591,40 +595,40 @@ fn poll(fds: &[i32], milliseconds: i32) -> Option<usize> {
         revents: 0,
     };
     let mut all: Vec<_> = fds.iter().map(poll).collect();
-    // SAFETY: so many entries are valid.
+    // SAFETY: this many entries are valid.
     let found = unsafe { libc::poll(all.as_mut_ptr(), all.len() as u64, milliseconds) };
     assert!(found >= 0);
     all.iter().position(|p| p.revents != 0)
 }
 
-/// As `sleep_any`, by descriptors.
+/// As `sleep_any`, with descriptors.
 fn sleep_by_poll(directory: &Path) {
-    say_which(directory, |consumers| {
+    report_sources(directory, |consumers| {
         let fds: Vec<_> = consumers.iter_mut().map(|c| c.fd().unwrap()).collect();
         poll(&fds, -1).unwrap()
     });
 }
 
 fn polled(count: usize, arguments: &[(&str, &str)]) {
-    // Every second time also while it arms the descriptor again.
+    // Every second push may occur while the process arms the descriptor again.
     one_of_many("sleep_by_poll", 2, count, arguments);
 }
 
 #[test]
-fn descriptors_tell() {
+fn descriptors_become_readable() {
     polled(1, &[]);
     polled(7, &[]);
-    // More than one thread can watch.
+    // More queues than one thread can watch.
     polled(150, &[]);
 }
 
 #[test]
-fn descriptors_tell_on_an_older_kernel() {
+fn descriptors_become_readable_on_an_older_kernel() {
     polled(5, &[("AS", "without futex_waitv")]);
     polled(5, &[("AS", "without membarrier")]);
 }
 
-/// The threads of this process that watch.
+/// The number of watcher threads of this process.
 fn watchers() -> usize {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap();
     let is_one = |path: PathBuf| {
@@ -635,7 +639,7 @@ fn watchers() -> usize {
 }
 
 #[test]
-fn a_descriptor_is_readable_while_a_pop_finds_something() {
+fn a_descriptor_is_readable_while_a_message_is_available() {
     let dir = Dir::new();
     let name = dir.name("q");
     let mut producer = options().open(&name).unwrap();
@@ -647,7 +651,11 @@ fn a_descriptor_is_readable_while_a_pop_finds_something() {
     pop_next(&mut consumer).unwrap().unwrap();
     assert_eq!(pop_next(&mut consumer), Ok(None));
     assert!(!is_readable(fd));
-    let becomes_readable = || eventually("it is readable", || is_readable(fd).then_some(()));
+    let becomes_readable = || {
+        eventually("the descriptor is readable", || {
+            is_readable(fd).then_some(())
+        })
+    };
     for _ in 0..100 {
         push_next(&mut producer);
         becomes_readable();
@@ -677,9 +685,9 @@ fn a_descriptor_is_readable_while_a_pop_finds_something() {
 
     push_next(&mut producer);
     becomes_readable();
-    // A forked child has a descriptor of its own, and leaves the parent's as it is.
+    // A forked child has its own descriptor and leaves the descriptor of the parent unchanged.
     let mut pipe = [0; 2];
-    // SAFETY: room for two descriptors.
+    // SAFETY: `pipe` is valid for writes of two descriptors.
     assert_eq!(unsafe { libc::pipe(pipe.as_mut_ptr()) }, 0);
     let child = fork_to_the_end(|| {
         assert_eq!(pop_next(&mut consumer).unwrap().unwrap().sequence, 101);
@@ -698,7 +706,7 @@ fn a_descriptor_is_readable_while_a_pop_finds_something() {
     becomes_readable();
     assert_eq!(pop_next(&mut consumer).unwrap().unwrap().sequence, 101);
     drop(consumer);
-    // SAFETY: asks about a descriptor.
+    // SAFETY: only queries a descriptor.
     assert_eq!(unsafe { libc::fcntl(fd, libc::F_GETFD) }, -1);
 }
 
@@ -707,7 +715,7 @@ fn the_thread_ends_with_the_last_descriptor() {
     let dir = Dir::new();
     let name = dir.name("q");
     let _producer = options().open(&name).unwrap();
-    // Others of these tests may run beside it, so the threads are counted in a process of its own.
+    // Other tests may run at the same time, so the threads are counted in a separate process.
     let mut child = Process::start("count_threads", &[("NAME", name)]);
     child.expect("done");
     child.done();
@@ -721,14 +729,14 @@ fn count_threads(name: &Path) {
         for consumer in &mut consumers {
             consumer.fd().unwrap();
         }
-        eventually("there are two", || (watchers() == 2).then_some(()));
+        eventually("two threads watch", || (watchers() == 2).then_some(()));
         drop(consumers);
-        eventually("they end", || (watchers() == 0).then_some(()));
+        eventually("the threads end", || (watchers() == 0).then_some(()));
     }
     say("done");
 }
 
-// --- what it costs --------------------------------------------------------------------------------
+// --- cost ----------------------------------------------------------------------------------------
 
 #[test]
 fn a_sleeper_uses_no_processor() {
@@ -739,17 +747,17 @@ fn a_sleeper_uses_no_processor() {
     let (_sleeper, thread) = start("sleep", &name, &[]);
     fall_asleep(&control, thread);
     let (since, before) = (Instant::now(), thread.ran());
-    std::thread::sleep(Duration::from_secs(3)); // what is measured, not what is waited for
+    std::thread::sleep(Duration::from_secs(3)); // the measured time
     let used = (thread.ran() - before).as_secs_f64() / since.elapsed().as_secs_f64();
     println!("{:.2} ms of processor time an idle minute", used * 60e3);
-    assert!(used * 60e3 < 20.0, "{used} of a processor");
+    assert!(used * 60e3 < 20.0, "it used {used} of a processor");
 }
 
 /// Pushes between two calls that strace shows.
 fn push_quietly(name: &Path) {
     let mut producer = options().open(name).unwrap();
     let mark = || {
-        // SAFETY: takes nothing and cannot fail.
+        // SAFETY: the call takes no arguments and cannot fail.
         unsafe { libc::syscall(libc::SYS_getppid) };
     };
     mark();
@@ -760,14 +768,14 @@ fn push_quietly(name: &Path) {
 }
 
 #[test]
-fn a_push_that_wakes_nobody_makes_no_system_call() {
+fn a_push_without_waiters_makes_no_system_call() {
     let dir = Dir::new();
     let (name, log) = (dir.name("q"), dir.name("log"));
     if Command::new("strace").arg("-V").output().is_err() {
         eprintln!("skipped: strace is missing");
         return;
     }
-    // A sleeper that was killed leaves its flag, which costs one wake-up.
+    // A sleeper that was killed leaves its flag set, which costs one wake.
     drop(options().open(&name).unwrap());
     Control::of(&name)
         .asleep()
@@ -804,35 +812,35 @@ fn a_push_that_wakes_nobody_makes_no_system_call() {
     assert!(wakes == 1 && between.len() == 1, "{between:#?}");
 }
 
-// --- the race -------------------------------------------------------------------------------------
+// --- the race ------------------------------------------------------------------------------------
 
-/// How many messages the sleeper has taken.
+/// The number of messages that the sleeper has taken.
 fn taken(name: &Path) -> Words {
     Words::open(&name.with_extension("taken"))
 }
 
-/// Any time, the shorter the likelier, up to some microseconds.
-fn dawdle(random: &mut Random) {
+/// Delays for a random time of up to some microseconds. Shorter times are more likely.
+fn delay(random: &mut Random) {
     let longest = 1 << random.below(12);
     for i in 0..random.below(longest) {
         std::hint::black_box(i);
     }
 }
 
-/// Sleeps before each message, and sees that none comes without a wake-up.
+/// Waits for each message, and checks that no message arrives without a wake.
 fn sleep_in_turns(name: &Path) {
-    // SAFETY: takes a number. A long run is longer than other tests.
+    // SAFETY: the call takes a number. A long run takes longer than other tests.
     unsafe { libc::alarm(60 + (number("WAKES") / 2_000) as u32) };
     let mut consumer = Consumer::options().open(name).unwrap();
     let taken = taken(name);
-    let ended = Deadline::after(FOR_EVER);
+    let ended = Deadline::after(NO_LIMIT);
     let (mut asleep, mut in_time) = (0u64, 0u64);
     let mut random = Random(4);
     for n in 0..2 * number("WAKES") {
         taken.word(0).store(n, Ordering::Release);
         if n % 2 == 1 {
-            // About as long as the other side takes for its push.
-            dawdle(&mut random);
+            // About the time that the other side takes for its push.
+            delay(&mut random);
         }
         let got = loop {
             let mut ticket = [consumer_ask(&mut consumer)];
@@ -843,11 +851,14 @@ fn sleep_in_turns(name: &Path) {
             }
             assert!(Ticket::sleep_any(&ticket, &mut Pace::default(), ended));
             if let Some(got) = pop_next(&mut consumer).unwrap() {
-                // Whoever has slept was woken; or else the time was over, and what lies there came
-                // this moment: then its bell is about to ring.
+                // A consumer that has slept was woken. If its time was over instead and a message
+                // is there, the message arrived just now and its wake is about to follow.
                 let since = Instant::now();
                 while !ticket[0].is_rung() {
-                    assert!(since.elapsed() < Duration::from_secs(5), "{n} woke nobody");
+                    assert!(
+                        since.elapsed() < Duration::from_secs(5),
+                        "message {n} woke no consumer"
+                    );
                     std::thread::yield_now();
                 }
                 asleep += 1;
@@ -856,11 +867,13 @@ fn sleep_in_turns(name: &Path) {
         };
         assert!(got.sequence == n && got.lost == 0, "{got:?}");
     }
-    say(format_args!("asleep {asleep}, found in time {in_time}"));
+    say(format_args!(
+        "asleep {asleep}, found without a sleep {in_time}"
+    ));
 }
 
-/// Every second message finds its consumer flagged: mostly asleep. The others come about when it
-/// asks and looks once more, so that both sides' loads and stores meet.
+/// For every second message the consumer has set its flag, and usually sleeps. The other messages
+/// arrive while it sets the flag and checks again, so that the loads and stores of both sides race.
 #[test]
 fn no_wake_up_is_lost() {
     let wakes = std::env::var("IPCQ_WAKES").unwrap_or_else(|_| "20000".into());
@@ -880,12 +893,12 @@ fn no_wake_up_is_lost() {
         }
     };
     for n in 0..2 * wakes.parse::<u64>().unwrap() {
-        // Always first this: or else this message would ring for one that was missed.
+        // Check this first. Otherwise this message would wake the consumer in place of a lost wake.
         wait(&|| taken.word(0).load(Ordering::Acquire) == n);
         if n % 2 == 0 {
             wait(&|| control.asleep().load(Ordering::Relaxed) != 0);
         }
-        dawdle(&mut random);
+        delay(&mut random);
         push_next(&mut producer);
     }
     println!("asleep {}", sleeper.expect("asleep"));

@@ -1,4 +1,4 @@
-// What every C benchmark needs: arguments, pinning, a clock, messages that can be checked, and one
+// Shared by all C benchmarks: arguments, pinning, a clock, messages that can be checked, and one
 // line of JSON at the end. Each program includes it once, so that all of it is inlined.
 #ifndef BENCH_H
 #define BENCH_H
@@ -31,7 +31,7 @@ static UNUSED void die(const char *format, ...) {
   exit(1);
 }
 
-// --- arguments: name=value ------------------------------------------------------------------------
+// --- arguments: name=value -----------------------------------------------------------------------
 
 static int arg_count;
 static char **arg_list;
@@ -49,9 +49,10 @@ static UNUSED uint64_t arg(const char *name, uint64_t otherwise) {
   return text ? strtoull(text, NULL, 10) : otherwise;
 }
 
-// --- processes ------------------------------------------------------------------------------------
+// --- processes -----------------------------------------------------------------------------------
 
-// Two processes meet here, and the forked one leaves its figures. Each word has two lines of its own.
+// Two processes synchronise here, and the forked one stores its figures. Each word has its own pair
+// of cache lines.
 typedef struct {
   _Alignas(128) _Atomic uint64_t word;
 } line;
@@ -65,7 +66,7 @@ static UNUSED void *shared_memory(size_t size) {
   void *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (at == MAP_FAILED)
     die("mmap: %s", strerror(errno));
-  memset(at, 0, size); // every page is there before anything is timed
+  memset(at, 0, size); // touch every page before anything is timed
   return at;
 }
 
@@ -85,14 +86,14 @@ static inline void relax(void) {
 #endif
 }
 
-// Waits for the other process. It may be a while, so the processor is given away.
+// Waits for the other process. It yields the processor, because the wait may be long.
 static UNUSED void meet(shared *s, int self) {
   atomic_fetch_add(&s->here[self].word, 1);
   while (atomic_load(&s->here[!self].word) < atomic_load(&s->here[self].word))
     sched_yield();
 }
 
-// The forked process must not outlive this one: it spins.
+// The forked process spins, so it must not outlive this one.
 static UNUSED pid_t fork_peer(void) {
   pid_t parent = getpid(), child = fork();
   if (child < 0)
@@ -111,7 +112,7 @@ static UNUSED void join_peer(pid_t child) {
     die("the other process failed");
 }
 
-// --- time -----------------------------------------------------------------------------------------
+// --- time ----------------------------------------------------------------------------------------
 
 static inline uint64_t now_ns(void) {
   struct timespec t;
@@ -119,8 +120,8 @@ static inline uint64_t now_ns(void) {
   return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-// A clock that costs a few nanoseconds. ns_per_tick() compares it with the real one, over the time
-// since start_clock().
+// A clock that costs a few nanoseconds. ns_per_tick() calibrates it against the real clock over the
+// time since start_clock().
 static inline uint64_t ticks(void) {
 #if defined(__x86_64__)
   return __builtin_ia32_rdtsc();
@@ -154,9 +155,9 @@ static int by_value(const void *a, const void *b) {
   return (x > y) - (x < y);
 }
 
-// How far the two processors are from each other at this moment: the median round trip of a word, in
-// ticks. A hypervisor moves its processors about, so this is measured before and after each run, and
-// figures are compared only where it is alike. It is also what the shortest round trip can be.
+// The current distance of the two processors: the median round trip of a word, in ticks. A
+// hypervisor moves virtual processors, so the distance is measured before and after each run, and
+// figures are compared only if it is similar. It is also the minimum for any round trip.
 static UNUSED uint32_t distance(shared *s, int self) {
   enum { TRIPS = 1000 };
   static uint32_t samples[TRIPS];
@@ -188,7 +189,7 @@ static UNUSED double median(uint32_t *samples, size_t count) {
   return samples[count / 2];
 }
 
-// Prints the percentiles of samples in ticks, as members of a JSON object.
+// Prints the percentiles of samples, which are in ticks, as members of a JSON object.
 static UNUSED void print_percentiles(uint32_t *samples, size_t count) {
   static const double at[] = {0,  0.1, 1,  5,  10, 20, 30, 40,   50,   60,
                               70, 80,  90, 95, 98, 99, 99.5, 99.9, 99.99, 100};
@@ -202,11 +203,11 @@ static UNUSED void print_percentiles(uint32_t *samples, size_t count) {
   printf("]");
 }
 
-// --- messages that can be checked -----------------------------------------------------------------
+// --- messages that can be checked ----------------------------------------------------------------
 
-// A message carries its sequence in its first word, in its last, and in up to 16 places between; the
-// rest is a pattern. So a torn message shows, and making and checking one costs little beside moving
-// it. Every 64th is compared byte by byte.
+// A message carries its sequence in its first word, in its last word, and in up to 16 places
+// between. The rest is a pattern. A torn message is therefore detected, and making and checking a
+// message costs little compared with moving it. Every 64th message is compared byte by byte.
 #define COMPARE_EVERY 64
 
 static inline size_t stamp_step(size_t size) { return size / 16 > 64 ? size / 16 & ~(size_t)7 : 64; }
@@ -226,7 +227,8 @@ static UNUSED uint8_t *pattern(size_t size, size_t count) {
   return at;
 }
 
-// The sequence that a message carries; dies if it is torn. `like` is a pattern of one message.
+// Returns the sequence that a message carries, or ends the program if it is torn. `like` is the
+// pattern of a message.
 static inline __attribute__((always_inline)) uint64_t check(const uint8_t *message, size_t size,
                                                             uint8_t *like) {
   uint64_t s, w, bad;
@@ -242,12 +244,12 @@ static inline __attribute__((always_inline)) uint64_t check(const uint8_t *messa
   if (s % COMPARE_EVERY == 0) {
     stamp(like, size, s);
     if (memcmp(message, like, size))
-      die("message %llu does not carry what was sent", (unsigned long long)s);
+      die("the content of message %llu is wrong", (unsigned long long)s);
   }
   return s;
 }
 
-// What a consumer has received and lost, by the sequences that the messages carry.
+// The messages that a consumer has received and lost, according to their sequences.
 typedef struct {
   uint64_t next, received, lost;
 } account;
@@ -260,16 +262,17 @@ static inline void receive(account *a, uint64_t sequence) {
   a->next = sequence + 1;
 }
 
-// Dies unless received + lost = pushed, and the peer counts what was lost as the messages do.
+// Ends the program unless received + lost = pushed and the peer has counted the same losses.
 static UNUSED void settle(const account *a, uint64_t pushed, uint64_t lost) {
   if (a->received + a->lost != pushed)
     die("%llu received + %llu lost, but %llu pushed", (unsigned long long)a->received,
         (unsigned long long)a->lost, (unsigned long long)pushed);
   if (a->lost != lost)
-    die("%llu lost, but counted were %llu", (unsigned long long)a->lost, (unsigned long long)lost);
+    die("%llu lost, but the peer counted %llu", (unsigned long long)a->lost,
+        (unsigned long long)lost);
 }
 
-// The most common sizes as constants, as they are in a program that sends a struct.
+// The most common sizes as constants, as in a program that sends a struct.
 #define WITH_CONSTANT_SIZE(size, call)                                                            \
   do {                                                                                             \
     switch (size) {                                                                                \

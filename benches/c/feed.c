@@ -1,5 +1,5 @@
-// Pushes numbered messages for a consumer in another language: says "ready", and begins when it gets
-// a line. A lossless queue waits for the consumer; a lossy one is fed at its own speed.
+// Pushes numbered messages for a consumer in another language. Prints "ready" and starts when it
+// reads a line. With a lossless queue it waits for the consumer, with a lossy one it does not wait.
 //
 //   feed name=... size=64 count=1000000 batch=32 capacity=4096 lossless=1 cpu=1
 #include "bench.h"
@@ -33,7 +33,8 @@ int main(int argc, char **argv) {
         relax();
     }
   }
-  // The consumer says that it has read all; some peers forget what is unread with the producer.
+  // The consumer reports that it has read every message. With some peers, unread messages are lost
+  // when the producer ends.
   if (!fgets(go, sizeof go, stdin))
     return 1;
   close_sender(&out);

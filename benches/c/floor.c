@@ -1,9 +1,9 @@
-// What the machine itself needs, measured in the same way: the floors that the queues stand on.
+// The lower limits of the machine itself, measured in the same way as the queues.
 //
-//   floor what=lines     a word goes to another process and back, on a line of its own each way
-//   floor what=line      the same, both ways on one line
-//   floor what=stream    one line a message, nothing lost, with the least that this needs
-//   floor what=memcpy    a copy of `size` bytes into a ring that fits the second-level cache
+//     floor what=lines     a word goes to another process and back, on two cache lines
+//     floor what=line      the same on one cache line
+//     floor what=stream    one cache line per message, nothing lost, minimal work
+//     floor what=memcpy    a copy of `size` bytes into a ring that fits in the L2 cache
 #include "bench.h"
 
 static void round_trips(bool one_line) {
@@ -40,7 +40,8 @@ static void round_trips(bool one_line) {
   print_percentiles(samples, count);
 }
 
-// Slots of one line, {stamp, 56 bytes}; the consumer shows how far it is every eighth of the ring.
+// Slots of one cache line: {stamp, 56 bytes}. The consumer publishes its position every eighth of
+// the ring.
 #define SLOTS 4096
 typedef struct { _Alignas(64) _Atomic uint64_t stamp; uint64_t payload[7]; } slot;
 
@@ -108,7 +109,7 @@ static void copies(void) {
     samples[round] = (uint32_t)((ticks() - begun) * 1000 / (count / ROUNDS));
   }
   if (memcmp(to, from, size))
-    die("not copied");
+    die("the copy is wrong");
   double middle = median(samples, ROUNDS);
   printf("\"size\":%zu,\"ns\":%.3f", size, middle * ns_per_tick() / 1000);
 }

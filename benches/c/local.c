@@ -1,7 +1,8 @@
-// One process: what a push costs with nobody near, and a pop of what lies in this core's cache.
+// One process: the cost of a push without active consumers, and of a pop of data in the cache of
+// this core.
 //
-//   local what=push  size=64 attached=0   with so many idle consumers in other processes
-//   local what=pushpop size=64 lossless=1 chunks are pushed, then popped, each timed by itself
+//   local what=push  size=64 attached=0   with this number of idle consumers in other processes
+//   local what=pushpop size=64 lossless=1 chunks are pushed, then popped, each timed separately
 #include "bench.h"
 #include PEER_HEADER
 

@@ -1,5 +1,5 @@
-// A pipe, or with -DSOCKET a Unix stream socket, both ends without blocking, so that a round trip
-// does not wait for the scheduler. Large buffers; a batch is one call.
+// A pipe, or with -DSOCKET a Unix stream socket. Both ends are non-blocking, so that a round trip
+// does not wait for the scheduler. The buffers are large, and a batch is one call.
 #include <fcntl.h>
 #include <sys/socket.h>
 
@@ -12,7 +12,7 @@
 typedef struct { int fd; } sender;
 typedef struct { int fd; uint64_t lost; } receiver;
 
-// Both ends are made before the fork, by name.
+// Both ends are made before the fork and found by name.
 static struct { char name[64]; int ends[2]; } made[2];
 
 static int end_of(const char *name, int end) {
@@ -50,7 +50,7 @@ static UNUSED void open_receiver(receiver *r, const char *name, size_t size) {
   r->lost = 0;
 }
 
-// All or nothing: what was begun is ended.
+// Writes everything or nothing: once begun, a write is completed.
 static inline size_t write_all(int fd, const char *from, size_t length) {
   size_t done = 0;
   while (done < length) {

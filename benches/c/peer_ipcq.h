@@ -28,7 +28,7 @@ static UNUSED void open_receiver(receiver *r, const char *name, size_t size) {
   ok(ipcq_open(&r->q, name, IPCQ_CONSUMER, NULL));
 }
 
-// False: full (lossless only).
+// Returns false if a lossless queue is full.
 static inline bool send_one(sender *s, const void *message, size_t size) {
   int rc = ipcq_push(s->q, message, size);
   if (rc == 0)

@@ -1,5 +1,6 @@
-// ringfire through its C interface: its own functions, in a shared library (benches/peers/ringfire-c).
-// It is lossy only and has no batch push. Its header's inline consumer does what recv does here.
+// ringfire through its C interface: its own functions in a shared library (benches/peers/src). It
+// is lossy only and has no batch push. The inline consumer of its header does the same as recv
+// here.
 #include <limits.h>
 #include <ringfire.h>
 

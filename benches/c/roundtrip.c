@@ -1,10 +1,10 @@
-// A message goes to another process, which pops it and pushes it back. Both spin.
+// A message goes to another process, which pops it and pushes it back. Both processes spin.
 //
 //   cc roundtrip.c -DPEER_HEADER='"peer_ipcq.h"' ... ; roundtrip cpu0=0 cpu1=1 size=64 count=100000
 #include "bench.h"
 #include PEER_HEADER
 
-// Long enough that a block is announced seldom, short enough for the caches.
+// Large enough that blocks are rarely announced, and small enough for the caches.
 #define CAPACITY 4096
 
 static __attribute__((always_inline)) inline void echo(sender *out, receiver *in, size_t size,
@@ -59,7 +59,7 @@ int main(int argc, char **argv) {
     meet(s, 1);
     distance(s, 1);
     WITH_CONSTANT_SIZE(size, echo(&out, &in, SIZE, warm + count));
-    distance(s, 1); // and nobody closes while the other still reads
+    distance(s, 1); // do not close while the other process still reads
     close_receiver(&in);
     close_sender(&out);
     _exit(0);

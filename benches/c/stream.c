@@ -1,9 +1,10 @@
-// One process pushes as fast as it can, another pops: a call a message, or in batches.
+// One process pushes at full speed and another pops, with one call per message or in batches.
 //
 //   stream size=64 count=1000000 batch=1 capacity=4096 lossless=1 work=0
 //
-// `work` is what the consumer does with each message besides checking it, in multiplications, so
-// that it is slower than the producer. The time is the consumer's, from its first message on.
+// `work` is the number of multiplications that the consumer makes for each message in addition to
+// the check, so that it is slower than the producer. The time is that of the consumer, from its
+// first message on.
 #include "bench.h"
 #include PEER_HEADER
 
@@ -31,7 +32,7 @@ static __attribute__((always_inline)) inline void produce(sender *out, size_t si
   }
 }
 
-static inline void labour(uint64_t work) {
+static inline void do_work(uint64_t work) {
   uint64_t x = work;
   for (uint64_t i = 0; i < work; i++) {
     x = x * 6364136223846793005u + 1;
@@ -39,7 +40,7 @@ static inline void labour(uint64_t work) {
   }
 }
 
-// Returns when it has the last message, and when it had the first.
+// Sets `from` when the first message arrives and `to` when the last one has been read.
 static __attribute__((always_inline)) inline void consume(receiver *in, size_t size, uint64_t count,
                                                           size_t batch, uint64_t work, account *a,
                                                           uint64_t *from, uint64_t *to) {
@@ -55,7 +56,7 @@ static __attribute__((always_inline)) inline void consume(receiver *in, size_t s
       *from = now_ns();
     for (size_t k = 0; k < n; k++) {
       receive(a, check(messages + k * size, size, like));
-      labour(work);
+      do_work(work);
     }
   }
   *to = now_ns();

@@ -92,7 +92,7 @@ def forked(work):
     return join
 
 
-class Gate:
+class Barrier:
     """A barrier for two forked processes."""
 
     def __init__(self):

@@ -7,7 +7,7 @@ import ctypes
 import os
 import sys
 
-from common import SIZE, Gate, arg, forked, messages, now, percentiles, pin, report
+from common import SIZE, Barrier, arg, forked, messages, now, percentiles, pin, report
 
 COUNT = arg("count", 10000)
 WARM = COUNT // 10
@@ -122,15 +122,15 @@ def main():
         "iceoryx2": iceoryx2_ends,
     }
     ready = made_before()
-    gate = Gate()
+    barrier = Barrier()
 
     def ends(side):
         if ready:
             return (*ready[side], None)
         send, receiver, keep = named[peer](names[side], names[1 - side])
-        gate.meet(side)  # both processes have their sending end
+        barrier.meet(side)  # both processes have their sending end
         receive = receiver()
-        gate.meet(side)
+        barrier.meet(side)
         return send, receive, keep
 
     def other():
@@ -138,7 +138,7 @@ def main():
         send, receive, keep = ends(1)
         for _ in range(WARM + COUNT):
             send(receive())
-        gate.meet(1)
+        barrier.meet(1)
         del keep
 
     join = forked(other)
@@ -153,7 +153,7 @@ def main():
         took = now() - begun
         assert reply == item, f"not the reply to message {i}"
         samples.append(took)
-    gate.meet(0)
+    barrier.meet(0)
     join()
     del keep
     if peer == "ipcq":

@@ -12,8 +12,8 @@ import sys
 
 from common import (
     SIZE,
+    Barrier,
     Feed,
-    Gate,
     arg,
     check,
     forked,
@@ -172,21 +172,21 @@ def between_pythons(make):
     make() returns a function that sends all messages in the other process, and an iterator that
     receives them here, as lists of bytes.
     """
-    gate = Gate()
+    barrier = Barrier()
     send, receive = make()
 
     def other():
         pin(1)
         work = send(messages(COUNT))
-        gate.meet(1)
+        barrier.meet(1)
         work()
-        gate.meet(1)
+        barrier.meet(1)
 
     join = forked(other)
     pin(0)
     batches = receive()
     arenas = memory()
-    gate.meet(0)
+    barrier.meet(0)
     received = []
     begun = None
     for batch in batches:
@@ -197,7 +197,7 @@ def between_pythons(make):
             break
     took = now() - begun
     del arenas
-    gate.meet(0)
+    barrier.meet(0)
     join()
     return took, received, 0
 

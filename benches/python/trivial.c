@@ -1,5 +1,5 @@
-// The floor of a Python call: a method without arguments that returns 64 bytes, and one that takes
-// bytes and looks at them. The method is bound to an object, as those of a queue are.
+// The lower limit of a Python call: a method without arguments that returns 64 bytes, and one that
+// takes bytes and reads them. The method is bound to an object, as the methods of a queue are.
 #define Py_LIMITED_API 0x03090000
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>

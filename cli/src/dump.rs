@@ -1,4 +1,4 @@
-//! `dump`: the messages of a queue.
+//! `dump`: prints the messages of a queue.
 
 use crate::{has_reader, stream, text, Failure};
 use ipcq::{Consumer, Error, Message, Start};
@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use std::io::{self, BufWriter, Write};
 use std::time::Duration;
 
-/// How messages are shown.
+/// The format of the output.
 #[derive(Clone, Copy, Default)]
 pub enum Format {
     #[default]
@@ -15,7 +15,7 @@ pub enum Format {
     Text,
 }
 
-/// The options of this verb.
+/// The options of `dump`.
 #[derive(Default)]
 pub struct Options {
     pub start: Start,
@@ -24,7 +24,7 @@ pub struct Options {
     pub format: Format,
 }
 
-/// Reads where to begin.
+/// Parses the start position.
 pub fn start(text: &str) -> Result<Start, String> {
     Ok(match text {
         "oldest" => Start::Oldest,
@@ -38,7 +38,7 @@ pub fn start(text: &str) -> Result<Start, String> {
     })
 }
 
-/// Reads a format.
+/// Parses a format.
 pub fn format(text: &str) -> Result<Format, &'static str> {
     match text {
         "hex" => Ok(Format::Hex),
@@ -79,7 +79,7 @@ pub fn dump(name: &OsStr, o: &Options) -> Result<(), Failure> {
         .observer(true)
         .start(o.start)
         .open(name)?;
-    // Without --follow: the messages pushed until now, even if the producer pushes more.
+    // Without --follow, only the messages pushed until now, even if the producer pushes more.
     let end = q.stats()?.pushed;
     let mut buffer = vec![0; 4096];
     let mut left = o.count.unwrap_or(u64::MAX);
@@ -88,7 +88,7 @@ pub fn dump(name: &OsStr, o: &Options) -> Result<(), Failure> {
         match q.pop(&mut buffer) {
             Ok(Some(m)) => {
                 if !o.follow && (m.sequence.wrapping_sub(end) as i64) >= 0 {
-                    break; // pushed later: a loss led to it
+                    break; // pushed later, and reached because of a loss
                 }
                 show(&mut out, o.format, &m, &buffer[..m.length as usize])?;
                 (left, pause) = (left - 1, Duration::from_millis(1));

@@ -1,12 +1,12 @@
-//! `list`, `stat` and `schema`: figures of queues. They map no file, because the owner of a file could
-//! end this process by truncating it.
+//! `list`, `stat` and `schema`: the statistics of queues. These verbs map no file, because the
+//! owner of a file could end this process by truncating it.
 
 use crate::{say, text, Failure};
 use ipcq::{inspect, Delivery, Framing, Inspection};
 use std::ffi::OsStr;
 use std::fmt::Write;
 
-/// What a queue does at this moment. `most`: how long the name of a consumer may be.
+/// The current state of a queue. `most`: the maximum length of the name of a consumer.
 pub fn state(q: &Inspection, most: usize) -> String {
     match word(q) {
         "blocked" => match (&q.blocked_by, &q.consumers) {
@@ -15,27 +15,27 @@ pub fn state(q: &Inspection, most: usize) -> String {
                 format!("blocked by {name} ({})", c.pid)
             }
             (None, Some(_)) => "blocked until more consumers attach".into(),
-            // This user may not read which.
+            // This user may not read the control file, which has the names.
             (None, None) => "blocked by a consumer".into(),
         },
         word => word.into(),
     }
 }
 
-/// The same in a word.
+/// The state in one word.
 fn word(q: &Inspection) -> &'static str {
     match (q.stats.closed, q.stats.producer_alive) {
         (true, _) => "closed",
-        // The next producer continues it.
+        // The next producer continues the queue.
         (false, false) if q.producer_pid == 0 => "detached",
-        // Its producer neither lives nor has closed it, so it was killed.
+        // The producer is not alive and has not closed the queue, so it was killed.
         (false, false) => "orphaned",
         (false, true) if q.blocked => "blocked",
         (false, true) => "live",
     }
 }
 
-/// Whether an error says nothing about the queue, because this process can open no more files.
+/// Whether an error does not concern the queue, because this process cannot open more files.
 pub fn is_limit(e: &ipcq::Error) -> bool {
     let limits = [libc::EMFILE, libc::ENFILE, libc::ENOMEM];
     matches!(e, ipcq::Error::Os(errno, _) if limits.contains(errno))
@@ -68,10 +68,10 @@ pub fn list() -> Result<(), Failure> {
                 let (pushed, state) = (q.stats.pushed.to_string(), state(&q, usize::MAX));
                 row(name, &pushed, &producer, &q.geometry.describe(), &state);
             }
-            // Removed since it was listed.
+            // Removed after the listing.
             Err(ipcq::Error::NotFound(_)) => {}
             Err(e) if is_limit(&e) => return Err(e.into()),
-            // It can be read by now, and is not a queue.
+            // The file has become readable, and it is not a queue.
             Err(ipcq::Error::Damaged(_)) if !is_queue => {}
             Err(e @ ipcq::Error::PermissionDenied(_)) => {
                 let why = format!("unreadable: {}", text::clean(&e.to_string()));
@@ -86,7 +86,7 @@ pub fn list() -> Result<(), Failure> {
     Ok(say(&text::table(&rows, 2))?)
 }
 
-/// A figure, as text for people and as a JSON value.
+/// A statistic, as text for people and as a JSON value.
 enum Figure {
     Number(u64),
     Word(&'static str),
@@ -211,17 +211,17 @@ fn stat_text(q: &Inspection) -> String {
     out
 }
 
-/// What records the messages are: a field a line, or as the queue holds it.
+/// Prints the record schema: one field per line, or the JSON from the queue.
 pub fn schema(name: &OsStr, as_json: bool) -> Result<(), Failure> {
     let Some(schema) = inspect(name)?.schema else {
         return Err(Failure::Error(format!(
-            "{}: the queue does not say what records its messages are",
+            "{}: the queue has no record schema",
             text::name(name)
         )));
     };
     let out = match as_json {
         true => text::json(&schema.to_json()),
-        // Names of fields are escaped there.
+        // `Schema` escapes the names of the fields.
         false => schema.to_string(),
     };
     Ok(say(&format!("{out}\n"))?)

@@ -1,7 +1,8 @@
-//! The `ipcq` command: look at queues, follow, feed and remove them.
+//! The `ipcq` command: inspects, follows, feeds and removes queues.
 //!
-//! `list`, `stat`, `schema` and `top` map no file. `dump` opens a queue as an observer. All of these never
-//! hold a producer back and need only read permission. `push` opens a queue as its producer.
+//! `list`, `stat`, `schema` and `top` map no file. `dump` opens a queue as an observer. None of
+//! these verbs holds a producer back, and all need only read permission. `push` opens a queue as
+//! its producer.
 
 mod dump;
 mod look;
@@ -16,46 +17,48 @@ use std::io;
 use std::process::ExitCode;
 
 const HELP: &str = "\
-ipcq - look at queues in shared memory, follow, feed and remove them
+ipcq - inspect, follow, feed and remove queues in shared memory
 
 usage: ipcq VERB [ARGUMENTS]
 
-  list                     queues in the shared directory: messages pushed, process that
-                           produces, capacity, state; names that cannot be read, and why
+  list                     queues in the shared directory: messages pushed, pid of the
+                           producer, capacity, state; names that cannot be read, and why
   stat NAME [--json]       everything about one queue
-  schema NAME [--json]     what records its messages are: a field a line, or the JSON of a
-                           numpy dtype
+  schema NAME [--json]     the record schema: one field per line, or the JSON of a numpy
+                           dtype
   top [NAME...] [--interval SECONDS] [--count N]
-                           messages and bytes a second, consumers, the longest lag, messages
+                           messages and bytes per second, consumers, the longest lag, messages
                            lost, state; without a name all queues, the busiest first
   dump NAME [--start oldest|newest|next|SEQUENCE] [--count N] [--follow]
             [--format hex|raw|text]
                            show messages; with --follow also later ones, until the
-                           producer closes. raw writes the payloads and nothing else,
-                           text a line each, hex (the default) an offset listing
+                           producer closes. raw writes only the payloads, text one
+                           line per message, hex (the default) a hex dump
   push NAME [--size N] [--capacity N]
                            push each line of standard input as a message (variable
                            length), or with --size every N bytes of it; waits while a
                            lossless queue is full
-  unlink NAME [--force]    remove a queue's files; --force also while a producer has it open
+  unlink NAME [--force]    remove the files of a queue; with --force also while a producer
+                           has it open
   help                     this text
   --version                the version
 
-A state is live (a producer has the queue open), idle (the same, but it has pushed nothing since the
-last look of top), blocked by a consumer that a lossless queue waits for, orphaned (its producer ended
-and did not close it), detached (its producer gave it up for another one), closed, or unlinked.
+The state is live (a producer has the queue open), idle (live, but without a push since the last
+update of top), blocked (a lossless queue is full and waits for this consumer), orphaned (the
+producer ended without closing it), detached (the producer left it for another one), closed, or
+unlinked.
 A NAME without '/' is the file ipcq.NAME in $IPCQ_DIR (default /dev/shm), one with '/' is a path.
 Exit status: 0, also if the reader of the output closes it; 1 for an error; 2 for wrong usage.
-A signal ends the command as it ends any other program.
+A signal ends the command in the same way as any other program.
 ";
 
-/// Why the command ends early.
+/// The reason that the command ends early.
 pub enum Failure {
-    /// It was called wrongly: status 2.
+    /// Wrong usage: status 2.
     Usage(String),
-    /// It could not do what was asked: status 1.
+    /// An error: status 1.
     Error(String),
-    /// Nobody reads the output any more, which is no error.
+    /// The reader of the output is gone, which is not an error.
     Done,
 }
 
@@ -74,14 +77,14 @@ impl From<ipcq::Error> for Failure {
 impl From<io::Error> for Failure {
     fn from(e: io::Error) -> Self {
         match e.kind() {
-            // Rust programs ignore SIGPIPE, so that `ipcq dump q | head` ends here.
+            // Rust programs ignore SIGPIPE, so `ipcq dump q | head` ends here.
             io::ErrorKind::BrokenPipe => Failure::Done,
             _ => Failure::Error(format!("cannot write standard output: {e}")),
         }
     }
 }
 
-/// The one name that most verbs take.
+/// Takes the single name that most verbs need.
 fn name(names: &mut Vec<OsString>) -> Result<OsString, Failure> {
     match names.pop() {
         Some(name) if names.is_empty() => Ok(name),
@@ -179,19 +182,19 @@ fn run() -> Result<(), Failure> {
     }
 }
 
-/// Whether anybody reads standard output still, as far as that can be known without writing to it.
+/// Whether standard output still has a reader, as far as that is known without writing to it.
 pub fn has_reader() -> bool {
     let mut out = libc::pollfd {
         fd: libc::STDOUT_FILENO,
         events: 0,
         revents: 0,
     };
-    // SAFETY: one descriptor to look at, without waiting.
+    // SAFETY: `out` is one valid entry, and the call does not wait.
     unsafe { libc::poll(&mut out, 1, 0) };
     out.revents & (libc::POLLERR | libc::POLLHUP) == 0
 }
 
-/// Writes to standard output; unlike `print!`, that may fail.
+/// Writes to standard output. Unlike `print!`, it returns an error.
 pub fn say(text: &str) -> io::Result<()> {
     use std::io::Write;
     stream::output()?.write_all(text.as_bytes())
@@ -205,7 +208,7 @@ fn main() -> ExitCode {
         Err(Failure::Usage(message)) => (2, format!("{message}: see 'ipcq help'")),
         Err(Failure::Error(message)) => (1, message),
     };
-    // If nobody can read it, the status still says so.
+    // If the message cannot be written, the exit status still reports the error.
     let _ = writeln!(io::stderr(), "ipcq: {}", text::clean(&message));
     ExitCode::from(status)
 }

@@ -1,4 +1,4 @@
-//! `push`: standard input into a queue.
+//! `push`: sends standard input to a queue.
 
 use crate::{stream, Failure};
 use ipcq::Producer;
@@ -6,15 +6,15 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::time::Duration;
 
-/// The options of this verb.
+/// The options of `push`.
 #[derive(Default)]
 pub struct Options {
-    /// Bytes of every message; 0: a message a line.
+    /// The size of every message in bytes. With 0, each line is a message.
     pub size: u32,
     pub capacity: u64,
 }
 
-/// Reads a message size.
+/// Parses a message size.
 pub fn size(text: &str) -> Result<u32, &'static str> {
     match text.parse() {
         Ok(0) | Err(_) => Err("not a number of bytes, 1 or more"),
@@ -24,7 +24,7 @@ pub fn size(text: &str) -> Result<u32, &'static str> {
 
 pub fn push(name: &OsStr, o: &Options) -> Result<(), Failure> {
     let failed = |e| Failure::Error(format!("cannot read standard input: {e}"));
-    // Before a queue is made for nothing.
+    // Open the input first, so that no queue is created in vain.
     let mut input = BufReader::new(stream::input().map_err(failed)?);
     let mut out = Producer::options()
         .message_size(o.size)
@@ -39,7 +39,10 @@ pub fn push(name: &OsStr, o: &Options) -> Result<(), Failure> {
             match message.len() {
                 0 => return Ok(()),
                 n if n < o.size as usize => {
-                    let rest = format!("the last {n} bytes are no whole message of {}", o.size);
+                    let rest = format!(
+                        "the last {n} bytes are less than a message of {} bytes",
+                        o.size
+                    );
                     return Err(Failure::Error(rest));
                 }
                 _ => {}

@@ -1,5 +1,5 @@
 //! Standard input and output, with the errors that the standard library hides. If a stream is
-//! closed, or was opened the wrong way, that library acts as if it were empty or took everything.
+//! closed or was opened in the wrong direction, that library reads nothing and discards the output.
 
 use std::fs::File;
 use std::io;
@@ -7,18 +7,18 @@ use std::os::fd::FromRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::OnceLock;
 
-/// Whether standard input and output were closed when the process began.
+/// Whether standard input and output were closed when the process started.
 static CLOSED: [AtomicBool; 2] = [const { AtomicBool::new(false) }; 2];
 
-/// The standard library opens /dev/null in the place of a closed stream before `main`. The
-/// functions in this section are called before that.
+/// Before `main`, the standard library opens /dev/null in place of a closed stream. The functions
+/// in this section run before that.
 #[used]
 #[link_section = ".init_array"]
 static LOOK: extern "C" fn() = look;
 
 extern "C" fn look() {
     for (fd, closed) in (0..).zip(&CLOSED) {
-        // SAFETY: asks about a number.
+        // SAFETY: only queries a descriptor.
         let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
         closed.store(flags == -1, Ordering::Relaxed);
     }
@@ -30,7 +30,7 @@ pub fn input() -> io::Result<&'static File> {
     stream(libc::STDIN_FILENO, &INPUT)
 }
 
-/// Standard output, without a buffer.
+/// Standard output without a buffer.
 pub fn output() -> io::Result<&'static File> {
     static OUTPUT: OnceLock<File> = OnceLock::new();
     stream(libc::STDOUT_FILENO, &OUTPUT)
@@ -40,7 +40,7 @@ fn stream(fd: i32, file: &'static OnceLock<File>) -> io::Result<&'static File> {
     if CLOSED[fd as usize].load(Ordering::Relaxed) {
         return Err(io::Error::from_raw_os_error(libc::EBADF));
     }
-    // SAFETY: it was open when the process began. Nothing here closes it, because a static is not
-    // dropped.
+    // SAFETY: the descriptor was open when the process started. It is never closed, because a
+    // static is not dropped.
     Ok(file.get_or_init(|| unsafe { File::from_raw_fd(fd) }))
 }

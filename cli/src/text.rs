@@ -1,12 +1,12 @@
-//! Text that other users have chosen, shown to people: names, payloads, errors. None of it may act on a
-//! terminal or look like something else.
+//! Shows text from other users: names, payloads and errors. The text must not control a terminal or
+//! imitate other output.
 
 use std::ffi::OsStr;
 use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
 
-/// Whether a character makes a terminal do something, reorder text or show nothing: control characters,
-/// line separators, marks of direction, and characters without a width.
+/// Whether a character controls a terminal, reorders text or is invisible: control characters, line
+/// separators, direction marks, and characters without a width.
 pub fn acts(c: char) -> bool {
     c.is_control()
         || matches!(
@@ -20,7 +20,7 @@ pub fn acts(c: char) -> bool {
         )
 }
 
-/// The same text on one line, with the characters that act on a terminal escaped.
+/// Returns the text on one line and escapes the characters that act on a terminal.
 pub fn clean(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars() {
@@ -32,7 +32,7 @@ pub fn clean(text: &str) -> String {
     out
 }
 
-/// A name for people. What is not UTF-8 is shown byte by byte.
+/// Formats a name. Bytes that are not UTF-8 are escaped.
 pub fn name(name: &OsStr) -> String {
     let mut out = String::new();
     for chunk in name.as_bytes().utf8_chunks() {
@@ -44,14 +44,14 @@ pub fn name(name: &OsStr) -> String {
     out
 }
 
-/// A payload for people, on one line. It keeps tabs and the joiners that some scripts need.
+/// Formats a payload on one line. It keeps tabs and the joiners that some scripts need.
 pub fn payload(bytes: &[u8]) -> String {
     let keep = |c| !acts(c) || matches!(c, '\t' | '\u{200c}' | '\u{200d}');
     let text = String::from_utf8_lossy(bytes);
     text.replace(|c| !keep(c), "\u{fffd}")
 }
 
-/// At most `most` characters; a text that is cut ends in `…`.
+/// Returns at most `most` characters. A text that was cut ends in `…`.
 pub fn clip(text: &str, most: usize) -> String {
     match text.chars().nth(most) {
         None => text.to_owned(),
@@ -59,7 +59,7 @@ pub fn clip(text: &str, most: usize) -> String {
     }
 }
 
-/// A JSON string. What is not UTF-8 becomes U+FFFD.
+/// Formats a JSON string. Bytes that are not UTF-8 become U+FFFD.
 pub fn quoted(text: &OsStr) -> String {
     let mut out = String::from('"');
     for c in text.to_string_lossy().chars() {
@@ -72,7 +72,7 @@ pub fn quoted(text: &OsStr) -> String {
     json(&out)
 }
 
-/// The same JSON with the characters that act on a terminal escaped. They can be in strings only.
+/// Escapes the characters in JSON that act on a terminal. They occur only inside strings.
 pub fn json(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars() {
@@ -86,8 +86,8 @@ pub fn json(text: &str) -> String {
     out
 }
 
-/// Columns as wide as their cells, but for cells too long to make room for. The columns after the first
-/// are aligned to the right, the last `left` to the left.
+/// Formats columns as wide as their longest cell, except for very long cells. The first column and
+/// the last `left` ones are aligned to the left, and the others to the right.
 pub fn table(rows: &[Vec<String>], left: usize) -> String {
     const WIDEST: usize = 40;
     let columns = rows.first().map_or(0, Vec::len);

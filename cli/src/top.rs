@@ -1,5 +1,5 @@
-//! `top`: what queues do, again and again. Nothing is kept open between two looks, so any number of queues
-//! can be shown.
+//! `top`: shows the activity of queues repeatedly. It keeps no queue open between two updates, so
+//! it can show any number of queues.
 
 use crate::{look, say, stream, text, Failure};
 use ipcq::{inspect, Error, Framing, Inspection};
@@ -9,7 +9,7 @@ use std::io::IsTerminal;
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
-/// The options of this verb.
+/// The options of `top`.
 pub struct Options {
     pub interval: Duration,
     pub count: Option<u64>,
@@ -24,7 +24,7 @@ impl Default for Options {
     }
 }
 
-/// Reads a time in seconds.
+/// Parses a time in seconds.
 pub fn interval(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "not a number of seconds")?;
     match Duration::try_from_secs_f64(seconds) {
@@ -41,15 +41,15 @@ struct Screen {
 }
 
 impl Screen {
-    /// Standard output, if it is a terminal.
+    /// The size of the terminal, if standard output is one.
     fn find() -> Option<Screen> {
         let out = std::io::stdout();
         if !out.is_terminal() {
             return None;
         }
-        // SAFETY: zero is valid for each of its fields.
+        // SAFETY: zero is valid for every field.
         let mut size: libc::winsize = unsafe { std::mem::zeroed() };
-        // SAFETY: a descriptor, and a place for the answer.
+        // SAFETY: the descriptor is open and `size` is valid for writes.
         unsafe { libc::ioctl(out.as_raw_fd(), libc::TIOCGWINSZ, &mut size) };
         let or = |n: u16, usual| if n == 0 { usual } else { n.into() };
         Some(Screen {
@@ -58,18 +58,18 @@ impl Screen {
         })
     }
 
-    /// The longest name that leaves the other columns the 64 of 80 that they take.
+    /// The maximum length of a name. The other columns take 64 of 80 columns.
     fn name(self) -> usize {
         16 + self.columns.saturating_sub(80) / 2
     }
 
-    /// The longest name of a consumer that leaves the last column its room.
+    /// The maximum length of a consumer name in the last column.
     fn consumer(self) -> usize {
         6 + self.columns.saturating_sub(80) / 2
     }
 }
 
-/// A look at a queue.
+/// One observation of a queue.
 struct Look {
     name: OsString,
     at: Instant,
@@ -82,7 +82,7 @@ impl Look {
     }
 }
 
-/// The queues that are to be shown, and the number of names that cannot be read.
+/// Observes the queues that are to be shown. Also returns the number of names that cannot be read.
 fn look(names: &[OsString]) -> Result<(Vec<Look>, usize), Failure> {
     let (listed, unreadable) = match names {
         [] => {
@@ -95,7 +95,7 @@ fn look(names: &[OsString]) -> Result<(Vec<Look>, usize), Failure> {
     for name in listed {
         let found = inspect(&name);
         match &found {
-            // Removed since it was listed.
+            // Removed after the listing.
             Err(Error::NotFound(_)) if names.is_empty() => continue,
             Err(e) if look::is_limit(e) => return Err(e.clone().into()),
             _ => {}
@@ -106,7 +106,7 @@ fn look(names: &[OsString]) -> Result<(Vec<Look>, usize), Failure> {
     Ok((looks, unreadable))
 }
 
-/// A line, and what it is sorted by.
+/// A line and its sort keys.
 struct Row {
     blocked: bool,
     rate: f64,
@@ -131,7 +131,7 @@ impl Row {
             Err(Error::NotFound(_)) => return nothing("unlinked".into()),
             Err(e) => return nothing(text::clean(&e.to_string())),
         };
-        // A queue that was made anew has other numbers.
+        // A queue that was created again has unrelated numbers.
         let before = before.and_then(|b| Some((b.at, b.found.as_ref().ok()?)));
         let before = before.filter(|(_, b)| b.stats.id == q.stats.id);
         let seconds = before.map_or(1.0, |(at, _)| (look.at - at).as_secs_f64());
@@ -172,7 +172,7 @@ impl Row {
     }
 }
 
-/// A number in at most five characters.
+/// Formats a number in at most five characters.
 fn short(n: f64) -> String {
     let units = ["", "k", "M", "G", "T", "P", "E"];
     let (mut n, mut unit) = (n, 0);
@@ -190,10 +190,10 @@ fn short(n: f64) -> String {
 }
 
 pub fn top(names: &[OsString], o: &Options) -> Result<(), Failure> {
-    // Not only after the first interval.
+    // Report an unusable output at once, not only after the first interval.
     stream::output()?;
     let (mut looks, _) = look(names)?;
-    // A name that leads to nothing yet is more likely a wrong one.
+    // If a name does not exist at the start, it is probably misspelt.
     if let (Some(e), false) = (looks.iter().find_map(Look::error), names.is_empty()) {
         return Err(e.clone().into());
     }
@@ -207,7 +207,7 @@ pub fn top(names: &[OsString], o: &Options) -> Result<(), Failure> {
         let row = |look: &Look| Row::new(look, before.get(&look.name), screen);
         let mut rows: Vec<_> = looks.iter().map(row).collect();
         if names.is_empty() {
-            // Those that are equal stay sorted by name.
+            // Equal rows stay sorted by name.
             rows.sort_by(|a, b| b.blocked.cmp(&a.blocked).then(b.rate.total_cmp(&a.rate)));
         }
         show(rows, unreadable, screen)?;
@@ -216,9 +216,9 @@ pub fn top(names: &[OsString], o: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-/// One table; a terminal is redrawn, a file gets one after the other.
+/// Prints one table. A terminal is redrawn. Otherwise the tables follow each other.
 fn show(rows: Vec<Row>, unreadable: usize, screen: Option<Screen>) -> std::io::Result<()> {
-    // The heading, a line on what is not shown, and the one that the cursor is left in.
+    // Leave room for the heading, the line about hidden rows, and the line of the cursor.
     let room = screen.map_or(usize::MAX, |s| s.lines.saturating_sub(3));
     let hidden = rows.len().saturating_sub(room);
     let head = [
@@ -239,7 +239,7 @@ fn show(rows: Vec<Row>, unreadable: usize, screen: Option<Screen>) -> std::io::R
     let Some(screen) = screen else {
         return say(&out);
     };
-    // Without wrapping, so that wide characters do not push lines out of the screen.
+    // Disable line wrapping, so that wide characters do not push lines off the screen.
     let mut frame = String::from("\x1b[?7l\x1b[H");
     for line in out.lines() {
         frame.push_str(&text::clip(line, screen.columns));

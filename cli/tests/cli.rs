@@ -1,4 +1,4 @@
-//! The command, run as people run it: what it prints, and how it ends.
+//! The command, run in the same way as users run it: its output and its exit status.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
@@ -10,7 +10,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// A directory of queues of the test's own.
+/// A directory of queues for one test.
 struct Dir(tempfile::TempDir);
 
 impl Dir {
@@ -19,7 +19,7 @@ impl Dir {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        // Under an emulator, if it was built for another processor.
+        // If the command was built for another processor, run it in the emulator.
         let runner = std::env::var("IPCQ_TEST_RUNNER").unwrap_or_default();
         let program = env!("CARGO_BIN_EXE_ipcq");
         let mut words = runner.split_whitespace().chain([program]);
@@ -37,15 +37,16 @@ impl Dir {
         self.command(arguments).spawn().unwrap()
     }
 
-    /// Runs it with some input to its end.
+    /// Runs the command with this input and waits for its end.
     fn run(&self, arguments: &[&str], input: &[u8]) -> Output {
         let mut child = self.start(arguments);
-        // What rejects its arguments reads nothing.
+        // A command that rejects its arguments does not read its input.
         let _ = child.stdin.take().unwrap().write_all(input);
         child.wait_with_output().unwrap()
     }
 
-    /// Runs what has to succeed, without a word on standard error, and returns its output.
+    /// Runs a command that must succeed without output on standard error. Returns its standard
+    /// output.
     fn ok(&self, arguments: &[&str], input: &[u8]) -> Vec<u8> {
         let output = self.run(arguments, input);
         let error = String::from_utf8_lossy(&output.stderr);
@@ -58,7 +59,8 @@ impl Dir {
         String::from_utf8(self.ok(arguments, b"")).unwrap()
     }
 
-    /// Runs what has to fail with this status and say these words, and nothing on standard output.
+    /// Runs a command that must fail with this status and an error that contains `words`, without
+    /// output on standard output.
     fn fails(&self, arguments: &[&str], input: &[u8], status: i32, words: &str) {
         let output = self.run(arguments, input);
         let error = String::from_utf8_lossy(&output.stderr);
@@ -71,7 +73,7 @@ impl Dir {
         assert_eq!(output.stdout, b"", "{arguments:?}");
     }
 
-    /// Waits until the figures of a queue are such.
+    /// Waits until a statistic of a queue has this value.
     fn until(&self, name: &str, key: &str, value: &str) {
         let since = Instant::now();
         loop {
@@ -83,7 +85,7 @@ impl Dir {
             }
             assert!(
                 since.elapsed() < Duration::from_secs(30),
-                "{key} never was {value}"
+                "{key} never became {value}"
             );
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -92,12 +94,12 @@ impl Dir {
 
 /// Sends a signal to a process that this test has started.
 fn signal(child: &Child, signal: i32) {
-    // SAFETY: a child that was not waited for, whose pid is therefore its own still.
+    // SAFETY: the child was not waited for, so the pid is still its own.
     assert_eq!(unsafe { libc::kill(child.id() as i32, signal) }, 0);
 }
 
-/// Reads a flat JSON object on a line of its own; a string keeps its quotes, so that it is told
-/// from a word. Panics where it is none.
+/// Parses a flat JSON object on a line of its own. A string keeps its quotes, to distinguish it
+/// from a literal. Panics if the text is not such an object.
 fn json(text: &str) -> BTreeMap<String, String> {
     let inner = text
         .strip_prefix('{')
@@ -122,11 +124,11 @@ fn json(text: &str) -> BTreeMap<String, String> {
             rest = after;
             assert!(
                 value == "true" || value == "false" || value.parse::<u64>().is_ok(),
-                "no JSON value: {value}"
+                "not a JSON value: {value}"
             );
             value.to_string()
         };
-        assert_eq!(found.insert(key, value), None, "a key twice");
+        assert_eq!(found.insert(key, value), None, "a duplicate key");
         match rest.strip_prefix(',') {
             Some(after) => rest = after,
             None => break,
@@ -136,7 +138,7 @@ fn json(text: &str) -> BTreeMap<String, String> {
     found
 }
 
-/// Reads a JSON string at the beginning, and returns what follows it.
+/// Parses the JSON string at the start of the text, and returns the rest of it.
 fn json_string(text: &str) -> (String, &str) {
     let mut out = String::new();
     let mut chars = text.strip_prefix('"').unwrap().char_indices();
@@ -147,18 +149,18 @@ fn json_string(text: &str) -> (String, &str) {
             c => out.push(c),
         }
     }
-    panic!("a string without an end: {text}");
+    panic!("unterminated string: {text}");
 }
 
 #[test]
-fn lines_come_out_as_they_went_in() {
+fn pushed_lines_are_dumped_unchanged() {
     let dir = Dir::new();
     dir.ok(&["push", "lines"], b"one\n\nthree and more\t\x1b[31m\nlast");
     assert_eq!(
         dir.ok(&["dump", "lines", "--format", "raw"], b""),
         b"onethree and more\t\x1b[31mlast"
     );
-    // What could do things to a terminal does not get there.
+    // Characters that control a terminal are replaced.
     assert_eq!(
         dir.text(&["dump", "lines", "--format", "text"]),
         "one\n\nthree and more\t\u{fffd}[31m\nlast\n"
@@ -168,7 +170,7 @@ fn lines_come_out_as_they_went_in() {
         dir.text(&["dump", "lines", "--count", "1"]),
         format!("#0 3 bytes\n{first}")
     );
-    // More than a line of sixteen bytes.
+    // More than one row of sixteen bytes.
     dir.ok(&["push", "lines"], b"abcdefghijklmnopq\n");
     let two = "000000  61 62 63 64 65 66 67 68 69 6a 6b 6c 6d 6e 6f 70  abcdefghijklmnop\n";
     let three = format!("000010  71{:47}q\n", "");
@@ -182,19 +184,19 @@ fn lines_come_out_as_they_went_in() {
 }
 
 #[test]
-fn messages_of_a_size() {
+fn messages_of_a_fixed_size() {
     let dir = Dir::new();
     let input: Vec<u8> = (0..=255).collect();
     dir.ok(&["push", "q", "--size", "8", "--capacity", "64"], &input);
     assert_eq!(dir.ok(&["dump", "q", "--format", "raw"], b""), input);
-    let rest = "the last 3 bytes are no whole message of 8";
+    let rest = "the last 3 bytes are less than a message of 8 bytes";
     dir.fails(&["push", "q", "--size", "8"], b"whole   par", 1, rest);
     let newest = dir.text(&["dump", "q", "--start", "newest", "--format", "text"]);
     assert_eq!(newest, "whole   \n");
 }
 
 #[test]
-fn what_was_overwritten_is_counted() {
+fn overwritten_messages_are_counted() {
     let dir = Dir::new();
     let input: Vec<u8> = (0..100u64).flat_map(u64::to_le_bytes).collect();
     dir.ok(&["push", "q", "--size", "8", "--capacity", "16"], &input);
@@ -257,13 +259,13 @@ fn list_and_stat() {
     let bytes = std::fs::metadata(file).unwrap().len();
     assert_eq!(figures["file_bytes"], bytes.to_string());
 
-    // For people, the same figures.
+    // The text for people has the same statistics.
     let text = dir.text(&["stat", odd]);
     let keys: Vec<&str> = text
         .lines()
         .filter_map(|l| l.split_whitespace().next())
         .collect();
-    // But for the name, and the consumers, of which there are none.
+    // Except for the name and the consumers, of which the queue has none.
     assert_eq!(figures["consumer_list"], "[]");
     assert_eq!(keys.len() + 2, figures.len());
     assert!(keys.iter().all(|k| figures.contains_key(*k)), "{text}");
@@ -342,7 +344,7 @@ fn schema_shows_the_records() {
         json(&dir.text(&["stat", "none", "--json"]))["schema"],
         "false"
     );
-    dir.fails(&["schema", "none"], b"", 1, "does not say");
+    dir.fails(&["schema", "none"], b"", 1, "no record schema");
 }
 
 #[test]
@@ -378,7 +380,7 @@ fn errors_have_a_status_and_a_line() {
     ] {
         dir.fails(arguments, b"", 2, words);
     }
-    // None of these has touched the queue.
+    // The failed commands have not changed the queue.
     assert_eq!(dir.text(&["dump", "q", "--format", "text"]), "x\n");
 }
 
@@ -399,11 +401,12 @@ fn help_and_version() {
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_error() {
+fn a_reader_that_ends_early_is_not_an_error() {
     let dir = Dir::new();
     let lines: String = (0..50_000).map(|n| format!("line {n}\n")).collect();
     dir.ok(&["push", "q"], lines.as_bytes());
-    // Far more than a pipe holds, so that it is still writing when its reader goes, as `head` does.
+    // Much more than a pipe holds, so that the command is still writing when its reader ends, as
+    // `head` does.
     let mut child = dir.start(&["dump", "q", "--format", "text"]);
     let mut out = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
@@ -426,7 +429,7 @@ fn follow_ends_when_the_producer_closes() {
     let mut out = BufReader::new(follow.stdout.take().unwrap());
     let mut line = String::new();
     out.read_line(&mut line).unwrap();
-    // It has caught up, and waits for this.
+    // The command has caught up and waits for more.
     input.write_all(b"second\n").unwrap();
     out.read_line(&mut line).unwrap();
     assert_eq!(line, "first\nsecond\n");
@@ -439,7 +442,7 @@ fn follow_ends_when_the_producer_closes() {
 }
 
 #[test]
-fn a_killed_producer_is_seen_and_succeeded() {
+fn a_killed_producer_is_shown_and_replaced() {
     let dir = Dir::new();
     let mut push = dir.start(&["push", "q"]);
     let mut input = push.stdin.take().unwrap();
@@ -476,7 +479,7 @@ fn unlink_leaves_nothing() {
     dir.fails(&["unlink", "q"], b"", 1, "ipcq.q");
 }
 
-/// Whether a character must not reach a terminal: one that controls it, hides or reorders text.
+/// Whether a character must not reach a terminal because it controls it, or hides or reorders text.
 fn acts_on_a_terminal(c: char) -> bool {
     c.is_control()
         || "\u{ad}\u{61c}\u{180e}\u{200b}\u{200e}\u{200f}\u{2028}\u{2029}\u{202a}\u{202b}\u{202d}\
@@ -485,7 +488,7 @@ fn acts_on_a_terminal(c: char) -> bool {
 }
 
 #[test]
-fn nothing_that_others_name_acts_on_a_terminal() {
+fn names_of_other_users_do_not_control_a_terminal() {
     let dir = Dir::new();
     let hostile: String = (0..0x11_0000)
         .filter_map(char::from_u32)
@@ -549,7 +552,7 @@ fn nothing_that_others_name_acts_on_a_terminal() {
         ] {
             check(dir.run(arguments, b""), &format!("{arguments:?}"));
         }
-        // JSON escapes such characters, so that a program gets the names as they are.
+        // JSON escapes such characters, so a program gets the exact names.
         let figures = dir.text(&["stat", part, "--json"]);
         for key in ["\"name\":", "\"blocked_by\":", "{\"name\":"] {
             let (_, quoted) = figures.split_once(key).unwrap();
@@ -564,7 +567,7 @@ fn nothing_that_others_name_acts_on_a_terminal() {
         dir.ok(&["unlink", part], b"");
         dir.ok(&["unlink", &text], b"");
     }
-    // What is not UTF-8, and a name that would look like two lines.
+    // A name that is not UTF-8, and one that would look like two lines.
     let odd = std::ffi::OsStr::from_bytes(b"ipcq.\xff\nfake 1");
     drop(ipcq::Producer::options().open(dir.0.path().join(odd)));
     let list = check(dir.run(&["list"], b""), "list").stdout;
@@ -573,7 +576,7 @@ fn nothing_that_others_name_acts_on_a_terminal() {
         .contains("\n\\xff\\nfake 1 "));
 }
 
-/// The JSON string that a text begins with, with its escapes undone.
+/// Returns the JSON string at the start of a text, unescaped.
 fn unescaped(text: &str) -> String {
     let (mut units, mut rest) = (Vec::new(), text.strip_prefix('"').unwrap());
     loop {
@@ -597,7 +600,7 @@ fn unescaped(text: &str) -> String {
 }
 
 #[test]
-fn text_of_any_script_is_shown_as_it_is() {
+fn text_in_any_script_is_shown_unchanged() {
     let dir = Dir::new();
     let text = "größe gro\u{308}ße हिन्दी می\u{200c}خواهم 全角\u{3000}\tx";
     dir.ok(&["push", "größe हिन्दी"], text.as_bytes());
@@ -608,7 +611,7 @@ fn text_of_any_script_is_shown_as_it_is() {
     assert!(dir.text(&["list"]).contains("\ngröße हिन्दी "));
 }
 
-/// Tells a thread to end, also when the test fails.
+/// Stops a thread, even if the test fails.
 struct End<'a>(&'a AtomicBool);
 
 impl Drop for End<'_> {
@@ -618,7 +621,7 @@ impl Drop for End<'_> {
 }
 
 #[test]
-fn a_file_that_its_owner_cuts_ends_nobody() {
+fn a_file_truncated_by_its_owner_ends_no_process() {
     let dir = Dir::new();
     dir.ok(
         &["push", "x0", "--size", "8", "--capacity", "4096"],
@@ -653,14 +656,14 @@ fn a_file_that_its_owner_cuts_ends_nobody() {
     });
 }
 
-/// The command as a user that may not read everything.
+/// Runs the command as a user with limited read permission.
 fn as_nobody(dir: &Dir, arguments: &[&str]) -> Output {
     use std::os::unix::fs::PermissionsExt;
     const NOBODY: u32 = 65534;
     let mut command = dir.command(arguments);
-    // SAFETY: only asks.
+    // SAFETY: the call takes no arguments.
     if unsafe { libc::geteuid() } == 0 {
-        // Where that user can reach it.
+        // A copy that the other user can execute.
         let here = dir.0.path().join("command");
         std::fs::copy(env!("CARGO_BIN_EXE_ipcq"), &here).unwrap();
         std::fs::set_permissions(dir.0.path(), PermissionsExt::from_mode(0o755)).unwrap();
@@ -670,7 +673,7 @@ fn as_nobody(dir: &Dir, arguments: &[&str]) -> Output {
     }
     loop {
         match command.output() {
-            // A child that another test was starting at that moment has the copy open to write.
+            // Another test that was just starting a child has the copy open for writing.
             Err(e) if e.kind() == ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
             output => return output.unwrap(),
         }
@@ -678,7 +681,7 @@ fn as_nobody(dir: &Dir, arguments: &[&str]) -> Output {
 }
 
 #[test]
-fn what_may_not_be_read_is_named() {
+fn unreadable_queues_are_listed() {
     use std::os::unix::fs::PermissionsExt;
     let dir = Dir::new();
     let mode = |name: &str, mode| {
@@ -709,7 +712,7 @@ fn what_may_not_be_read_is_named() {
     assert!(top.ends_with("\nand 1 that cannot be read\n"), "{top}");
     let secret = as_nobody(&dir, &["stat", "secret"]);
     assert_eq!(secret.status.code(), Some(1));
-    // Consumers that cannot be seen are not none.
+    // Consumers that cannot be read are reported as unknown.
     let stat = String::from_utf8(as_nobody(&dir, &["stat", "open"]).stdout).unwrap();
     assert!(stat.contains("\nconsumers_known  no\n"), "{stat}");
     let words: Vec<&str> = top.lines().nth(1).unwrap().split_whitespace().collect();
@@ -717,7 +720,7 @@ fn what_may_not_be_read_is_named() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_looked_at_is_an_error() {
+fn a_directory_that_cannot_be_read_is_an_error() {
     let dir = Dir::new();
     dir.ok(&["push", "q"], b"x\n");
     for verb in ["list", "top"] {
@@ -729,7 +732,7 @@ fn a_directory_that_cannot_be_looked_at_is_an_error() {
             let error = String::from_utf8(output.stderr).unwrap();
             assert!(error.contains(name) && output.stdout.is_empty(), "{error}");
         }
-        // The fourth descriptor is the directory's.
+        // The fourth descriptor is the directory.
         let output = limited(
             &dir,
             4,
@@ -741,7 +744,7 @@ fn a_directory_that_cannot_be_looked_at_is_an_error() {
     }
 }
 
-/// The command with no more than so many descriptors.
+/// Runs the command with a limit on the number of descriptors.
 fn limited(dir: &Dir, most: u32, arguments: &[&str]) -> Output {
     let mut command = Command::new("sh");
     command
@@ -837,7 +840,7 @@ fn a_producer_that_waits_for_a_consumer_is_blocked_by_it() {
                 assert_eq!((got.lost, &buffer[..7]), (0, &line.as_bytes()[..7]));
             }
         };
-        // Some tens fit into either ring, and all that is there is taken.
+        // Some tens of messages fit in either ring, and all of them are taken.
         take(&mut fast, &lines[..30]);
         dir.until("q", "blocked_by", "\"slow one\"");
         let me = std::process::id();
@@ -848,7 +851,7 @@ fn a_producer_that_waits_for_a_consumer_is_blocked_by_it() {
             (&figures["producer_pid"], &figures["closed"]),
             (&pid, &"false".into())
         );
-        // A producer that is stopped meanwhile loses nothing.
+        // A stop of the producer does not change the state.
         signal(&push, libc::SIGSTOP);
         assert_eq!(shown(), format!("blocked by slow one ({me})"));
         signal(&push, libc::SIGCONT);
@@ -872,7 +875,7 @@ fn a_producer_that_waits_for_a_consumer_is_blocked_by_it() {
 }
 
 #[test]
-fn a_producer_that_is_not_held_back_is_not_blocked() {
+fn a_producer_that_need_not_wait_is_not_blocked() {
     let dir = Dir::new();
     for size in [0, 8] {
         let path = dir.0.path().join(format!("ipcq.q{size}"));
@@ -890,14 +893,14 @@ fn a_producer_that_is_not_held_back_is_not_blocked() {
             assert_eq!(state(), "\"live\"", "{pushed} messages");
             pushed += 1;
         }
-        // A push that does not wait is held back, too.
+        // A push that does not wait is also blocked.
         assert_eq!(state(), "\"blocked\"");
         let mut buffer = [0; 8];
         while q.pop(&mut buffer).unwrap().is_some() {}
         assert_eq!(state(), "\"live\"");
         while out.push(&[1; 8]).is_ok() {}
         assert_eq!(state(), "\"blocked\"");
-        // It would go on at once.
+        // The producer would continue at once.
         drop(q);
         assert_eq!(state(), "\"live\"");
         out.push(&[1; 8]).unwrap();
@@ -906,7 +909,7 @@ fn a_producer_that_is_not_held_back_is_not_blocked() {
         assert_eq!(state(), "\"blocked\"");
         drop(out);
         assert_eq!(state(), "\"closed\"");
-        // The next producer has not been held back.
+        // The next producer has not been blocked.
         let _out = ipcq::Producer::options().open(&path).unwrap();
         assert_eq!(state(), "\"live\"");
     }
@@ -935,14 +938,14 @@ fn the_producer_of_a_queue_is_shown() {
     push.wait().unwrap();
     let listed = line(dir.text(&["list"]));
     assert_eq!((&*listed[2], &**listed.last().unwrap()), ("-", "orphaned"));
-    // A queue that was given up for another producer is another case.
+    // A queue that was detached for another producer has another state.
     let next = ipcq::Producer::options().open(dir.0.path().join("ipcq.q"));
     next.unwrap().detach();
     assert_eq!(line(dir.text(&["list"])).last().unwrap(), "detached");
 }
 
 #[test]
-fn a_live_queue_is_unlinked_by_force_only() {
+fn a_live_queue_is_unlinked_only_with_force() {
     let dir = Dir::new();
     let mut push = dir.start(&["push", "q"]);
     push.stdin.as_mut().unwrap().write_all(b"x\n").unwrap();
@@ -950,7 +953,7 @@ fn a_live_queue_is_unlinked_by_force_only() {
     let holder = format!("process {} ", push.id());
     dir.fails(&["unlink", "q"], b"", 1, &holder);
     dir.fails(&["unlink", "q"], b"", 1, "--force");
-    // Also without the lock file, which somebody may have removed.
+    // Also without the lock file, which may have been removed.
     let lock = dir.0.path().join("ipcq.q.lock");
     std::fs::rename(&lock, dir.0.path().join("away")).unwrap();
     dir.fails(&["unlink", "q"], b"", 1, &holder);
@@ -971,12 +974,12 @@ fn a_live_queue_is_unlinked_by_force_only() {
     drop(push.stdin.take());
     assert!(push.wait().unwrap().success());
     assert!(!lock.exists());
-    // A new one of that name is another one.
+    // A new queue of that name is another queue.
     dir.ok(&["push", "q"], b"y\n");
     wait_for(" closed");
     top.kill().unwrap();
     top.wait().unwrap();
-    // One without a producer needs none.
+    // A queue without a producer does not need --force.
     dir.ok(&["unlink", "q"], b"");
     let mut push = dir.start(&["push", "q"]);
     push.stdin.as_mut().unwrap().write_all(b"x\n").unwrap();
@@ -987,7 +990,7 @@ fn a_live_queue_is_unlinked_by_force_only() {
 }
 
 #[test]
-fn what_a_consumer_that_is_lapped_has_lost_is_shown() {
+fn the_loss_of_a_lapped_consumer_is_shown() {
     let dir = Dir::new();
     for (capacity, step) in [
         (1024, 1),
@@ -1012,7 +1015,7 @@ fn what_a_consumer_that_is_lapped_has_lost_is_shown() {
                     let (_, rest) = list.split_once(&format!("\"{key}\":")).unwrap();
                     rest[..rest.find([',', '}']).unwrap()].parse().unwrap()
                 };
-                // It is shown every 64 messages, and when some are lost.
+                // The consumer publishes its position every 64 messages, and after a loss.
                 let s = q.stats().unwrap();
                 let (next, lost) = (q.next_sequence(), s.lost);
                 assert!(lost > 0 && next - shown("sequence") <= 64, "{next}: {list}");
@@ -1025,7 +1028,7 @@ fn what_a_consumer_that_is_lapped_has_lost_is_shown() {
     }
 }
 
-/// A number as `top` shows it.
+/// Parses a number as `top` prints it.
 fn number(text: &str) -> f64 {
     let digits = text.trim_end_matches(|c: char| c.is_alphabetic());
     let unit = "kMGTPE"
@@ -1068,18 +1071,18 @@ fn top_shows_bytes_lag_and_loss() {
         "NAME", "PUSHED", "MSG/S", "B/S", "CONS", "LAG", "LOST", "STATE",
     ];
     assert_eq!((lines.len(), &lines[4][..]), (8, &head[..]), "{text}");
-    // The one that nothing happens in comes last.
+    // The queue without activity comes last.
     assert_eq!(lines[7], ["idle", "0", "0", "0", "1", "0", "0", "idle"]);
     for line in &lines[5..7] {
         let (rate, bytes) = (number(line[2]), number(line[3]));
         let size = if line[0] == "fixed" { 1024.0 } else { 1000.0 };
-        // Three digits of each, and the rounding of variable messages to 16 bytes.
+        // The numbers have three digits, and variable messages are rounded up to 16 bytes.
         let ratio = bytes / (rate * size);
         assert!(rate > 1.0 && (0.98..1.04).contains(&ratio), "{line:?}");
         assert_eq!((line[4], line[7]), ("1", "live"), "{line:?}");
         assert!(number(line[5]) > 0.0, "{line:?}");
     }
-    // Loss is counted when its consumer finds out.
+    // A loss is counted when the consumer discovers it.
     for _ in 0..1 << 17 {
         fixed.push(&[0; 1024]).unwrap();
     }
@@ -1094,7 +1097,7 @@ fn top_shows_bytes_lag_and_loss() {
 }
 
 #[test]
-fn top_copes_with_many_queues() {
+fn top_shows_ten_thousand_queues() {
     let dir = Dir::new();
     dir.ok(
         &["push", "q", "--size", "8", "--capacity", "16"],
@@ -1145,7 +1148,7 @@ fn top_fits_a_terminal() {
     };
     let (mut ours, mut theirs) = (0, 0);
     let nothing = std::ptr::null_mut();
-    // SAFETY: places for two descriptors, and a size.
+    // SAFETY: the two descriptors are valid for writes, and `size` for reads.
     let rc = unsafe { libc::openpty(&mut ours, &mut theirs, nothing, nothing.cast(), &size) };
     assert_eq!(rc, 0);
     // SAFETY: two new descriptors that nothing else owns.
@@ -1159,7 +1162,7 @@ fn top_fits_a_terminal() {
     let mut top = command.stdout(theirs).spawn().unwrap();
     drop(command);
     let mut frame = Vec::new();
-    // The end of a terminal without a program is an error.
+    // After the program has ended, a read from its terminal is an error.
     let _ = BufReader::new(ours).read_to_end(&mut frame);
     assert!(top.wait().unwrap().success());
     let frame = String::from_utf8(frame).unwrap();
@@ -1169,7 +1172,7 @@ fn top_fits_a_terminal() {
     assert_eq!(lines.len(), 23, "{frame}");
     let fits = |l: &&str| l.chars().count() <= 80 && !l.contains(char::is_control);
     assert!(lines.iter().all(fits), "{lines:?}");
-    // What is held back comes first, with whom it waits for.
+    // A blocked queue comes first, with the consumer that it waits for.
     let words: Vec<&str> = lines[1].split_whitespace().collect();
     let by = format!("blocked by a con… ({})", std::process::id());
     assert_eq!((words[0], words[7..].join(" ")), ("blocked", by));
@@ -1177,7 +1180,7 @@ fn top_fits_a_terminal() {
 }
 
 #[test]
-fn a_reader_that_goes_away_while_nothing_comes_is_no_error() {
+fn a_reader_that_ends_while_the_queue_is_idle_is_not_an_error() {
     let dir = Dir::new();
     let mut push = dir.start(&["push", "q"]);
     push.stdin.as_mut().unwrap().write_all(b"first\n").unwrap();
@@ -1195,7 +1198,7 @@ fn a_reader_that_goes_away_while_nothing_comes_is_no_error() {
         assert_eq!(output.status.code(), Some(0), "{arguments:?}");
         assert_eq!(output.stderr, b"");
     }
-    // A reader that cannot take it is one.
+    // A full output device is an error.
     for arguments in [&["list"][..], &["stat", "q"], &["dump", "q"], &["help"]] {
         let full = std::fs::File::create("/dev/full").unwrap();
         let output = dir.command(arguments).stdout(full).output().unwrap();
@@ -1208,13 +1211,13 @@ fn a_reader_that_goes_away_while_nothing_comes_is_no_error() {
 }
 
 #[test]
-fn remedies_are_those_of_the_command() {
+fn errors_suggest_remedies_of_the_command() {
     let dir = Dir::new();
     dir.ok(&["push", "lines"], b"x\n");
     let file = dir.0.path().join("ipcq.lines");
     let file = file.to_str().unwrap();
-    // The text names what was asked for and no more. The capacity in bytes that the queue has says
-    // nothing about how many messages of a size were asked for.
+    // The error names only the options that were given. The capacity of the queue in bytes does not
+    // show how many messages of a size were requested.
     for (options, asked) in [
         (&["--size", "8"][..], "a message size of 8 bytes"),
         (&["--size", "1000000"], "a message size of 1000000 bytes"),
@@ -1244,7 +1247,7 @@ fn remedies_are_those_of_the_command() {
 }
 
 #[test]
-fn a_queue_that_is_missing_is_called_that_by_every_verb() {
+fn every_verb_reports_a_missing_queue() {
     let dir = Dir::new();
     let file = dir.0.path().join("ipcq.nothing");
     let file = file.to_str().unwrap();
@@ -1255,9 +1258,9 @@ fn a_queue_that_is_missing_is_called_that_by_every_verb() {
     for verb in ["stat", "schema", "dump", "top"] {
         dir.fails(&[verb, "nothing"], b"", 1, &missing);
     }
-    let words = format!("{file}: there is no such queue or shared memory\n");
+    let words = format!("{file}: no queue or shared memory has this name\n");
     dir.fails(&["unlink", "nothing"], b"", 1, &words);
-    // Something of it is there.
+    // The control file still exists.
     dir.ok(&["push", "part"], b"x\n");
     let file = dir.0.path().join("ipcq.part");
     std::fs::remove_file(&file).unwrap();
@@ -1274,20 +1277,20 @@ fn a_queue_that_is_missing_is_called_that_by_every_verb() {
 #[derive(Debug, Clone, Copy)]
 enum Stream {
     Closed,
-    /// A pipe that nobody reads.
+    /// A pipe without a reader.
     Unread,
-    /// A device without any room.
+    /// A full device.
     Full,
-    /// Opened to read where it is to be written, or to write where it is to be read.
+    /// Opened for reading instead of writing, or for writing instead of reading.
     Wrong,
 }
 
-/// Runs the command with one of its standard streams changed.
+/// Runs the command with one of its standard streams replaced.
 fn with_stream(dir: &Dir, arguments: &[&str], fd: i32, stream: Stream) -> Output {
     let mut command = dir.command(arguments);
     let file = match stream {
         Stream::Closed => {
-            // SAFETY: a system call that may be made between fork and exec.
+            // SAFETY: the system call is allowed between fork and exec.
             unsafe {
                 command.pre_exec(move || {
                     libc::close(fd);
@@ -1298,7 +1301,7 @@ fn with_stream(dir: &Dir, arguments: &[&str], fd: i32, stream: Stream) -> Output
         }
         Stream::Unread => {
             let mut ends = [0; 2];
-            // SAFETY: a place for two descriptors, which are owned from here on.
+            // SAFETY: `ends` is valid for writes of two descriptors, which are owned from here on.
             let [_reader, writer] = unsafe {
                 assert_eq!(libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC), 0);
                 ends.map(|fd| OwnedFd::from_raw_fd(fd))
@@ -1352,14 +1355,14 @@ fn standard_streams_that_fail_are_errors() {
         let output = with_stream(&dir, arguments, 1, Stream::Unread);
         assert_eq!(output.status.code(), Some(0), "{arguments:?}");
         assert_eq!(output.stderr, b"", "{arguments:?}");
-        // None of them reads, or has anything to say of what went well.
+        // These verbs do not read, and print nothing to standard error on success.
         for fd in [0, 2] {
             let output = with_stream(&dir, arguments, fd, Stream::Closed);
             assert_eq!(output.status.code(), Some(0), "{arguments:?} {fd}");
             assert_ne!(output.stdout, b"", "{arguments:?} {fd}");
         }
     }
-    // No queue is made of nothing.
+    // Without input, no queue is created.
     for name in ["q", "new"] {
         let output = with_stream(&dir, &["push", name, "--size", "4"], 0, Stream::Closed);
         let error = String::from_utf8(output.stderr).unwrap();
@@ -1371,7 +1374,7 @@ fn standard_streams_that_fail_are_errors() {
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{error}");
     assert!(error.contains("cannot read standard input: "), "{error}");
-    // The status says it where the text cannot.
+    // The exit status reports the error even if the text cannot be written.
     for stream in [Stream::Closed, Stream::Unread, Stream::Full, Stream::Wrong] {
         for (arguments, status) in [
             (&["stat", "nothing"][..], 1),
@@ -1386,7 +1389,7 @@ fn standard_streams_that_fail_are_errors() {
             );
         }
     }
-    // They write nothing.
+    // `push` does not write to standard output.
     for stream in [Stream::Closed, Stream::Unread, Stream::Full] {
         let output = with_stream(&dir, &["push", "lines"], 1, stream);
         assert_eq!(output.status.code(), Some(0), "{stream:?}");
@@ -1401,7 +1404,8 @@ fn a_lease_is_named_by_list_and_stat() {
     let dir = Dir::new();
     dir.ok(&["push", "q"], b"x\n");
     let data = std::fs::File::open(dir.0.path().join("ipcq.q")).unwrap();
-    // SAFETY: take numbers. The signal is ignored, while that of a lease usually ends a process.
+    // SAFETY: the calls take numbers. The signal is ignored, whereas the usual signal of a lease
+    // ends a process.
     let taken = unsafe {
         libc::fcntl(data.as_raw_fd(), F_SETSIG, libc::SIGURG);
         libc::fcntl(data.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK)
@@ -1419,7 +1423,7 @@ fn a_lease_is_named_by_list_and_stat() {
     assert!(list.ends_with(&format!(" unreadable: {why}")), "{list}");
 }
 
-/// Has every pread at the beginning of a file fail with an errno.
+/// Makes every pread at the beginning of a file fail with an errno.
 fn fail_reads(command: &mut Command, errno: i32) {
     let step = |code: u32, yes: u8, no: u8, k: u32| libc::sock_filter {
         code: code as u16,
@@ -1445,7 +1449,7 @@ fn fail_reads(command: &mut Command, errno: i32) {
             len: filter.len() as u16,
             filter: filter.as_ptr().cast_mut(),
         };
-        // SAFETY: system calls that may be made between fork and exec; the program outlives them.
+        // SAFETY: the system calls are allowed between fork and exec, and `program` outlives them.
         let rc = unsafe {
             libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
             libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &program)
@@ -1455,13 +1459,13 @@ fn fail_reads(command: &mut Command, errno: i32) {
             _ => Err(std::io::Error::last_os_error()),
         }
     };
-    // SAFETY: it makes system calls only.
+    // SAFETY: `install` only makes system calls.
     unsafe { command.pre_exec(install) };
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_not_called_something_else() {
-    // An emulator reads files of its own.
+fn a_read_error_is_reported_as_such() {
+    // An emulator reads files itself.
     if std::env::var_os("IPCQ_TEST_RUNNER").is_some() {
         return;
     }

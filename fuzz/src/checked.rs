@@ -1,5 +1,5 @@
-//! A consumer that is checked at every step: whatever the files say, what it tells about itself
-//! holds together.
+//! A consumer that is checked at every step. Its statistics must be consistent regardless of the
+//! content of the files.
 
 use crate::Input;
 use arbitrary::Result;
@@ -7,18 +7,18 @@ use ipcq::{Consumer, Error, Framing, Geometry, Message, Pop, Start};
 use std::ops::Range;
 use std::time::Duration;
 
-/// An error may be one of a queue, and not of this library or of the system.
-pub fn fair_error(e: Error) {
-    let unfair = matches!(e, Error::Internal(_) | Error::Os(..) | Error::NoSpace(_));
-    assert!(!unfair, "{e:?}");
+/// Checks that an error is about a queue, and not about this library or the system.
+pub fn check_error(e: Error) {
+    let internal = matches!(e, Error::Internal(_) | Error::Os(..) | Error::NoSpace(_));
+    assert!(!internal, "{e:?}");
 }
 
-/// The result, where there is one; the error is a fair one.
-pub fn fair<T>(result: ipcq::Result<T>) -> Option<T> {
-    result.map_err(fair_error).ok()
+/// Returns the result, if any, and checks that an error is an allowed one.
+pub fn allowed<T>(result: ipcq::Result<T>) -> Option<T> {
+    result.map_err(check_error).ok()
 }
 
-/// What was found good to address the ring with.
+/// Checks a geometry that the library has accepted for addressing the ring.
 pub fn check_geometry(g: &Geometry) {
     assert!(g.max_message() <= g.ring_bytes);
     if g.framing == Framing::Fixed {
@@ -33,7 +33,7 @@ pub fn check_geometry(g: &Geometry) {
     }
 }
 
-/// The mapping of this address, without the first page, which is the header.
+/// The mapping at this address, without its first page, which contains the header.
 fn mapping(address: usize) -> Range<usize> {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
     let mut ranges = maps.lines().map(|line| {
@@ -46,9 +46,10 @@ fn mapping(address: usize) -> Range<usize> {
     found.unwrap_or_else(|| panic!("{address:#x} is not mapped"))
 }
 
-/// The message lies in the ring. Reading beyond need not be a signal, for others may lie behind.
+/// Checks that the message is inside the ring. Reading beyond it need not raise a signal, because
+/// other mappings may follow.
 fn check_place(mapped: &mut Option<Range<usize>>, data: *const u8, m: &Message) {
-    // Its stamp lies before it, and an empty message may lie at the very end.
+    // The stamp is before the message, and an empty message may be at the very end.
     let (from, to) = (data as usize - 8, data as usize + m.length as usize);
     let mapped = mapped.get_or_insert_with(|| mapping(from));
     assert!(
@@ -57,15 +58,15 @@ fn check_place(mapped: &mut Option<Range<usize>>, data: *const u8, m: &Message) 
     );
 }
 
-/// A consumer, and the account of what it said.
+/// A consumer with its own statistics.
 pub struct Checked {
     q: Consumer,
-    /// Where it began, and how many messages came since.
+    /// The sequence that it started at, and the number of messages received since.
     start: u64,
     received: u64,
-    /// The sequence after the last message consumed, or where it began.
+    /// The sequence after the last consumed message, or the start.
     after: u64,
-    /// Where its ring is.
+    /// The mapping of its ring.
     mapped: Option<Range<usize>>,
 }
 
@@ -97,7 +98,7 @@ impl Checked {
         self.q.geometry().framing == Framing::Fixed
     }
 
-    /// What is told of a message before it counts as consumed.
+    /// Checks what is known about a message before it counts as consumed.
     fn check(&self, m: &Message) {
         assert_eq!(m.sequence, self.after.wrapping_add(m.lost), "the gap");
         let (length, most) = (m.length as usize, self.q.max_message());
@@ -110,7 +111,7 @@ impl Checked {
         assert_eq!(self.after, self.q.next_sequence());
     }
 
-    /// A buffer for messages, of which a sanitizer knows where it ends.
+    /// A buffer for messages. A sanitizer knows where it ends.
     fn buffer(&self, u: &mut Input) -> Result<Vec<u8>> {
         let most = self.q.max_message().min(1 << 16);
         let size = match u.int_in_range(0..=3)? {
@@ -147,7 +148,7 @@ impl Checked {
             _ => 300,
         };
         let mut buffer = vec![0xa5; (size * count).min(1 << 17)];
-        if let Some(Some((many, m))) = fair(self.q.pop_many(&mut buffer, size)) {
+        if let Some(Some((many, m))) = allowed(self.q.pop_many(&mut buffer, size)) {
             assert!(many >= 1 && many <= buffer.len() / size);
             assert!(m.length as usize <= size);
             self.check(&m);
@@ -156,7 +157,7 @@ impl Checked {
         Ok(())
     }
 
-    /// Looks at a message in place, while `meanwhile` happens.
+    /// Peeks at a message while `meanwhile` runs.
     fn peek(
         &mut self,
         u: &mut Input,
@@ -165,7 +166,7 @@ impl Checked {
         let align = if self.is_fixed() { 8 } else { 16 };
         let after = self.after;
         let most = self.q.max_message();
-        let Some(Some(view)) = fair(self.q.peek()) else {
+        let Some(Some(view)) = allowed(self.q.peek()) else {
             return Ok(());
         };
         let m = view.message();
@@ -183,21 +184,21 @@ impl Checked {
         let beyond = view.read(m.length as usize, &mut [0]);
         assert!(matches!(beyond, Err(Error::OutOfRange(_))));
         let given_up = u.ratio(1, 8)?;
-        if !given_up && fair(view.release()).is_some() {
+        if !given_up && allowed(view.release()).is_some() {
             self.consumed(&m, 1);
         }
         Ok(())
     }
 
-    /// Looks at the next message in passing.
+    /// Peeks at the next message and leaves it.
     fn look(&mut self) {
-        if let Some((Pop::Message(m), data)) = fair(self.q.peek_raw()) {
+        if let Some((Pop::Message(m), data)) = allowed(self.q.peek_raw()) {
             self.check(&m);
             check_place(&mut self.mapped, data, &m);
         }
     }
 
-    /// Looks at a message, and releases one that need not be it.
+    /// Peeks at a message and releases a sequence that may be another one.
     fn release(&mut self, u: &mut Input) -> Result<()> {
         let sequence = match self.q.peek_raw() {
             Ok((Pop::Message(m), _)) => {
@@ -206,13 +207,13 @@ impl Checked {
             }
             Ok(_) => self.q.next_sequence(),
             Err(e) => {
-                fair_error(e);
+                check_error(e);
                 return Ok(());
             }
         };
         let other = u64::from(u.int_in_range(0..=4u8)? == 4);
         let sequence = sequence.wrapping_sub(other);
-        if fair(self.q.release_raw(sequence)).is_some() {
+        if allowed(self.q.release_raw(sequence)).is_some() {
             assert_eq!(other, 0);
             self.received = self.received.wrapping_add(1);
             self.after = sequence.wrapping_add(1);
@@ -223,7 +224,7 @@ impl Checked {
 
     fn seek(&mut self, to: u64) {
         let before = self.q.next_sequence();
-        let pushed = fair(self.q.stats()).map(|s| s.pushed);
+        let pushed = allowed(self.q.stats()).map(|s| s.pushed);
         match self.q.seek(to) {
             Ok(()) => {
                 if let Some(pushed) = pushed {
@@ -232,21 +233,21 @@ impl Checked {
                 (self.start, self.after, self.received) = (to, to, 0);
             }
             Err(e) => {
-                fair_error(e);
+                check_error(e);
                 assert_eq!(self.q.next_sequence(), before);
             }
         }
     }
 
-    /// Waits for a message, but not long.
+    /// Waits for a message for a short time.
     fn wait(&mut self, u: &mut Input) -> Result<()> {
         let time = Duration::from_micros(u.int_in_range(0..=1)?);
         if u.arbitrary()? {
-            fair(self.q.wait(time));
+            allowed(self.q.wait(time));
             return Ok(());
         }
         let mut buffer = self.buffer(u)?;
-        if let Some(m) = fair(self.q.pop_wait(&mut buffer, time)) {
+        if let Some(m) = allowed(self.q.pop_wait(&mut buffer, time)) {
             self.check(&m);
             self.consumed(&m, 1);
         }
@@ -255,19 +256,19 @@ impl Checked {
 
     pub fn stats(&mut self) {
         let (g, next) = (*self.q.geometry(), self.q.next_sequence());
-        if let Some(s) = fair(self.q.stats()) {
+        if let Some(s) = allowed(self.q.stats()) {
             let accounted = s.received.wrapping_add(s.lost);
             assert_eq!(s.received, self.received);
             assert_eq!(accounted, next.wrapping_sub(self.start), "received + lost");
             assert_eq!(s.lag, s.pushed.wrapping_sub(next), "lag");
             assert!(s.lag < 1 << 63, "{} pushed, {next} is next", s.pushed);
-            let attached = fair(self.q.consumers()).map(|list| list.len() as u32);
+            let attached = allowed(self.q.consumers()).map(|list| list.len() as u32);
             assert!(s.consumers <= g.max_consumers && attached.is_none_or(|n| n == s.consumers));
         }
         assert_eq!(self.q.next_sequence(), next);
     }
 
-    /// One thing that a consumer can be asked. `meanwhile` may happen in the middle of it.
+    /// Makes one random call of a consumer. `meanwhile` may run in the middle of it.
     pub fn ask(
         &mut self,
         u: &mut Input,
@@ -276,7 +277,7 @@ impl Checked {
         match u.int_in_range(0..=8)? {
             0 => {
                 let mut buffer = self.buffer(u)?;
-                fair(self.pop(&mut buffer));
+                allowed(self.pop(&mut buffer));
             }
             1 => self.pop_many(u)?,
             2 => self.peek(u, meanwhile)?,
@@ -289,11 +290,11 @@ impl Checked {
             7 => self.wait(u)?,
             5 => self.seek(u.arbitrary()?),
             6 => {
-                // To the end, or for a while.
+                // Drain the queue, or pop for a while.
                 let mut buffer = vec![0; self.q.max_message().min(1 << 16)];
                 for _ in 0..u.arbitrary::<u8>()? {
                     self.look();
-                    if !matches!(fair(self.pop(&mut buffer)), Some(Some(_))) {
+                    if !matches!(allowed(self.pop(&mut buffer)), Some(Some(_))) {
                         break;
                     }
                 }
@@ -304,7 +305,7 @@ impl Checked {
     }
 }
 
-/// Where a consumer is asked to begin.
+/// A random start for a consumer.
 pub fn start(u: &mut Input) -> Result<Start> {
     Ok(match u.int_in_range(0..=4)? {
         0 => Start::Oldest,

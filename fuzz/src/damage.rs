@@ -1,11 +1,11 @@
-//! Damage done to files, as an input asks for it.
+//! Damage to files, as an input selects it.
 
 use crate::files::Words;
 use crate::Input;
 use arbitrary::Result;
 use ipcq::__binding::layout::at;
 
-/// The words of the header that change while a queue lives.
+/// The words of the header that change during the life of a queue.
 const CHANGING: [usize; 7] = [
     at::CLAIMED,
     at::LIMIT,
@@ -16,7 +16,8 @@ const CHANGING: [usize; 7] = [
     at::WAKE,
 ];
 
-/// Sets a word of the counters, the index or the ring: what may change under a live consumer.
+/// Sets a word of the counters, the index or the ring, which may change while a consumer is
+/// attached.
 pub fn ring(u: &mut Input, file: &Words) -> Result<()> {
     let first = ipcq::__binding::layout::HEADER_BYTES / 8;
     let word = match u.int_in_range(0..=4)? {
@@ -26,7 +27,7 @@ pub fn ring(u: &mut Input, file: &Words) -> Result<()> {
             let words = (0..).zip(file.all()).skip(first as usize);
             let meaning = words.filter(|(_, word)| means(*word));
             let places: Vec<u64> = meaning.map(|(at, _)| at).collect();
-            // Those at the end of the ring are few, and special.
+            // The last words of the ring are few and special.
             let from = match which {
                 2 => places.len().saturating_sub(16),
                 _ => 0,
@@ -40,12 +41,12 @@ pub fn ring(u: &mut Input, file: &Words) -> Result<()> {
     set(u, file, word)
 }
 
-/// Whether a word is likely to be a stamp, a length or a position, and not of a message.
+/// Whether a word is probably a stamp, a length or a position and not part of a message.
 fn means(word: u64) -> bool {
     (1..1 << 34).contains(&word.wrapping_add(1 << 16)) && word != 0
 }
 
-/// Sets a word of the header's first group.
+/// Sets a word in the first group of the header.
 pub fn geometry(u: &mut Input, file: &Words) -> Result<()> {
     let word = any_word(u, 0, at::STATE as u64 / 8)?;
     set(u, file, word)
@@ -57,12 +58,12 @@ pub fn any(u: &mut Input, file: &Words) -> Result<()> {
     set(u, file, word)
 }
 
-/// A word in `from..end`; the first one in a file that has none there.
+/// A word in `from..end`, or `from` if the file is shorter.
 fn any_word(u: &mut Input, from: u64, end: u64) -> Result<u64> {
     u.int_in_range(from..=end.saturating_sub(1).max(from))
 }
 
-/// Gives the word another value: likely ones, and any.
+/// Sets the word to a likely value or to any value.
 fn set(u: &mut Input, file: &Words, word: u64) -> Result<()> {
     if word >= file.len() {
         return Ok(());
@@ -76,7 +77,7 @@ fn set(u: &mut Input, file: &Words, word: u64) -> Result<()> {
         4 => old.wrapping_add(1 << u.int_in_range(0..=63)?),
         5 => old.wrapping_sub(1 << u.int_in_range(0..=63)?),
         6 => file.load(any_word(u, 0, file.len())?),
-        // Two halves, as a frame has them.
+        // Two halves, as in a frame.
         7 => u64::from(u.arbitrary::<u16>()?) | u64::from(u.arbitrary::<u8>()?) << 32,
         8 => u64::MAX,
         _ => u.arbitrary()?,

@@ -1,4 +1,4 @@
-//! Queues to damage: files of every kind, made once, and laid out anew for each input.
+//! Queues to damage. The files of every kind are made once and copied for each input.
 
 use ipcq::{Consumer, Delivery, Error, Producer, ProducerOptions};
 use std::fs::{File, OpenOptions};
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 /// A kind of queue.
 #[derive(Debug, Clone, Copy)]
 pub struct Kind {
-    /// 0: variable length.
+    /// 0 stands for variable length.
     pub message_size: u32,
     pub capacity: u64,
     pub first_sequence: u64,
@@ -33,7 +33,7 @@ const fn kind(message_size: u32, capacity: u64, pushed: u64) -> Kind {
     }
 }
 
-/// New, filled in part, filled several times, closed, near the end of the sequences, lossless.
+/// New, partly filled, filled several times, closed, near the end of the sequences, and lossless.
 pub static FIXED: [Kind; 8] = [
     kind(24, 64, 150),
     kind(24, 64, 10),
@@ -45,7 +45,7 @@ pub static FIXED: [Kind; 8] = [
     kind(8, 16, 10).lossless(1),
 ];
 
-/// The same, of variable length.
+/// The same with variable length.
 pub static VARIABLE: [Kind; 8] = [
     kind(0, 1024, 60),
     kind(0, 4096, 150),
@@ -87,7 +87,7 @@ impl Kind {
         ipcq::__binding::first_sequence(options, self.first_sequence)
     }
 
-    /// The length of the longest message.
+    /// The maximum length of a message.
     pub fn longest(&self) -> usize {
         match self.message_size {
             0 => self.capacity as usize / 8,
@@ -103,8 +103,8 @@ impl Kind {
         }
     }
 
-    /// Pushes the next message; `false` if a lossless queue is full. Nothing else may be in the
-    /// way.
+    /// Pushes the next message. Returns `false` if a lossless queue is full. Every other error is a
+    /// failure.
     pub fn push(&self, out: &mut Producer) -> bool {
         match out.push(&self.message(out.next_sequence())) {
             Err(Error::Full(_)) if self.lossless => false,
@@ -139,7 +139,7 @@ pub struct Image {
     pub control: Vec<u8>,
 }
 
-/// What the kind's producer leaves behind: killed, or closed.
+/// The files that the producer of a kind leaves behind after a kill or a close.
 pub fn image(kind: &'static Kind) -> &'static Image {
     static IMAGES: OnceLock<Vec<(&'static Kind, Image)>> = OnceLock::new();
     let images = IMAGES.get_or_init(|| {
@@ -160,19 +160,19 @@ fn make(kind: &Kind) -> Image {
         drop(out);
         return place.image();
     }
-    // As a kill leaves it.
+    // The state after a kill.
     let image = place.image();
     drop(out);
     image
 }
 
 thread_local! {
-    /// The thread's own; `TMPDIR` says where. It serves all inputs: making one takes longer than
-    /// most of them.
+    /// One directory per thread, in `TMPDIR`. It serves all inputs, because making one takes longer
+    /// than most inputs.
     static DIRECTORY: TempDir = tempfile::tempdir().unwrap();
 }
 
-/// Where the queue of an input lies: a thread has one at a time.
+/// The location of the queue of an input. A thread has one at a time.
 pub struct Place {
     name: PathBuf,
     control: PathBuf,
@@ -211,12 +211,12 @@ impl Place {
         }
     }
 
-    /// The data file, to write behind the library's back.
+    /// The data file, for writing without the library.
     pub fn data(&self) -> Words {
         Words::open(&self.name)
     }
 
-    /// The control file, likewise.
+    /// The control file, for writing without the library.
     pub fn control(&self) -> Words {
         Words::open(&self.control)
     }
@@ -247,17 +247,17 @@ impl Words {
         Words { file, bytes }
     }
 
-    /// How long the file is.
+    /// The length of the file.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// How many there are.
+    /// The number of words.
     pub fn len(&self) -> u64 {
         self.bytes / 8
     }
 
-    /// All of them; only of a file of usual length.
+    /// All words. Only for a file of the usual length.
     pub fn all(&self) -> impl Iterator<Item = u64> {
         let mut bytes = vec![0; (self.bytes.min(1 << 20)) as usize];
         self.file.read_exact_at(&mut bytes, 0).unwrap();
@@ -279,7 +279,7 @@ impl Words {
         self.file.write_all_at(&bytes, word * 8).unwrap();
     }
 
-    /// Makes the file longer or shorter, which may only happen while nobody has it mapped.
+    /// Changes the length of the file. No process may have it mapped.
     pub fn set_len(&mut self, bytes: u64) {
         self.file.set_len(bytes).unwrap();
         self.bytes = bytes;

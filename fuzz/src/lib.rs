@@ -1,11 +1,11 @@
-//! What the fuzz targets of ipcq do with an input, each a function of its bytes.
+//! The fuzz targets of ipcq. Each is a function of the bytes of an input.
 //!
-//! An input is a program: how the files are damaged, and what is then asked of the library. The
-//! same functions serve the fuzzer (`fuzz_targets/`, `make fuzz`) and the replay of the inputs it
-//! kept (`tests/replay.rs`, `make test`).
+//! An input is a program: it selects how the files are damaged and which calls follow. The same
+//! functions serve the fuzzer (`fuzz_targets/`, `make fuzz`) and the replay of the stored inputs
+//! (`tests/replay.rs`, `make test`).
 //!
-//! A target fails by a panic, a signal, a sanitizer's report, or by taking too long or too much
-//! memory. The panics are the library's own, or from the checks here: bounds, accounts, content.
+//! A target fails by a panic, a signal, a report of a sanitizer, or by taking too much time or
+//! memory. The panics come from the library or from the checks here: bounds, statistics, content.
 
 mod checked;
 mod damage;
@@ -22,5 +22,5 @@ pub use read::{read_fixed, read_variable};
 pub use registry::registry;
 pub use schema::schema;
 
-/// The bytes an input is made of; at their end, every choice is the first one.
+/// The bytes of an input. After their end, every choice is the first one.
 type Input<'a> = arbitrary::Unstructured<'a>;

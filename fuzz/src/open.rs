@@ -1,13 +1,13 @@
-//! Opening files that are anything: bytes of the input, or a queue with its header damaged.
+//! Opens files of any content: the bytes of the input, or a queue with a damaged header.
 
-use crate::checked::{check_geometry, fair, start, Checked};
+use crate::checked::{allowed, check_geometry, start, Checked};
 use crate::files::{image, Image, Place, FIXED, VARIABLE};
 use crate::{damage, Input};
 use arbitrary::Result;
 use ipcq::__binding::layout::at;
 use ipcq::{Error, Producer};
 
-/// Files of any content are opened by consumers and producers.
+/// Consumers and producers open files of any content.
 pub fn open(input: &[u8]) {
     let _ = try_open(&mut Input::new(input));
 }
@@ -30,7 +30,7 @@ fn try_open(u: &mut Input) -> Result<()> {
                     q.ask(u, &mut |_| Ok(()))?;
                 }
             }
-            Err(e) => fair_error(e),
+            Err(e) => check_error(e),
         }
     }
     if u.arbitrary()? {
@@ -39,7 +39,7 @@ fn try_open(u: &mut Input) -> Result<()> {
     produce(u, &place, true)
 }
 
-/// A file of any bytes, and zeroes after them.
+/// A file that starts with any bytes, followed by zeroes.
 fn beginning(u: &mut Input) -> Result<Vec<u8>> {
     let bytes = u.int_in_range(0..=at::STATE + 16)?.min(u.len());
     let mut file = u.bytes(bytes)?.to_vec();
@@ -48,7 +48,7 @@ fn beginning(u: &mut Input) -> Result<Vec<u8>> {
     Ok(file)
 }
 
-/// A queue with words of its header changed, and perhaps another length. Reserves nothing, so a
+/// A queue with changed words in its header, and perhaps another length. It reserves no space, so a
 /// ring may be as long as a file can be.
 fn damaged_queue(u: &mut Input) -> Result<Place> {
     let kind = match u.arbitrary()? {
@@ -78,7 +78,7 @@ fn damaged_queue(u: &mut Input) -> Result<Place> {
 
 fn produce(u: &mut Input, place: &Place, replace: bool) -> Result<()> {
     let mut options = Producer::options().replace(replace);
-    // Else what is asked for is what is there; and a new one is not made large.
+    // Otherwise the options request the existing queue, and a new queue is not made large.
     if replace || u.arbitrary()? {
         options = options.message_size(u.int_in_range(0..=100)?);
         options = options.capacity(u.int_in_range(1..=4096)?);
@@ -92,28 +92,28 @@ fn produce(u: &mut Input, place: &Place, replace: bool) -> Result<()> {
                 0 => 0,
                 size => size as usize,
             };
-            // A message may have a gigabyte in a file that reserves nothing.
+            // In a file without reserved space, a message may have a gigabyte.
             if length <= 1 << 16 {
                 let next = out.next_sequence();
                 out.push(&vec![7; length]).unwrap();
                 assert_eq!(out.next_sequence(), next.wrapping_add(1));
             }
-            fair(out.stats());
+            allowed(out.stats());
         }
         Err(e) => {
             let damaged = matches!(e, Error::Damaged(_) | Error::Version(_));
             assert!(!replace || !damaged, "cannot be replaced: {e:?}");
-            fair_error(e);
+            check_error(e);
         }
     }
     Ok(())
 }
 
 /// As for a ring, but a file may be too long to be mapped.
-fn fair_error(e: Error) {
+fn check_error(e: Error) {
     match e {
         Error::Os(errno, _) if errno == ENOMEM => {}
-        e => crate::checked::fair_error(e),
+        e => crate::checked::check_error(e),
     }
 }
 

@@ -1,13 +1,13 @@
-//! A producer goes on in a damaged file.
+//! A producer continues in a damaged file.
 
-use crate::checked::{fair, start, Checked};
+use crate::checked::{allowed, start, Checked};
 use crate::files::{image, Kind, Place, FIXED, VARIABLE};
 use crate::{damage, Input};
 use arbitrary::Result;
 use ipcq::{Error, Producer, Start};
 use std::time::Duration;
 
-/// A dead queue is damaged and opened by a producer, which pushes what a consumer reads.
+/// Damages a dead queue. A producer opens it and pushes messages that a consumer reads.
 pub fn produce(input: &[u8]) {
     let _ = try_produce(&mut Input::new(input));
 }
@@ -25,21 +25,22 @@ fn try_produce(u: &mut Input) -> Result<()> {
             _ => damage::ring(u, &data)?,
         }
     }
-    // One that was there before.
+    // A consumer that attached before.
     let early = start(u)?;
-    let mut early = fair(place.consumer(early)).map(|q| Checked::new(q, early));
+    let mut early = allowed(place.consumer(early)).map(|q| Checked::new(q, early));
     let options = match u.arbitrary()? {
         true => kind.options().replace(true),
         false => Producer::options(),
     };
-    let Some(mut out) = fair(options.open(place.name())) else {
+    let Some(mut out) = allowed(options.open(place.name())) else {
         return Ok(());
     };
     let begin = out.next_sequence();
-    let mut late = fair(place.consumer(Start::Next))
+    let mut late = allowed(place.consumer(Start::Next))
         .map(|q| Checked::new(q, Start::Next))
         .filter(|late| late.next_sequence() == begin);
-    // The two find the front in one way. In a fixed ring, false stamps ahead can part them.
+    // Consumer and producer find the front in the same way. In a fixed ring, false stamps ahead of
+    // it can give them different results.
     assert!(late.is_some() || kind.message_size != 0 || kind.lossless);
     let mut room = kind.capacity / 2;
     while !u.is_empty() {
@@ -47,7 +48,7 @@ fn try_produce(u: &mut Input) -> Result<()> {
             0 | 1 => 1,
             2 => u.arbitrary::<u8>()?,
             3 => {
-                fair(out.stats());
+                allowed(out.stats());
                 assert!(out.consumers().len() <= 4);
                 0
             }
@@ -78,7 +79,7 @@ fn try_produce(u: &mut Input) -> Result<()> {
     Ok(())
 }
 
-/// Pushes the next message, one way or another.
+/// Pushes the next message in one of the ways.
 fn push(u: &mut Input, out: &mut Producer, kind: &Kind) -> Result<()> {
     let next = out.next_sequence();
     let message = kind.message(next);
@@ -103,15 +104,15 @@ fn push(u: &mut Input, out: &mut Producer, kind: &Kind) -> Result<()> {
     Ok(())
 }
 
-/// Pops what was pushed since, for a consumer that began where the producer did: exactly that. One
-/// that was outrun is given up, for it goes by an index that may be damaged; while all pushed
-/// since the begin `fits`, it is not outrun.
+/// Pops the messages that were pushed since, with a consumer that started where the producer did.
+/// It must receive exactly these. A consumer that was overrun is given up, because it relies on an
+/// index that may be damaged. It cannot be overrun while everything pushed since the start `fits`.
 fn follow(mut q: Checked, kind: &Kind, begin: u64, end: u64, fits: bool) -> Option<Checked> {
     let mut buffer = vec![0; kind.longest()];
     while q.next_sequence() != end {
         let popped = q.pop(&mut buffer);
         assert!(!fits || popped.is_ok(), "{popped:?}");
-        let m = fair(popped)?.unwrap_or_else(|| panic!("{} of {end}", q.next_sequence()));
+        let m = allowed(popped)?.unwrap_or_else(|| panic!("{} of {end}", q.next_sequence()));
         if m.lost != 0 {
             assert!(!fits, "{m:?}");
             return None;

@@ -1,18 +1,18 @@
 //! Consumers of a ring that is damaged before they open it and while they read.
 
-use crate::checked::{fair, start, Checked};
+use crate::checked::{allowed, start, Checked};
 use crate::files::{image, Kind, Place, FIXED, VARIABLE};
 use crate::{damage, Input};
 use arbitrary::Result;
 use ipcq::Producer;
 
-/// A fixed ring, damaged, is read by every call there is.
+/// Reads a damaged fixed ring with every call.
 pub fn read_fixed(input: &[u8]) {
     // An input that ends early is a short program.
     let _ = read(&mut Input::new(input), &FIXED);
 }
 
-/// A variable ring, likewise.
+/// Reads a damaged variable ring with every call.
 pub fn read_variable(input: &[u8]) {
     let _ = read(&mut Input::new(input), &VARIABLE);
 }
@@ -21,7 +21,7 @@ fn read(u: &mut Input, kinds: &'static [Kind]) -> Result<()> {
     let kind = u.choose(kinds)?;
     let place = Place::with(image(kind));
     let file = place.data();
-    // One that is killed has left the queue, or one goes on in it.
+    // Either a killed producer has left the queue, or a producer continues in it.
     let mut out = match u.arbitrary()? {
         true => Some(Producer::options().open(place.name()).unwrap()),
         false => None,
@@ -34,7 +34,7 @@ fn read(u: &mut Input, kinds: &'static [Kind]) -> Result<()> {
         match (u.int_in_range(0..=8)?, &mut q) {
             (0, _) | (_, None) => {
                 let start = start(u)?;
-                q = fair(place.consumer(start)).map(|q| Checked::new(q, start));
+                q = allowed(place.consumer(start)).map(|q| Checked::new(q, start));
             }
             (1 | 2, _) => damage::ring(u, &file)?,
             (3, _) => push(&mut out, kind, u.arbitrary()?),
@@ -50,7 +50,7 @@ fn read(u: &mut Input, kinds: &'static [Kind]) -> Result<()> {
     Ok(())
 }
 
-/// A producer pushes, whatever is in the ring.
+/// Pushes messages regardless of the content of the ring.
 fn push(out: &mut Option<Producer>, kind: &Kind, count: u8) {
     for _ in 0..count {
         if !out.as_mut().is_some_and(|out| kind.push(out)) {

@@ -1,8 +1,8 @@
-//! The control file is damaged while a producer and consumers use it. Whoever may write it can
-//! slow them, and never corrupt them: every message that arrives is the one pushed, and every one
-//! is received or counted as lost.
+//! The control file is damaged while a producer and consumers use it. A process that may write it
+//! can slow them down but never corrupt them: every message that arrives is the one that was
+//! pushed, and every message is received or counted as lost.
 
-use crate::checked::{fair, start, Checked};
+use crate::checked::{allowed, start, Checked};
 use crate::files::{image, Kind, Place, Words, FIXED, VARIABLE};
 use crate::{damage, Input};
 use arbitrary::Result;
@@ -14,7 +14,7 @@ pub fn registry(input: &[u8]) {
     let _ = try_registry(&mut Input::new(input));
 }
 
-/// The most consumers at a time: more than the registry has places for.
+/// The maximum number of consumers at a time, which is more than the registry has slots for.
 const CONSUMERS: usize = 6;
 
 fn try_registry(u: &mut Input) -> Result<()> {
@@ -41,7 +41,7 @@ fn try_registry(u: &mut Input) -> Result<()> {
                 let options = Consumer::options().start(start).observer(u.arbitrary()?);
                 let name = u.arbitrary::<char>()?.to_string();
                 let options = options.name(name.repeat(u.int_in_range(0..=80)?));
-                let opened = fair(options.open(place.name()));
+                let opened = allowed(options.open(place.name()));
                 consumers.extend(opened.map(|q| Checked::new(q, start)));
             }
             5 if !consumers.is_empty() => {
@@ -75,8 +75,8 @@ fn try_registry(u: &mut Input) -> Result<()> {
     Ok(())
 }
 
-/// Opens the queue to produce, whatever the control file is. A lossy queue gets a new one in place of
-/// one that is damaged. A lossless queue is refused, and the input ends.
+/// Opens the queue as a producer, regardless of the control file. A lossy queue replaces a damaged
+/// control file. A lossless queue is refused, and the input ends.
 fn open(u: &mut Input, kind: &Kind, place: &Place) -> Result<Producer> {
     let mut options = Producer::options();
     let evict: bool = u.arbitrary()?;
@@ -89,8 +89,8 @@ fn open(u: &mut Input, kind: &Kind, place: &Place) -> Result<Producer> {
     }
 }
 
-/// What happens to a control file while no producer lives. It is not made shorter: that is a
-/// SIGBUS, which whoever may write it can do to those who map it.
+/// Changes a control file while no producer is alive. It is not shortened, because that would raise
+/// SIGBUS in the processes that map it.
 fn disturb(u: &mut Input, place: &Place, control: &mut Words) -> Result<()> {
     match u.int_in_range(0..=3)? {
         0 => place.remove_control(),
@@ -107,7 +107,7 @@ fn receive(q: &mut Checked, kind: &Kind, count: u8) {
     for _ in 0..count {
         match q.pop(&mut buffer) {
             Ok(Some(m)) => assert_eq!(buffer[..m.length as usize], kind.message(m.sequence)),
-            // One that was dropped takes a place again, if there is one.
+            // A consumer that was evicted takes another slot, if one is free.
             Ok(None) | Err(Error::Closed(_) | Error::RegistryFull(_)) => break,
             Err(e) => panic!("{e:?}"),
         }

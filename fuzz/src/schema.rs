@@ -1,13 +1,12 @@
-//! Record schemas that are anything: the input is the JSON, as somebody gives it and as it lies in a
-//! queue.
+//! Record schemas of any content. The input is the JSON, passed by a caller or found in a queue.
 
-use crate::checked::fair_error;
+use crate::checked::check_error;
 use crate::files::Place;
 use ipcq::__binding::layout::at;
 use ipcq::{Consumer, Error, Field, Producer, Scalar, Schema};
 
-/// What lies where the schema of a queue should be; and the same as text. What is read of it can be
-/// written, shown, compared, and asked for.
+/// The content of the schema area of a queue, and the same as text. A schema that is accepted can
+/// be written, shown, compared and requested.
 pub fn schema(input: &[u8]) {
     let text = std::str::from_utf8(input);
     let read = text.ok().and_then(|text| match Schema::from_json(text) {
@@ -21,7 +20,7 @@ pub fn schema(input: &[u8]) {
     if let Some(schema) = &read {
         check(schema, schema.itemsize(), 0);
         assert_eq!(Schema::from_json(&schema.to_json()).as_ref(), Ok(schema));
-        // A screen has lines of any length, but no control characters.
+        // A terminal can show lines of any length, but no control characters are allowed.
         let shown = schema.to_string();
         assert!(!shown.contains(|c: char| c.is_control() && c != '\n'));
         assert_eq!(schema.difference(schema, "a", "b"), None);
@@ -30,13 +29,13 @@ pub fn schema(input: &[u8]) {
             assert!(!text.contains(|c: char| c.is_control() && c != '\n'));
         }
     }
-    // A page is set aside for that of one field.
+    // The header reserves a page for a schema of one field.
     if (1..4096).contains(&input.len()) {
         in_a_queue(input, read);
     }
 }
 
-/// Each field lies in the record.
+/// Checks that each field fits in the record.
 fn check(schema: &Schema, size: u32, depth: u32) {
     assert!(schema.itemsize() == size && depth < 16);
     for field in schema.fields() {
@@ -55,7 +54,7 @@ fn bytes(size: u32) -> Schema {
 }
 
 fn in_a_queue(input: &[u8], read: Option<Schema>) {
-    // A queue of the messages that the schema is of, if they are not too large for this.
+    // The queue has messages of the size of the schema, if that is not too large here.
     let size = read.as_ref().map_or(8, Schema::itemsize);
     let size = if size <= 1 << 16 { size } else { 8 };
     let place = Place::new();
@@ -77,7 +76,7 @@ fn in_a_queue(input: &[u8], read: Option<Schema>) {
         Ok(q) => assert_eq!(q.schema(), good.as_ref()),
         Err(e) => {
             assert!(good.is_none(), "{e}");
-            fair_error(e);
+            check_error(e);
         }
     }
     let Some(schema) = good else { return };

@@ -1,10 +1,10 @@
-//! The inputs that fuzzing kept, once more: each target does with each what it did then.
+//! Replays the inputs that fuzzing has kept. Each target runs each of its inputs again.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{channel, RecvTimeoutError};
 use std::time::Duration;
 
-/// An input takes milliseconds. One that takes so long has no end.
+/// An input takes milliseconds. An input that takes this long does not end.
 const LIMIT: Duration = Duration::from_secs(60);
 
 fn replay(name: &str, target: fn(&[u8])) {

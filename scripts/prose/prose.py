@@ -339,7 +339,9 @@ def main():
     rules = load_rules()
     allowed = load_baseline()
     chosen = [str(Path(f).resolve().relative_to(ROOT)) for f in arguments.files] or files()
-    counts, reports = Counter({k: n for k, n in allowed.items() if k[0] not in chosen}), {}
+    # Files that were removed or moved are dropped, so that a move does not count findings twice.
+    kept = {k: n for k, n in allowed.items() if k[0] not in chosen and (ROOT / k[0]).exists()}
+    counts, reports = Counter(kept), {}
     for path in chosen:
         try:
             source = (ROOT / path).read_text()

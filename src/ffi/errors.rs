@@ -9,7 +9,7 @@ pub extern "C" fn ipcq_errmsg() -> *const c_char {
     last_message()
 }
 
-/// What a return value means, as in the table.
+/// A short text for a return value.
 #[no_mangle]
 pub extern "C" fn ipcq_strerror(rc: c_int) -> *const c_char {
     match rc.wrapping_neg() {

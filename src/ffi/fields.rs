@@ -199,8 +199,8 @@ fn scalar(field: &Declared) -> Result<Scalar> {
         .ok_or_else(|| {
             wrong(
                 field,
-                "is not valid: the kind is one of u i f b S V M m c U, the size is one that the \
-                 kind has, and only M and m have a unit, one of Y M W D h m s ms us ns ps fs as",
+                "is not valid: the kind must be one of u i f b S V M m c U. The size must be one \
+                 that the kind has. Only M and m have a unit, one of Y M W D h m s ms us ns ps fs as",
             )
         })
 }

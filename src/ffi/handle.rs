@@ -9,7 +9,7 @@ pub struct ipcq_queue {
     pub(super) role: Role,
 }
 
-/// What a handle is. The tag is a word of its own, so that a single comparison tells the role.
+/// The role of a handle. The tag is a separate word, so that one comparison tells the role.
 #[repr(u32)]
 pub(super) enum Role {
     Producer(Producer),
@@ -68,7 +68,7 @@ pub(super) unsafe fn consumer_if<'a>(q: *mut ipcq_queue) -> Option<&'a mut Consu
     }
 }
 
-/// The producer, or an error that says why there is none.
+/// The producer, or an error if the handle is not one.
 ///
 /// # Safety
 /// As [`queue`].
@@ -84,7 +84,7 @@ pub(super) unsafe fn producer<'a>(q: *mut ipcq_queue) -> Result<&'a mut Producer
     }
 }
 
-/// The consumer, or an error that says why there is none.
+/// The consumer, or an error if the handle is not one.
 ///
 /// # Safety
 /// As [`queue`].

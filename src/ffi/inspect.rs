@@ -131,7 +131,7 @@ pub extern "C" fn ipcq_version_number() -> u32 {
 }
 
 /// # Safety
-/// `stats` is NULL or has as many bytes as its first member says.
+/// `stats` is NULL or valid for the number of bytes in its first member.
 unsafe fn fill_stats(q: &ipcq_queue, stats: *mut ipcq_stats) -> Result<()> {
     if stats.is_null() {
         return Err(null("the place for the stats"));

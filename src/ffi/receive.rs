@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::{Consumer, Message, Pop};
 use std::ffi::{c_int, c_void};
 
-/// What is known about a message.
+/// The metadata of a message.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 pub struct ipcq_info {

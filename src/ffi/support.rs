@@ -1,4 +1,4 @@
-//! What the functions share: the panic boundary, the error text, the checks of arguments.
+//! Shared by the functions: the panic boundary, the error text, the checks of arguments.
 
 use crate::error::{Error, Result, Text};
 use crate::os::NoCancel;
@@ -68,7 +68,7 @@ impl LastError {
     }
 }
 
-/// What a function of the C interface returns: a count or a negated errno.
+/// The return type of a function of the C interface: a count or a negated errno.
 pub(super) trait Code {
     fn of(code: i32) -> Self;
 }
@@ -218,8 +218,8 @@ pub(super) unsafe fn size_of_sized<T>(
 /// not know become zero. Members that this library does not know must be zero.
 ///
 /// # Safety
-/// `from` is NULL or valid for as many bytes as its first word says. `T` is plain data, begins with
-/// that size, and is valid if all its bytes are zero.
+/// `from` is NULL or valid for the number of bytes in its first word. `T` is plain data, begins
+/// with that size, and is valid if all its bytes are zero.
 pub(super) unsafe fn sized<T: Copy>(
     from: *const T,
     name: &str,

@@ -1,13 +1,14 @@
 //! Memory barriers in other processes.
 
-/// Asks the kernel to include this process in every [`heavy_barrier`] from now on. Asking twice
-/// is fine.
+/// Asks the kernel to include this process in every later [`heavy_barrier`]. Repeated calls are
+/// harmless.
 pub(crate) fn register_barrier() -> bool {
     membarrier(libc::MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED)
 }
 
-/// A full memory barrier here and in every thread, at this moment or when it next runs, of every
-/// process that has called [`register_barrier`]; `false` if the kernel does not do that.
+/// Executes a full memory barrier in this thread and in every thread of every process that has
+/// called [`register_barrier`]. A thread that is not running executes it before it runs again.
+/// Returns `false` if the kernel does not support this.
 pub(crate) fn heavy_barrier() -> bool {
     membarrier(libc::MEMBARRIER_CMD_GLOBAL_EXPEDITED)
 }

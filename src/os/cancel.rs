@@ -1,14 +1,14 @@
 //! Thread cancellation.
 
-/// Keeps the thread from being cancelled (`pthread_cancel`) until it is dropped.
+/// Disables cancellation of the current thread (`pthread_cancel`) until it is dropped.
 ///
-/// A cancelled thread is unwound out of the system call that it is in, which ends the process if
-/// the frames above are Rust's. So every function of this crate that may come to such a system
-/// call holds one of these. What is pending then acts at the next cancellation point of the
-/// program.
+/// Cancellation unwinds a thread out of the system call that it is in. If the frames above are Rust
+/// frames, that ends the process. Therefore every function of this crate that may reach such a
+/// system call holds a `NoCancel`. A pending cancellation acts at the next cancellation point of
+/// the program.
 pub(crate) struct NoCancel {
     before: libc::c_int,
-    /// It belongs to the thread that made it.
+    /// Makes the type `!Send`, because the state belongs to one thread.
     _thread: std::marker::PhantomData<*const ()>,
 }
 
@@ -16,14 +16,14 @@ extern "C" {
     fn pthread_setcancelstate(state: libc::c_int, before: *mut libc::c_int) -> libc::c_int;
 }
 
-/// The same number in glibc and musl.
+/// glibc and musl use the same number.
 const PTHREAD_CANCEL_DISABLE: libc::c_int = 1;
 
 impl NoCancel {
     #[inline(never)]
     pub(crate) fn new() -> NoCancel {
         let mut before = 0;
-        // SAFETY: the place for the answer is valid. It cannot fail for this state.
+        // SAFETY: `before` is valid for writes. The call cannot fail for this state.
         unsafe { pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &mut before) };
         NoCancel {
             before,
@@ -35,7 +35,7 @@ impl NoCancel {
 impl Drop for NoCancel {
     fn drop(&mut self) {
         let mut now = 0;
-        // SAFETY: as above; the state is one that was given by the same function.
+        // SAFETY: as above. The state was returned by the same function.
         unsafe { pthread_setcancelstate(self.before, &mut now) };
     }
 }

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-/// The time since some moment in the past, by a clock that is never set.
+/// The time since an arbitrary moment in the past, from a clock that is never adjusted.
 pub(crate) fn now() -> Duration {
     let mut t = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: `t` is a valid place for the answer; this clock always exists.
+    // SAFETY: `t` is valid for writes, and this clock always exists.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut t) };
     Duration::new(t.tv_sec as u64, t.tv_nsec as u32)
 }

@@ -1,22 +1,21 @@
 //! A directory that is resolved once, and the files in it.
 //!
-//! A handle opens its directory once and reaches every file of its queue relative to that. A later
-//! `chdir`, `chroot` or rename of the directory therefore leads it nowhere else.
+//! A handle opens its directory once and reaches every file of its queue relative to it. A later
+//! `chdir`, `chroot` or rename of the directory therefore does not redirect the handle.
 //!
-//! Other users may create names in the directory, so nothing that a name leads to is trusted: it is
-//! never followed if it is a link, never waited on if it is a FIFO or a device, and
-//! [`check_owner`] comes before the first write. A file may have a second name (a hard link): either
-//! the content proves that the name is the right one, or [`Dir::check_one_name`]
-//! refuses the file.
+//! Other users may create names in the directory, so no name is trusted. A symbolic link is never
+//! followed, a FIFO or a device is never opened, and [`check_owner`] runs before the first write. A
+//! file may have a second name (a hard link). In that case, either the content proves that the name
+//! is the right one, or [`Dir::check_one_name`] refuses the file.
 
 use crate::error::{Error, Result};
-use crate::os::{self, Identity, OpenFile};
+use crate::os::{self, owned, Identity, OpenFile};
 use crate::steps::step;
 use std::ffi::{CStr, CString, OsStr};
 use std::fmt;
 use std::fs::{File, Metadata};
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -28,7 +27,7 @@ pub(crate) struct Dir {
     path: PathBuf,
 }
 
-/// What a name leads to, without following it.
+/// The file that a name refers to. Links are not followed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stat {
     pub identity: Identity,
@@ -42,7 +41,7 @@ impl Stat {
         self.mode & libc::S_IFMT == libc::S_IFREG
     }
 
-    /// What it is instead of a regular file.
+    /// Describes a file that is not a regular file.
     fn kind(&self) -> &'static str {
         match self.mode & libc::S_IFMT {
             libc::S_IFLNK => "a symbolic link, which is never followed: use the name it points to",
@@ -56,11 +55,11 @@ impl Stat {
 }
 
 impl Dir {
-    /// Resolves a path, which must be absolute.
+    /// Opens a directory. The path must be absolute.
     pub(crate) fn open(path: &Path) -> io::Result<Dir> {
         let name = CString::new(path.as_os_str().as_bytes())?;
         let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
-        // SAFETY: a string; the result is a new descriptor or -1.
+        // SAFETY: `name` is a C string. The result is a new descriptor or -1.
         let file = unsafe { owned(libc::open(name.as_ptr(), flags)) }?;
         Ok(Dir {
             fd: OpenFile::new(file),
@@ -68,7 +67,7 @@ impl Dir {
         })
     }
 
-    /// A name in this directory, for messages.
+    /// The path of a name in this directory, for error texts.
     pub(crate) fn shown(&self, name: &CStr) -> Shown {
         Shown::of(&self.path.join(OsStr::from_bytes(name.to_bytes())))
     }
@@ -77,12 +76,12 @@ impl Dir {
         Ok(self.fd.get()?.as_raw_fd())
     }
 
-    /// What a name leads to; `None` if there is no such name.
+    /// Returns the file that a name refers to, or `None` if the name does not exist.
     pub(crate) fn stat(&self, name: &CStr) -> io::Result<Option<Stat>> {
-        // SAFETY: zero is valid for each of its fields.
+        // SAFETY: zero is valid for every field.
         let mut s: libc::stat = unsafe { std::mem::zeroed() };
         let (fd, flags) = (self.fd()?, libc::AT_SYMLINK_NOFOLLOW);
-        // SAFETY: a string, and a place for the answer.
+        // SAFETY: `name` is a C string and `s` is valid for writes.
         match unsafe { libc::fstatat(fd, name.as_ptr(), &mut s, flags) } {
             0 => Ok(Some(Stat {
                 identity: Identity {
@@ -100,7 +99,7 @@ impl Dir {
         }
     }
 
-    /// Whether only this user and root can exchange what this user's names in it lead to.
+    /// Whether only this user and root can replace the files of this user in the directory.
     pub(crate) fn is_safe(&self) -> bool {
         let Ok(meta) = self.fd.get().and_then(File::metadata) else {
             return false;
@@ -109,9 +108,9 @@ impl Dir {
         alone && (meta.uid() == os::effective_uid() || meta.uid() == 0)
     }
 
-    /// A number that stands for a name in this directory, to be kept in the file that has the name.
+    /// A hash of the directory and a name. The file with that name stores it.
     pub(crate) fn home(&self, name: &CStr) -> u64 {
-        // FNV-1a: the number has to be the same for every version of this crate.
+        // FNV-1a, because the number must be the same in every version of this crate.
         let inode = self.fd.identity().inode.to_le_bytes();
         let bytes = inode.iter().chain(name.to_bytes());
         bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
@@ -119,19 +118,19 @@ impl Dir {
         })
     }
 
-    /// Whether a name leads to this open file.
+    /// Whether a name refers to this open file.
     pub(crate) fn names(&self, name: &CStr, file: &File) -> io::Result<bool> {
         let meta = file.metadata()?;
         let found = self.stat(name)?;
         Ok(found.is_some_and(|s| s.identity == os::identity(&meta)))
     }
 
-    /// Opens a regular file, which is neither followed nor waited on if it is anything else.
+    /// Opens a regular file. Any other file is refused without following it or waiting for it.
     pub(crate) fn open_file(&self, name: &CStr, write: bool) -> Result<(File, Metadata)> {
         let failed =
             |e: io::Error| Error::from_io(&e, format_args!("cannot open {}", self.shown(name)));
         let refused = |kind| Error::Damaged(format!("{}: it is {kind}", self.shown(name)).into());
-        // A device may do something when it is opened, so it is not opened to be looked at.
+        // Opening a device may have an effect, so the type is checked before the file is opened.
         match self.stat(name).map_err(failed)? {
             Some(stat) if !stat.is_regular() => return Err(refused(stat.kind())),
             Some(_) => {}
@@ -139,14 +138,15 @@ impl Dir {
         }
         step();
         let access = if write { libc::O_RDWR } else { libc::O_RDONLY };
-        // It may have become something else meanwhile. O_NONBLOCK: neither a FIFO nor a lease of
-        // another process makes this wait.
+        // The file may have been replaced since `stat`. With O_NONBLOCK, the call waits neither for
+        // a FIFO nor for a lease of another process.
         let file = self.open_at(name, access, 0);
         let file = file.map_err(|e| match e.raw_os_error() {
             Some(libc::ELOOP) => refused("a symbolic link, which is never followed"),
             Some(libc::EISDIR) => refused("a directory"),
             Some(libc::ENXIO) => refused("a socket or a device"),
-            // Only the owner of a file can take one, and waiting for its end takes 45 seconds.
+            // Only the owner of a file can take a lease. Waiting until the kernel breaks it takes
+            // 45 seconds.
             Some(libc::EWOULDBLOCK) => Error::PermissionDenied(
                 format!(
                     "cannot open {}: another process holds a lease on it",
@@ -180,29 +180,29 @@ impl Dir {
     fn open_at(&self, name: &CStr, flags: i32, mode: u32) -> io::Result<File> {
         let fd = self.fd()?;
         let safe = libc::O_CLOEXEC | libc::O_NOCTTY | libc::O_NOFOLLOW | libc::O_NONBLOCK;
-        // SAFETY: a string; the result is a new descriptor or -1.
+        // SAFETY: `name` is a C string. The result is a new descriptor or -1.
         unsafe { owned(libc::openat(fd, name.as_ptr(), flags | safe, mode)) }
     }
 
-    /// Makes an empty file under a name that must be free.
+    /// Creates an empty file under a name that must not exist.
     pub(crate) fn create_file(&self, name: &CStr, mode: u32) -> io::Result<File> {
         step();
         self.open_at(name, libc::O_RDWR | libc::O_CREAT | libc::O_EXCL, mode)
     }
 
-    /// Makes `from` appear as `to`, in one step, in place of what was there.
+    /// Renames `from` to `to` atomically and replaces the previous file.
     pub(crate) fn rename(&self, from: &CStr, to: &CStr) -> io::Result<()> {
         step();
         let fd = self.fd()?;
-        // SAFETY: two strings.
+        // SAFETY: both names are C strings.
         done(unsafe { libc::renameat(fd, from.as_ptr(), fd, to.as_ptr()) })
     }
 
-    /// Removes a name; it is fine if there is none. Whether there was one.
+    /// Removes a name and returns whether it existed. A missing name is not an error.
     pub(crate) fn remove(&self, name: &CStr) -> io::Result<bool> {
         step();
         let fd = self.fd()?;
-        // SAFETY: a string.
+        // SAFETY: `name` is a C string.
         match done(unsafe { libc::unlinkat(fd, name.as_ptr(), 0) }) {
             Ok(()) => Ok(true),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -210,9 +210,9 @@ impl Dir {
         }
     }
 
-    /// Refuses a file that has a second name: another user may have planted this one, and so chosen the
-    /// file. In a directory that is not safe, that user could remove the name again before it is
-    /// counted, so it has to be the only one several times over.
+    /// Refuses a file that has a second name, because another user may have planted this name to
+    /// make the process use that file. In a directory that is not safe, that user could remove the
+    /// other name just before the count, so the check is repeated several times.
     pub(crate) fn check_one_name(&self, name: &CStr, file: &File) -> Result<()> {
         let shown = self.shown(name);
         let failed = |e| Error::from_io(&e, format_args!("cannot stat {shown}"));
@@ -232,8 +232,8 @@ impl Dir {
     }
 }
 
-/// Refuses to write a file that belongs to another user. Its owner could also truncate it, which is a
-/// SIGBUS here.
+/// Refuses to write a file that belongs to another user. Its owner could also truncate it, which
+/// would raise SIGBUS in this process.
 pub(crate) fn check_owner(meta: &Metadata, shown: &impl std::fmt::Display) -> Result<()> {
     let (owner, me) = (meta.uid(), os::effective_uid());
     match owner == me {
@@ -248,7 +248,7 @@ pub(crate) fn check_owner(meta: &Metadata, shown: &impl std::fmt::Display) -> Re
     }
 }
 
-/// How often a name is looked at where another user can change it at any moment.
+/// How often a name is checked if another user can change it at any moment.
 const LOOKS: usize = 16;
 
 fn check_count(meta: &Metadata, shown: &Shown) -> Result<()> {
@@ -256,15 +256,15 @@ fn check_count(meta: &Metadata, shown: &Shown) -> Result<()> {
         0 | 1 => Ok(()),
         names => Err(Error::PermissionDenied(
             format!(
-                "{shown}: the file has {names} names (hard links), and nothing in it says that this \
-                 is the right one: remove the others"
+                "{shown}: the file has {names} names (hard links), and its content \
+                 does not prove that this is the right one: remove the others"
             )
             .into(),
         )),
     }
 }
 
-/// A path as people are shown it: what a terminal would act on is escaped.
+/// A path as it is shown to users. Characters that a terminal would interpret are escaped.
 pub struct Shown(String);
 
 impl Shown {
@@ -292,16 +292,6 @@ impl fmt::Display for Shown {
     }
 }
 
-/// # Safety
-/// `fd` is a new descriptor that nothing else owns, or -1 with `errno` set.
-unsafe fn owned(fd: i32) -> io::Result<File> {
-    match fd {
-        -1 => Err(io::Error::last_os_error()),
-        // SAFETY: the caller's promise.
-        fd => Ok(unsafe { File::from_raw_fd(fd) }),
-    }
-}
-
 fn done(rc: i32) -> io::Result<()> {
     match rc {
         0 => Ok(()),
@@ -314,7 +304,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_terminal_would_act_on_is_escaped() {
+    fn characters_that_a_terminal_interprets_are_escaped() {
         for (name, shown) in [
             (&b"a b \\\"'"[..], "a b \\\"'"),
             (b"\x1b[2J\n\t", "\\u{1b}[2J\\n\\t"),

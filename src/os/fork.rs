@@ -1,6 +1,6 @@
-//! What a forked child has to know and to do.
+//! Bookkeeping for forked children.
 
-use super::file::{close_if_same, own_if_same, Identity, OpenFile};
+use super::file::{above_standard, close_if_same, own_if_same, Identity, OpenFile};
 use super::signal::SignalGate;
 use std::fs::File;
 use std::mem::ManuallyDrop;
@@ -8,15 +8,16 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 
-/// How often this process is a forked copy of another, counted from the first handle.
+/// How many forks separate this process from the one that opened the first handle.
 static FORKS: AtomicU32 = AtomicU32::new(0);
 
-/// What a forked child has to do something about at its birth.
+/// Resources that a forked child must release or renew at once.
 pub(super) struct Own {
-    /// Descriptors whose locks stand for *this* process. A forked child shares the open file
-    /// description, so it would keep the lock of a parent that was killed: it closes them at once.
+    /// Descriptors whose locks belong to *this* process. A forked child shares the open file
+    /// description and would keep the lock alive after the parent is killed, so the child closes
+    /// these descriptors at once.
     pub(super) locks: Vec<(RawFd, Identity)>,
-    /// Files that a child needs openings of its own of.
+    /// Files that a child must open again for itself.
     spares: Vec<Arc<SpareFile>>,
 }
 
@@ -25,18 +26,19 @@ static OWN: Mutex<Own> = Mutex::new(Own {
     spares: Vec::new(),
 });
 
-/// How many forks lie between the first call of [`watch_forks`] and this process. A handle
-/// remembers the value it was opened under, and so knows whether it was inherited.
+/// How many forks separate this process from the first call of [`watch_forks`]. A handle stores the
+/// value at the time it was opened, and compares it to detect that it was inherited.
 #[inline(always)]
 pub fn fork_generation() -> u32 {
-    // Relaxed: it changes only in a child in which no other thread exists yet.
+    // Relaxed, because it changes only in a child that has no other thread yet.
     FORKS.load(Ordering::Relaxed)
 }
 
-/// The list, while nobody else has it.
+/// Exclusive access to the list.
 pub(super) struct OwnGuard {
     own: MutexGuard<'static, Own>,
-    /// A handler that forks needs the list, too. It has to wait, because this thread cannot.
+    /// A signal handler that forks also needs the list. It would deadlock with this thread, so
+    /// signals are blocked.
     _gate: SignalGate,
 }
 
@@ -63,7 +65,7 @@ pub(super) fn own() -> OwnGuard {
 }
 
 thread_local! {
-    /// Held from before a fork until after it, so that the child finds the list whole.
+    /// Held across a fork, so that the child finds the list in a consistent state.
     static ACROSS_FORK: std::cell::RefCell<Option<OwnGuard>> =
         const { std::cell::RefCell::new(None) };
 }
@@ -80,7 +82,7 @@ extern "C" fn after_fork_in_child() {
     FORKS.fetch_add(1, Ordering::Relaxed);
     let _ = ACROSS_FORK.try_with(|held| {
         if let Some(mut own) = held.borrow_mut().take() {
-            // Each `LockFile` sees that it was inherited, and leaves its descriptor alone.
+            // Each `LockFile` detects that it was inherited and does not use its descriptor.
             for (fd, identity) in own.locks.drain(..) {
                 close_if_same(fd, identity);
             }
@@ -89,12 +91,12 @@ extern "C" fn after_fork_in_child() {
     });
 }
 
-/// Has forks counted from now on.
+/// Installs the fork handlers.
 pub fn watch_forks() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // SAFETY: the three handlers are functions of this library, which is never unloaded while
-        // a handle lives, and do only what is allowed in a child of a threaded process.
+        // SAFETY: the handlers are functions of this library, which is never unloaded while a
+        // handle exists. They do only what is allowed in the child of a multithreaded process.
         unsafe {
             libc::pthread_atfork(
                 Some(before_fork as unsafe extern "C" fn()),
@@ -105,13 +107,13 @@ pub fn watch_forks() {
     });
 }
 
-/// A file of which each forked child needs an opening of its own. It is made at the birth of the
-/// child, before that changes its user or its root.
+/// A file that each forked child needs to open for itself. The fork handler opens it, before the
+/// child can change its user or its root directory.
 #[derive(Debug)]
 pub(crate) struct SpareFile {
     fd: RawFd,
     identity: Identity,
-    /// The opening, or -1.
+    /// The descriptor, or -1.
     opened: AtomicI32,
 }
 
@@ -127,8 +129,8 @@ impl SpareFile {
         spare
     }
 
-    /// In a child: replaces the opening. It does only what is allowed in a child of a threaded
-    /// process.
+    /// In a child, replaces the descriptor. Does only what is allowed in the child of a
+    /// multithreaded process.
     fn renew(&self) {
         let mut path = *b"/proc/self/fd/\0\0\0\0\0\0\0\0\0\0\0\0";
         let (mut rest, mut digits) = (self.fd.unsigned_abs(), 0);
@@ -146,8 +148,10 @@ impl SpareFile {
         }
         let parents = own_if_same(self.fd, self.identity).map(ManuallyDrop::new);
         let fd = match parents {
-            // SAFETY: a string that ends with a NUL.
-            Some(_) => unsafe { libc::open(path.as_ptr().cast(), libc::O_RDWR | libc::O_CLOEXEC) },
+            // SAFETY: `path` ends with a NUL.
+            Some(_) => above_standard(unsafe {
+                libc::open(path.as_ptr().cast(), libc::O_RDWR | libc::O_CLOEXEC)
+            }),
             None => -1,
         };
         let old = self.opened.swap(fd, Ordering::Relaxed);
@@ -156,7 +160,7 @@ impl SpareFile {
         }
     }
 
-    /// The opening of this process, if it could be made and was not taken yet.
+    /// Takes the descriptor of this process. `None` if it could not be opened or was taken before.
     pub(crate) fn take(&self) -> Option<File> {
         let fd = self.opened.swap(-1, Ordering::Relaxed);
         if fd < 0 {
@@ -165,7 +169,7 @@ impl SpareFile {
         own_if_same(fd, self.identity)
     }
 
-    /// The file is not needed any more.
+    /// Removes the file from the list.
     pub(crate) fn end(self: &Arc<Self>) {
         own().spares.retain(|spare| !Arc::ptr_eq(spare, self));
         drop(self.take());

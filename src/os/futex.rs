@@ -1,4 +1,4 @@
-//! Sleeping on words of shared memory.
+//! Futex waits on words of shared memory.
 
 use super::clock::timespec;
 use super::signal::nap;
@@ -6,12 +6,12 @@ use std::io;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-/// What ended a sleep.
+/// The reason that a wait ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WakeReason {
-    /// A wake-up, a word that had changed already, or nothing in particular.
+    /// A wake, a word that had already changed, or a spurious return.
     Woken,
-    /// The time is over.
+    /// The timeout.
     TimedOut,
     /// A signal.
     Interrupted,
@@ -25,26 +25,26 @@ fn woken(rc: libc::c_long) -> WakeReason {
         Some(libc::EAGAIN) => WakeReason::Woken,
         Some(libc::ETIMEDOUT) => WakeReason::TimedOut,
         Some(libc::EINTR) => WakeReason::Interrupted,
-        // A page that was truncated away, or a sandbox: the caller looks again and again, so let
-        // it do so slowly.
+        // The page was truncated away, or a sandbox forbids the call. The caller retries, so slow
+        // it down.
         _ if nap(Duration::from_millis(1)) => WakeReason::Woken,
         _ => WakeReason::Interrupted,
     }
 }
 
-/// Sleeps until somebody wakes those who sleep on `word`, or the clock of [`now`] shows `until`;
-/// not at all if the word is not `seen`. A read-only mapping will do.
+/// Waits until `word` is woken or the clock of `now` reaches `until`. Returns at once if the word
+/// is not equal to `seen`. A read-only mapping is enough.
 ///
-/// The word may be shared between processes, so the kernel is never told that it is private.
+/// The call is never a private futex, because processes may share the word.
 pub(crate) fn futex_wait(word: &AtomicU32, seen: u32, until: Duration) -> WakeReason {
     let until = timespec(until);
-    // SAFETY: the word and the time are valid for the length of the call, which writes neither.
+    // SAFETY: the word and the time are valid during the call, which writes neither.
     woken(unsafe {
         libc::syscall(
             libc::SYS_futex,
             word.as_ptr(),
-            // Unlike `FUTEX_WAIT` it takes a moment, not a length, so that a sleep that is
-            // begun again does not grow.
+            // `FUTEX_WAIT` takes a duration. This command takes a deadline, so a repeated wait does
+            // not become longer.
             libc::FUTEX_WAIT_BITSET,
             seen,
             &raw const until,
@@ -54,12 +54,12 @@ pub(crate) fn futex_wait(word: &AtomicU32, seen: u32, until: Duration) -> WakeRe
     })
 }
 
-/// The most words that [`futex_wait_any`] takes.
+/// The maximum number of words for [`futex_wait_any`].
 pub(crate) const FUTEX_WAITV_MAX: usize = 128;
 
-/// As [`futex_wait`], on any of several words, but that the kernel begins it again after a handler
-/// with `SA_RESTART` ([`restarts_after_signals`]); `None` where the kernel cannot do that (before
-/// Linux 5.16) or a sandbox forbids it.
+/// As [`futex_wait`], on any of several words. After a handler with `SA_RESTART` the kernel
+/// restarts the wait (see `restarts_after_signals`). Returns `None` if the kernel does not
+/// support the call (before Linux 5.16) or a sandbox forbids it.
 pub(crate) fn futex_wait_any(words: &[(&AtomicU32, u32)], until: Duration) -> Option<WakeReason> {
     /// The kernel's `struct futex_waitv`.
     #[repr(C)]
@@ -70,7 +70,7 @@ pub(crate) fn futex_wait_any(words: &[(&AtomicU32, u32)], until: Duration) -> Op
         flags: u32,
         reserved: u32,
     }
-    const FUTEX_32: u32 = 2; // its size; without a flag for private, it is shared
+    const FUTEX_32: u32 = 2; // the size of the word; without the private flag it is shared
     let mut waiters = [Waiter {
         value: 0,
         address: 0,
@@ -84,8 +84,8 @@ pub(crate) fn futex_wait_any(words: &[(&AtomicU32, u32)], until: Duration) -> Op
         waiter.flags = FUTEX_32;
     }
     let until = timespec(until);
-    // SAFETY: so many waiters are valid for the length of the call, as are the words and the time;
-    // it writes none of them.
+    // SAFETY: `waiters`, the words and the time are valid during the call, which writes none of
+    // them.
     let rc = unsafe {
         libc::syscall(
             libc::SYS_futex_waitv,
@@ -103,8 +103,8 @@ pub(crate) fn futex_wait_any(words: &[(&AtomicU32, u32)], until: Duration) -> Op
     }
 }
 
-/// Wakes all who sleep on `word`.
+/// Wakes all waiters on `word`.
 pub(crate) fn futex_wake(word: &AtomicU32) {
-    // SAFETY: the word is valid, and not even written. There is nothing that can fail.
+    // SAFETY: the word is valid and is not written. The call cannot fail.
     unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, i32::MAX) };
 }

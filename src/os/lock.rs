@@ -13,7 +13,7 @@ pub(crate) enum Lock {
 }
 
 fn flock(kind: libc::c_int, byte: u64) -> libc::flock {
-    // SAFETY: `flock` is a plain struct of integers; zero is a valid value of each.
+    // SAFETY: `flock` is a plain struct of integers, and zero is valid for each.
     let mut l: libc::flock = unsafe { std::mem::zeroed() };
     l.l_type = kind as libc::c_short;
     l.l_whence = libc::SEEK_SET as libc::c_short;
@@ -30,11 +30,11 @@ fn lock_kind(kind: Lock) -> libc::c_int {
 }
 
 fn lock_call(file: &File, command: libc::c_int, l: &mut libc::flock) -> io::Result<()> {
-    // SAFETY: `l` is a valid flock for the length of the call.
+    // SAFETY: `l` is a valid flock during the call.
     match unsafe { libc::fcntl(file.as_raw_fd(), command, l) } {
         0 => Ok(()),
         _ => match io::Error::last_os_error() {
-            // The kernel does not know the command, or a sandbox forbids it.
+            // The kernel does not support the command, or a sandbox forbids it.
             e if e.raw_os_error() == Some(libc::EINVAL) => Err(io::Error::new(
                 io::ErrorKind::Unsupported,
                 "this kernel or sandbox has no open file description locks (Linux 3.15)",
@@ -44,10 +44,10 @@ fn lock_call(file: &File, command: libc::c_int, l: &mut libc::flock) -> io::Resu
     }
 }
 
-/// Tries for an open-file-description lock on one byte: `false` if another holder is in the way.
+/// Tries to take an open-file-description lock on one byte. `false` if another holder prevents it.
 ///
-/// The kernel drops such a lock when the last reference to this opening ends, so on any death of
-/// the process; and only then, unlike POSIX locks.
+/// The kernel drops the lock when the last reference to this open file description ends, so
+/// whenever the process dies. Unlike a POSIX lock, it is not dropped earlier.
 pub(crate) fn try_lock(file: &File, kind: Lock, byte: u64) -> io::Result<bool> {
     step();
     match lock_call(file, libc::F_OFD_SETLK, &mut flock(lock_kind(kind), byte)) {
@@ -57,19 +57,20 @@ pub(crate) fn try_lock(file: &File, kind: Lock, byte: u64) -> io::Result<bool> {
     }
 }
 
-/// Drops all locks of this opening.
+/// Drops all locks of this open file description.
 pub(super) fn unlock_all(file: &File) {
     step();
     let mut l = flock(libc::F_UNLCK, 0);
-    l.l_len = 0; // to the end, wherever that is
-                 // It cannot fail for an open file.
+    // Zero means up to the end of the file.
+    l.l_len = 0;
+    // This cannot fail for an open file.
     let _ = lock_call(file, libc::F_OFD_SETLK, &mut l);
 }
 
-/// Whether anybody else holds a lock of this kind on the byte, or a stronger one. Needs no write
-/// permission. To hold an exclusive one needs it, so that no reader can make it seem so.
+/// Whether another holder has a lock of this kind, or a stronger one, on the byte. The query needs
+/// no write permission. An exclusive lock does, so a reader cannot fake one.
 pub(crate) fn is_locked(file: &File, kind: Lock, byte: u64) -> io::Result<bool> {
-    // An exclusive lock is all that is in the way of a shared one.
+    // Only an exclusive lock conflicts with a shared one.
     let mut l = flock(
         lock_kind(match kind {
             Lock::Exclusive => Lock::Shared,

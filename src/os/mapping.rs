@@ -22,13 +22,13 @@ pub(crate) struct Region {
 }
 
 impl Region {
-    /// Opens and maps a regular file as long as it is.
+    /// Opens a regular file and maps its full length.
     pub(crate) fn open(dir: &Dir, name: &CStr, write: bool) -> Result<Region> {
         Region::open_of(dir, name, write, None)
     }
 
-    /// As [`Region::open`], of a file that belongs to this user. No other is mapped: its owner could
-    /// truncate it.
+    /// As [`Region::open`], for a file that must belong to `owner`, if one is given. Another owner
+    /// could truncate the file.
     pub(crate) fn open_of(
         dir: &Dir,
         name: &CStr,
@@ -39,7 +39,7 @@ impl Region {
         let shown = dir.shown(name);
         if owner.is_some_and(|owner| meta.uid() != owner) {
             return Err(Error::Damaged(
-                format!("{shown}: it belongs to another user than the queue").into(),
+                format!("{shown}: it does not belong to the owner of the queue").into(),
             ));
         }
         if meta.len() == 0 {
@@ -66,7 +66,7 @@ impl Region {
         let failed = |e: std::io::Error| {
             let advice = match e.raw_os_error() {
                 Some(libc::EAGAIN) => ": the limit of locked memory is reached (ulimit -l)",
-                Some(libc::ENOMEM) => ": there is no address space left (ulimit -v), or no memory",
+                Some(libc::ENOMEM) => ": the address space (ulimit -v) or the memory is exhausted",
                 _ => "",
             };
             Error::from_io(
@@ -81,11 +81,12 @@ impl Region {
         })
     }
 
-    /// Has the kernel make the page tables of all of it now: a fault in each page of the first lap made
-    /// a push of 64 bytes take 50 ns instead of 8. Where that fails, they come as they are needed.
+    /// Asks the kernel to fill the page tables of the whole mapping now. Otherwise a page fault in
+    /// each page of the first lap raises a push of 64 bytes from 8 ns to 50 ns. If the request
+    /// fails, the faults occur later.
     ///
-    /// Only of a file that was checked and has its space reserved: this takes memory for every hole,
-    /// for minutes perhaps.
+    /// Call this only for a file that was checked and has its space reserved. For each hole the
+    /// kernel would allocate memory, possibly for minutes.
     pub(crate) fn fetch_page_tables(&self) {
         let _ = self.map.advise(Advice::PopulateRead);
     }
@@ -102,10 +103,10 @@ impl Region {
         &self.file
     }
 
-    /// Whether the name still leads to this file; an error if that cannot be found out.
+    /// Whether the name still refers to this file. An error if that cannot be determined.
     pub(crate) fn is_named(&self, dir: &Dir, name: &CStr) -> std::io::Result<bool> {
         let file = self.file.get()?;
-        // An unlinked file is known without a look at the directory.
+        // An unlinked file is recognised without reading the directory.
         match file.metadata()?.nlink() {
             0 => Ok(false),
             _ => dir.names(name, file),
@@ -116,7 +117,7 @@ impl Region {
         self.writable
     }
 
-    /// The user that the file belongs to.
+    /// The owner of the file.
     pub(crate) fn owner(&self) -> std::io::Result<u32> {
         Ok(self.file.get()?.metadata()?.uid())
     }

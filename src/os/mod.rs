@@ -1,7 +1,7 @@
-//! Calls into the operating system: locks, clocks, sleeping, threads, fork, open files (what has a
-//! name is in [`dir`]).
+//! Calls into the operating system: locks, clocks, sleeping, threads, fork and open files. [`dir`]
+//! has the operations on names.
 //!
-//! Nothing here knows what a queue is.
+//! These modules do not depend on queues.
 
 mod barrier;
 mod cancel;
@@ -26,7 +26,7 @@ pub(crate) use barrier::{heavy_barrier, register_barrier};
 pub(crate) use cancel::NoCancel;
 pub(crate) use clock::now;
 pub(crate) use event::Event;
-pub(crate) use file::{close_if_same, identity, read_up_to, Identity, OpenFile};
+pub(crate) use file::{close_if_same, identity, owned, read_up_to, Identity, OpenFile};
 pub(crate) use file_system::check_file_system;
 pub(crate) use fork::SpareFile;
 pub use fork::{fork_generation, watch_forks};

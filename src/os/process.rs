@@ -1,15 +1,15 @@
-//! Which processes live, and who this one is.
+//! Which processes are alive, and the identity of this one.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
 
 pub(crate) fn effective_uid() -> u32 {
-    // SAFETY: takes nothing and cannot fail.
+    // SAFETY: the call takes no arguments and cannot fail.
     unsafe { libc::geteuid() }
 }
 
-/// What tells a process from all others of this host, as long as it does not restart: its pid
-/// namespace, and when it began. The pid goes with it.
+/// Identifies a process on this host until the next reboot, together with its pid: the pid
+/// namespace and the start time.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ProcessStamp {
     namespace: u32,
@@ -17,7 +17,7 @@ pub(crate) struct ProcessStamp {
 }
 
 impl ProcessStamp {
-    /// This process's; zeroes where there is no /proc.
+    /// The stamp of this process. Its fields are zero if /proc is missing.
     pub(crate) fn own() -> ProcessStamp {
         let begun = match process(std::process::id()) {
             Some(Found::Alive(begun)) => begun,
@@ -32,12 +32,13 @@ impl ProcessStamp {
         }
     }
 
-    /// As one word, which is not 0.
+    /// The stamp as one word, which is never 0.
     pub(crate) fn word(self) -> u64 {
         u64::from(self.namespace) << 32 | u64::from(self.begun)
     }
 
-    /// Whether a process lives, by its pid and that word. `None` if that cannot be found out from here.
+    /// Whether the process with this pid and this word is alive. `None` if that cannot be
+    /// determined from here.
     pub(crate) fn of(word: u64, pid: u64) -> Option<bool> {
         let pid = u32::try_from(pid).ok().filter(|pid| *pid != 0)?;
         if pid_namespace()? != (word >> 32) as u32 {
@@ -51,20 +52,20 @@ impl ProcessStamp {
     }
 }
 
-/// Whether there is no process with this pid.
+/// Whether no process has this pid.
 pub(crate) fn is_dead(pid: u32) -> bool {
     matches!(process(pid), Some(Found::Dead))
 }
 
-/// A process, and when it began, if that may be read.
+/// The state of a process, with its start time if that is readable.
 enum Found {
     Dead,
     Alive(Option<u32>),
 }
 
-/// What lives with a pid. `None` if that cannot be found out.
+/// Looks up a pid. `None` if its state cannot be determined.
 fn process(pid: u32) -> Option<Found> {
-    // SAFETY: signal 0 is none: only the pid is looked up.
+    // SAFETY: signal 0 sends nothing. The call only looks up the pid.
     let rc = unsafe { libc::kill(libc::pid_t::try_from(pid).ok()?, 0) };
     if rc != 0 && io::Error::last_os_error().raw_os_error() == Some(libc::ESRCH) {
         return Some(Found::Dead);
@@ -72,27 +73,27 @@ fn process(pid: u32) -> Option<Found> {
     let Ok(text) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
         return Some(Found::Alive(None));
     };
-    // The name of the program is in parentheses, and may have any bytes. Then: the state, and from
-    // there on numbers, of which the 17th counts threads and the 19th is the time.
+    // The name of the program is in parentheses and may contain any bytes. After it come the state
+    // and then numbers. The 17th is the number of threads and the 19th is the start time.
     let words: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
     let number = |index: usize| words.get(index)?.parse::<u64>().ok();
-    // The first thread may have ended before the others. One that nobody has waited for is dead.
+    // The first thread may have ended before the others. A zombie counts as dead.
     if matches!(words.first(), Some(&("Z" | "X"))) && number(17)? <= 1 {
         return Some(Found::Dead);
     }
     Some(Found::Alive(number(19).map(|begun| begun as u32)))
 }
 
-/// Which numbers of processes this process sees.
+/// The pid namespace of this process.
 fn pid_namespace() -> Option<u32> {
     let meta = std::fs::metadata("/proc/self/ns/pid").ok()?;
     u32::try_from(meta.ino()).ok().filter(|inode| *inode != 0)
 }
 
-/// A number that no two calls on this host are likely to give alike.
+/// A number that is unlikely to be returned twice on this host.
 pub(crate) fn unique_id() -> u64 {
     let mut id = 0u64;
-    // SAFETY: eight bytes are writable at `id`.
+    // SAFETY: `id` is valid for writes of eight bytes.
     let got = unsafe { libc::getrandom((&raw mut id).cast(), 8, libc::GRND_NONBLOCK) };
     if got == 8 && id != 0 {
         return id;

@@ -1,4 +1,4 @@
-//! Locks that stand for one process, and not for its children.
+//! Locks that belong to one process and not to its children.
 
 use super::file::OpenFile;
 use super::file_system::{file_system, KEEPS_OPENING};
@@ -11,8 +11,8 @@ use std::os::fd::AsRawFd;
 use std::ptr::NonNull;
 use std::time::Duration;
 
-/// An open file that exists for the locks on it, which stand for this process alone: a forked
-/// child gives it up at its birth.
+/// An open file that only holds locks. The locks belong to this process alone, because a forked
+/// child closes the descriptor at once.
 #[derive(Debug)]
 pub(crate) struct LockFile {
     file: ManuallyDrop<OpenFile>,
@@ -20,8 +20,8 @@ pub(crate) struct LockFile {
 }
 
 impl LockFile {
-    /// Opens the file by `open`, and anything that comes with it. No fork can come between the
-    /// opening and the listing of the descriptor: a child would keep the locks.
+    /// Opens the file with `open`, which may return additional data. No fork can occur between the
+    /// open and the registration of the descriptor. Otherwise a child would keep the locks.
     pub(crate) fn open<T, E>(
         open: impl FnOnce() -> std::result::Result<(File, T), E>,
     ) -> std::result::Result<(LockFile, T), E> {
@@ -40,25 +40,26 @@ impl LockFile {
         }
     }
 
-    /// The file. It is only used during the call that opened it, and nothing closes a descriptor
-    /// behind the back of a call.
+    /// The file. It is only used during the call that opened it, and no other code closes a
+    /// descriptor during a call.
     pub(crate) fn file(&self) -> &File {
         &self.file.file
     }
 
-    /// Whether the lock is this process's, and not that of the one it was forked from.
+    /// Whether this process opened the file. `false` in a child that inherited it.
     pub(crate) fn is_own(&self) -> bool {
         self.generation == fork_generation()
     }
 }
 
-/// Maps a page of a file that nobody can access, for the reference to the opening that comes with it.
-/// No child inherits the mapping. `None` where that does not keep the opening.
+/// Maps one inaccessible page of a file, because the mapping holds a reference to the open file
+/// description. Children do not inherit the mapping. `None` if the file system does not keep the
+/// description.
 fn pin(file: &File) -> Option<NonNull<libc::c_void>> {
     if !KEEPS_OPENING.contains(&file_system(file)?) {
         return None;
     }
-    // SAFETY: a new mapping, of memory that is never accessed.
+    // SAFETY: a new mapping of memory that is never accessed.
     let at = unsafe {
         libc::mmap(
             std::ptr::null_mut(),
@@ -72,16 +73,16 @@ fn pin(file: &File) -> Option<NonNull<libc::c_void>> {
     if at == libc::MAP_FAILED {
         return None;
     }
-    // SAFETY: the mapping that was just made.
+    // SAFETY: `at` is the new mapping.
     if unsafe { libc::madvise(at, PIN, libc::MADV_DONTFORK) } != 0 {
-        // SAFETY: as above, and nothing uses it.
+        // SAFETY: as above. The mapping is not used.
         unsafe { libc::munmap(at, PIN) };
         return None;
     }
     NonNull::new(at)
 }
 
-/// Bytes of a mapping that pins an opening. The kernel makes whole pages of it.
+/// The bytes of a mapping that pins an open file description. The kernel rounds it to whole pages.
 const PIN: usize = 4096;
 
 impl Drop for LockFile {
@@ -92,29 +93,30 @@ impl Drop for LockFile {
         }
         let fd = self.file().as_raw_fd();
         own.locks.retain(|&(listed, _)| listed != fd);
-        // A process that another thread is just starting shares the opening until its `exec`, and
-        // `posix_spawn` calls no handler: closing alone would leave the locks to it.
+        // A process that another thread is starting shares the open file description until its
+        // `exec`, and `posix_spawn` calls no fork handler. Closing the descriptor alone would leave
+        // the locks to that process.
         if let Ok(file) = self.file.get() {
             unlock_all(file);
         }
-        // SAFETY: dropped here and nowhere else; the child's handler has not closed it, for this is
+        // SAFETY: dropped only here. The fork handler has not closed it, because this process is
         // not a child.
         unsafe { ManuallyDrop::drop(&mut self.file) };
     }
 }
 
-/// How long a lock may outlive its end: a process that another thread was just starting, by
-/// `posix_spawn`, has all openings until its `exec`.
+/// How long a lock may remain after its owner has dropped it. A process that another thread is
+/// starting with `posix_spawn` shares all open file descriptions until its `exec`.
 #[cfg(not(feature = "steps"))]
 pub(crate) const RESIDUE: Duration = Duration::from_millis(100);
-/// Shorter where a test stops other processes at each step.
+/// Shorter in tests that stop other processes at each step.
 #[cfg(feature = "steps")]
 pub(crate) const RESIDUE: Duration = Duration::from_millis(2);
 
-/// Locks that stand for this process, for as long as a handle lives.
+/// Locks that belong to this process for the lifetime of a handle.
 ///
-/// They are kept without a descriptor if possible. A program that closes all of its descriptors
-/// would drop them otherwise, and a child that was made without the fork handlers (by a bare
+/// They are kept without a descriptor if possible. With a descriptor, a program that closes all of
+/// its descriptors would drop the locks, and a child made without the fork handlers (by a bare
 /// `clone`) would keep them.
 #[derive(Debug)]
 pub(crate) struct HeldLock {
@@ -124,22 +126,23 @@ pub(crate) struct HeldLock {
 
 #[derive(Debug)]
 enum Way {
-    /// A mapping that keeps the opening.
+    /// A mapping that keeps the open file description.
     Mapping(NonNull<libc::c_void>),
-    Descriptor(#[allow(dead_code)] LockFile), // for its drop
+    Descriptor(#[allow(dead_code)] LockFile), // kept for its `Drop`
 }
 
-// SAFETY: the pointer leads to a mapping that is never accessed.
+// SAFETY: the pointer refers to a mapping that is never accessed.
 unsafe impl Send for HeldLock {}
 // SAFETY: as above.
 unsafe impl Sync for HeldLock {}
 
 impl HeldLock {
-    /// Opens a file by `open`, with anything that comes with it, and takes its locks by `lock`, which
-    /// says whether it could. `None` if it could not.
+    /// Opens a file with `open`, which may return additional data, and takes its locks with `lock`,
+    /// which returns whether it succeeded. `None` if it did not.
     ///
-    /// No fork comes in between, so no child ever has a descriptor of this opening, which would keep
-    /// the locks until the child has closed it. Neither function may take or drop a lock of this kind.
+    /// No fork occurs in between, so a child never has a descriptor of this description, which
+    /// would keep the locks until the child closed it. Neither function may take or drop a lock of
+    /// this kind.
     pub(crate) fn take<T, E>(
         open: impl FnOnce() -> std::result::Result<(File, T), E>,
         lock: impl FnOnce(&File, &T) -> std::result::Result<bool, E>,
@@ -152,14 +155,14 @@ impl HeldLock {
         }
         let generation = fork_generation();
         let way = match pin(&file) {
-            // The descriptor is closed.
+            // The descriptor is closed here.
             Some(mapping) => Way::Mapping(mapping),
             None => Way::Descriptor(LockFile::list(file, &mut own)),
         };
         Ok(Some((HeldLock { way, generation }, more)))
     }
 
-    /// Whether the lock is this process's, and not that of the one it was forked from.
+    /// Whether this process took the lock. `false` in a child that inherited it.
     #[inline(always)]
     pub(crate) fn is_own(&self) -> bool {
         self.generation == fork_generation()
@@ -170,7 +173,7 @@ impl Drop for HeldLock {
     fn drop(&mut self) {
         if let (Way::Mapping(at), true) = (&self.way, self.is_own()) {
             step();
-            // SAFETY: the mapping that was made for this, in this process, and that nothing uses.
+            // SAFETY: this process made the mapping for this purpose, and it is not used.
             unsafe { libc::munmap(at.as_ptr(), PIN) };
         }
     }

@@ -1,32 +1,32 @@
-//! Signals, and sleeps that they end.
+//! Signals, and sleeps that a signal ends.
 
 use super::clock::timespec;
 use std::time::Duration;
 
-/// Sleeps; `false` if a signal ended it early.
+/// Sleeps. Returns `false` if a signal ended the sleep early.
 pub(crate) fn nap(time: Duration) -> bool {
     let t = timespec(time);
-    // SAFETY: `t` is valid, there are no descriptors, and the signal mask stays what it is.
+    // SAFETY: `t` is valid, the set of descriptors is empty, and the signal mask does not change.
     unsafe { libc::ppoll(std::ptr::null_mut(), 0, &t, std::ptr::null()) == 0 }
 }
 
-/// For waits that nobody wakes: holds signals back while the thread is awake, so that each of them
-/// arrives during a sleep and ends it. A signal that arrived between two sleeps would otherwise run
-/// its handler and change nothing.
+/// Blocks signals while the thread is awake, for waits that poll. Each signal then arrives during a
+/// sleep and ends it. Otherwise a signal between two sleeps would run its handler but not end the
+/// wait.
 ///
-/// It is for the thread that makes it.
+/// It acts on the thread that creates it.
 pub(crate) struct SignalGate {
     before: libc::sigset_t,
 }
 
 impl SignalGate {
     pub(crate) fn new() -> SignalGate {
-        // SAFETY: zero is a valid set; each set is a valid place for the length of a call.
+        // SAFETY: zero is a valid set, and each set is valid during the calls.
         unsafe {
             let mut held: libc::sigset_t = std::mem::zeroed();
             let mut before: libc::sigset_t = std::mem::zeroed();
             libc::sigfillset(&mut held);
-            // What the thread causes itself cannot wait.
+            // Signals that the thread itself causes cannot be deferred.
             for own in [
                 libc::SIGSEGV,
                 libc::SIGBUS,
@@ -43,28 +43,29 @@ impl SignalGate {
         }
     }
 
-    /// Sleeps with the signals let in; `false` if one ended it, or had arrived before.
+    /// Sleeps with signals unblocked. Returns `false` if a signal ended the sleep or was pending.
     pub(crate) fn nap(&self, time: Duration) -> bool {
         let t = timespec(time);
-        // SAFETY: both are valid, and there are no descriptors. The kernel lets the signals in and
-        // begins to sleep in one step.
+        // SAFETY: both pointers are valid, and the set of descriptors is empty. The kernel unblocks
+        // the signals and starts the sleep in one step.
         unsafe { libc::ppoll(std::ptr::null_mut(), 0, &t, &self.before) == 0 }
     }
 }
 
 impl Drop for SignalGate {
     fn drop(&mut self) {
-        // SAFETY: a set that was given by the same function.
+        // SAFETY: the set was returned by the same function.
         unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.before, std::ptr::null_mut()) };
     }
 }
 
-/// Whether the program handles a signal and has asked for system calls to be restarted after it.
+/// Whether the program has a signal handler with `SA_RESTART`.
 ///
-/// [`futex_wait_any`] is such a call, so a signal would not end it.
+/// The kernel restarts `futex_wait_any` after such a handler, so the signal would not end the
+/// wait.
 pub(crate) fn restarts_after_signals() -> bool {
     (1..=64).any(|signal| {
-        // SAFETY: zero is valid for each of its fields; the place for the answer is valid.
+        // SAFETY: zero is valid for every field, and `now` is valid for writes.
         unsafe {
             let mut now: libc::sigaction = std::mem::zeroed();
             libc::sigaction(signal, std::ptr::null(), &mut now) == 0

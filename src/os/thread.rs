@@ -1,43 +1,43 @@
-//! Threads of the library.
+//! Background threads of the library.
 
 use std::io;
 
-/// Runs `life` in a thread of its own that gets none of the process's signals, and has neither the
-/// priority nor the processors of the thread that makes it: one that spins on a processor of its
-/// own must not keep this one from running.
-pub(crate) fn spawn(name: &str, life: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    // SAFETY: both sets are valid places; a thread begins with the mask of the one that makes it.
+/// Runs `body` in a new thread. The thread receives no signals of the process. It inherits neither
+/// the priority nor the CPU affinity of its creator, because a creator that spins on its own CPU
+/// would starve it.
+pub(crate) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    // SAFETY: both sets are valid. A new thread inherits the signal mask of its creator.
     unsafe {
         let mut all: libc::sigset_t = std::mem::zeroed();
         let mut before: libc::sigset_t = std::mem::zeroed();
         libc::sigfillset(&mut all);
         libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
-        let spawned = spawn_plain(name, Box::new(life));
+        let spawned = spawn_plain(name, Box::new(body));
         libc::pthread_sigmask(libc::SIG_SETMASK, &before, std::ptr::null_mut());
         spawned
     }
 }
 
-/// What a thread does.
-type Life = Box<dyn FnOnce() + Send>;
+/// The function that a thread runs.
+type Body = Box<dyn FnOnce() + Send>;
 
-/// By the C library, because the standard library cannot set what the thread begins with.
+/// Uses the C library, because the standard library cannot set these attributes.
 #[cfg(target_env = "gnu")]
-fn spawn_plain(name: &str, life: Life) -> io::Result<()> {
-    extern "C" fn begin(life: *mut libc::c_void) -> *mut libc::c_void {
+fn spawn_plain(name: &str, body: Body) -> io::Result<()> {
+    extern "C" fn begin(body: *mut libc::c_void) -> *mut libc::c_void {
         // SAFETY: made by `Box::into_raw` below, for this call.
-        let life = unsafe { Box::from_raw(life.cast::<Life>()) };
-        // No panic may leave this function. There is nobody to tell.
-        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(life));
+        let body = unsafe { Box::from_raw(body.cast::<Body>()) };
+        // No panic may leave this function, and nothing could receive it.
+        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
         std::ptr::null_mut()
     }
     let result = |rc| match rc {
         0 => Ok(()),
         errno => Err(io::Error::from_raw_os_error(errno)),
     };
-    let life = Box::into_raw(Box::new(life));
-    // SAFETY: the attributes are initialised before they are used and destroyed once; the sets and
-    // parameters are valid; the thread owns `life` if it was made.
+    let body = Box::into_raw(Box::new(body));
+    // SAFETY: the attributes are initialised before use and destroyed once. The sets and parameters
+    // are valid. If the thread was created, it owns `body`.
     let made = unsafe {
         let mut attributes: libc::pthread_attr_t = std::mem::zeroed();
         result(libc::pthread_attr_init(&mut attributes)).and_then(|()| {
@@ -52,7 +52,7 @@ fn spawn_plain(name: &str, life: Life) -> io::Result<()> {
             libc::pthread_attr_setschedparam(at, &normal);
             libc::pthread_attr_setaffinity_np(at, size_of::<libc::cpu_set_t>(), &all);
             let mut thread: libc::pthread_t = 0;
-            let made = result(libc::pthread_create(&mut thread, at, begin, life.cast()));
+            let made = result(libc::pthread_create(&mut thread, at, begin, body.cast()));
             libc::pthread_attr_destroy(at);
             if made.is_ok() {
                 if let Ok(name) = std::ffi::CString::new(name) {
@@ -63,19 +63,19 @@ fn spawn_plain(name: &str, life: Life) -> io::Result<()> {
         })
     };
     if made.is_err() {
-        // SAFETY: no thread was made, so it is still this function's.
-        drop(unsafe { Box::from_raw(life) });
+        // SAFETY: no thread was created, so this function still owns `body`.
+        drop(unsafe { Box::from_raw(body) });
     }
     made
 }
 
 #[cfg(not(target_env = "gnu"))]
-fn spawn_plain(name: &str, life: Life) -> io::Result<()> {
+fn spawn_plain(name: &str, body: Body) -> io::Result<()> {
     let builder = std::thread::Builder::new()
         .name(name.into())
         .stack_size(STACK);
-    builder.spawn(life).map(drop)
+    builder.spawn(body).map(drop)
 }
 
-/// The stack of a thread of the library.
+/// The stack size of a background thread.
 const STACK: usize = 256 << 10;

@@ -1,5 +1,6 @@
-//! In builds for ThreadSanitizer (`cfg(ipcq_words)`), all handles of a process on one file share one
-//! mapping, so that their accesses meet: the tool goes by addresses. `scripts/tsan.sh` is about it.
+//! In builds for ThreadSanitizer (`cfg(ipcq_words)`), all handles of a process on one file share
+//! one mapping. The tool compares addresses, so it would not relate accesses through two mappings.
+//! See `scripts/tsan.sh`.
 
 use crate::os::{identity, Identity};
 use memmap2::MmapRaw;
@@ -7,10 +8,10 @@ use std::fs::File;
 use std::io::Result;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-/// The mappings there are: of which file, and whether they can be written.
+/// The existing mappings: the file, and whether the mapping is writable.
 static ALL: Mutex<Vec<(Identity, bool, Weak<MmapRaw>)>> = Mutex::new(Vec::new());
 
-/// A mapping of the file that exists and will do, or else a new one.
+/// Returns an existing mapping of the file that is suitable, or a new one.
 pub(crate) fn share(
     file: &File,
     writable: bool,
@@ -27,7 +28,7 @@ pub(crate) fn share(
         return Ok(map);
     }
     let map = Arc::new(map()?);
-    // The newest first: one to write comes before those to read only.
+    // Writable mappings and read-only ones are both suitable for readers. The newest comes first.
     all.insert(0, (file, writable, Arc::downgrade(&map)));
     Ok(map)
 }

@@ -1,13 +1,14 @@
-//! Schemas for people: one, and two beside each other.
+//! Schemas as text for people: one schema, or the differences between two.
 
 use super::json::push_shape;
 use super::{shown, Field, Format, Schema};
 use std::fmt::{self, Write};
 
-/// More fields than this are not shown beside each other, but those that differ.
+/// The maximum number of fields in a text. A comparison with more fields shows only those that
+/// differ.
 const SHOWN: usize = 24;
 
-/// `(2,3)<f8 at 8`
+/// Writes a field as `(2,3)<f8 at 8`.
 pub(super) fn write(f: &mut impl Write, field: &Field, offset: u64) -> fmt::Result {
     let mut shape = String::new();
     push_shape(&mut shape, &field.shape);
@@ -24,8 +25,9 @@ pub(super) fn write(f: &mut impl Write, field: &Field, offset: u64) -> fmt::Resu
     }
 }
 
-/// A line about each field, in order: its path, and what it is. Fields of a record in the record
-/// come after it; offsets are those from the start of the whole, in the first element of an array.
+/// Returns the path and the description of each field, in order. The fields of a nested record come
+/// after it. Offsets count from the start of the outermost record. For an array they are those of
+/// its first element.
 fn lines(schema: &Schema, path: &str, from: u64, to: &mut Vec<(String, String)>) {
     for field in &schema.fields {
         let name = format!("{path}{}", shown(&field.name));
@@ -60,7 +62,7 @@ pub(super) fn list(f: &mut fmt::Formatter<'_>, schema: &Schema) -> fmt::Result {
 }
 
 impl Schema {
-    /// As it is shown, but of many fields only the first.
+    /// As `Display`, but with the first fields only if there are many.
     pub(crate) fn brief(&self) -> String {
         let text = self.to_string();
         let mut lines: Vec<_> = text.lines().take(SHOWN).collect();
@@ -70,8 +72,9 @@ impl Schema {
         lines.join("\n")
     }
 
-    /// If another schema is not equal to this one: both, field by field, over several lines, with a
-    /// `!` before each that differs. `ours` and `theirs` say whose they are.
+    /// Compares two schemas. If they differ, returns both, field by field over several lines, with
+    /// a `!` before each field that differs. `ours` and `theirs` are the headings of the two
+    /// columns.
     pub fn difference(&self, other: &Schema, ours: &str, theirs: &str) -> Option<String> {
         if self == other {
             return None;
@@ -81,7 +84,7 @@ impl Schema {
         let sizes = (size(self), size(other));
         let mut rows = pairs(&mine, &its);
         if sizes.0 == sizes.1 && rows.iter().all(|(a, b)| a == b) {
-            // Only the order differs: by place, then, and not by name.
+            // Only the order differs, so compare by position and not by name.
             rows = mine
                 .iter()
                 .zip(&its)
@@ -97,20 +100,21 @@ fn line((name, what): &(String, String)) -> String {
     format!("{name} {what}")
 }
 
-/// The fields of two records, by their paths; empty where one has none.
+/// Pairs the fields of two records by their paths. The side that lacks a field is empty.
 fn pairs(mine: &[(String, String)], its: &[(String, String)]) -> Vec<(String, String)> {
     let find =
         |name: &str, list: &[(String, String)]| list.iter().find(|other| other.0 == name).map(line);
     let mut rows: Vec<_> = mine
         .iter()
-        .map(|one| (line(one), find(&one.0, its).unwrap_or_default()))
+        .map(|field| (line(field), find(&field.0, its).unwrap_or_default()))
         .collect();
-    let new = its.iter().filter(|one| find(&one.0, mine).is_none());
-    rows.extend(new.map(|one| (String::new(), line(one))));
+    let new = its.iter().filter(|field| find(&field.0, mine).is_none());
+    rows.extend(new.map(|field| (String::new(), line(field))));
     rows
 }
 
-/// Two columns. Where there are too many rows, only those that differ, and not too many of them.
+/// Formats two columns. If there are too many rows, it shows only those that differ, up to the
+/// limit.
 fn table(head: (&str, &str), rows: &[(String, String)]) -> String {
     let differs = |(a, b): &(String, String)| a != b;
     let all = rows.len() <= SHOWN;
@@ -121,14 +125,14 @@ fn table(head: (&str, &str), rows: &[(String, String)]) -> String {
     let mut text = format!("  {:<width$}  {}", head.0, head.1);
     for row in shown {
         let mark = if differs(row) { '!' } else { ' ' };
-        let one = |side: &str| {
+        let cell = |side: &str| {
             if side.is_empty() {
                 "-".into()
             } else {
                 side.to_owned()
             }
         };
-        let _ = write!(text, "\n{mark} {:<width$}  {}", one(&row.0), one(&row.1));
+        let _ = write!(text, "\n{mark} {:<width$}  {}", cell(&row.0), cell(&row.1));
     }
     let (more, equal) = (chosen.len() - shown.len(), rows.len() - chosen.len());
     if more > 0 {

@@ -1,5 +1,5 @@
-//! Schemas as JSON: what the header holds. The syntax is `serde_json`'s, whose parser bounds its
-//! recursion; what it means is checked here.
+//! Schemas as JSON, which is the form in the header. `serde_json` parses the syntax and bounds the
+//! recursion. This module checks the meaning.
 
 use super::{invalid, shown, Field, Format, Scalar, Schema};
 use crate::error::Result;
@@ -7,8 +7,8 @@ use serde_json::Value;
 use std::fmt::Write;
 
 impl Schema {
-    /// The JSON of a numpy dtype. After `json.loads`, numpy takes it as it is, but for arrays of
-    /// records, which are lists here and tuples there.
+    /// Returns the JSON of a numpy dtype. After `json.loads`, numpy accepts it as it is, except for
+    /// arrays of records, which are lists in JSON and tuples in numpy.
     pub fn to_json(&self) -> String {
         let mut text = String::new();
         self.write(&mut text);
@@ -42,40 +42,38 @@ impl Schema {
         to.push('}');
     }
 
-    /// Reads what [`Schema::to_json`] writes, or somebody else for numpy.
+    /// Parses JSON that [`Schema::to_json`] or another tool has written for numpy.
     ///
     /// # Errors
-    /// [`Error::Invalid`](crate::Error::Invalid): it is no such JSON, or what [`Schema::new`] says.
+    /// [`Error::Invalid`](crate::Error::Invalid) if the text is not JSON of this form, or for the
+    /// reasons given at [`Schema::new`].
     pub fn from_json(text: &str) -> Result<Schema> {
         if text.len() > crate::format::data_file::MAX_SCHEMA as usize {
             return Err(invalid(format!(
-                "a schema of {} bytes: at most {}",
+                "the schema has {} bytes, but the maximum is {}",
                 text.len(),
                 crate::format::data_file::MAX_SCHEMA
             )));
         }
-        let value =
-            serde_json::from_str(text).map_err(|e| invalid(format!("a schema is JSON: {e}")))?;
+        let value = serde_json::from_str(text)
+            .map_err(|e| invalid(format!("a schema must be JSON: {e}")))?;
         read(&value)
     }
 }
 
-/// An object that describes a record.
+/// Reads an object that describes a record.
 fn read(value: &Value) -> Result<Schema> {
     const KEYS: [&str; 4] = ["names", "formats", "offsets", "itemsize"];
     let wrong = || {
         invalid(
-            "a schema is an object with the lists names, formats and offsets, of one length, and \
-             the number itemsize"
+            "a schema must be an object with the lists names, formats and offsets, of \
+             equal length, and the number itemsize"
                 .into(),
         )
     };
     let object = value.as_object().ok_or_else(wrong)?;
     if let Some(key) = object.keys().find(|key| !KEYS.contains(&&***key)) {
-        return Err(invalid(format!(
-            "a schema has nothing that is called \"{}\"",
-            shown(key)
-        )));
+        return Err(invalid(format!("a schema has no key \"{}\"", shown(key))));
     }
     let list = |key| object.get(key).and_then(Value::as_array).ok_or_else(wrong);
     let (names, formats, offsets) = (list("names")?, list("formats")?, list("offsets")?);
@@ -96,8 +94,12 @@ fn read(value: &Value) -> Result<Schema> {
 fn read_format(value: &Value) -> Result<(Format, Vec<u32>)> {
     match value {
         Value::String(text) => {
-            let (shape, scalar) = split_shape(text)
-                .ok_or_else(|| invalid(format!("\"{}\": a shape is as \"(2,3)\"", shown(text))))?;
+            let (shape, scalar) = split_shape(text).ok_or_else(|| {
+                invalid(format!(
+                    "\"{}\": a shape must have the form \"(2,3)\"",
+                    shown(text)
+                ))
+            })?;
             Ok((Scalar::parse(scalar)?.into(), shape))
         }
         Value::Array(pair) => match &pair[..] {
@@ -105,16 +107,18 @@ fn read_format(value: &Value) -> Result<(Format, Vec<u32>)> {
                 let shape = shape.iter().map(number).collect::<Option<Vec<_>>>();
                 match shape {
                     Some(shape) if !shape.is_empty() => Ok((read(record)?.into(), shape)),
-                    _ => Err(invalid("a shape is a list of numbers".into())),
+                    _ => Err(invalid("a shape must be a list of numbers".into())),
                 }
             }
-            _ => Err(invalid("an array of records is [record, shape]".into())),
+            _ => Err(invalid(
+                "an array of records must be [record, shape]".into(),
+            )),
         },
         record => Ok((read(record)?.into(), Vec::new())),
     }
 }
 
-/// `(2,3)<f8` in two.
+/// Splits `(2,3)<f8` into the shape and the scalar.
 fn split_shape(text: &str) -> Option<(Vec<u32>, &str)> {
     let Some(rest) = text.strip_prefix('(') else {
         return Some((Vec::new(), text));
@@ -128,7 +132,7 @@ fn split_shape(text: &str) -> Option<(Vec<u32>, &str)> {
     Some((shape.collect::<Option<_>>()?, scalar))
 }
 
-/// `(3,)`, as numpy writes it; nothing if it is no array.
+/// Appends a shape as numpy writes it, `(3,)`. Appends nothing for a field that is not an array.
 pub(super) fn push_shape(to: &mut String, shape: &[u32]) {
     if shape.is_empty() {
         return;
@@ -143,11 +147,11 @@ fn number(value: &Value) -> Option<u32> {
 }
 
 fn each<T>(to: &mut String, list: &[T], write: impl Fn(&mut String, &T)) {
-    for (i, one) in list.iter().enumerate() {
+    for (i, item) in list.iter().enumerate() {
         if i > 0 {
             to.push(',');
         }
-        write(to, one);
+        write(to, item);
     }
 }
 
@@ -156,6 +160,7 @@ fn put(to: &mut String, n: impl std::fmt::Display) {
 }
 
 fn quote(to: &mut String, text: &str) {
-    // A string can always be written; a `Value` would bring the writing of everything else.
+    // Serialising a string cannot fail. Serialising a `Value` would link in the code for every
+    // other type.
     to.push_str(&serde_json::to_string(text).unwrap_or_default());
 }

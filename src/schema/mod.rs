@@ -1,13 +1,14 @@
-//! What the bytes of a message mean: the fields of a record, as the queue's header holds them.
+//! The meaning of the bytes of a message: the fields of a record, as the header of the queue stores
+//! them.
 //!
-//! A schema is kept as the JSON of a numpy dtype, `{"names":[…],"formats":[…],"offsets":[…],
-//! "itemsize":n}`, because that says all there is to say about a C struct, its padding included,
-//! and is of use as it is. A format is
+//! A schema is stored as the JSON of a numpy dtype, `{"names":[…],"formats":[…],"offsets":[…],
+//! "itemsize":n}`. That describes a C struct completely, including its padding, and numpy can use
+//! it as it is. A format is one of these:
 //!
-//! - that of a scalar, as numpy writes it: `<f8`, `|u1`, `|b1`, `|S16`;
-//! - an array of them: `(2,3)<f8`;
-//! - a record in the record: such an object again;
-//! - an array of records: `[object, [2,3]]`. This one numpy takes only as a tuple.
+//! - a scalar as numpy writes it: `<f8`, `|u1`, `|b1`, `|S16`;
+//! - an array of scalars: `(2,3)<f8`;
+//! - a nested record: another such object;
+//! - an array of records: `[object, [2,3]]`. numpy accepts this one only as a tuple.
 
 mod diff;
 mod json;
@@ -19,20 +20,20 @@ use crate::error::{Error, Result};
 use crate::format::data_file::MAX_MESSAGE;
 use std::fmt;
 
-/// Fields in all, those of records in records included.
+/// The maximum number of fields, including those of nested records.
 const MAX_FIELDS: usize = 1024;
-/// Records in records in records …
+/// The maximum depth of nested records.
 const MAX_DEPTH: usize = 16;
-/// Bytes of a field's name.
+/// The maximum length of a field name in bytes.
 const MAX_NAME: usize = 255;
-/// Dimensions of an array.
+/// The maximum number of dimensions of an array.
 const MAX_DIMENSIONS: usize = 8;
 
-/// The fields of a record, and how long it is: all of a C struct that others need to know.
+/// The fields of a record and its size. They describe a C struct completely.
 ///
-/// It is valid by construction: each field lies in the record, and no two have one name. Fields may
-/// overlap, as those of a union do, and may come in any order; numpy allows both. Two schemas are
-/// equal if everything is, the order of the fields included.
+/// A schema is valid by construction: each field fits in the record, and no two fields have the
+/// same name. Fields may overlap, as those of a union do, and may be in any order. numpy allows
+/// both. Two schemas are equal if all their parts are equal, including the order of the fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schema {
     fields: Vec<Field>,
@@ -48,12 +49,12 @@ pub struct Field {
     shape: Vec<u32>,
 }
 
-/// What a field holds, or each element of one that is an array.
+/// The type of a field, or of each element if the field is an array.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Format {
-    /// A number, a boolean, a string.
+    /// A number, a boolean or a string.
     Scalar(Scalar),
-    /// A record in the record.
+    /// A nested record.
     Record(Schema),
 }
 
@@ -65,19 +66,26 @@ pub struct Scalar {
 }
 
 impl Scalar {
-    /// Reads a format: a kind and a size, with or without the byte order in front of it.
+    /// Parses a format: a kind and a size. A byte order in front of them is optional.
     ///
-    /// Unsigned and signed integers `u1` to `u8` and `i1` to `i8`; floats `f2`, `f4`, `f8` and
-    /// `f16`, the `long double` of C; complex numbers `c8`, `c16`, `c32`; `b1`, a boolean; `S16`, a
-    /// string of up to 16 bytes, filled up with zeroes; `U4`, of up to four 32-bit characters;
-    /// `V16`, bytes of no meaning; times and spans, `M8[ns]` and `m8[ns]`. All are little-endian.
+    /// The kinds are:
+    /// - `u1` to `u8` and `i1` to `i8`: unsigned and signed integers;
+    /// - `f2`, `f4`, `f8`, `f16`: floats, of which `f16` is `long double` in C;
+    /// - `c8`, `c16`, `c32`: complex numbers;
+    /// - `b1`: a boolean;
+    /// - `S16`: a string of up to 16 bytes, padded with zeroes;
+    /// - `U4`: a string of up to four 32-bit characters;
+    /// - `V16`: opaque bytes;
+    /// - `M8[ns]`, `m8[ns]`: dates and durations.
+    ///
+    /// All are little-endian.
     ///
     /// # Errors
     /// [`Error::Invalid`]
     pub fn parse(format: &str) -> Result<Scalar> {
         Scalar::read(format).ok_or_else(|| {
             invalid(format!(
-                "\"{}\" is no format: one as \"<f8\" or \"|S16\", and little-endian",
+                "\"{}\" is not a format such as \"<f8\" or \"|S16\", little-endian",
                 shown(format)
             ))
         })
@@ -119,23 +127,23 @@ impl Scalar {
         })
     }
 
-    /// As numpy writes it.
+    /// The format as numpy writes it.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Bytes.
+    /// The size in bytes.
     pub fn size(&self) -> u32 {
         self.size
     }
 
-    /// The letter of its kind: `u`, `i`, `f`, `c`, `b`, `S`, `U`, `V`, `M` or `m`.
+    /// The letter of the kind: `u`, `i`, `f`, `c`, `b`, `S`, `U`, `V`, `M` or `m`.
     pub fn kind(&self) -> char {
         self.text[1..].chars().next().unwrap_or('V')
     }
 }
 
-/// Whether it is one of numpy's, such as `[ns]` or `[25us]`.
+/// Whether the text is a time unit of numpy, such as `[ns]` or `[25us]`.
 fn is_time_unit(text: &str) -> bool {
     let inner = text.strip_prefix('[').and_then(|t| t.strip_suffix(']'));
     let Some(inner) = inner else { return false };
@@ -160,7 +168,7 @@ impl From<Schema> for Format {
 }
 
 impl Format {
-    /// Bytes.
+    /// The size in bytes.
     pub fn size(&self) -> u32 {
         match self {
             Format::Scalar(scalar) => scalar.size,
@@ -170,14 +178,14 @@ impl Format {
 }
 
 impl Format {
-    /// What C aligns it to: 16 bytes at most.
+    /// The alignment that C gives the type: at most 16 bytes.
     fn alignment(&self) -> u32 {
         match self {
             Format::Record(schema) => schema.alignment(),
             Format::Scalar(scalar) => match scalar.kind() {
                 'S' | 'V' | 'b' => 1,
                 'U' => 4,
-                // Two numbers.
+                // A complex number is two floats.
                 'c' => scalar.size / 2,
                 _ => scalar.size,
             },
@@ -186,8 +194,8 @@ impl Format {
 }
 
 impl Field {
-    /// A field that begins so many bytes into the record. Whether it has room there is for
-    /// [`Schema::new`] to say.
+    /// A field at `offset` bytes from the start of the record. [`Schema::new`] checks whether it
+    /// fits.
     pub fn new(name: impl Into<String>, offset: u32, format: impl Into<Format>) -> Field {
         Field {
             name: name.into(),
@@ -197,33 +205,33 @@ impl Field {
         }
     }
 
-    /// The same, as an array: elements of each dimension, the outermost first, as in C.
+    /// Makes the field an array with these dimensions, the outermost first, as in C.
     pub fn array(mut self, shape: &[u32]) -> Field {
         self.shape = shape.to_vec();
         self
     }
 
-    /// Its name.
+    /// The name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Bytes from the start of the record that it is a field of.
+    /// The offset in bytes from the start of the record that contains the field.
     pub fn offset(&self) -> u32 {
         self.offset
     }
 
-    /// What it, or each of its elements, holds.
+    /// The type of the field, or of each element if it is an array.
     pub fn format(&self) -> &Format {
         &self.format
     }
 
-    /// Elements of each dimension; empty if it is no array.
+    /// The dimensions. Empty if the field is not an array.
     pub fn shape(&self) -> &[u32] {
         &self.shape
     }
 
-    /// Bytes of all of it; `None` if that is no number.
+    /// The size of the whole field in bytes. `None` if it overflows.
     fn bytes(&self) -> Option<u64> {
         let elements = self.shape.iter().map(|&n| u64::from(n));
         elements
@@ -236,18 +244,18 @@ impl Schema {
     /// A record of `itemsize` bytes with these fields.
     ///
     /// # Errors
-    /// [`Error::Invalid`]: no fields, or more than 1024; one that does not lie in the record, or
-    /// has no name, one of more than 255 bytes, or another's; an array of nothing, or of more than
-    /// 8 dimensions; records nested deeper than 16; a record of more than 1 GiB; a description of
-    /// more than 64 KiB.
+    /// [`Error::Invalid`] if the record has no fields, more than 1024 fields, records nested deeper
+    /// than 16, more than 1 GiB or a description of more than 64 KiB. The same if a field does not
+    /// fit in the record, has an empty name, a name of more than 255 bytes or the name of another
+    /// field, is an array with an empty dimension or has more than 8 dimensions.
     pub fn new(itemsize: u32, fields: Vec<Field>) -> Result<Schema> {
         if itemsize == 0 || u64::from(itemsize) > MAX_MESSAGE {
             return Err(invalid(format!(
-                "a record of {itemsize} bytes: 1 to {MAX_MESSAGE}"
+                "the record has {itemsize} bytes, but must have 1 to {MAX_MESSAGE}"
             )));
         }
         if fields.is_empty() {
-            return Err(invalid("a record without fields".into()));
+            return Err(invalid("the record has no fields".into()));
         }
         fields.iter().try_for_each(|field| field.check(itemsize))?;
         let mut names: Vec<_> = fields.iter().map(Field::name).collect();
@@ -261,30 +269,31 @@ impl Schema {
         let schema = Schema { fields, itemsize };
         if schema.depth() > MAX_DEPTH {
             return Err(invalid(format!(
-                "records are nested more than {MAX_DEPTH} deep"
+                "records are nested more than {MAX_DEPTH} levels deep"
             )));
         }
         let (fields, json) = (schema.count(), schema.to_json().len());
         if fields > MAX_FIELDS || json > crate::format::data_file::MAX_SCHEMA as usize {
             return Err(invalid(format!(
-                "{fields} fields, described in {json} bytes: at most {MAX_FIELDS}, in {}",
+                "the schema has {fields} fields and {json} bytes, but the maximum is {MAX_FIELDS} \
+                 fields and {} bytes",
                 crate::format::data_file::MAX_SCHEMA
             )));
         }
         Ok(schema)
     }
 
-    /// The fields, in the order given.
+    /// The fields, in the order of the schema.
     pub fn fields(&self) -> &[Field] {
         &self.fields
     }
 
-    /// Bytes of the record, with the padding at its end.
+    /// The size of the record in bytes, including the padding at its end.
     pub fn itemsize(&self) -> u32 {
         self.itemsize
     }
 
-    /// What C aligns the record to, if it is not packed: at most 16 bytes.
+    /// The alignment that C gives the record if it is not packed: at most 16 bytes.
     pub(crate) fn alignment(&self) -> u32 {
         let fields = self.fields.iter();
         fields
@@ -302,7 +311,7 @@ impl Schema {
         self.fields.len() + self.records().map(Schema::count).sum::<usize>()
     }
 
-    /// Those in this one.
+    /// The records nested directly in this one.
     fn records(&self) -> impl Iterator<Item = &Schema> {
         self.fields.iter().filter_map(|field| match &field.format {
             Format::Record(schema) => Some(schema),
@@ -312,37 +321,38 @@ impl Schema {
 }
 
 impl Field {
-    /// Whether it can be a field of a record of so many bytes.
+    /// Checks whether the field fits in a record of `itemsize` bytes.
     fn check(&self, itemsize: u32) -> Result<()> {
         let name = shown(&self.name);
         if self.name.is_empty() || self.name.len() > MAX_NAME {
             return Err(invalid(format!(
-                "field \"{name}\": a name has 1 to {MAX_NAME} bytes"
+                "field \"{name}\": a name must have 1 to {MAX_NAME} bytes"
             )));
         }
         if self.shape.len() > MAX_DIMENSIONS || self.shape.contains(&0) {
             return Err(invalid(format!(
-                "field \"{name}\": an array has 1 to {MAX_DIMENSIONS} dimensions, each of 1 or more"
+                "field \"{name}\": an array must have 1 to {MAX_DIMENSIONS} dimensions, each at \
+                 least 1"
             )));
         }
         let end = self.bytes().and_then(|n| n.checked_add(self.offset.into()));
         match end {
             Some(end) if end <= itemsize.into() => Ok(()),
             _ => Err(invalid(format!(
-                "field \"{name}\", {self}, does not lie in a record of {itemsize} bytes"
+                "field \"{name}\", {self}, does not fit in a record of {itemsize} bytes"
             ))),
         }
     }
 }
 
-/// `(2,3)<f8 at 8`
+/// Shows the field as `(2,3)<f8 at 8`.
 impl fmt::Display for Field {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         diff::write(f, self, self.offset.into())
     }
 }
 
-/// Each field on a line, and the size: for people.
+/// Shows each field on a line, and then the size.
 impl fmt::Display for Schema {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         diff::list(f, self)
@@ -353,7 +363,8 @@ fn invalid(text: String) -> Error {
     Error::Invalid(text.into())
 }
 
-/// A name that somebody gave, for people: short, and without what does things to a terminal.
+/// A user-supplied name for an error text: shortened, and without characters that a terminal
+/// interprets.
 fn shown(name: &str) -> String {
     const LONGEST: usize = 40;
     let mut text: String = name

@@ -1,25 +1,25 @@
-//! Rust types that say of themselves what records they are.
+//! Rust types that describe themselves as records.
 
 use super::{Field, Format, Scalar, Schema};
 
-/// A type whose values are records, and that knows their schema: what [`record!`](crate::record)
-/// declares. Give it to [`ProducerOptions::record`](crate::ProducerOptions::record) and
+/// A type whose values are records with a known schema. [`record!`](crate::record) declares such
+/// types. Pass one to [`ProducerOptions::record`](crate::ProducerOptions::record) and
 /// [`ConsumerOptions::record`](crate::ConsumerOptions::record).
 pub trait Record {
-    /// The schema of its values.
+    /// The schema of the values.
     ///
     /// # Panics
-    /// If the type can have none: see [`Schema::new`].
+    /// If the type cannot have a valid schema: see [`Schema::new`].
     fn schema() -> Schema;
 }
 
-/// A type that a field of a record can have: numbers, `bool`, arrays, [`Chars`], and what
+/// A type that a field of a record can have: numbers, `bool`, arrays, [`Chars`], and the types that
 /// [`record!`](crate::record) declares.
 pub trait Element {
-    /// What a field of this type holds, or each of its elements.
+    /// The type of a field, or of each element of an array.
     fn format() -> Format;
 
-    /// Elements of each dimension, if it is an array.
+    /// The dimensions, if it is an array.
     fn shape() -> Vec<u32> {
         Vec::new()
     }
@@ -58,14 +58,14 @@ impl<T: Element, const N: usize> Element for [T; N] {
     }
 }
 
-/// A string of at most `N` bytes, filled up with zeroes: `char[N]` in C, `S<N>` in numpy, and no
-/// array of numbers, as `[u8; N]` is.
+/// A string of at most `N` bytes, padded with zeroes: `char[N]` in C and `S<N>` in numpy. In
+/// contrast, `[u8; N]` is an array of numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(transparent)]
 pub struct Chars<const N: usize>(pub [u8; N]);
 
 impl<const N: usize> Chars<N> {
-    /// As much of a text as there is room for, in whole characters.
+    /// The start of a text, up to `N` bytes, in whole characters.
     pub fn new(text: &str) -> Self {
         let mut end = text.len().min(N);
         while !text.is_char_boundary(end) {
@@ -76,16 +76,16 @@ impl<const N: usize> Chars<N> {
         Chars(bytes)
     }
 
-    /// Without the zeroes at the end.
+    /// The bytes without the zeroes at the end.
     pub fn bytes(&self) -> &[u8] {
         let end = self.0.iter().rposition(|&b| b != 0);
         &self.0[..end.map_or(0, |last| last + 1)]
     }
 
-    /// As text.
+    /// The string as text.
     ///
     /// # Errors
-    /// It is no UTF-8.
+    /// If the bytes are not UTF-8.
     pub fn to_str(&self) -> Result<&str, std::str::Utf8Error> {
         std::str::from_utf8(self.bytes())
     }
@@ -103,16 +103,16 @@ impl<const N: usize> Element for Chars<N> {
     }
 }
 
-// SAFETY: the same as of its bytes, which it is.
+// SAFETY: the type has the same representation as its bytes.
 #[cfg(feature = "typed")]
 unsafe impl<const N: usize> bytemuck::Zeroable for Chars<N> {}
 // SAFETY: as above.
 #[cfg(feature = "typed")]
 unsafe impl<const N: usize> bytemuck::Pod for Chars<N> {}
 
-/// Declares a `#[repr(C)]` struct whose values are records, with its [`Record`]: so that C, C++ and
-/// Python programs know its fields, and one that means another struct is told so when it opens the
-/// queue.
+/// Declares a `#[repr(C)]` struct whose values are records, and implements [`Record`] for it. C,
+/// C++ and Python programs can then read its fields, and a program that expects another struct gets
+/// an error when it opens the queue.
 ///
 /// ```
 /// use ipcq::{Chars, Consumer, Producer};
@@ -121,7 +121,7 @@ unsafe impl<const N: usize> bytemuck::Pod for Chars<N> {}
 /// # std::env::set_var("IPCQ_DIR", &dir);
 ///
 /// ipcq::record! {
-///     /// What was traded.
+///     /// A quote.
 ///     #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 ///     pub struct Tick {
 ///         pub time_ns: u64,
@@ -173,7 +173,7 @@ macro_rules! record {
     };
 }
 
-/// The schema of a type with these fields, for the macro.
+/// The schema of a type with these fields. Used by the macro.
 pub fn schema_of<T>(fields: Vec<Field>) -> Schema {
     let name = std::any::type_name::<T>();
     match Schema::new(number(size_of::<T>()), fields) {
@@ -182,13 +182,13 @@ pub fn schema_of<T>(fields: Vec<Field>) -> Schema {
     }
 }
 
-/// A field of this type, for the macro.
+/// A field of type `T`. Used by the macro.
 pub fn field_of<T: Element>(name: &str, offset: usize) -> Field {
     let name = name.strip_prefix("r#").unwrap_or(name);
     Field::new(name, number(offset), T::format()).array(&T::shape())
 }
 
-/// What is too large stays so.
+/// Saturates. [`Schema::new`] refuses a number that is too large.
 fn number(n: usize) -> u32 {
     n.try_into().unwrap_or(u32::MAX)
 }

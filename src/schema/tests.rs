@@ -37,7 +37,7 @@ fn a_schema_is_the_json_of_a_numpy_dtype() {
 }
 
 #[test]
-fn records_lie_in_records() {
+fn records_can_be_nested() {
     let point = Schema::new(16, vec![field("x", 0, "f8"), field("y", 8, "f4")]).unwrap();
     let schema = Schema::new(
         128,
@@ -130,16 +130,16 @@ fn formats_are_those_of_numpy() {
 }
 
 #[test]
-fn what_is_no_record_is_refused() {
+fn invalid_records_are_refused() {
     let one = |name: &str, offset, format| vec![field(name, offset, format)];
     for (itemsize, fields, why) in [
-        (8, vec![], "without fields"),
+        (8, vec![], "has no fields"),
         (0, one("a", 0, "u1"), "0 bytes"),
         (u32::MAX, one("a", 0, "u1"), "4294967295 bytes"),
-        (8, one("a", 1, "u8"), "does not lie"),
-        (8, one("a", u32::MAX, "u8"), "does not lie"),
-        (8, one("", 0, "u8"), "a name has"),
-        (8, one(&"a".repeat(256), 0, "u8"), "a name has"),
+        (8, one("a", 1, "u8"), "does not fit"),
+        (8, one("a", u32::MAX, "u8"), "does not fit"),
+        (8, one("", 0, "u8"), "a name must have"),
+        (8, one(&"a".repeat(256), 0, "u8"), "a name must have"),
         (
             8,
             vec![field("a", 0, "u1"), field("a", 1, "u1")],
@@ -147,29 +147,29 @@ fn what_is_no_record_is_refused() {
         ),
         (8, vec![field("a", 0, "u1").array(&[0])], "dimensions"),
         (8, vec![field("a", 0, "u1").array(&[1; 9])], "dimensions"),
-        (8, vec![field("a", 0, "u1").array(&[9])], "does not lie"),
+        (8, vec![field("a", 0, "u1").array(&[9])], "does not fit"),
         (
             8,
             vec![field("a", 0, "u8").array(&[u32::MAX; 8])],
-            "does not lie",
+            "does not fit",
         ),
-        // Together no bytes, in 64 bits.
+        // 2^64 bytes, which is zero in 64 bits.
         (
             8,
             vec![field("a", 0, "u8").array(&[1 << 31, 1 << 30])],
-            "does not lie",
+            "does not fit",
         ),
     ] {
         let text = text_of(Schema::new(itemsize, fields));
         assert!(text.contains(why), "{why}: {text}");
         assert!(text.len() < 200, "{text}");
     }
-    // The members of a union, and in any order: numpy takes that, too.
+    // The members of a union, in any order. numpy accepts that, too.
     Schema::new(8, vec![field("b", 4, "u4"), field("a", 0, "u8")]).unwrap();
 }
 
 #[test]
-fn depth_and_number_have_bounds() {
+fn depth_and_number_are_limited() {
     let mut schema = tick();
     for depth in 2.. {
         let field = Field::new("inner", 0, schema.clone());
@@ -188,11 +188,11 @@ fn depth_and_number_have_bounds() {
     assert!(text_of(many(1025)).contains("1025 fields"));
     let name = |i: u32| format!("{i:0>255}");
     let long = (0..300).map(|i| field(&name(i), i, "u1")).collect();
-    assert!(text_of(Schema::new(300, long)).contains("at most 1024"));
+    assert!(text_of(Schema::new(300, long)).contains("the maximum is 1024"));
 }
 
 #[test]
-fn no_json_is_too_hostile() {
+fn hostile_json_is_refused() {
     let deep = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
     let nested = |n: usize| {
         format!(
@@ -206,53 +206,53 @@ fn no_json_is_too_hostile() {
     for (json, why) in [
         ("", "JSON"),
         ("{", "JSON"),
-        ("[]", "is an object"),
-        ("null", "is an object"),
-        ("{}", "is an object"),
-        (&deep(100), "is an object"),
+        ("[]", "must be an object"),
+        ("null", "must be an object"),
+        ("{}", "must be an object"),
+        (&deep(100), "must be an object"),
         (&deep(30_000), "recursion"),
         (&nested(MAX_DEPTH + 1), "deep"),
         (&nested(1000), "recursion"),
-        (&long, "at most 65536"),
+        (&long, "the maximum is 65536"),
         (
             r#"{"names":["a"],"formats":["u1"],"offsets":[0],"itemsize":1} x"#,
             "JSON",
         ),
         (
             r#"{"names":["a"],"formats":["u1"],"offsets":[0]}"#,
-            "is an object",
+            "must be an object",
         ),
         (
             r#"{"names":["a"],"formats":["u1"],"offsets":[0],"itemsize":-1}"#,
-            "is an object",
+            "must be an object",
         ),
         (
             r#"{"names":["a"],"formats":["u1"],"offsets":[0],"itemsize":1.0}"#,
-            "is an object",
+            "must be an object",
         ),
         (
             r#"{"names":["a"],"formats":["u1"],"offsets":[0],"itemsize":4294967297}"#,
-            "is an object",
+            "must be an object",
         ),
         (
             r#"{"names":["a"],"formats":["u1"],"offsets":[-1],"itemsize":1}"#,
-            "is an object",
+            "must be an object",
         ),
         (
             r#"{"names":["a"],"formats":["u1"],"offsets":[],"itemsize":1}"#,
-            "is an object",
+            "must be an object",
         ),
         (
             r#"{"names":["a","b"],"formats":["u1"],"offsets":[0],"itemsize":1}"#,
-            "is an object",
+            "must be an object",
         ),
         (
             r#"{"names":[1],"formats":["u1"],"offsets":[0],"itemsize":1}"#,
-            "is an object",
+            "must be an object",
         ),
         (
             r#"{"names":["a"],"formats":[1],"offsets":[0],"itemsize":1}"#,
-            "is an object",
+            "must be an object",
         ),
         (
             r#"{"names":["a"],"formats":["u1"],"offsets":[0],"itemsize":1,"titles":[]}"#,
@@ -260,7 +260,7 @@ fn no_json_is_too_hostile() {
         ),
         (
             r#"{"names":["a"],"formats":["u1"],"offsets":[1],"itemsize":1}"#,
-            "does not lie",
+            "does not fit",
         ),
         (
             r#"{"names":["a"],"formats":["(2"],"offsets":[0],"itemsize":1}"#,
@@ -284,11 +284,11 @@ fn no_json_is_too_hostile() {
         ),
         (
             r#"{"names":["a"],"formats":["(4294967295,4294967295,4294967295)u8"],"offsets":[0],"itemsize":1}"#,
-            "does not lie",
+            "does not fit",
         ),
         (
             r#"{"names":["a"],"formats":[["u1",[2]]],"offsets":[0],"itemsize":2}"#,
-            "is an object",
+            "must be an object",
         ),
         (
             r#"{"names":["a"],"formats":[[]],"offsets":[0],"itemsize":2}"#,
@@ -296,19 +296,19 @@ fn no_json_is_too_hostile() {
         ),
         (
             r#"{"names":["a\u001b[2J"],"formats":["x"],"offsets":[0],"itemsize":2}"#,
-            "is no format",
+            "is not a format",
         ),
     ] {
         let text = text_of(Schema::from_json(json));
         assert!(text.contains(why), "{why}: {text} ({:.80})", json);
         assert!(text.len() < 300 && !text.contains('\x1b'), "{text}");
     }
-    // A key that comes twice is its last, as in Python.
+    // If a key occurs twice, the last one counts, as in Python.
     let twice = r#"{"names":["a"],"formats":["u1"],"offsets":[0],"itemsize":9,"itemsize":1}"#;
     assert_eq!(Schema::from_json(twice).unwrap().itemsize(), 1);
 }
 
-/// A generator that every run repeats (SplitMix64).
+/// A generator that repeats the same numbers in each run (SplitMix64).
 struct Random(u64);
 
 impl Random {
@@ -344,13 +344,14 @@ fn any(random: &mut Random, depth: u32) -> Schema {
 }
 
 #[test]
-fn whatever_can_be_made_is_read_back() {
+fn every_valid_schema_survives_a_round_trip() {
     let mut random = Random(1);
     for _ in 0..2000 {
         let schema = any(&mut random, 3);
         let json = schema.to_json();
         assert_eq!(Schema::from_json(&json).unwrap(), schema, "{json}");
-        // Bytes changed, left out, doubled: an error, or a schema that can be written again.
+        // Bytes are changed, removed or duplicated. The result is an error or a schema that can be
+        // written again.
         let mut bytes = json.into_bytes();
         for _ in 0..1 + random.below(3) {
             let at = random.below(bytes.len() as u64) as usize;
@@ -399,11 +400,11 @@ fn a_difference_is_shown_field_by_field() {
         text.lines().map(words).collect()
     };
     assert_eq!(words(&text), words(shown), "{text}");
-    // Only the order.
+    // Only the order differs.
     let turned = Schema::new(32, tick().fields.into_iter().rev().collect()).unwrap();
     let text = tick().difference(&turned, "a", "b").unwrap();
     assert_eq!(text.matches('!').count(), 4, "{text}");
-    // Only the size.
+    // Only the size differs.
     let longer = Schema::new(40, tick().fields).unwrap();
     let text = tick().difference(&longer, "a", "b").unwrap();
     assert_eq!(text.matches('!').count(), 1, "{text}");
@@ -411,7 +412,7 @@ fn a_difference_is_shown_field_by_field() {
 }
 
 #[test]
-fn a_difference_is_short_and_harmless() {
+fn a_difference_is_short_and_safe_for_a_terminal() {
     let many = |format: &str| {
         let name = |i: u32| format!("\x1b[2J{i}{}", "x".repeat(200));
         let fields = (0..200).map(|i| field(&name(i), i * 4, format)).collect();

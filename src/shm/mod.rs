@@ -1,7 +1,7 @@
-//! Shared memory by itself: a file of fixed size, mapped.
+//! Shared memory on its own: a mapped file of fixed size.
 //!
-//! It knows nothing of queues. Who creates it writes, who opens it reads; a handle does one of the
-//! two for life.
+//! This module does not depend on queues. The process that creates the memory writes it, and any
+//! process that opens it reads it. A handle keeps its role until it is dropped.
 
 mod names_lock;
 mod unlink;
@@ -19,18 +19,18 @@ use crate::os::{self, NoCancel, Region};
 use std::ffi::OsStr;
 use std::path::Path;
 
-/// Memory that processes of one host share: one writes, any number read.
+/// Memory shared by processes of one host. One process writes and any number read.
 ///
-/// A name without `/` is the file `/dev/shm/ipcq.NAME` (`$IPCQ_DIR/ipcq.NAME` where that variable
-/// is set), any other is a path. The content is bytes and nothing else, zero at first: what they
-/// mean, and when they are whole, is for its users to agree on. The queue of this crate is one such
-/// agreement.
+/// A name without `/` is the file `/dev/shm/ipcq.NAME` (`$IPCQ_DIR/ipcq.NAME` if that variable is
+/// set), and any other name is a path. The content is plain bytes, initially zero. The programs
+/// that use it must agree on its meaning and on how readers recognise a complete value. The queue
+/// of this crate is one such protocol.
 ///
-/// A handle is used by one thread at a time and may move between threads.
+/// A handle may be used by one thread at a time and may move between threads.
 pub struct SharedMem {
     region: Region,
     paths: Paths,
-    /// Held for as long as the writer lives.
+    /// The writer lock. `None` for a reader.
     writer: Option<Writer>,
 }
 
@@ -54,21 +54,23 @@ impl std::fmt::Debug for SharedMem {
 }
 
 impl SharedMem {
-    /// Creates `size` bytes (1 or more) to write, with their space reserved, so that a full file
-    /// system is an error here and never a signal later. `permissions` are the mode bits of the
-    /// file, set exactly; 0 stands for 0600.
+    /// Creates `size` bytes (1 or more) for writing. Their space is reserved, so a full file system
+    /// is an error here and never a signal later. `permissions` are the exact mode bits of the
+    /// file. 0 stands for 0600.
     ///
-    /// If it exists with this size, its content is kept: so a writer that was killed goes on.
+    /// If the memory exists with this size, its content is kept, so a writer that was killed can
+    /// continue.
     ///
     /// # Errors
-    /// [`Error::ProducerExists`] if another writer lives, [`Error::Geometry`] if it exists with
-    /// another size, [`Error::NoSpace`], [`Error::PermissionDenied`], [`Error::Invalid`].
+    /// [`Error::ProducerExists`] if another writer is alive, [`Error::Geometry`] if the memory
+    /// exists with another size, [`Error::NoSpace`], [`Error::PermissionDenied`],
+    /// [`Error::Invalid`].
     pub fn create(name: impl AsRef<OsStr>, size: usize, permissions: u32) -> Result<SharedMem> {
         let _no = NoCancel::new();
         let paths = Paths::of(name.as_ref())?;
         if size == 0 || i64::try_from(size).is_err() {
             return Err(Error::Invalid(
-                format!("{}: a size of {size} bytes is not possible", paths.shown()).into(),
+                format!("{}: a size of {size} bytes is not supported", paths.shown()).into(),
             ));
         }
         if permissions != 0 && (permissions & 0o600 != 0o600 || permissions > 0o777) {
@@ -99,7 +101,7 @@ impl SharedMem {
         })
     }
 
-    /// The part of `create` that is done under the lock.
+    /// The part of `create` that runs under the lock.
     fn make(paths: &Paths, size: usize, permissions: u32) -> Result<Region> {
         let shown = paths.shown();
         match paths.dir.open_file(&paths.data, true) {
@@ -108,7 +110,7 @@ impl SharedMem {
                 paths.dir.check_one_name(&paths.data, &file)?;
                 if is_queue(&file) {
                     return Err(Error::Geometry(
-                        format!("{shown}: it is a queue: take another name").into(),
+                        format!("{shown}: it is a queue: choose another name").into(),
                     ));
                 }
                 if meta.len() != size as u64 {
@@ -135,10 +137,10 @@ impl SharedMem {
         }
     }
 
-    /// Opens it to read; the memory is mapped read-only.
+    /// Opens the memory for reading. It is mapped read-only.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::PermissionDenied`], [`Error::Damaged`] if it is no regular
+    /// [`Error::NotFound`], [`Error::PermissionDenied`], [`Error::Damaged`] if it is not a regular
     /// file.
     pub fn open(name: impl AsRef<OsStr>) -> Result<SharedMem> {
         let _no = NoCancel::new();
@@ -151,15 +153,16 @@ impl SharedMem {
         })
     }
 
-    /// Removes the name. Handles go on with the memory until they are dropped.
+    /// Removes the name. Existing handles keep the memory until they are dropped.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is none, [`Error::PermissionDenied`].
+    /// [`Error::NotFound`] if the name does not exist, [`Error::PermissionDenied`].
     pub fn unlink(name: impl AsRef<OsStr>) -> Result<()> {
         unlink(&Paths::of(name.as_ref())?, None)
     }
 
-    /// Removes the name of this memory, wherever the process has gone since it was opened.
+    /// Removes the name of this memory, even if the process has changed its directory or root since
+    /// the open.
     ///
     /// # Errors
     /// As [`SharedMem::unlink`].
@@ -167,12 +170,12 @@ impl SharedMem {
         unlink(&self.paths, None)
     }
 
-    /// The file, as an absolute path that was resolved when it was opened.
+    /// The absolute path of the file, resolved when it was opened.
     pub fn path(&self) -> &Path {
         &self.paths.path
     }
 
-    /// How many bytes it has.
+    /// The size in bytes.
     pub fn size(&self) -> usize {
         self.region.len()
     }
@@ -182,27 +185,27 @@ impl SharedMem {
         self.region.is_writable()
     }
 
-    /// The first byte. Whoever goes through this pointer sees to it that nothing races.
+    /// A pointer to the first byte. The caller must prevent data races.
     pub fn as_ptr(&self) -> *const u8 {
         self.region.base()
     }
 
-    /// The first byte, to write; `None` for a reader.
+    /// A pointer to the first byte for writing. `None` for a reader.
     pub fn as_mut_ptr(&mut self) -> Option<*mut u8> {
         self.is_writable().then(|| self.region.base())
     }
 
-    /// Copies `data` to `offset`. Readers may see any part of it at any time.
+    /// Copies `data` to `offset`. A reader may see any part of it at any time.
     ///
     /// # Errors
-    /// [`Error::WrongRole`] through a reader, [`Error::OutOfRange`] beyond the end; nothing is
-    /// written then.
+    /// [`Error::WrongRole`] for a reader, [`Error::OutOfRange`] beyond the end. In both cases
+    /// nothing is written.
     pub fn write(&mut self, offset: usize, data: &[u8]) -> Result<()> {
         // SAFETY: a slice is readable.
         unsafe { self.write_raw(offset, data.as_ptr(), data.len()) }
     }
 
-    /// Copies from `offset` into `buffer`, all of it.
+    /// Fills `buffer` from `offset`.
     ///
     /// # Errors
     /// [`Error::OutOfRange`] beyond the end.
@@ -224,14 +227,14 @@ impl SharedMem {
         if !self.is_writable() {
             return Err(Error::WrongRole(
                 format!(
-                    "{}: opened to read; only the process that creates it writes",
+                    "{}: it is open for reading; only the process that created it may write",
                     self.paths.shown()
                 )
                 .into(),
             ));
         }
         self.check(offset, length)?;
-        // SAFETY: in bounds, and mapped to write.
+        // SAFETY: the range is in bounds and mapped for writing.
         unsafe { copy::copy_to_shared(self.region.base().add(offset), from, length) };
         Ok(())
     }
@@ -242,7 +245,7 @@ impl SharedMem {
     /// `to` is writable for `length` bytes.
     pub unsafe fn read_raw(&self, offset: usize, to: *mut u8, length: usize) -> Result<()> {
         self.check(offset, length)?;
-        // SAFETY: in bounds.
+        // SAFETY: the range is in bounds.
         unsafe { copy::copy_from_shared(to, self.region.base().add(offset), length) };
         Ok(())
     }
@@ -252,7 +255,7 @@ impl SharedMem {
             Some(end) if end <= self.size() => Ok(()),
             _ => Err(Error::OutOfRange(
                 format!(
-                    "{}: {length} bytes at {offset}, but it has {}",
+                    "{}: {length} bytes at offset {offset} exceed its size of {}",
                     self.paths.shown(),
                     self.size()
                 )

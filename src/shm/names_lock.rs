@@ -10,26 +10,27 @@ use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
-/// How long a call waits for another process that opens, closes or removes the same name.
+/// How long a call waits for another process that is opening, closing or removing the same name.
 #[cfg(not(feature = "steps"))]
-const NAMES_PATIENCE: Duration = Duration::from_secs(1);
-/// Shorter where a test stops that process at each step.
+const NAMES_TIMEOUT: Duration = Duration::from_secs(1);
+/// Shorter in tests that stop the other process at each step.
 #[cfg(feature = "steps")]
-const NAMES_PATIENCE: Duration = Duration::from_millis(60);
+const NAMES_TIMEOUT: Duration = Duration::from_millis(60);
 
-/// The right to make, replace and remove the files of a name. It is held for a part of a call.
+/// The exclusive right to create, replace and remove the files of a name. It is held for part of a
+/// call.
 pub(crate) struct NamesLock {
     pub(super) lock: LockFile,
     identity: Identity,
     /// Whether this call has made the lock file.
     pub(super) made: bool,
-    /// The log function may use the same name, so it is called after this.
+    /// The log function may use the same name, so messages are held back until the lock is dropped.
     _later: log::Later,
 }
 
 impl NamesLock {
-    /// Takes it. `make`: makes the lock file if there is none; else there is nothing to lock, which
-    /// is `None`. `owner`: to whom the lock file may belong, beside this user.
+    /// Takes the lock. `make`: creates the lock file if it does not exist. Otherwise a missing file
+    /// returns `None`. `owner`: a user that may own the lock file, in addition to this user.
     pub(crate) fn take(paths: &Paths, make: bool, owner: Option<u32>) -> Result<Option<NamesLock>> {
         let (since, later) = (Instant::now(), log::Later::begin());
         let (mut made, mut fresh) = (false, None);
@@ -49,7 +50,7 @@ impl NamesLock {
                 let shown = paths.dir.shown(&paths.lock);
                 let failed = |e| Error::from_io(&e, format_args!("cannot lock {shown}"));
                 let locked = os::try_lock(lock.file(), Lock::Exclusive, lock_byte::NAMES);
-                // Between the open and the lock, another process may have removed the file.
+                // Another process may have removed the file between the open and the lock.
                 if locked.map_err(failed)?
                     && paths.dir.names(&paths.lock, lock.file()).map_err(failed)?
                 {
@@ -68,7 +69,7 @@ impl NamesLock {
                             fresh = Some(identity);
                             continue;
                         }
-                        // Something else is there by now: it is looked at again.
+                        // Another file has appeared there, so look again.
                         Err(e) if e.raw_os_error() == Some(libc::EISDIR) => {}
                         Err(e) => return Err(failed(e)),
                     }
@@ -76,17 +77,17 @@ impl NamesLock {
             } else if !make {
                 return Ok(None);
             }
-            if since.elapsed() > NAMES_PATIENCE {
+            if since.elapsed() > NAMES_TIMEOUT {
                 return Err(Error::ProducerExists(
                     format!(
                         "{}: another process has been opening, closing or removing this name for \
-                         {NAMES_PATIENCE:?}: try again, or look whether that process is stopped",
+                         {NAMES_TIMEOUT:?}: try again, or check whether that process is stopped",
                         paths.shown()
                     )
                     .into(),
                 ));
             }
-            // It is over soon, so a signal does not end it.
+            // The wait is short, so a signal does not end it.
             os::nap(Duration::from_millis(1));
         }
     }
@@ -96,9 +97,9 @@ impl NamesLock {
         self.made
     }
 
-    /// Takes the lock that makes the caller the one writer of a name. `is_residue` says whether the
-    /// lock may just outlive its end ([`os::RESIDUE`]), and `busy` what it means that another process
-    /// holds it.
+    /// Takes the lock that makes the caller the only writer of a name. `is_residue` returns whether
+    /// the lock may have outlived its owner ([`os::RESIDUE`]). `busy` returns the error text if
+    /// another process holds the lock.
     pub(crate) fn writer(
         &self,
         paths: &Paths,
@@ -109,7 +110,7 @@ impl NamesLock {
         let failed = |e| Error::from_io(&e, format_args!("cannot lock {shown}"));
         let since = Instant::now();
         let lock = loop {
-            // An opening of its own, because this lock outlives the other.
+            // A separate open file description, because this lock outlives the other.
             let lock = HeldLock::take(
                 || paths.dir.open_file(&paths.lock, true),
                 |file, meta| match os::identity(meta) == self.identity {
@@ -138,7 +139,7 @@ impl NamesLock {
         }
     }
 
-    /// Removes the lock file if this call has made it, unless the name is that of a queue of this user.
+    /// Removes the lock file if this call has made it, unless the name is a queue of this user.
     pub(crate) fn undo(&self, paths: &Paths) {
         let data = paths.dir.open_file(&paths.data, false);
         let own = |(file, meta): (File, std::fs::Metadata)| {
@@ -150,15 +151,16 @@ impl NamesLock {
     }
 }
 
-/// Whether a lock file has a second name and can be replaced. Another user may have made a link to it,
-/// which does no harm, or may have planted a link to the lock file of another queue, which would then
-/// exclude this one. A writer that lives needs the file as it is.
+/// Whether a lock file has a second name and can be replaced. Another user may have linked to it,
+/// which is harmless. But the user may also have planted a link to the lock file of another queue,
+/// and then the two queues would exclude each other. A file is kept while a writer that is alive
+/// holds it.
 fn is_shared(lock: &LockFile, meta: &std::fs::Metadata) -> bool {
     let has_writer = || os::is_locked(lock.file(), Lock::Exclusive, lock_byte::PRODUCER);
     meta.nlink() > 1 && meta.uid() == os::effective_uid() && !has_writer().unwrap_or(true)
 }
 
-/// Puts a new lock file in the place of one that this process has locked.
+/// Replaces a lock file that this process has locked.
 fn renew_lock_file(paths: &Paths) -> std::io::Result<Identity> {
     let (dir, name) = (&paths.dir, Paths::unguessable());
     let file = dir.create_file(&name, 0o600)?;
@@ -170,8 +172,8 @@ fn renew_lock_file(paths: &Paths) -> std::io::Result<Identity> {
     Ok(os::identity(&file.metadata()?))
 }
 
-/// Opens the lock file. Whether it was made. `None` if it vanished or appeared meanwhile, or if there
-/// is none and none is to be made.
+/// Opens the lock file and returns whether it was created. Returns `None` if the file appeared or
+/// vanished during the call, or if it does not exist and `make` is false.
 fn open_lock_file(paths: &Paths, make: bool, owner: Option<u32>) -> Result<Option<(File, bool)>> {
     let (dir, name) = (&paths.dir, &paths.lock);
     let shown = dir.shown(name);
@@ -189,14 +191,14 @@ fn open_lock_file(paths: &Paths, make: bool, owner: Option<u32>) -> Result<Optio
             match meta.len() {
                 0 => Ok(Some((file, false))),
                 _ => Err(Error::Damaged(
-                    format!("{shown}: it is not a lock file of ipcq, which is empty").into(),
+                    format!("{shown}: it is not an ipcq lock file: a lock file is empty").into(),
                 )),
             }
         }
         Err(Error::NotFound(_)) if !make => Ok(None),
         Err(Error::NotFound(_)) => match dir.create_file(name, 0o600) {
             Ok(file) => {
-                // The umask may have taken the bits away.
+                // The umask may have cleared mode bits.
                 os::set_mode(&file, 0o600).map_err(failed)?;
                 Ok(Some((file, true)))
             }
@@ -212,7 +214,8 @@ fn open_lock_file(paths: &Paths, make: bool, owner: Option<u32>) -> Result<Optio
                     && s.mode & 0o600 != 0o600
             };
             match stat {
-                // Its maker had a strict umask, and was killed before it could set the mode.
+                // The process that made it had a strict umask and was killed before it could set
+                // the mode.
                 Some(stat) if unusable(stat) => match dir.remove(name) {
                     Err(e) if e.raw_os_error() != Some(libc::EISDIR) => Err(failed(e)),
                     _ => Ok(None),
@@ -234,10 +237,10 @@ fn open_lock_file(paths: &Paths, make: bool, owner: Option<u32>) -> Result<Optio
     }
 }
 
-/// The lock that makes a process the one writer of a name, for as long as its handle lives.
+/// The lock that makes a process the only writer of a name, for the lifetime of its handle.
 #[derive(Debug)]
 pub(crate) struct Writer {
-    /// `None` once it has ended.
+    /// `None` after `end`.
     lock: Option<HeldLock>,
     generation: u32,
     /// The lock file.
@@ -245,19 +248,20 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Whether it is this process's, and not that of the one it was forked from.
+    /// Whether this process took the lock. `false` in a child that inherited it.
     #[inline(always)]
     pub(crate) fn is_own(&self) -> bool {
         self.generation == os::fork_generation()
     }
 
-    /// The writer ends. If its name was unlinked meanwhile, nobody else will remove its lock file.
+    /// Ends the writer. If its name was unlinked in the meantime, no other process removes its lock
+    /// file, so this call does.
     pub(crate) fn end(&mut self, paths: &Paths, region: &Region) {
         if !self.is_own() {
             return;
         }
-        // Another process may be removing the name, and see this lock or not, or be making it anew,
-        // and then needs the lock file.
+        // Another process may be removing the name, and may or may not see this lock. Or it may be
+        // creating the name again, and then it needs the lock file.
         let names = NamesLock::take(paths, false, None);
         let lost = matches!(region.is_named(&paths.dir, &paths.data), Ok(false));
         if let (Ok(Some(names)), true) = (&names, lost) {

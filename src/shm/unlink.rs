@@ -7,8 +7,8 @@ use crate::format::names::{Paths, PREFIX};
 use crate::os::{self, Lock, NoCancel};
 use std::ffi::{CStr, CString};
 
-/// Refuses a file that has nothing to do with this library. A program may have been given the name of
-/// one by mistake. `has_lock`: whether it had a lock file before this call.
+/// Refuses a file that does not belong to this library, because a program may have been given its
+/// name by mistake. `has_lock`: whether the name had a lock file before this call.
 pub(crate) fn check_ours(paths: &Paths, has_lock: bool) -> Result<()> {
     if paths.data.to_bytes().starts_with(PREFIX.as_bytes()) || has_lock {
         return Ok(());
@@ -28,7 +28,7 @@ pub(crate) fn check_ours(paths: &Paths, has_lock: bool) -> Result<()> {
     ))
 }
 
-/// A file that the name has besides the data and the lock file.
+/// Returns a file of the name other than the data and the lock file, if any exists.
 pub(crate) fn find_other(paths: &Paths) -> Result<Option<&CStr>> {
     for name in [&paths.control, &paths.new_control, &paths.new_data] {
         let found = paths.dir.stat(name);
@@ -40,8 +40,8 @@ pub(crate) fn find_other(paths: &Paths) -> Result<Option<&CStr>> {
     Ok(None)
 }
 
-/// Removes all files of a name, the lock file only if no live writer holds it. `busy`, if a live writer
-/// is not to lose its name: says what it means that there is one.
+/// Removes all files of a name. The lock file is kept while a live writer holds it. With `busy`,
+/// the call fails if a live writer exists, and `busy` returns the error text.
 pub(crate) fn unlink(paths: &Paths, busy: Option<&dyn Fn() -> String>) -> Result<()> {
     let _no = NoCancel::new();
     let shown = paths.shown();
@@ -50,8 +50,8 @@ pub(crate) fn unlink(paths: &Paths, busy: Option<&dyn Fn() -> String>) -> Result
     let data = dir.stat(&paths.data).map_err(failed)?;
     let me = os::effective_uid();
     match data {
-        // In a directory without the sticky bit anybody could, and tear a queue apart that its
-        // owner is just opening.
+        // In a directory without the sticky bit any user could remove the file, and so break a
+        // queue that its owner is opening.
         Some(stat) if stat.owner != me && me != 0 => {
             return Err(Error::PermissionDenied(
                 format!(
@@ -68,20 +68,20 @@ pub(crate) fn unlink(paths: &Paths, busy: Option<&dyn Fn() -> String>) -> Result
     check_ours(paths, has_lock)?;
     if data.is_none() && !has_lock && find_other(paths)?.is_none() {
         return Err(Error::NotFound(
-            format!("{shown}: there is no such queue or shared memory").into(),
+            format!("{shown}: no queue or shared memory has this name").into(),
         ));
     }
     let names = NamesLock::take(paths, true, data.map(|stat| stat.owner))?;
     let names = names.ok_or_else(|| Error::Internal("no lock file".into()))?;
     let held = os::is_locked(names.lock.file(), Lock::Exclusive, lock_byte::PRODUCER);
     let held = held.unwrap_or(true);
-    // Its lock file may have been removed by hand.
+    // The lock file may have been removed by hand.
     let alive = || match dir.open_file(&paths.data, false) {
         Ok((file, _)) => os::is_locked(&file, Lock::Exclusive, lock_byte::PRODUCER_ALIVE),
         Err(_) => Ok(false),
     };
     if let Some(busy) = busy.filter(|_| held || alive().unwrap_or(true)) {
-        // Everything is left as it was.
+        // Leave everything as it was.
         if names.made {
             let _ = dir.remove(&paths.lock);
         }
@@ -94,18 +94,18 @@ pub(crate) fn unlink(paths: &Paths, busy: Option<&dyn Fn() -> String>) -> Result
             _ => Error::from_io(&e, format_args!("cannot remove {shown}")),
         })
     };
-    // First the name by which it is found, so that nobody finds a queue without its control file.
+    // Remove the data file first, so that no process finds a queue without its control file.
     let mut found = remove(&paths.data)?;
     for name in [&paths.control, &paths.new_control, &paths.new_data] {
         match remove(name) {
             Ok(removed) => found |= removed,
-            // Something that another user has put there.
+            // A file that another user has put there.
             Err(_) if found => {}
             Err(e) => return Err(e),
         }
     }
-    // A live writer keeps its lock file, or a second writer could come beside it. It removes the
-    // file when it ends (`Writer::end`).
+    // A live writer keeps its lock file. Otherwise a second writer could open the name. The writer
+    // removes the file when it ends (`Writer::end`).
     if !held {
         let removed = remove(&paths.lock)?;
         found |= removed && !names.made;
@@ -113,7 +113,7 @@ pub(crate) fn unlink(paths: &Paths, busy: Option<&dyn Fn() -> String>) -> Result
     match found {
         true => Ok(()),
         false => Err(Error::NotFound(
-            format!("{shown}: there is no such queue or shared memory").into(),
+            format!("{shown}: no queue or shared memory has this name").into(),
         )),
     }
 }

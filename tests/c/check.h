@@ -1,4 +1,4 @@
-// What the test programs have in common.
+// Shared by the test programs.
 #ifndef CHECK_H
 #define CHECK_H
 

@@ -44,7 +44,7 @@ static int64_t open_and_close(void) {
   ipcq_close(consumer("cancel"));
   return 0;
 }
-static int64_t open_in_vain(void) {
+static int64_t open_missing(void) {
   ipcq_options o = IPCQ_OPTIONS_INIT;
   o.open_timeout_ns = 5000000;
   ipcq_queue *q;
@@ -91,7 +91,7 @@ static int64_t memory(void) {
   return ipcq_shm_unlink("memory");
 }
 
-// The functions that wait. What they wait for comes after the cancellation.
+// The functions that wait. Each waits for an event that occurs after the cancellation.
 
 static int64_t open_late(void) {
   ipcq_options o = IPCQ_OPTIONS_INIT;
@@ -119,7 +119,7 @@ static const struct {
   void (*come)(void);
 } cases[] = {
     {"open and close", open_and_close, NULL},
-    {"open in vain", open_in_vain, NULL},
+    {"open a missing queue", open_missing, NULL},
     {"make and unlink", make_and_unlink, NULL},
     {"detach", detach, NULL},
     {"push and pop", push_and_pop, NULL},
@@ -142,7 +142,7 @@ static size_t current;
 static volatile pid_t thread_id;
 static volatile bool returned;
 
-static void *life(void *unused) {
+static void *thread_main(void *unused) {
   (void)unused;
   thread_id = (pid_t)syscall(SYS_gettid);
   if (cases[current].come == NULL)
@@ -178,7 +178,7 @@ static void one(void) {
   idle = consumer("idle");
   CHECK(ipcq_push(out, &n, sizeof n) == 0);
   pthread_t thread;
-  CHECK(pthread_create(&thread, NULL, life, NULL) == 0);
+  CHECK(pthread_create(&thread, NULL, thread_main, NULL) == 0);
   if (cases[current].come != NULL) {
     until_asleep();
     CHECK(pthread_cancel(thread) == 0);
@@ -190,7 +190,7 @@ static void one(void) {
 }
 
 int main(void) {
-  CHECK(getenv("IPCQ_DIR")); // an empty directory of the test's own
+  CHECK(getenv("IPCQ_DIR")); // an empty directory for this test
   int failed = 0;
   for (current = 0; current < sizeof cases / sizeof cases[0]; current++) {
     const pid_t child = fork();

@@ -108,11 +108,11 @@ static void test_records() {
     ipcq::producer<app::quote> out("quotes");
     CHECK(code_of([] { ipcq::consumer<app::other> in("quotes"); }) == EPROTOTYPE);
     CHECK(std::strstr(ipcq_errmsg(), "! price <f8 at 8") != nullptr);
-    // A type of the same size that says nothing takes anything.
+    // A type of the same size without a record schema accepts every schema.
     ipcq::consumer<tick> any("quotes");
     out.push({1, 2.5});
     CHECK(any.pop()->value.price == 2.5);
-    // As in C.
+    // The same as in C.
     constexpr ipcq_field timed = IPCQ_FIELD_TIME(app::quote, time, 'M', "us");
     static_assert(timed.kind == 'M' && timed.size == 8 && timed.unit[0] == 'u');
     constexpr ipcq_field fields[] = {IPCQ_FIELD(app::quote, time), IPCQ_FIELD(app::quote, price)};
@@ -125,7 +125,7 @@ static void test_records() {
       CHECK(in.schema() == out.schema());
     }
   }
-  { // Fields given by hand take the place of IPCQ_RECORD.
+  { // Explicit fields replace those of IPCQ_RECORD.
     ipcq::producer_options o;
     o.fields = {IPCQ_FIELD_TIME(app::quote, time, 'M', "ns"), IPCQ_FIELD(app::quote, price)};
     ipcq::producer<app::quote> out("dated", o);
@@ -133,7 +133,7 @@ static void test_records() {
     CHECK(code_of([] { ipcq::consumer<app::quote> in("dated"); }) == EPROTOTYPE);
     ipcq::unlink("dated");
   }
-  { // Members that are const are fields as others are.
+  { // Const members are fields like others.
     constexpr ipcq_field version = IPCQ_FIELD(app::constant, version);
     constexpr ipcq_field text = IPCQ_FIELD(app::constant, text);
     constexpr ipcq_field pair = IPCQ_FIELD(app::constant, pair);
@@ -170,7 +170,7 @@ static void test_records() {
   ipcq::unlink("bare");
 }
 
-// A time that is over is over in every call that takes one, and only `forever` has no end.
+// A timeout that is not positive expires at once in every call, and only `forever` never expires.
 static void test_times() {
   using namespace std::chrono;
   static_assert(ipcq::forever.count() == -1);
@@ -198,7 +198,7 @@ static void test_times() {
   }
   while (out.try_push(1)) {}
   CHECK(!out.push_wait(1, nanoseconds(-1)) && !out.push_wait(1, -hours(1)));
-  CHECK(bytes.push_wait("x", nanoseconds(-1))); // there is room
+  CHECK(bytes.push_wait("x", nanoseconds(-1))); // the queue has room
   for (ipcq::timeout over : {ipcq::timeout(-1s), ipcq::timeout(0s), ipcq::timeout(1ms)}) {
     ipcq::consumer_options none;
     none.open_timeout = over;
@@ -220,7 +220,7 @@ static volatile std::sig_atomic_t rung = 0, due = 0;
 static int go[2];
 static char what;
 
-// A signal 500 times a second, for as long as it lives.
+// Sends a signal 500 times a second during its lifetime.
 struct alarms {
   explicit alarms(int flags) {
     struct sigaction action {};
@@ -237,17 +237,17 @@ struct alarms {
   ~alarms() {
     const itimerval never = {};
     setitimer(ITIMER_REAL, &never, nullptr);
-    // The last one may still come: valgrind delivers signals late.
+    // The last signal may still arrive, because valgrind delivers signals late.
     std::signal(SIGALRM, SIG_IGN);
   }
 };
 
-// A harmless signal ends no wait, and one that is meant to does.
+// A harmless signal does not end a wait. A signal whose handler sets the flag ends it.
 static void test_signals(int flags) {
   using namespace std::chrono_literals;
   CHECK(pipe(go) == 0);
   const pid_t child = fork();
-  if (child == 0) { // pushes when it is told so
+  if (child == 0) { // pushes on request
     char c;
     close(go[1]);
     ipcq::producer_options o;
@@ -264,7 +264,7 @@ static void test_signals(int flags) {
   }
   close(go[0]);
   const auto tell = [](char c) { CHECK(write(go[1], &c, 1) == 1); };
-  // After some more signals, so that these come during the next wait.
+  // After some more signals, so that they arrive during the next wait.
   const auto tell_later = [](char c) {
     what = c;
     due = rung + 5;
@@ -273,7 +273,7 @@ static void test_signals(int flags) {
     alarms ring(flags);
     ipcq::consumer_options wait;
     wait.open_timeout = ipcq::forever;
-    // A handler's flag ends the wait for a queue, too.
+    // A flag set by a handler also ends the wait for a queue.
     const int early = rung + 5;
     const auto give_up = [early] { return rung >= early; };
     const auto open = [&] { ipcq::consumer<int> none("cpp", wait, give_up); };
@@ -295,10 +295,10 @@ static void test_signals(int flags) {
     tell_later(3);
     CHECK(ipcq::wait_any({in.get(), raw.get()}, 1h).has_value() && rung >= due);
     CHECK(in.pop()->value == 3 && raw.pop());
-    // The time that is given is the time, however often the wait begins again.
+    // The timeout holds for the whole wait, even if the wait starts again several times.
     int before = rung;
     CHECK(!in.wait(20ms) && !in.pop_wait(20ms) && rung > before);
-    // A handler's flag is seen.
+    // The flag of a handler is noticed.
     const int enough = rung + 5;
     const auto stop = [enough] { return rung >= enough; };
     CHECK(!in.pop_wait(ipcq::forever, stop) && rung >= enough);
@@ -310,7 +310,7 @@ static void test_signals(int flags) {
     for ([[maybe_unused]] const auto &m : raw.until([loop] { return rung >= loop + 5; }))
       CHECK(false);
     CHECK(rung >= loop + 5);
-    tell(4); // what is there is not given to one that stops
+    tell(4); // a call that stops does not take an available message
     CHECK(in.wait(ipcq::forever) && !in.pop_wait(1h, stop) && in.pop()->value == 4);
     CHECK(raw.pop_wait(1h));
     close(go[1]); // the child closes the queue
@@ -330,7 +330,7 @@ static void test_signals(int flags) {
     const int later = rung + 5;
     CHECK(!out.push_wait(1, ipcq::forever, [later] { return rung >= later; }));
   }
-  // Without any signal, too, the flag is looked at now and then.
+  // The flag is also checked regularly without any signal.
   ipcq::producer<tick> out("cpp-quiet");
   ipcq::consumer<tick> in("cpp-quiet");
   int looks = 0;
@@ -417,11 +417,11 @@ static void test_ranges() {
     for (const auto &m : in)
       sum += m.value.price;
     CHECK(sum == 8);
-    // A value in place is of the size that it is taken for.
+    // A value in place must have the requested size.
     ipcq::byte_consumer raw("cpp");
     CHECK(raw.peek([](ipcq::bytes_view v, auto &) { CHECK(v.as<tick>().time == 1); }));
     CHECK(code_of([&] { raw.peek([](ipcq::bytes_view v, auto &) { v.as<int>(); }); }) == EMSGSIZE);
-    CHECK(raw.pop()->as<tick>().time == 2); // the one before, of which peek threw, stands
+    CHECK(raw.pop()->as<tick>().time == 2); // the message at which peek threw was not consumed
     ipcq::unlink("cpp");
   }
   {
@@ -443,14 +443,14 @@ static void test_ranges() {
     CHECK(out.push_many(std::span(two)) == 2 && in.pop_many(std::span(rest, 1)).count == 1);
     CHECK(rest[0].time == 1);
 #endif
-    // An algorithm of the standard library; it ends with the message that it looks for.
+    // An algorithm of the standard library. It stops at the message that it searches for.
     const auto found = std::find_if(other.begin(), other.end(),
                                     [](const auto &m) { return m.value.time == 4; });
     CHECK(other.stats().received == 4); // and takes no message after it
     CHECK(found->sequence == 3 && (*found).value.price == 4 && found != other.end());
     ipcq::unlink("cpp");
   }
-  { // Bytes, many messages at a time: each element is one.
+  { // Bytes, many messages at a time. Each element is a message.
     ipcq::producer_options o;
     o.message_size = sizeof(int);
     ipcq::byte_producer out("cpp", o);
@@ -472,7 +472,7 @@ static void test_ranges() {
     CHECK(in.pop()->as<int>() == 5);
     ipcq::unlink("cpp");
   }
-  // A name ends where it ends.
+  // A name with an embedded NUL is refused.
   const std::string two("cpp\0b", 5);
   CHECK(code_of([&] { ipcq::byte_producer out(two); }) == EINVAL);
   CHECK(code_of([&] { ipcq::unlink(two); }) == EINVAL);
@@ -503,7 +503,7 @@ static std::string path_of(const std::string &queue) {
   return std::string(std::getenv("IPCQ_DIR")) + "/ipcq." + queue;
 }
 
-// What each option does to a queue.
+// The effect of each option on a queue.
 static void test_options() {
   using namespace std::chrono_literals;
   ipcq::producer_options o;
@@ -525,7 +525,7 @@ static void test_options() {
     CHECK(first()->value == 0);
     c.start = ipcq::start::newest;
     CHECK(first()->value == 3);
-    c.start_sequence = 2; // whatever `start` says
+    c.start_sequence = 2; // regardless of `start`
     CHECK(first()->value == 2);
     c.start_sequence = 5;
     CHECK(code_of(first) == EINVAL);
@@ -546,7 +546,7 @@ static void test_options() {
   o.exclusive = true;
   CHECK(code_of([&o] { ipcq::producer<int> out("cpp", o); }) == EEXIST);
   ipcq::unlink("cpp");
-  { // One that dies for a slow consumer, and one that is evicted.
+  { // A producer that evicts a slow consumer.
     ipcq::producer_options hurry;
     hurry.capacity = 2;
     hurry.delivery = ipcq::delivery::lossless;
@@ -561,7 +561,7 @@ static void test_options() {
   ipcq::unlink("cpp");
 }
 
-// Each exception that a program acts on, and what it is besides.
+// Each exception that a program can handle, and its base classes.
 static void test_errors() {
   ipcq::producer_options o;
   o.capacity = 4;
@@ -581,7 +581,7 @@ static void test_errors() {
   o.replace = true;
   ipcq::producer<int> other("cpp", o);
   CHECK(code_of<ipcq::replaced>([&] { in->pop(); }) == ESTALE);
-  // A loop does not take that for the end.
+  // A loop does not treat this as the end.
   CHECK(code_of<ipcq::replaced>([&] { for (auto &m : *in) (void)m; }) == ESTALE);
   delete in;
   try {

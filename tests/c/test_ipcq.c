@@ -765,7 +765,8 @@ static void on_log(int level, const char *message, void *user) {
   logged++;
 }
 
-/* It calls the library, which says something again, and ends the log: nothing of it may wait. */
+// The log function calls the library, which logs again, and then it unsets itself. No message is
+// delayed.
 static void on_log_again(int level, const char *message, void *user) {
   CHECK(user == &logged && level == IPCQ_LOG_INFO && strstr(message, NAME));
   if (logged++)
@@ -856,7 +857,7 @@ static void test_waiting(void) {
   while (ipcq_pop(in, &n, 8, &info) == 8)
     continue;
 
-  // A signal ends it.
+  // A signal ends the wait.
   struct sigaction action = {0};
   action.sa_handler = on_alarm;
   sigaction(SIGALRM, &action, NULL);
@@ -884,7 +885,7 @@ static void test_waiting(void) {
   CHECK(ipcq_wait_any(queues, 3, -1) == 1);
   CHECK(ipcq_pop(in, &n, 8, NULL) == 8);
 
-  // To poll.
+  // A descriptor for poll.
   FAILS(ipcq_fd(NULL), -EINVAL);
   FAILS(ipcq_fd(out), -EBADF);
   int fd = ipcq_fd(in);
@@ -910,7 +911,7 @@ static void test_waiting(void) {
 }
 
 int main(void) {
-  CHECK(getenv("IPCQ_DIR")); // an empty directory of the test's own
+  CHECK(getenv("IPCQ_DIR")); // an empty directory for this test
   test_nulls();
   test_options();
   test_roles();

@@ -91,7 +91,7 @@ static const ipcq_field fields[] = {
     IPCQ_FIELD(struct all, f2),
     IPCQ_FIELD(struct all, f2s),
 #endif
-    // In a record that was not declared: for a test.
+    // In a record that was not declared. Used by test_json.
     IPCQ_FIELD(struct all, either.number),
     IPCQ_FIELD(struct all, either.bytes),
 };
@@ -137,7 +137,8 @@ static void is_field(const char *name, size_t offset, size_t size, uint32_t kind
   fprintf(stderr, "no field %s\n", name);
   exit(1);
 }
-#define IS(member, size, kind, count) is_field(#member, offsetof(struct all, member), size, kind, count)
+#define IS(member, size, kind, count) \
+  is_field(#member, offsetof(struct all, member), size, kind, count)
 
 static void test_macros(void) {
   IS(flag, 1, 'b', 1);
@@ -215,7 +216,8 @@ static const char *json(const ipcq_field *list, uint32_t count, uint32_t size) {
 }
 
 #define JSON(list, size, text) CHECK(strcmp(json(list, COUNT(list), size), text) == 0)
-#define PLACE "{\"names\":[\"x\",\"y\"],\"formats\":[\"<f8\",\"<f4\"],\"offsets\":[0,8],\"itemsize\":16}"
+#define PLACE \
+  "{\"names\":[\"x\",\"y\"],\"formats\":[\"<f8\",\"<f4\"],\"offsets\":[0,8],\"itemsize\":16}"
 
 static void test_json(void) {
   ipcq_queue *q;
@@ -304,7 +306,7 @@ static void test_wrong_fields(void) {
   } wrong[] = {
       {{{NULL, 0, 1, 'u', 1, ""}}, 1, 0, "name"},
       {{{"\xff", 0, 1, 'u', 1, ""}}, 1, 0, "UTF-8"},
-      {{{"", 0, 1, 'u', 1, ""}}, 1, 0, "a name has"},
+      {{{"", 0, 1, 'u', 1, ""}}, 1, 0, "a name must have"},
       {{{many, 0, 1, 'u', 1, ""}}, 1, 0, "too deep"},
       {{{"a", 0, 3, 'u', 1, ""}}, 1, 0, "\"a\""},
       {{{"a", 0, 16, 'i', 1, ""}}, 1, 0, "\"a\""},
@@ -331,7 +333,7 @@ static void test_wrong_fields(void) {
       {{{"a.b", 0, 8, 'u', 1, ""}}, 1, 0, "no record"},
       {{{"a", 0, 8, 'u', 1, ""}, {"a.b", 0, 8, 'u', 1, ""}}, 2, 0, "no record"},
       {{{"a", 8, 8, 'V', 1, ""}, {"a.b", 0, 8, 'u', 1, ""}}, 2, 0, "before"},
-      {{{"a", 0, 8, 'V', 1, ""}, {"a.b", 4, 8, 'u', 1, ""}}, 2, 0, "does not lie"},
+      {{{"a", 0, 8, 'V', 1, ""}, {"a.b", 4, 8, 'u', 1, ""}}, 2, 0, "does not fit"},
       {{{"a", 0, 8, 'V', 1, ""}, {"a.b.c", 4, 4, 'u', 1, ""}}, 2, 0, "no record"},
       {{{"a", 0, 8, 'V', 2, ""}, {"a[1].b", 8, 8, 'u', 1, ""}}, 2, 0, "no record"},
       {{{"a", 0, 8, 'V', 2, ""}, {"a[0]", 0, 4, 'u', 1, ""}}, 2, 0, "a whole element"},

@@ -1,8 +1,8 @@
-//! What the integration tests share: directories, child processes, and messages that can be
-//! checked byte for byte.
+//! Shared by the integration tests: directories, child processes, and messages that can be checked
+//! byte for byte.
 //!
-//! A child process is the test binary itself, run again with the role in the environment; each
-//! binary has a test `child_main` that plays it. The two talk by lines on the pipes.
+//! A child process is the test binary, run again with a role in the environment. The test
+//! `child_main` of each binary runs the role. Parent and child exchange lines over pipes.
 
 #![allow(dead_code)] // each test binary uses a part of it
 
@@ -14,13 +14,13 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
-/// The variable that makes the test binary a child.
+/// The environment variable that makes the test binary a child.
 const ROLE: &str = "IPCQ_TEST_ROLE";
 
-/// After so many seconds a child dies by SIGALRM, so that a hang is a failure and not a hang.
+/// After this many seconds SIGALRM kills a child, so that a hang becomes a failure.
 const ALARM_SECONDS: u32 = 60;
 
-/// A directory of the test's own, in shared memory where there is one.
+/// A directory for one test, in shared memory if possible.
 pub struct Dir(tempfile::TempDir);
 
 impl Dir {
@@ -37,12 +37,12 @@ impl Dir {
         self.0.path()
     }
 
-    /// The name of a queue in it, as a path.
+    /// The path of a queue in the directory.
     pub fn name(&self, name: &str) -> PathBuf {
         self.path().join(name)
     }
 
-    /// The files in it, sorted.
+    /// The names of the files in the directory, sorted.
     pub fn files(&self) -> Vec<String> {
         let entry = |e: std::io::Result<std::fs::DirEntry>| e.unwrap().file_name();
         let mut names: Vec<_> = std::fs::read_dir(self.path())
@@ -54,33 +54,34 @@ impl Dir {
     }
 }
 
-/// The role this process is to play, if it is a child.
+/// The role of this process, if it is a child.
 pub fn role() -> Option<String> {
     let role = std::env::var(ROLE).ok()?;
-    // SAFETY: takes a number and cannot fail.
+    // SAFETY: the call takes a number and cannot fail.
     unsafe { libc::alarm(ALARM_SECONDS) };
     Some(role)
 }
 
-/// An argument that the parent gave by [`Process::start`].
+/// An argument that the parent passed to [`Process::start`].
 pub fn argument(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("no {name}"))
 }
 
-/// As [`argument`], a number.
+/// As [`argument`], parsed as a number.
 pub fn number(name: &str) -> u64 {
     argument(name).parse().unwrap()
 }
 
-/// Says a line to the parent. The test harness writes to the same pipe, so lines are marked.
+/// Sends a line to the parent. The line is marked, because the test harness writes to the same
+/// pipe.
 pub fn say(line: impl std::fmt::Display) {
     let mut out = std::io::stdout().lock();
-    // The parent may be gone: then there is nobody to tell.
+    // The parent may have ended. Then the line is dropped.
     let _ = writeln!(out, "\n@{line}");
     let _ = out.flush();
 }
 
-/// Waits for a line from the parent; ends the process when the parent is gone.
+/// Waits for a line from the parent. Ends the process if the parent has ended.
 pub fn listen() -> String {
     let mut line = String::new();
     if std::io::stdin().read_line(&mut line).unwrap_or(0) == 0 {
@@ -89,8 +90,8 @@ pub fn listen() -> String {
     line.trim_end().to_owned()
 }
 
-/// A command that starts this binary again: under the emulator in `IPCQ_TEST_RUNNER`, if the tests
-/// were built for another processor.
+/// A command that starts this binary again. If the tests were built for another processor, it uses
+/// the emulator in `IPCQ_TEST_RUNNER`.
 pub fn this_program() -> Command {
     let this = std::env::current_exe().unwrap();
     let runner = std::env::var("IPCQ_TEST_RUNNER").unwrap_or_default();
@@ -105,7 +106,7 @@ pub fn this_program() -> Command {
     }
 }
 
-/// A child process. It is killed and waited for when dropped.
+/// A child process. Dropping it kills the child and waits for it.
 pub struct Process {
     child: Child,
     input: Option<ChildStdin>,
@@ -114,7 +115,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts this binary again, in a role, with arguments by the environment.
+    /// Starts this binary again in a role. The arguments are passed in the environment.
     pub fn start<V: AsRef<OsStr>>(role: &str, arguments: &[(&str, V)]) -> Process {
         let mut command = this_program();
         command
@@ -140,7 +141,7 @@ impl Process {
         self.child.id() as i32
     }
 
-    /// The next line that the child says; `None` if it ended without one.
+    /// The next line from the child. `None` if it ended first.
     pub fn next_line(&mut self) -> Option<String> {
         let mut line = Vec::new();
         loop {
@@ -154,32 +155,32 @@ impl Process {
         }
     }
 
-    /// The next line, which must begin so; what follows.
+    /// The next line, which must begin with `word`. Returns the rest of it.
     pub fn expect(&mut self, word: &str) -> String {
         let Some(line) = self.next_line() else {
             panic!(
-                "{} ended before it said {word}: {:?}",
+                "{} ended before it sent {word}: {:?}",
                 self.role,
                 self.child.wait()
             );
         };
         match line.strip_prefix(word) {
             Some(rest) => rest.trim().to_owned(),
-            None => panic!("{} said {line:?}, expected {word}", self.role),
+            None => panic!("{} sent {line:?}, expected {word}", self.role),
         }
     }
 
-    /// Says a line to the child.
+    /// Sends a line to the child.
     pub fn tell(&mut self, line: &str) {
         writeln!(self.input.as_mut().unwrap(), "{line}").unwrap();
     }
 
     pub fn signal(&self, signal: i32) {
-        // SAFETY: takes numbers; the process is our child, and was not waited for.
+        // SAFETY: the call takes numbers. The process is our child and was not waited for.
         assert_eq!(unsafe { libc::kill(self.pid(), signal) }, 0);
     }
 
-    /// `kill -9`, and waits. It must not have ended by itself.
+    /// Sends SIGKILL and waits. The child must not have ended by itself.
     pub fn kill(&mut self) {
         let ended = self.child.try_wait().unwrap();
         assert!(ended.is_none(), "{} has ended: {ended:?}", self.role);
@@ -192,7 +193,7 @@ impl Process {
         self.child.wait().unwrap()
     }
 
-    /// Waits for the child to end well.
+    /// Waits for the child, which must end successfully.
     pub fn done(mut self) {
         let status = self.wait();
         assert!(status.success(), "{}: {status}", self.role);
@@ -206,16 +207,17 @@ impl Drop for Process {
     }
 }
 
-/// Forks a process that does this, and never comes back from it.
-pub fn fork(life: impl FnOnce()) -> i32 {
-    // SAFETY: this process has one thread beside the harness's, which holds no lock.
+/// Forks a process that runs `body` and then ends.
+pub fn fork(body: impl FnOnce()) -> i32 {
+    // SAFETY: besides the thread of the harness, which holds no lock, this process has one thread.
     match unsafe { libc::fork() } {
         0 => {
-            // It must not outlive a test that fails, stopped perhaps, with the test's pipes.
-            // SAFETY: takes numbers.
+            // The child must not outlive a failed test, possibly stopped, with the pipes of the
+            // test.
+            // SAFETY: the call takes numbers.
             unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(life));
-            // SAFETY: ends the process at once, without the handlers of the parent.
+            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
+            // SAFETY: ends the process at once, without the exit handlers of the parent.
             unsafe { libc::_exit(1) }
         }
         child => {
@@ -225,19 +227,19 @@ pub fn fork(life: impl FnOnce()) -> i32 {
     }
 }
 
-/// As [`fork`], for one that ends when it has done this: well, unless it panicked.
-pub fn fork_to_the_end(life: impl FnOnce()) -> i32 {
+/// As [`fork`], but the process ends with success unless `body` panics.
+pub fn fork_to_the_end(body: impl FnOnce()) -> i32 {
     fork(|| {
-        life();
-        // SAFETY: ends the process at once, without the handlers of the parent.
+        body();
+        // SAFETY: ends the process at once, without the exit handlers of the parent.
         unsafe { libc::_exit(0) }
     })
 }
 
-/// Waits for a child of this process; how it ended.
+/// Waits for a child of this process and returns its exit status.
 pub fn wait_for(child: i32) -> ExitStatus {
     let mut status = 0;
-    // SAFETY: `status` is a place for the answer.
+    // SAFETY: `status` is valid for writes.
     assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
     ExitStatus::from_raw(status)
 }
@@ -251,13 +253,13 @@ pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T 
         }
         assert!(
             since.elapsed() < Duration::from_secs(30),
-            "it never came: {what}"
+            "timed out: {what}"
         );
         std::thread::sleep(Duration::from_millis(1));
     }
 }
 
-/// One step of splitmix64: numbers that look random, from numbers.
+/// One step of splitmix64, which maps a number to one that looks random.
 pub fn mix(n: u64) -> u64 {
     let mut z = n.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -265,7 +267,7 @@ pub fn mix(n: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// Random numbers that are the same in each run.
+/// Random numbers that are the same in each run with the same seed.
 pub struct Random(pub u64);
 
 impl Random {
@@ -274,13 +276,13 @@ impl Random {
         mix(self.0)
     }
 
-    /// One of `0..end`.
+    /// A number in `0..end`.
     pub fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }
 }
 
-/// Fills a message with what only the message of this sequence and length has.
+/// Fills a message with bytes that identify its sequence and length.
 pub fn fill(sequence: u64, message: &mut [u8]) {
     let seed = mix(sequence ^ ((message.len() as u64) << 48));
     for (i, bytes) in message.chunks_mut(8).enumerate() {
@@ -291,14 +293,14 @@ pub fn fill(sequence: u64, message: &mut [u8]) {
     }
 }
 
-/// The message of this sequence.
+/// The message with this sequence.
 pub fn message(sequence: u64, length: usize) -> Vec<u8> {
     let mut message = vec![0; length];
     fill(sequence, &mut message);
     message
 }
 
-/// A length for each sequence: of four messages one has any length, the others are short.
+/// A length for each sequence. One message of four has any length, and the others are short.
 pub fn length_of(sequence: u64, longest: usize) -> usize {
     let random = mix(!sequence);
     let longest = if random % 4 == 0 {
@@ -309,7 +311,7 @@ pub fn length_of(sequence: u64, longest: usize) -> usize {
     ((random >> 2) % (longest as u64 + 1)) as usize
 }
 
-/// Whether these bytes are the message of this sequence, whole.
+/// Whether these bytes are the complete message with this sequence.
 pub fn is_whole(sequence: u64, got: &[u8]) -> bool {
     let seed = mix(sequence ^ ((got.len() as u64) << 48));
     got.chunks(8).enumerate().all(|(i, bytes)| {
@@ -323,13 +325,13 @@ pub fn is_whole(sequence: u64, got: &[u8]) -> bool {
 /// A queue of either framing, small enough to be lapped soon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Messages of so many bytes.
+    /// Messages of this many bytes.
     Fixed(u32),
     Variable,
 }
 
 impl Kind {
-    /// Options for a ring of this capacity: messages, or bytes.
+    /// Options for a ring with this capacity, in messages or in bytes.
     pub fn options(self, capacity: u64) -> ipcq::ProducerOptions {
         let size = match self {
             Kind::Fixed(size) => size,
@@ -341,7 +343,7 @@ impl Kind {
     }
 }
 
-/// The length that the message of this sequence has in this queue.
+/// The length of the message with this sequence in this queue.
 pub fn length_in(geometry: &ipcq::Geometry, sequence: u64) -> usize {
     match geometry.message_size {
         0 => length_of(sequence, geometry.max_message() as usize),
@@ -349,14 +351,14 @@ pub fn length_in(geometry: &ipcq::Geometry, sequence: u64) -> usize {
     }
 }
 
-/// Pushes the message of the next sequence.
+/// Pushes the message with the next sequence.
 pub fn push_next(producer: &mut ipcq::Producer) {
     let sequence = producer.next_sequence();
     let length = length_in(producer.geometry(), sequence);
     producer.push(&message(sequence, length)).unwrap();
 }
 
-/// Pops, and checks every byte.
+/// Pops a message and checks every byte.
 pub fn pop_next(consumer: &mut ipcq::Consumer) -> ipcq::Result<Option<ipcq::Message>> {
     let mut buffer = vec![0; consumer.max_message()];
     let Some(got) = consumer.pop(&mut buffer)? else {
@@ -372,18 +374,18 @@ pub fn pop_next(consumer: &mut ipcq::Consumer) -> ipcq::Result<Option<ipcq::Mess
     Ok(Some(got))
 }
 
-/// What a consumer found that popped in one of its ways.
+/// The result of one attempt to pop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
     Nothing,
     Messages,
-    /// What it looked at in place was overwritten meanwhile.
+    /// The message was overwritten while the consumer looked at it in place.
     Overwritten,
 }
 
-/// Pops in this way: "pop", "many" at once, or looks at one in place ("peek") or at several
-/// ("run"). Each message is given with its sequence, and what was lost before it. The buffer has
-/// room for some of the longest messages.
+/// Receives messages in one of these ways: "pop", "many" (`pop_many`), "peek" (one message in
+/// place) or "run" (several in place). It passes each message to `take` with its sequence and the
+/// number of messages lost before it. The buffer has room for some messages of the maximum length.
 pub fn pop_by(
     how: &str,
     q: &mut ipcq::Consumer,
@@ -440,11 +442,11 @@ pub fn pop_by(
             Some(m) => take_all(m, 1, buffer),
             None => Found::Nothing,
         },
-        how => panic!("no way to pop is {how}"),
+        how => panic!("unknown way to pop: {how}"),
     })
 }
 
-/// Checks the promise about the accounts of a consumer that began there.
+/// Checks the promise about the statistics of a consumer that started at `start`.
 pub fn check_accounts(consumer: &ipcq::Consumer, start: u64) -> ipcq::Stats {
     let s = consumer.stats().unwrap();
     let accounted = s.received.wrapping_add(s.lost).wrapping_add(s.lag);
@@ -456,7 +458,8 @@ pub fn check_accounts(consumer: &ipcq::Consumer, start: u64) -> ipcq::Stats {
     s
 }
 
-/// Words in a file, for processes of a test to share; what is written outlives who wrote it.
+/// Words in a file, shared by the processes of a test. Their values outlive the process that wrote
+/// them.
 pub struct Words(memmap2::MmapMut);
 
 impl Words {
@@ -469,13 +472,13 @@ impl Words {
             .open(path)
             .unwrap();
         file.set_len(4096).unwrap();
-        // SAFETY: nobody shortens the file, and all accesses to it are atomic.
+        // SAFETY: the file is never shortened, and all accesses to it are atomic.
         Words(unsafe { memmap2::MmapMut::map_mut(&file) }.unwrap())
     }
 
     pub fn word(&self, index: usize) -> &AtomicU64 {
         assert!(index < 512);
-        // SAFETY: aligned and inside the mapping.
+        // SAFETY: the word is aligned and inside the mapping.
         unsafe { AtomicU64::from_ptr(self.0.as_ptr().cast_mut().cast::<u64>().add(index)) }
     }
 }

@@ -1,4 +1,4 @@
-"""numpy reads what a C program says of its struct, and then the struct."""
+"""numpy reads the schema that a C program has declared, and then the struct."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ PROGRAM = Path(__file__).resolve().parent.parent.parent / "target/pairs/test_rec
 
 
 def dtype(schema):
-    """As json.loads gives it, but arrays of records are tuples for numpy."""
+    """As json.loads returns it, except that arrays of records become tuples, as numpy requires."""
 
     def format_of(one):
         if isinstance(one, list):

@@ -41,7 +41,7 @@ def test_pair(queue, producer, consumer, framing, consumer_first):
             push(producer, queue, framing, str(COUNT))
         figures, _ = process.communicate(timeout=60)
     assert process.returncode == 0
-    # The ring holds them all, so that nothing is lost.
+    # The ring holds all messages, so that none is lost.
     assert figures.split() == [str(COUNT), "0", str(COUNT)]
 
 
@@ -49,9 +49,9 @@ def test_pair(queue, producer, consumer, framing, consumer_first):
 @pytest.mark.parametrize("consumer", SIDES)
 @pytest.mark.parametrize("producer", SIDES)
 def test_losses_are_counted(queue, producer, consumer, framing, capacity):
-    """A consumer stands still while a small ring is overwritten many times."""
+    """A consumer waits while a small ring is overwritten many times."""
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    # The producer waits after ten messages, so that the consumer begins at the very first.
+    # The producer waits after ten messages, so that the consumer starts at the first message.
     push = [*SIDES[producer], "push", queue, framing, str(COUNT), str(capacity), "10"]
     pop = [*SIDES[consumer], "pop", queue, framing, "1"]
     with subprocess.Popen(push, **pipes) as source:

@@ -20,7 +20,7 @@ RECEIVED = "9.50 x 3, 0 lost\n"
 
 
 def programs_in(language):
-    """The sender and the receiver: a block has both, each after a comment with its file name."""
+    """Returns sender and receiver, which one code block has, each after its file name."""
     parser = CodeBlockParser(language, evaluator=lambda example: None)
     (block,) = (example.parsed for example in Sybil([parser]).parse(ROOT / "README.md").examples())
     _, *found = re.split(r"^(?://|#) (send|receive)\.\w+.*$", block, flags=re.MULTILINE)
@@ -53,7 +53,7 @@ def cpp(folder):
 
 
 def rust(folder):
-    """A crate with the versions of Cargo.lock, built in target/ as everything is."""
+    """Builds a crate with the versions of Cargo.lock in target/."""
     (folder / "Cargo.toml").write_text(
         f"""
         [package]

@@ -1,5 +1,5 @@
-//! What every Rust benchmark needs, the same as `benches/c/bench.h`: arguments, pinning, a clock,
-//! messages that can be checked, the three measures, and one line of JSON at the end.
+//! Shared by all Rust benchmarks, as `benches/c/bench.h` is by the C ones: arguments, pinning, a
+//! clock, messages that can be checked, the three measures, and one line of JSON at the end.
 
 mod measure;
 mod process;
@@ -7,7 +7,7 @@ mod process;
 pub use measure::{local, round_trip, run, stream_in, stream_out, Side};
 pub use process::{arg, die, meet, pin, processes, text_arg, ticks, Clock, Shared};
 
-// Its C functions are to be in the shared library.
+// The shared library must contain its C functions.
 #[cfg(feature = "ringfire")]
 #[doc(hidden)]
 pub use ringfire;
@@ -23,11 +23,11 @@ impl<const N: usize> std::fmt::Debug for Message<N> {
     }
 }
 
-// SAFETY: bytes, at any address, in any process.
+// SAFETY: plain bytes, valid at any address and in any process.
 #[cfg(feature = "iceoryx2")]
 unsafe impl<const N: usize> iceoryx2::prelude::ZeroCopySend for Message<N> {}
 
-/// Messages with the pattern of `bench.h`, on the heap: some are large.
+/// Messages with the pattern of `bench.h`, on the heap because some are large.
 pub fn pattern<const N: usize>(count: usize) -> Vec<Message<N>> {
     let mut messages = Vec::with_capacity(count);
     for _ in 0..count {
@@ -50,7 +50,7 @@ const fn step(size: usize) -> usize {
     }
 }
 
-/// Writes the sequence into the places that carry it.
+/// Writes the sequence to the places that carry it.
 #[inline(always)]
 pub fn stamp<const N: usize>(message: &mut Message<N>, sequence: u64) {
     let word = sequence.to_ne_bytes();
@@ -67,7 +67,8 @@ fn word<const N: usize>(message: &Message<N>, at: usize) -> u64 {
     u64::from_ne_bytes(message.0[at..at + 8].try_into().unwrap())
 }
 
-/// The sequence that a message carries; ends the program if it is torn. `like` is a pattern.
+/// Returns the sequence that a message carries, or ends the program if it is torn. `like` is a
+/// pattern.
 #[inline(always)]
 pub fn check<const N: usize>(message: &Message<N>, like: &mut Message<N>) -> u64 {
     let sequence = word(message, 0);
@@ -83,13 +84,13 @@ pub fn check<const N: usize>(message: &Message<N>, like: &mut Message<N>) -> u64
     if sequence % COMPARE_EVERY == 0 {
         stamp(like, sequence);
         if message.0 != like.0 {
-            die(&format!("message {sequence} does not carry what was sent"));
+            die(&format!("the content of message {sequence} is wrong"));
         }
     }
     sequence
 }
 
-/// What a consumer has received and lost, by the sequences that the messages carry.
+/// The messages that a consumer has received and lost, according to their sequences.
 #[derive(Default, Debug)]
 pub struct Account {
     pub next: u64,
@@ -120,35 +121,35 @@ impl Account {
 
 /// The producing end.
 pub trait Sender<const N: usize> {
-    /// Pushes one message; `false` if the queue is full.
+    /// Pushes one message. `false` if the queue is full.
     fn one(&mut self, message: &Message<N>) -> bool;
-    /// Pushes messages, and says how many.
+    /// Pushes messages and returns how many.
     fn many(&mut self, messages: &[Message<N>]) -> usize;
 }
 
 /// The consuming end.
 pub trait Receiver<const N: usize> {
-    /// Pops one message into `to`; `false` if there is none.
+    /// Pops one message into `to`. `false` if the queue is empty.
     fn one(&mut self, to: &mut Message<N>) -> bool;
-    /// Pops messages, and says how many.
+    /// Pops messages and returns how many.
     fn many(&mut self, to: &mut [Message<N>]) -> usize;
-    /// How many were lost so far, as the peer counts.
+    /// The number of lost messages so far, according to the peer.
     fn lost(&self) -> u64;
 }
 
 /// A queue between processes, opened by name at both ends.
 pub trait Peer {
-    /// As the tables call it.
+    /// The name in the tables.
     const NAME: &'static str;
     type Sender<const N: usize>: Sender<N>;
     type Receiver<const N: usize>: Receiver<N>;
     fn sender<const N: usize>(name: &str, capacity: usize, lossless: bool) -> Self::Sender<N>;
     fn receiver<const N: usize>(name: &str, capacity: usize) -> Self::Receiver<N>;
-    /// Removes what is left of it.
+    /// Removes the files that are left.
     fn clean(_name: &str) {}
 }
 
-/// Where the peers' files go, if they can be told.
+/// The directory for the files of the peers, if a peer lets the program choose it.
 pub fn folder() -> String {
     std::env::var("IPCQ_DIR").unwrap_or_else(|_| "/dev/shm".into())
 }

@@ -1,4 +1,4 @@
-//! The measures, as in `benches/c`: round trip, stream, and one process alone.
+//! The measures, as in `benches/c`: round trip, stream, and a single process.
 
 use crate::{
     arg, check, die, meet, pattern, pin, stamp, text_arg, ticks, Account, Clock, Receiver, Sender,
@@ -7,12 +7,12 @@ use crate::{
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-/// Which end of a benchmark this is.
+/// The side of a benchmark.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// The one that measures: it pings, or consumes.
+    /// The side that measures: it sends the pings, or consumes.
     First,
-    /// The other.
+    /// The other side.
     Second,
 }
 
@@ -27,7 +27,7 @@ impl Side {
     }
 }
 
-/// The beginning of the JSON, with what all measures have.
+/// The start of the JSON, with the members that all measures have.
 fn begin(peer: &str, measure: &str, size: usize) -> String {
     format!("\"peer\":\"{peer}\",\"measure\":\"{measure}\",\"size\":{size}")
 }
@@ -56,7 +56,7 @@ fn percentiles(samples: &mut [u64], clock: &Clock) -> String {
     )
 }
 
-/// One side of a round trip over two queues, both open. Prints on the first side.
+/// One side of a round trip over two open queues. The first side prints.
 pub fn round_trip<const N: usize>(
     peer: &str,
     side: Side,
@@ -134,7 +134,7 @@ fn produce<const N: usize>(out: &mut impl Sender<N>, count: u64, batch: usize) {
     }
 }
 
-fn labour(work: u64) {
+fn do_work(work: u64) {
     let mut x = work;
     for _ in 0..work {
         x = std::hint::black_box(x.wrapping_mul(6364136223846793005).wrapping_add(1));
@@ -173,7 +173,7 @@ pub fn stream_in<const N: usize>(peer: &str, shared: &Shared, from: &mut impl Re
         first.get_or_insert_with(Instant::now);
         for message in &messages[..n] {
             account.receive(check(message, &mut like[0]));
-            labour(work);
+            do_work(work);
         }
     }
     let took = first.unwrap().elapsed();
@@ -194,7 +194,7 @@ pub fn stream_in<const N: usize>(peer: &str, shared: &Shared, from: &mut impl Re
     );
 }
 
-/// One thread: chunks are pushed, then popped, each timed by itself.
+/// One thread: chunks are pushed, then popped, each timed separately.
 pub fn local<const N: usize>(peer: &str, out: &mut impl Sender<N>, from: &mut impl Receiver<N>) {
     const CHUNK: u64 = 256;
     let clock = Clock::new();
@@ -238,7 +238,7 @@ pub fn local<const N: usize>(peer: &str, out: &mut impl Sender<N>, from: &mut im
     );
 }
 
-/// The measure that the arguments ask for, between two processes, with the peer `P`.
+/// Runs the measure that the arguments select between two processes, with the peer `P`.
 pub fn run<P: crate::Peer>() {
     match arg("size", 64) {
         8 => run_size::<P, 8>(),

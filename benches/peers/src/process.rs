@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Says why and ends the program, from any process or thread.
+/// Prints the reason and ends the program, from any process or thread.
 #[cold]
 pub fn die(why: &str) -> ! {
     eprintln!("{why}");
@@ -15,14 +15,14 @@ pub fn text_arg(name: &str) -> Option<String> {
     std::env::args().find_map(|a| Some(a.strip_prefix(name)?.strip_prefix('=')?.to_owned()))
 }
 
-/// The same, a number.
+/// The argument as a number.
 pub fn arg(name: &str, otherwise: u64) -> u64 {
     text_arg(name).map_or(otherwise, |text| text.parse().unwrap())
 }
 
 /// Binds the thread to a processor.
 pub fn pin(cpu: u64) {
-    // SAFETY: a cpu_set_t is plain data, and is passed with its size.
+    // SAFETY: a cpu_set_t is plain data and is passed with its size.
     let rc = unsafe {
         let mut set: libc::cpu_set_t = std::mem::zeroed();
         libc::CPU_SET(cpu as usize, &mut set);
@@ -37,7 +37,7 @@ pub fn pin(cpu: u64) {
 #[inline(always)]
 pub fn ticks() -> u64 {
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: every x86-64 has the instruction.
+    // SAFETY: every x86-64 processor has the instruction.
     unsafe {
         std::arch::x86_64::_rdtsc()
     }
@@ -47,13 +47,13 @@ pub fn ticks() -> u64 {
             tv_sec: 0,
             tv_nsec: 0,
         };
-        // SAFETY: a timespec to fill.
+        // SAFETY: `t` is valid for writes.
         unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut t) };
         t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
     }
 }
 
-/// Compares ticks with time.
+/// Converts ticks to time.
 pub struct Clock(Instant, u64);
 
 impl Clock {
@@ -62,7 +62,7 @@ impl Clock {
         Clock(Instant::now(), ticks())
     }
 
-    /// Nanoseconds of a tick, over the time since `new`.
+    /// The nanoseconds per tick, measured since `new`.
     pub fn ns_per_tick(&self) -> f64 {
         while self.0.elapsed() < Duration::from_millis(10) {
             std::hint::spin_loop();
@@ -75,17 +75,17 @@ impl Clock {
 #[derive(Default)]
 struct Line(AtomicU64);
 
-/// Where two processes or threads meet, measure how far apart they are, and leave a figure.
+/// Two processes or threads synchronise here, measure their distance, and store a figure.
 #[derive(Default)]
 #[repr(C)]
 pub struct Shared {
     here: [Line; 2],
     lines: [Line; 2],
-    /// Of the side that is not measured.
+    /// The figure of the side that is not measured.
     pub figure: AtomicU64,
 }
 
-/// Waits for the other side. It may be a while, so the processor is given away.
+/// Waits for the other side. It yields the processor, because the wait may be long.
 pub fn meet(shared: &Shared, me: usize) {
     shared.here[me].0.fetch_add(1, Ordering::SeqCst);
     while shared.here[1 - me].0.load(Ordering::SeqCst) < shared.here[me].0.load(Ordering::SeqCst) {
@@ -119,7 +119,8 @@ impl Shared {
 
 /// Runs `second` in a forked process and `first` in this one.
 pub fn processes<T>(first: impl FnOnce(&Shared) -> T, second: impl FnOnce(&Shared)) -> T {
-    // SAFETY: shared anonymous memory; zeroes are a `Shared`. This process has no other thread yet.
+    // SAFETY: shared anonymous memory, in which zeroes are a valid `Shared`. This process has no
+    // other thread yet.
     unsafe {
         let at = libc::mmap(
             std::ptr::null_mut(),
@@ -137,7 +138,7 @@ pub fn processes<T>(first: impl FnOnce(&Shared) -> T, second: impl FnOnce(&Share
         match libc::fork() {
             -1 => die("fork"),
             0 => {
-                // It spins, and must not outlive the other.
+                // The child spins, so it must not outlive its parent.
                 libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
                 if libc::getppid() != parent {
                     libc::_exit(1);

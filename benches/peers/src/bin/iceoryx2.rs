@@ -1,6 +1,6 @@
-//! iceoryx2, publish and subscribe, configured for one of each: no history, no overflow, so that
-//! nothing is lost and a full buffer holds the publisher up. The payload is written into the loaned
-//! sample and copied out of the received one.
+//! iceoryx2, publish and subscribe, configured for one publisher and one subscriber, without
+//! history and without overflow. The queue loses nothing, and a full buffer blocks the publisher.
+//! The payload is written into the loaned sample and copied out of the received one.
 
 use iceoryx2::port::publisher::Publisher;
 use iceoryx2::port::subscriber::Subscriber;
@@ -12,7 +12,7 @@ struct Iceoryx2;
 
 type Factory<const N: usize> = PortFactory<ipc::Service, Message<N>, ()>;
 
-/// The node and the service live as long as their port.
+/// The node and the service exist as long as their port.
 struct Out<const N: usize>(
     Publisher<ipc::Service, Message<N>, ()>,
     #[allow(dead_code)] (Node<ipc::Service>, Factory<N>),
@@ -80,9 +80,10 @@ impl<const N: usize> Sender<N> for Out<N> {
             .0
             .loan_uninit()
             .unwrap_or_else(|e| die(&format!("{e:?}")));
-        // Straight into the sample; `write_payload` would move a large one through the stack.
+        // Write directly into the sample. `write_payload` would move a large message through the
+        // stack.
         sample.payload_mut().write(*message);
-        // SAFETY: written above.
+        // SAFETY: the payload was written above.
         let sample = unsafe { sample.assume_init() };
         match sample.send() {
             Ok(1) => true,

@@ -1,5 +1,5 @@
-//! References between threads of one process, where the compiler inlines everything and nothing is
-//! checked: rtrb, and the disruptor with an event poller.
+//! References between threads of one process, where the compiler inlines everything and no content
+//! is checked by a queue: rtrb, and the disruptor with an event poller.
 
 use disruptor::{BusySpin, EventPoller, Polling, SingleProducerBarrier};
 use peers::{arg, die, meet, text_arg, Message, Receiver, Sender, Shared, Side};

@@ -42,14 +42,14 @@ fn fail(e: Error) -> ! {
     die(&e.to_string())
 }
 
-/// The bytes of messages that follow each other.
+/// The bytes of consecutive messages.
 fn bytes<const N: usize>(messages: &[Message<N>]) -> &[u8] {
-    // SAFETY: a message is N bytes and nothing else.
+    // SAFETY: a message consists of N bytes.
     unsafe { std::slice::from_raw_parts(messages.as_ptr().cast(), size_of_val(messages)) }
 }
 
 fn bytes_mut<const N: usize>(messages: &mut [Message<N>]) -> &mut [u8] {
-    // SAFETY: as above; any bytes are a message.
+    // SAFETY: as above. Any bytes are a valid message.
     unsafe { std::slice::from_raw_parts_mut(messages.as_mut_ptr().cast(), size_of_val(messages)) }
 }
 
@@ -103,16 +103,17 @@ impl<const N: usize> Receiver<N> for In {
     }
 }
 
-// One call each, as from C: the two differ in nothing else. A cycle is 7 % of a push, and where the code
-// lies decides whether one more shows: so both are measured in several places, `PAD` bytes on.
+// One call each, as from C, and otherwise identical. A cycle is 7 % of a push, and the address of
+// the code decides whether one more cycle shows. So both are measured at several addresses, `PAD`
+// bytes apart.
 #[inline(never)]
-fn heard_push<const PAD: usize>(producer: &mut Producer, message: &[u8]) {
+fn checking_push<const PAD: usize>(producer: &mut Producer, message: &[u8]) {
     shift::<PAD>();
     producer.push(message).unwrap_or_else(|e| fail(e));
 }
 
 #[inline(never)]
-fn unheard_push<const PAD: usize>(producer: &mut Producer, message: &[u8]) {
+fn unchecked_push<const PAD: usize>(producer: &mut Producer, message: &[u8]) {
     shift::<PAD>();
     ipcq::__binding::push_unheard(producer, message).unwrap_or_else(|e| fail(e));
 }
@@ -120,7 +121,7 @@ fn unheard_push<const PAD: usize>(producer: &mut Producer, message: &[u8]) {
 #[inline(always)]
 fn shift<const PAD: usize>() {
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: it does nothing.
+    // SAFETY: the code consists of no-ops.
     unsafe {
         std::arch::asm!(".if {0}", ".nops {0}", ".endif", const PAD, options(nomem, nostack, preserves_flags))
     };
@@ -128,24 +129,24 @@ fn shift<const PAD: usize>() {
 
 type Push = fn(&mut Producer, &[u8]);
 
-/// The same two in all places.
+/// The two functions at all addresses.
 const PLACES: [[Push; 2]; 8] = [
-    [heard_push::<0>, unheard_push::<0>],
-    [heard_push::<8>, unheard_push::<8>],
-    [heard_push::<16>, unheard_push::<16>],
-    [heard_push::<24>, unheard_push::<24>],
-    [heard_push::<32>, unheard_push::<32>],
-    [heard_push::<40>, unheard_push::<40>],
-    [heard_push::<48>, unheard_push::<48>],
-    [heard_push::<56>, unheard_push::<56>],
+    [checking_push::<0>, unchecked_push::<0>],
+    [checking_push::<8>, unchecked_push::<8>],
+    [checking_push::<16>, unchecked_push::<16>],
+    [checking_push::<24>, unchecked_push::<24>],
+    [checking_push::<32>, unchecked_push::<32>],
+    [checking_push::<40>, unchecked_push::<40>],
+    [checking_push::<48>, unchecked_push::<48>],
+    [checking_push::<56>, unchecked_push::<56>],
 ];
 
-/// A push that looks for sleepers, of whom there are none, and one that does not, in turns.
-fn look_for_sleepers() {
+/// A push that checks for sleepers, of which none exist, and a push that does not, in turns.
+fn check_for_sleepers() {
     const PUSHES: u64 = 2000;
     let clock = Clock::new();
     pin(arg("cpu0", 0));
-    let name = format!("heard.{}", std::process::id());
+    let name = format!("sleepers.{}", std::process::id());
     let size = arg("size", 64) as usize;
     let Out(mut producer) = match size {
         8 => Ipcq::sender::<8>(&name, 1024, false),
@@ -154,10 +155,10 @@ fn look_for_sleepers() {
     };
     let message = vec![7u8; size];
     let mut samples = [const { [const { Vec::new() }; 2] }; PLACES.len()];
-    // Both orders in each place, at least once.
+    // Both orders at each address, at least once.
     let rounds = (arg("count", 1_000_000) / PUSHES).max(2 * PLACES.len() as u64);
     for round in 0..2 * rounds {
-        // Neither is always the first: 0 1, 1 0, 0 1 ...
+        // The order alternates: 0 1, 1 0, 0 1 ...
         let which = ((round % 2) ^ (round / 2 % 2)) as usize;
         let place = (round / 4) as usize % PLACES.len();
         let push = std::hint::black_box(PLACES[place][which]);
@@ -177,17 +178,17 @@ fn look_for_sleepers() {
             *total += s[s.len() / 2] as f64 * scale;
         }
     }
-    let [heard, unheard] = total;
+    let [checking, unchecked] = total;
     let pushed = 2 * rounds * PUSHES;
     println!(
         "{{\"peer\":\"ipcq Rust\",\"measure\":\"sleepers\",\"size\":{size},\"pushed\":{pushed},\
-         \"received\":0,\"lost\":0,\"push\":{heard:.3},\"unheard\":{unheard:.3}}}"
+         \"received\":0,\"lost\":0,\"push\":{checking:.3},\"unchecked\":{unchecked:.3}}}"
     );
 }
 
 fn main() {
     match text_arg("what").as_deref() {
-        Some("sleepers") => look_for_sleepers(),
+        Some("sleepers") => check_for_sleepers(),
         _ => peers::run::<Ipcq>(),
     }
 }

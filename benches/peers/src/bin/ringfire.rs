@@ -1,5 +1,5 @@
-//! ringfire through its Rust interface, the way its own benchmarks use it: typed messages, `push`
-//! and `try_recv`, `push_batch` and `recv_batch`.
+//! ringfire through its Rust interface, used as in its own benchmarks: typed messages, `push` and
+//! `try_recv`, `push_batch` and `recv_batch`.
 
 use peers::{arg, die, Message, Peer, Receiver, Sender};
 use ringfire::{
@@ -42,7 +42,7 @@ impl Peer for Ringfire {
 }
 
 impl<const N: usize> Sender<N> for Out<N> {
-    /// Waits by itself where it has to.
+    /// The call itself waits if necessary.
     #[inline(always)]
     fn one(&mut self, message: &Message<N>) -> bool {
         self.0.push(message);
@@ -59,7 +59,7 @@ impl<const N: usize> Sender<N> for Out<N> {
 impl<const N: usize> Receiver<N> for In<N> {
     #[inline(always)]
     fn one(&mut self, to: &mut Message<N>) -> bool {
-        // A large message would be returned through the stack, and be copied twice.
+        // A large message would be returned through the stack and copied twice.
         if N > 1024 {
             return self.0.recv_batch(std::slice::from_mut(to)) == 1;
         }
@@ -82,8 +82,8 @@ impl<const N: usize> Receiver<N> for In<N> {
     }
 }
 
-/// Its form for large payloads: descriptors in a ring, the bytes in an arena of the same number of
-/// messages. Lossy only.
+/// Its form for large payloads: descriptors in a ring, and the bytes in an arena for the same
+/// number of messages. Lossy only.
 struct Blobs;
 struct BlobsOut(BlobProducer<()>);
 struct BlobsIn(BlobConsumer<()>);
