@@ -1,5 +1,5 @@
-//! `docs/memory-model.md` says of every ordering where it is and what dies without it. Here it is
-//! compared with the sources.
+//! `docs/memory-model.md` lists every ordering, its place, and the tests that fail without it.
+//! These tests compare the page with the sources.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -26,8 +26,8 @@ fn word(text: &str) -> &str {
     &text[..end.unwrap_or(text.len())]
 }
 
-/// The files of the protocol, without its tests and the memory below it, and how the page calls them:
-/// by their folder if they are in one.
+/// The files of the protocol, without its tests and without the memory below it, by their names on
+/// the page. The name of a file in a folder is that of the folder.
 fn ring() -> Vec<(String, String)> {
     let below = ["memory.rs", "mapping.rs", "stepped.rs", "plain.rs"];
     let mut paths = Vec::new();
@@ -51,10 +51,11 @@ fn ring() -> Vec<(String, String)> {
     files
 }
 
-/// The variants of `Site`.
-fn sites() -> BTreeSet<String> {
+/// The variants of an enum of `src/ring/memory.rs`.
+fn variants(name: &str) -> BTreeSet<String> {
     let source = text("src/ring/memory.rs");
-    let (_, after) = source.split_once("pub enum Site {").unwrap();
+    let start = format!("pub enum {name} {{");
+    let (_, after) = source.split_once(&start).unwrap();
     let (body, _) = after.split_once("\n}").unwrap();
     code(body)
         .filter(|line| !line.is_empty())
@@ -62,7 +63,33 @@ fn sites() -> BTreeSet<String> {
         .collect()
 }
 
-/// Of each site, the functions of the protocol that use it.
+/// The variants of `Site`, which have an order, and of `Step`, which have none.
+fn sites() -> BTreeSet<String> {
+    let (mut sites, steps) = (variants("Site"), variants("Step"));
+    sites.extend(steps);
+    sites
+}
+
+/// The order of each `Site`, by `Site::order`.
+fn orders() -> BTreeMap<String, String> {
+    let source = text("src/ring/memory.rs");
+    let (_, after) = source.split_once("pub const fn order").unwrap();
+    let (body, _) = after.split_once("\n    }").unwrap();
+    assert!(!body.contains("_ =>"), "an order by default");
+    let mut orders = BTreeMap::new();
+    let mut pending = Vec::new();
+    for line in code(body) {
+        let named = line.split("Site::").skip(1).map(|s| word(s).to_owned());
+        pending.extend(named);
+        if let Some((_, order)) = line.split_once("Ordering::") {
+            let order = word(order).to_owned();
+            orders.extend(pending.drain(..).map(|site| (site, order.clone())));
+        }
+    }
+    orders
+}
+
+/// Of each site or step, the functions of the protocol that use it.
 fn uses() -> BTreeMap<String, BTreeSet<String>> {
     let mut uses = BTreeMap::<_, BTreeSet<_>>::new();
     for (file, source) in ring() {
@@ -71,7 +98,8 @@ fn uses() -> BTreeMap<String, BTreeSet<String>> {
             if let Some((_, after)) = line.split_once("fn ") {
                 function = word(after);
             }
-            for after in line.split("Site::").skip(1) {
+            let named = line.split("Site::").skip(1);
+            for after in named.chain(line.split("Step::").skip(1)) {
                 uses.entry(word(after).to_owned())
                     .or_default()
                     .insert(format!("{file}::{function}"));
@@ -81,10 +109,10 @@ fn uses() -> BTreeMap<String, BTreeSet<String>> {
     uses
 }
 
-/// The twins of each site; those that leave out something else are of the site ``.
-fn twins() -> BTreeMap<String, BTreeSet<String>> {
+/// The mutation tests of each site and step. Those that leave out something else have the key ``.
+fn mutations() -> BTreeMap<String, BTreeSet<String>> {
     let sites = sites();
-    let mut twins = BTreeMap::<_, BTreeSet<_>>::new();
+    let mut mutations = BTreeMap::<_, BTreeSet<_>>::new();
     for entry in fs::read_dir(root().join("src/ring/tests/loom")).unwrap() {
         let path = entry.unwrap().path();
         let module = path.file_stem().unwrap().to_str().unwrap();
@@ -94,9 +122,10 @@ fn twins() -> BTreeMap<String, BTreeSet<String>> {
         let source = fs::read_to_string(&path).unwrap();
         for line in code(&source) {
             let (name, site) = match (line.split_once(": "), line.strip_prefix("fn ")) {
-                // In a `twins!`: `name: what is modelled, Site => what it breaks;`
+                // In a `mutations!`: `name: the model, Site::Name => the violation;`
                 (Some((name, rest)), _) if name == word(name) && rest.ends_with(';') => {
-                    let site = word(rest.rsplit(", ").next().unwrap());
+                    let last = rest.rsplit(", ").next().unwrap();
+                    let site = word(last.rsplit("::").next().unwrap());
                     (name, if sites.contains(site) { site } else { "" })
                 }
                 (_, Some(after)) => (word(after), ""),
@@ -105,13 +134,13 @@ fn twins() -> BTreeMap<String, BTreeSet<String>> {
             if !name.contains("without_") {
                 continue;
             }
-            twins
+            mutations
                 .entry(site.to_owned())
                 .or_default()
                 .insert(format!("{module}::{name}"));
         }
     }
-    twins
+    mutations
 }
 
 /// The cells of the first table, by site.
@@ -127,7 +156,7 @@ fn table() -> BTreeMap<String, Vec<String>> {
         .collect()
 }
 
-/// The paths in backquotes, with `{a,b}` written out.
+/// The paths between backticks, with `{a,b}` expanded.
 fn paths(cell: &str) -> BTreeSet<String> {
     let quoted = cell.split('`').skip(1).step_by(2);
     let paths = quoted.filter(|name| name.contains("::"));
@@ -172,22 +201,25 @@ fn the_partners_of_a_site_are_sites() {
 }
 
 #[test]
-fn every_site_has_twins_and_the_page_names_them() {
-    let mut twins = twins();
+fn every_site_has_mutation_tests_and_the_page_names_them() {
+    let mut mutations = mutations();
     let page = text("docs/memory-model.md");
-    let (_, without) = page.split_once("What no twin shows").unwrap();
+    let (_, without) = page.split_once("What no mutation test shows").unwrap();
     let (without, _) = without.split_once("\n## ").unwrap();
     for (site, cells) in table() {
         let named = paths(&cells[4]);
-        // Or else the page says why there is none.
+        // Otherwise the page gives the reason.
         let excused =
             without.contains(&format!("- `{site}`")) || without.contains(&format!("and `{site}`"));
-        assert!(!named.is_empty() || excused, "no twin dies without {site}");
-        assert_eq!(named, twins.remove(&site).unwrap_or_default(), "{site}");
+        assert!(
+            !named.is_empty() || excused,
+            "no mutation test leaves out {site}"
+        );
+        assert_eq!(named, mutations.remove(&site).unwrap_or_default(), "{site}");
     }
     let page = paths(&page);
-    for twin in twins.into_values().flatten() {
-        assert!(page.contains(&twin), "{twin} is not on the page");
+    for test in mutations.into_values().flatten() {
+        assert!(page.contains(&test), "{test} is not on the page");
     }
 }
 
@@ -195,15 +227,63 @@ fn every_site_has_twins_and_the_page_names_them() {
 fn the_protocol_orders_nothing_past_its_sites() {
     for (file, source) in ring() {
         for line in code(&source) {
-            for way in ["Ordering", "atomic", "asm!", "compiler_fence"] {
+            for way in ["Ordering", "atomic", "asm!", "compiler_fence", ".fence("] {
                 assert!(!line.contains(way), "{file}: {line}");
             }
-            for call in ["fence(", "publish(", "publish_word("] {
-                let calls = line.contains(&format!(".{call}"));
-                // The site may be on the next line of a long call, which the compiler checks.
-                let elsewhere = line.contains("Site::") || line.ends_with('(');
-                assert!(!calls || elsewhere, "{file}: {line}");
+        }
+    }
+}
+
+/// A call names its order, and its site says the same order.
+#[test]
+fn the_order_at_a_site_is_the_order_of_the_site() {
+    let orders = orders();
+    assert_eq!(
+        orders.keys().cloned().collect::<BTreeSet<_>>(),
+        variants("Site")
+    );
+    for (file, source) in ring() {
+        // A long call has its site on a line of its own.
+        let joined = code(&source).collect::<Vec<_>>().join(" ");
+        for (at, _) in joined.match_indices("Site::") {
+            let site = word(&joined[at + "Site::".len()..]);
+            let before = joined[..at].trim_end();
+            let Some(before) = before.strip_suffix('(') else {
+                panic!("{file}: {site} is not the first argument of a call");
+            };
+            let call = before.rsplit(|c: char| !c.is_alphanumeric() && c != '_');
+            let call = call.into_iter().next().unwrap();
+            let allowed: &[&str] = match orders[site].as_str() {
+                "Acquire" => &["fence_acquire"],
+                "Release" => &[
+                    "fence_release",
+                    "store_release",
+                    "store_word_release",
+                    "store_cursor_release",
+                ],
+                // The store before a full fence is a release store.
+                "SeqCst" => &["fence_full", "store_release"],
+                order => panic!("{order}"),
+            };
+            assert!(allowed.contains(&call), "{file}: {call}(Site::{site})");
+        }
+    }
+}
+
+/// A comment just above each site names its partners.
+#[test]
+fn every_site_names_its_partners() {
+    for (file, source) in ring() {
+        let lines: Vec<_> = source.lines().map(str::trim).collect();
+        for (number, line) in lines.iter().enumerate() {
+            if line.starts_with("//") || !line.contains("Site::") {
+                continue;
             }
+            let above = &lines[number.saturating_sub(8)..number];
+            let named = above
+                .iter()
+                .any(|line| line.starts_with("//") && line.to_lowercase().contains("pairs with"));
+            assert!(named, "{file}: {line}");
         }
     }
 }
@@ -220,7 +300,7 @@ fn sources(folder: &str, into: &mut Vec<PathBuf>) {
     }
 }
 
-/// Outside the ring a line of the page speaks of the file.
+/// The page has a line for each file with atomics outside the ring.
 #[test]
 fn the_page_names_every_other_file_with_atomics() {
     let page = text("docs/memory-model.md");

@@ -1,11 +1,11 @@
-//! Hints about what will soon be accessed.
+//! Hints about the memory that will soon be accessed.
 
-/// Asks for the line `AHEAD` bytes after `from`, which may be any address, to be written.
+/// Prefetches the line at `from + AHEAD`, which may be any address, for a write.
 #[inline(always)]
 pub(crate) fn prefetch_to_write<const AHEAD: usize>(from: *mut u8) {
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: a hint, which reads nothing and faults nowhere; where the processor does not know
-    // it, it is a NOP.
+    // SAFETY: a hint. It reads nothing and cannot fault. A processor that does not know it executes
+    // a NOP.
     unsafe {
         std::arch::asm!("prefetchw [{0} + {1}]", in(reg) from, const AHEAD, options(nostack, preserves_flags, readonly));
     }
@@ -18,7 +18,7 @@ pub(crate) fn prefetch_to_write<const AHEAD: usize>(from: *mut u8) {
     let _ = from;
 }
 
-/// Asks for the line `AHEAD` bytes after `from`, which may be any address, to be read.
+/// Prefetches the line at `from + AHEAD`, which may be any address, for a read.
 #[inline(always)]
 pub(crate) fn prefetch_to_read<const AHEAD: usize>(from: *const u8) {
     #[cfg(target_arch = "x86_64")]

@@ -10,7 +10,7 @@ pub(super) unsafe fn read_words(from: *mut u8, to: *mut u8, length: usize) {
     let whole = length & !7;
     let mut i = 0;
     while i < whole {
-        // SAFETY: whole words inside both sides; the private one may be unaligned.
+        // SAFETY: whole words inside both sides. The private side may be unaligned.
         unsafe {
             let word = atomic(from.add(i)).load(Ordering::Relaxed);
             to.add(i).cast::<u64>().write_unaligned(word);
@@ -18,7 +18,7 @@ pub(super) unsafe fn read_words(from: *mut u8, to: *mut u8, length: usize) {
         i += 8;
     }
     if length > whole {
-        // SAFETY: the ring holds a whole word here, and the private side `length - whole` bytes.
+        // SAFETY: the ring has a whole word here, and the private side `length - whole` bytes.
         unsafe {
             let word = atomic(from.add(whole))
                 .load(Ordering::Relaxed)
@@ -36,7 +36,7 @@ pub(super) unsafe fn write_words(to: *mut u8, from: *const u8, length: usize) {
     let whole = length & !7;
     let mut i = 0;
     while i < whole {
-        // SAFETY: whole words inside both sides; the private one may be unaligned.
+        // SAFETY: whole words inside both sides. The private side may be unaligned.
         unsafe {
             let word = from.add(i).cast::<u64>().read_unaligned();
             atomic(to.add(i)).store(word, Ordering::Relaxed);
@@ -44,7 +44,7 @@ pub(super) unsafe fn write_words(to: *mut u8, from: *const u8, length: usize) {
         i += 8;
     }
     if length > whole {
-        // SAFETY: the ring holds a whole word here, and the private side `length - whole` bytes.
+        // SAFETY: the ring has a whole word here, and the private side `length - whole` bytes.
         unsafe {
             let mut word = [0u8; 8];
             word.as_mut_ptr()

@@ -2,16 +2,16 @@
 
 /// Copies up to 128 bytes, in moves that the compiler cannot see into.
 ///
-/// See [`crate::copy`] for what this is for. Two pieces overlap in the middle, as in `memcpy`: no
-/// loop, and no branch on the last bits.
-/// A push of 64 bytes took 123 instructions with eight words in a loop, and 65 so.
+/// [`crate::copy`] explains its purpose. As in `memcpy`, two pieces overlap in the middle, so the
+/// copy needs no loop and no branch for the last bytes. A push of 64 bytes took 123 instructions
+/// with eight words in a loop. It takes 65 this way.
 ///
 /// `$load` loads 16 bytes into a register.
 macro_rules! copy_short {
     ($load:ident, $to:ident + $to_at:expr, $from:ident + $from_at:expr, $length:ident) => {
         match $length {
             65.. => {
-                // So that the shorter ones come first in the code, with fewer jumps.
+                // This puts the shorter copies first in the code, with fewer jumps.
                 unlikely();
                 std::arch::asm!(
                     $load!("{a}", "{from} + {from_at}"),
@@ -58,7 +58,7 @@ macro_rules! copy_short {
                 from = in(reg) $from, to = in(reg) $to, from_at = const $from_at, to_at = const $to_at, length = in(reg) $length,
                 options(nostack, preserves_flags),
             ),
-            // No other register than these: it is the callers that have few.
+            // It uses no other register, because the callers have few.
             8 => std::arch::asm!(
                 "movq {a}, qword ptr [{from} + {from_at}]",
                 "movq qword ptr [{to} + {to_at}], {a}",
@@ -132,27 +132,28 @@ macro_rules! halves {
     };
 }
 
-/// Copies up to 128 bytes out of the ring, from what lies `AT` bytes after `from`; see [`copy_short`]. The
-/// distance is a part of each instruction, and so costs none.
+/// Copies up to 128 bytes out of the ring, from `AT` bytes after `from`. See [`copy_short`]. The
+/// offset is a part of each instruction, so it costs nothing.
 ///
 /// # Safety
-/// As [`opaque_copy`].
+/// As [`opaque_copy`](super::opaque_copy).
 #[inline(always)]
 pub(crate) unsafe fn opaque_copy_out<const AT: usize>(to: *mut u8, from: *const u8, length: usize) {
     debug_assert!(length <= 128);
-    // SAFETY: the caller's promise; each move is inside both sides, and SSE2 is part of x86-64.
+    // SAFETY: the caller's promise. Each move is inside both sides, and SSE2 is a part of x86-64.
     unsafe { copy_short!(whole, to + 0, from + AT, length) }
 }
 
-/// Copies up to 128 bytes into the ring, to what lies `AT` bytes after `to`; see [`copy_short`].
+/// Copies up to 128 bytes into the ring, to `AT` bytes after `to`. See [`copy_short`].
 ///
-/// What is pushed was often written just before, by fields of 8 bytes. A load of 16 that needs a store
-/// of 8 waits until that is in the cache, and so until all stores before it are: those to lines that
-/// a consumer has. Loads of 8 take it from the store itself. Streaming 64 bytes took 23 ns with loads of
-/// 16 and 16 ns so (`docs/performance.md`).
+/// The caller has often just written the message, by fields of 8 bytes. A load of 16 bytes that
+/// needs a store of 8 bytes waits until that store is in the cache. It then also waits for all
+/// stores before it, which are to lines that a consumer has. Loads of 8 bytes take the value from
+/// the store itself. Streaming 64 bytes took 23 ns with loads of 16 bytes, and takes 16 ns with
+/// loads of 8 (`docs/performance.md`).
 ///
 /// # Safety
-/// As [`opaque_copy`].
+/// As [`opaque_copy`](super::opaque_copy).
 #[inline(always)]
 pub(crate) unsafe fn opaque_copy_in<const AT: usize>(to: *mut u8, from: *const u8, length: usize) {
     debug_assert!(length <= 128);
@@ -160,6 +161,6 @@ pub(crate) unsafe fn opaque_copy_in<const AT: usize>(to: *mut u8, from: *const u
     unsafe { copy_short!(halves, to + AT, from + 0, length) }
 }
 
-/// Tells the compiler that what calls this is rare.
+/// Tells the compiler that a branch that calls this is rare.
 #[cold]
 fn unlikely() {}

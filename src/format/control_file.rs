@@ -4,17 +4,17 @@
 //!      0  magic, version, slot bytes, max_consumers, identity    producer, once
 //!    128  asleep: all ones if a consumer may be sleeping         consumers set, producer clears
 //!    256  blocked: all ones if the producer may be sleeping      producer sets, consumers clear
-//!    264  room: futex word that a blocked producer sleeps on     consumers count up
+//!    264  room: futex word that a blocked producer sleeps on     consumers increment
 //!    384  used: no slot from this one on was ever taken          consumers raise
-//!    512  one slot of 256 bytes a consumer:
-//!           +0    cursor: the next sequence or position wanted
-//!           +8    token: whose slot it is, 0 if nobody's
-//!           +16   sequence wanted next, messages lost               for information
-//!           +128  asleep, pid, name                                 likewise
+//!    512  a slot of 256 bytes for each consumer:
+//!           +0    cursor: the next sequence or position
+//!           +8    token: identifies the owner, 0 if free
+//!           +16   next sequence, lost messages                     for information
+//!           +128  asleep, pid, name                                for information
 //! ```
 //!
-//! Whoever may write it can slow a producer, never corrupt a ring: nothing in it is an address or
-//! a length, and every value is checked.
+//! A process that may write this file can slow a producer down, but cannot corrupt a ring. Nothing
+//! in the file is an address or a length, and every value is checked.
 
 use crate::error::{Error, Result};
 use crate::format::data_file::Geometry;
@@ -32,7 +32,7 @@ const MAGIC: u64 = u64::from_le_bytes(*b"IPCQCTRL");
 const VERSION: u32 = 1;
 
 const HEADER_BYTES: usize = 512;
-/// Bytes a registry slot has.
+/// Bytes of a consumer slot.
 const SLOT_BYTES: usize = 256;
 
 mod at {
@@ -48,13 +48,13 @@ mod at {
 
 /// Offsets in a slot.
 mod slot {
-    /// Where its [`Position`](super::Position) is.
+    /// The offset of its [`SlotPosition`](super::SlotPosition).
     pub const POSITION: usize = 0;
-    /// Where some of its words are.
-    pub const CURSOR: usize = std::mem::offset_of!(super::Position, cursor);
-    pub const TOKEN: usize = std::mem::offset_of!(super::Position, token);
-    pub const SEQUENCE: usize = std::mem::offset_of!(super::Position, sequence);
-    pub const LOST: usize = std::mem::offset_of!(super::Position, lost);
+    /// Offsets of some of its words.
+    pub const CURSOR: usize = std::mem::offset_of!(super::SlotPosition, cursor);
+    pub const TOKEN: usize = std::mem::offset_of!(super::SlotPosition, token);
+    pub const SEQUENCE: usize = std::mem::offset_of!(super::SlotPosition, sequence);
+    pub const LOST: usize = std::mem::offset_of!(super::SlotPosition, lost);
     pub const ASLEEP: usize = 128;
     pub const PID: usize = 136;
     pub const NAME: usize = 144;
@@ -69,7 +69,7 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    /// Makes the control file of a queue, which then needs its name.
+    /// Makes the control file of a queue. The caller then gives it its name.
     pub(crate) fn make<'a>(
         paths: &'a Paths,
         g: &Geometry,
@@ -82,7 +82,7 @@ impl Control {
             slots: g.max_consumers as usize,
         };
         let version = u64::from(VERSION) | (SLOT_BYTES as u64) << 32;
-        // Nobody else sees the file before it is renamed.
+        // No other process sees the file before it is renamed.
         control.word(at::VERSION).store(version, Ordering::Relaxed);
         control
             .word(at::MAX_CONSUMERS)
@@ -92,12 +92,12 @@ impl Control {
         Ok((control, file.name))
     }
 
-    /// Opens the control file of the queue with this geometry. It has its own name, or still that of
-    /// a file in the making: whoever makes or replaces a queue gives the data file its name first, so
-    /// that the one step to the new queue is that of both files. The name comes with it.
+    /// Opens the control file of the queue with this geometry, and returns the name that it has.
+    /// That is its own name, or still the name of a new file: a process that makes or replaces a
+    /// queue renames the data file first. So one rename changes both files to the new queue.
     ///
-    /// `owner` is that of the data file. Another user may have put anything under the first name, so
-    /// whatever is wrong with that, the second is looked at.
+    /// `owner` is the owner of the data file. Another user may have put anything under the first
+    /// name. So if that file is wrong in any way, this looks at the second name.
     pub(crate) fn find<'a>(
         paths: &'a Paths,
         g: &Geometry,
@@ -114,7 +114,7 @@ impl Control {
             Err(_) => {
                 match Control::open(paths, &paths.new_control, g, write, owner) {
                     Ok(control) => Ok((control, &paths.new_control)),
-                    // It may have got its name between the two looks.
+                    // Another process may have renamed it between the two looks.
                     Err(_) => own(),
                 }
             }
@@ -149,17 +149,17 @@ impl Control {
         Ok(control)
     }
 
-    /// The flag that says that a consumer may be sleeping.
+    /// The flag that tells the producer that a consumer may be sleeping.
     pub(crate) fn asleep(&self) -> &AtomicU64 {
         self.word(at::ASLEEP)
     }
 
-    /// The flag that says that the producer may be sleeping.
+    /// The flag that tells the consumers that the producer may be sleeping.
     pub(crate) fn blocked(&self) -> &AtomicU64 {
         self.word(at::BLOCKED)
     }
 
-    /// What the producer sleeps on, until there is room.
+    /// The word that the producer sleeps on until the ring has room.
     pub(crate) fn room(&self) -> NonNull<AtomicU32> {
         NonNull::from(self.word(at::ROOM)).cast()
     }
@@ -168,24 +168,26 @@ impl Control {
         &self.region
     }
 
-    /// How many consumers there is room for.
+    /// The number of consumer slots.
     pub(crate) fn slots(&self) -> usize {
         self.slots
     }
 
-    /// How many slots have ever been taken; no more are looked at.
+    /// The number of slots up to the last one that was ever taken. Slots after that are not looked
+    /// at.
     pub(crate) fn used(&self) -> usize {
         let used = self.word(at::USED).load(Ordering::Relaxed);
         usize::try_from(used).map_or(self.slots, |used| used.min(self.slots))
     }
 
-    /// Says that slot `index` is being used. Ordered with the look at it by `Site::TakeSeat`.
+    /// Records that slot `index` is in use. `Site::TakeSlot` orders this before a look at the
+    /// limit.
     pub(crate) fn use_slot(&self, index: usize) {
         self.word(at::USED)
             .fetch_max(index as u64 + 1, Ordering::Relaxed);
     }
 
-    /// A consumer's slot; `index` is below [`Control::slots`].
+    /// A consumer slot. `index` is below [`Control::slots`].
     pub(crate) fn slot(&self, index: usize) -> Slot<'_> {
         assert!(index < self.slots);
         Slot {
@@ -196,36 +198,36 @@ impl Control {
 
     fn word(&self, at: usize) -> &AtomicU64 {
         debug_assert!(at % 8 == 0 && at + 8 <= self.region.len());
-        // SAFETY: aligned and inside the mapping, which lives as long as `self`; all accesses to
-        // it are atomic.
+        // SAFETY: aligned and inside the mapping, which lives as long as `self`. All accesses to it
+        // are atomic.
         unsafe { AtomicU64::from_ptr(self.region.base().add(at).cast()) }
     }
 }
 
-/// One consumer's place in a control file.
+/// One consumer slot in a control file.
 #[derive(Clone, Copy)]
 pub(crate) struct Slot<'a> {
     control: &'a Control,
     base: usize,
 }
 
-/// The words of a slot that change as messages are consumed.
+/// The words of a slot that change when its consumer publishes its position.
 #[repr(C)]
-pub(crate) struct Position {
-    /// The sequence (fixed) or position (variable) wanted next.
+pub(crate) struct SlotPosition {
+    /// The sequence (fixed) or position (variable) of the next message.
     pub(crate) cursor: AtomicU64,
-    /// Whose slot it is; 0 if nobody's.
+    /// Identifies the owner of the slot. 0 if it is free.
     pub(crate) token: AtomicU64,
-    /// The sequence wanted next. From here on, for information only.
+    /// The sequence of the next message. This word and the next are for information only.
     pub(crate) sequence: AtomicU64,
     pub(crate) lost: AtomicU64,
 }
 
 impl<'a> Slot<'a> {
-    pub(crate) fn position(&self) -> &'a Position {
+    pub(crate) fn position(&self) -> &'a SlotPosition {
         const _: () = assert!(slot::POSITION % 8 == 0);
-        const _: () = assert!(slot::POSITION + size_of::<Position>() <= slot::ASLEEP);
-        // SAFETY: aligned and inside the mapping, which lives as long as the control file; all
+        const _: () = assert!(slot::POSITION + size_of::<SlotPosition>() <= slot::ASLEEP);
+        // SAFETY: aligned and inside the mapping, which lives as long as the control file. All
         // accesses to it are atomic.
         unsafe {
             &*self
@@ -237,7 +239,7 @@ impl<'a> Slot<'a> {
         }
     }
 
-    /// The sequence that the consumer wants next, for information.
+    /// The sequence of the next message of this consumer, for information.
     pub(crate) fn sequence(&self) -> u64 {
         self.position().sequence.load(Ordering::Relaxed)
     }
@@ -258,9 +260,9 @@ impl<'a> Slot<'a> {
         self.control.word(self.base + slot::PID)
     }
 
-    /// Stores the name, cut to what there is room for.
+    /// Stores the name, cut to the space in the slot.
     pub(crate) fn set_name(&self, name: &str) {
-        // With a zero behind it, for C.
+        // A zero follows it, for C.
         let mut end = name.len().min(slot::NAME_BYTES - 1);
         while !name.is_char_boundary(end) {
             end -= 1;
@@ -286,7 +288,7 @@ impl<'a> Slot<'a> {
     }
 }
 
-/// What a slot holds, as of one moment.
+/// The contents of a slot at one moment.
 pub(crate) struct SlotCopy {
     pub cursor: u64,
     pub token: u64,
@@ -297,8 +299,8 @@ pub(crate) struct SlotCopy {
     pub name: String,
 }
 
-/// The slots of a control file that is not mapped. `None` if the file is not that of the queue with this
-/// geometry.
+/// The slots of a control file that is not mapped. `None` if the file is not that of the queue with
+/// this geometry.
 pub(crate) fn read_slots(file: &File, g: &Geometry) -> std::io::Result<Option<Vec<SlotCopy>>> {
     let slots = g.max_consumers as usize;
     let mut bytes = vec![0; HEADER_BYTES + slots * SLOT_BYTES];
@@ -329,7 +331,7 @@ pub(crate) fn read_slots(file: &File, g: &Geometry) -> std::io::Result<Option<Ve
     Ok(Some(copies.collect()))
 }
 
-/// A consumer's name, which a process that may write the file can have made anything.
+/// The name of a consumer. A process that may write the file can store any bytes there.
 fn name_of(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).into_owned()

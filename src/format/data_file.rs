@@ -6,15 +6,15 @@
 //!    160  blocked                                            producer, when it finds the ring full
 //!    256  claimed, limit                                     producer, once a block
 //!    384  published                                          producer, once a block
-//!    512  wake                                               producer, when somebody sleeps
+//!    512  wake                                               producer, when a consumer sleeps
 //!    640  reserved, zero
 //!   4096  record schema (schema_length bytes, may be 0)
 //!      …  index of block starts (variable framing only)
 //!      …  the ring
 //! ```
 //!
-//! All numbers are little-endian. Each group that changes has 128 bytes of its own: two cache
-//! lines, because processors prefetch lines in pairs.
+//! All numbers are little-endian. Each group that changes has 128 bytes of its own. These are two
+//! cache lines, because processors prefetch lines in pairs.
 //!
 //! A slot of a fixed ring, and a frame of a variable one:
 //!
@@ -30,21 +30,21 @@ use std::io;
 
 /// `IPCQRING`, read as a little-endian number.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"IPCQRING");
-/// The version of this layout. Another one is refused, never guessed at.
+/// The version of this layout. The library refuses any other version.
 pub const VERSION: u32 = 1;
 
-/// Bytes of the header, and so the offset of what follows it.
+/// Bytes of the header.
 pub const HEADER_BYTES: u64 = 4096;
-/// The longest block, in slots or bytes. A reader looks through one from frame to frame, and is not to be
-/// kept busy by a file.
+/// The longest block, in slots or bytes. A reader walks through a block from frame to frame, so the
+/// limit bounds the work that a damaged file can cause.
 const MAX_BLOCK_FIXED: u64 = 1024;
 const MAX_BLOCK_VARIABLE: u64 = 64 << 10;
-/// The alignment of what follows the header.
+/// The alignment of the schema, the index and the ring.
 const PAGE: u64 = 4096;
 
 /// Byte offsets of the header's words.
 pub mod at {
-    #![allow(missing_docs)] // the names say it
+    #![allow(missing_docs)] // The names are enough.
     pub const MAGIC: usize = 0;
     pub const VERSION: usize = 8; // u32, then header bytes: u32
     pub const FRAMING: usize = 16; // u32, then delivery: u32
@@ -59,39 +59,40 @@ pub mod at {
     pub const MAX_CONSUMERS: usize = 88; // u32, then min_consumers: u32
     pub const FIRST_SEQUENCE: usize = 96;
     pub const ID: usize = 104;
-    pub const HOME: usize = 112; // the directory and name that the file was made for, as a hash
+    pub const HOME: usize = 112; // a hash of the directory and name that the file was made for
     pub const STATE: usize = 128;
     pub const EPOCH: usize = 136;
-    pub const PID: usize = 144; // of the producer, for information; 0 if it has closed or detached
-    /// Not 0 if the producer shows itself by a lock that any reader could hold: then what tells its
-    /// process.
+    pub const PID: usize = 144; // of the producer, for information. 0 if it has closed or detached
+    /// Identifies the process of the producer if its lock is the weaker one, which any reader could
+    /// hold ([`PRODUCER_PERHAPS_ALIVE`](super::lock_byte::PRODUCER_PERHAPS_ALIVE)). Otherwise 0.
     pub const WEAK_ALIVE: usize = 152;
-    pub const BLOCKED: usize = 160; // lossless: what a push that found no room had to announce
+    pub const BLOCKED: usize = 160; // lossless: the end that a push without room had to announce
     pub const CLAIMED: usize = 256;
-    pub const LIMIT: usize = 264; // lossless: how far claimed may go, so far
+    pub const LIMIT: usize = 264; // lossless: the producer moves claimed up to here
     pub const PUBLISHED: usize = 384; // sequence (fixed) or position (variable)
     pub const PUBLISHED_SEQUENCE: usize = 392; // variable: the sequence at that position
-    pub const WAKE: usize = 512; // u32, a futex word: how often sleepers were woken
+    pub const WAKE: usize = 512; // u32, a futex word that counts the wake-ups
 
     const _: () = {
-        // Words are aligned, and the groups that change lie 128 bytes apart.
+        // Words are aligned, and the groups that change are 128 bytes apart.
         assert!(CAPACITY % 8 == 0 && ID % 8 == 0 && HOME + 8 <= STATE);
         assert!(STATE % 128 == 0 && CLAIMED % 128 == 0 && PUBLISHED % 128 == 0 && WAKE % 128 == 0);
         assert!((WAKE as u64) < super::HEADER_BYTES);
     };
 }
 
-/// The bytes that file locks stand for. A lock needs no byte behind it.
+/// The bytes that file locks stand for. The files need not be that long.
 pub mod lock_byte {
-    /// On the data file: held exclusively by a live producer, for consumers to test.
+    /// On the data file: a live producer holds it exclusively, and consumers test it.
     pub const PRODUCER_ALIVE: u64 = 0;
-    /// On the data file: held by a live producer beside others, if a reader of the file has locked
-    /// `PRODUCER_ALIVE`; the header says so. It proves less, because any reader can hold it, so the
-    /// process is looked at, too.
+    /// On the data file: a live producer holds it, shared, if a reader of the file has locked
+    /// `PRODUCER_ALIVE`. The header then has [`WEAK_ALIVE`](super::at::WEAK_ALIVE). Any reader can
+    /// hold this lock, so consumers also look at the process.
     pub const PRODUCER_PERHAPS_ALIVE: u64 = 1;
-    /// On the lock file: held exclusively by the one producer, as long as it lives.
+    /// On the lock file: the one producer holds it exclusively while it lives.
     pub const PRODUCER: u64 = 0;
-    /// On the lock file: held exclusively while the files of the name are made, replaced or removed.
+    /// On the lock file: held exclusively while a process makes, replaces or removes the files of
+    /// the name.
     pub const NAMES: u64 = 1;
 }
 
@@ -101,8 +102,8 @@ pub mod state {
     pub const LIVE: u64 = 1;
     /// The producer closed the queue. It may be opened again.
     pub const CLOSED: u64 = 2;
-    /// Another file has taken the name of this one, or is about to. As long as this one has its name,
-    /// it is what it was before: live, after a producer that died.
+    /// Another file has taken the name of this one, or is about to. While this file still has its
+    /// name, its queue is what it was before: live, after a producer that died.
     pub const SUPERSEDED: u64 = 3;
     /// The same, but closed before.
     pub const SUPERSEDED_CLOSED: u64 = 4;
@@ -110,14 +111,14 @@ pub mod state {
 
 /// Bytes before the payload of a fixed slot.
 pub const SLOT_HEADER: usize = 8;
-/// Payloads up to this long are short: they are copied without a call.
+/// Payloads of up to this length are short. They are copied without a call.
 ///
-/// Measured, streaming: 64 bytes without a call 1.7 ns, by a call to `memcpy` 4.4; 1 KiB by words
-/// 155, by `memcpy` 62 to 75.
+/// Measured when streaming: 64 bytes take 1.7 ns without a call and 4.4 ns with a call to `memcpy`.
+/// 1 KiB takes 155 ns by words and 62 to 75 ns with `memcpy`.
 pub const SHORT: usize = 128;
-/// Bytes before the payload of a variable frame, and the unit that frames come in.
+/// Bytes before the payload of a variable frame. Frames are a multiple of this long.
 pub const FRAME_HEADER: usize = 16;
-/// `flags` of a frame that fills the ring up to its end and is no message.
+/// `flags` of a frame that fills the ring up to its end and is not a message.
 pub const FLAG_PADDING: u32 = 1;
 
 /// The largest fixed message: 1 GiB.
@@ -126,14 +127,14 @@ pub const MAX_MESSAGE: u64 = 1 << 30;
 pub const MAX_RING: u64 = 1 << 40;
 /// The smallest variable ring, in bytes.
 pub const MIN_VARIABLE: u64 = 1024;
-/// The largest registry.
+/// The largest number of consumer slots.
 pub const MAX_CONSUMERS: u32 = 4096;
-/// The longest description of a record, in bytes.
+/// The longest record schema, in bytes.
 pub const MAX_SCHEMA: u32 = 64 << 10;
-/// What a ring takes if no capacity is given: about this many bytes.
+/// About the number of bytes of a ring if no capacity is given.
 const DEFAULT_RING: u64 = 4 << 20;
 
-/// How messages lie in the ring.
+/// The kinds of rings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Framing {
@@ -143,55 +144,55 @@ pub enum Framing {
     Variable = 1,
 }
 
-/// What happens to messages that a consumer has not read when the ring is full.
+/// Decides about messages that a consumer has not read when the ring is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[repr(u32)]
 pub enum Delivery {
-    /// They are overwritten; the consumer learns how many.
+    /// They are overwritten, and the consumer counts them as lost.
     #[default]
     Lossy = 0,
     /// They are kept, and the producer has to wait.
     Lossless = 1,
 }
 
-/// Everything about a queue that never changes: the content of the header's first group.
+/// Everything about a queue that never changes. It is in the first group of the header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Geometry {
     /// Fixed or variable.
     pub framing: Framing,
     /// Lossy or lossless.
     pub delivery: Delivery,
-    /// Bytes of every message; 0 in a variable ring.
+    /// Bytes of every message. 0 in a variable ring.
     pub message_size: u32,
-    /// Bytes from one slot to the next; 0 in a variable ring.
+    /// Bytes from one slot to the next. 0 in a variable ring.
     pub stride: u32,
     /// Messages (fixed) or bytes (variable): a power of two.
     pub capacity: u64,
-    /// How far the producer announces at once, in the unit of the capacity: a power of two.
+    /// The producer announces this much at once, in the unit of the capacity: a power of two.
     pub block: u64,
-    /// Where the ring begins in the file.
+    /// The offset of the ring in the file.
     pub ring_offset: u64,
     /// Bytes of the ring.
     pub ring_bytes: u64,
-    /// Where the index of block starts begins; 0 if there is none.
+    /// The offset of the index of block starts. 0 in a fixed ring, which has none.
     pub index_offset: u64,
-    /// Entries of the index, 16 bytes each: one a block.
+    /// Entries of the index, 16 bytes each. Each block has one.
     pub index_entries: u64,
-    /// Where the record schema begins.
+    /// The offset of the record schema.
     pub schema_offset: u32,
     /// Bytes of the record schema.
     pub schema_length: u32,
-    /// Slots of the consumer registry in the control file.
+    /// Consumer slots in the control file.
     pub max_consumers: u32,
-    /// How many consumers must be attached before anything may be overwritten.
+    /// The producer overwrites nothing before this many consumers have attached.
     pub min_consumers: u32,
     /// The sequence of the first message ever.
     pub first_sequence: u64,
-    /// Tells this file, and the control file that belongs to it, from all others.
+    /// Identifies this file and its control file.
     pub id: u64,
 }
 
-/// What a new queue is asked to be; zero means default.
+/// The request for a new queue. Zero means the default.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Request {
     pub capacity: u64,
@@ -200,7 +201,7 @@ pub(crate) struct Request {
     pub max_consumers: u32,
     pub min_consumers: u32,
     pub schema_length: u32,
-    /// Of the payloads: what the record needs. Zero or one if that is not known.
+    /// The alignment of the payloads that the record needs. Zero or one if it is not known.
     pub alignment: u32,
     pub first_sequence: u64,
     pub id: u64,
@@ -212,10 +213,11 @@ fn round_up(n: u64, unit: u64) -> u64 {
 
 /// Bytes from one slot to the next.
 ///
-/// Up to a line, a power of two, so that no slot lies across two lines: then a message of up to
-/// 56 bytes moves one line between the cores. Above, packed to 8 bytes: a 64-byte message in 72
-/// streams faster than in 128 (measured 7.4 against 12.6 ns). From 256 bytes on, whole lines, with
-/// the payload at the start of one (see [`payload_skew`]): the copy is what counts there.
+/// Up to a cache line it is a power of two. No slot then crosses a line, so a message of up to 56
+/// bytes moves one line between the cores. Longer slots are packed to 8 bytes, because a 64-byte
+/// message streams faster in 72 bytes than in 128 (measured 7.4 against 12.6 ns). From 256 bytes
+/// on, slots are whole lines with the payload at the start of a line (see [`payload_skew`]),
+/// because the copy dominates there.
 fn stride_of(message_size: u64) -> u64 {
     let bytes = SLOT_HEADER as u64 + message_size;
     match bytes {
@@ -225,7 +227,7 @@ fn stride_of(message_size: u64) -> u64 {
     }
 }
 
-/// How far into its first line the ring begins, so that large payloads start on a line.
+/// The offset of the ring in its first line. With it, large payloads start on a line.
 fn payload_skew(stride: u64) -> u64 {
     if stride >= 264 && stride % 64 == 0 {
         64 - SLOT_HEADER as u64
@@ -246,8 +248,8 @@ impl Geometry {
         } else {
             Framing::Fixed
         };
-        // Payloads are 8 bytes behind a multiple of 8. Where 16 are needed, the ring begins 8 bytes
-        // before such an address.
+        // A payload is 8 bytes after the start of its slot. If it needs an alignment of 16 bytes,
+        // the ring begins 8 bytes before such an address.
         let aligned = size != 0 && r.alignment > 8;
         let stride = match (size, aligned) {
             (0, _) => 1,
@@ -291,9 +293,9 @@ impl Geometry {
         if r.min_consumers != 0 && r.delivery == Delivery::Lossy {
             return invalid("min_consumers is for lossless queues".to_owned());
         }
-        // 1/64 of the ring: what is announced is given up, so the block bounds what a full ring
-        // retains. More than 64 KiB (1024 slots) gains nothing: by then the announcement, one
-        // line moved to each consumer, costs 0.1 ns a message.
+        // 1/64 of the ring. Announced messages are given up, so a full ring retains all but a
+        // block. A block of more than 64 KiB (1024 slots) gains nothing, because the announcement,
+        // which moves one line to each consumer, then costs 0.1 ns a message.
         let block = match framing {
             Framing::Fixed => (capacity / 64).clamp(1, MAX_BLOCK_FIXED),
             Framing::Variable => (capacity / 64).clamp(16, MAX_BLOCK_VARIABLE),
@@ -343,7 +345,7 @@ impl Geometry {
         (1..=SHORT).contains(&size).then_some(size)
     }
 
-    /// In words, for messages: `fixed, 1024 messages of 24 bytes, lossy`.
+    /// A description for people: `1024 messages of 24 bytes, lossy`.
     pub fn describe(&self) -> String {
         let delivery = match self.delivery {
             Delivery::Lossy => "lossy",
@@ -362,7 +364,8 @@ impl Geometry {
         }
     }
 
-    /// The header's first group as `(offset, word)`, without the magic, which goes in last.
+    /// The first group of the header as `(offset, word)`. The magic is not included, because it is
+    /// written last.
     pub(crate) fn words(&self) -> [(usize, u64); 13] {
         let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
         [
@@ -388,11 +391,22 @@ impl Geometry {
         ]
     }
 
-    /// Reads a header back and checks every field against every other and the file's size.
+    /// Reads a header and checks every field against every other and against the size of the file.
     ///
-    /// `word` loads one word of the first 4096 bytes, and is called once for each. What this
-    /// returns can be used to address the file without a further check.
+    /// `word` loads one word of the first 4096 bytes. It is called once for each. The result can be
+    /// used to address the file without a further check.
     pub(crate) fn read(file_bytes: u64, word: impl Fn(usize) -> u64) -> Result<Geometry> {
+        let g = Geometry::decode(file_bytes, word)?;
+        g.check_ring()?;
+        g.check_schema()?;
+        g.check_index()?;
+        g.check_extent(file_bytes)?;
+        g.check_consumers()?;
+        Ok(g)
+    }
+
+    /// Loads the immutable words, and checks magic, version, header size and enumerations.
+    fn decode(file_bytes: u64, word: impl Fn(usize) -> u64) -> Result<Geometry> {
         let low = |w: u64| w as u32;
         let high = |w: u64| (w >> 32) as u32;
         if file_bytes < HEADER_BYTES || word(at::MAGIC) != MAGIC {
@@ -402,7 +416,7 @@ impl Geometry {
         if low(version) != VERSION {
             return Err(Error::Version(
                 format!(
-                    "the queue has layout version {}, this library ({}) reads version {VERSION}: \
+                    "the queue has layout version {}, but this library ({}) reads version {VERSION}: \
                      use one version of ipcq on both sides",
                     low(version),
                     env!("CARGO_PKG_VERSION")
@@ -410,10 +424,10 @@ impl Geometry {
                 .into(),
             ));
         }
-        let damaged = |what: &str| Error::Damaged(format!("damaged header: {what}").into());
         let (framing, sizes) = (word(at::FRAMING), word(at::MESSAGE_SIZE));
         let (schema, consumers) = (word(at::SCHEMA_OFFSET), word(at::MAX_CONSUMERS));
-        let g = Geometry {
+        check(u64::from(high(version)) == HEADER_BYTES, "header size")?;
+        Ok(Geometry {
             framing: match low(framing) {
                 0 => Framing::Fixed,
                 1 => Framing::Variable,
@@ -438,103 +452,140 @@ impl Geometry {
             min_consumers: high(consumers),
             first_sequence: word(at::FIRST_SEQUENCE),
             id: word(at::ID),
-        };
-        let check = |ok: bool, what: &str| if ok { Ok(()) } else { Err(damaged(what)) };
-        check(high(version) as u64 == HEADER_BYTES, "header size")?;
+        })
+    }
+
+    /// Checks capacity, block, message size, stride and the size of the ring against each other.
+    fn check_ring(&self) -> Result<()> {
         check(
-            g.capacity.is_power_of_two() && g.capacity <= MAX_RING,
+            self.capacity.is_power_of_two() && self.capacity <= MAX_RING,
             "capacity",
         )?;
         check(
-            g.block.is_power_of_two() && g.block <= g.capacity / 2,
+            self.block.is_power_of_two() && self.block <= self.capacity / 2,
             "block",
         )?;
-        let longest = match g.framing {
-            Framing::Fixed => MAX_BLOCK_FIXED,
-            Framing::Variable => MAX_BLOCK_VARIABLE,
+        let (longest_block, unit) = match self.framing {
+            Framing::Fixed => (MAX_BLOCK_FIXED, u64::from(self.stride)),
+            Framing::Variable => (MAX_BLOCK_VARIABLE, 1),
         };
-        check(g.block <= longest, "block")?;
-        let unit = match g.framing {
+        check(self.block <= longest_block, "block")?;
+        match self.framing {
             Framing::Fixed => {
-                let least = SLOT_HEADER as u64 + u64::from(g.message_size);
+                let least = SLOT_HEADER as u64 + u64::from(self.message_size);
                 check(
-                    (1..=MAX_MESSAGE).contains(&g.message_size.into()),
+                    (1..=MAX_MESSAGE).contains(&self.message_size.into()),
                     "message size",
                 )?;
-                check(
-                    u64::from(g.stride) >= round_up(least, 8) && g.stride % 8 == 0,
-                    "stride",
-                )?;
-                check(g.index_entries == 0 && g.index_offset == 0, "index")?;
-                u64::from(g.stride)
+                check(unit >= round_up(least, 8) && unit % 8 == 0, "stride")?;
             }
             Framing::Variable => {
-                check(g.message_size == 0 && g.stride == 0, "message size")?;
-                check(g.capacity >= MIN_VARIABLE && g.block >= 16, "capacity")?;
-                check(g.index_entries == g.capacity / g.block, "index")?;
-                1
+                check(self.message_size == 0 && self.stride == 0, "message size")?;
+                check(
+                    self.capacity >= MIN_VARIABLE && self.block >= 16,
+                    "capacity",
+                )?;
             }
-        };
+        }
         check(
-            g.capacity.checked_mul(unit) == Some(g.ring_bytes),
+            self.capacity.checked_mul(unit) == Some(self.ring_bytes),
             "ring size",
         )?;
-        check(g.ring_bytes <= MAX_RING, "ring size")?;
-        let schema_end = u64::from(g.schema_offset) + u64::from(g.schema_length);
+        check(self.ring_bytes <= MAX_RING, "ring size")
+    }
+
+    /// Checks the place and length of the record schema.
+    fn check_schema(&self) -> Result<()> {
         check(
-            u64::from(g.schema_offset) >= HEADER_BYTES && g.schema_offset % 8 == 0,
+            u64::from(self.schema_offset) >= HEADER_BYTES && self.schema_offset % 8 == 0,
             "schema",
         )?;
         check(
-            g.schema_length <= MAX_SCHEMA && (g.schema_length == 0 || g.framing == Framing::Fixed),
+            self.schema_length <= MAX_SCHEMA
+                && (self.schema_length == 0 || self.framing == Framing::Fixed),
             "schema",
-        )?;
-        let index_end = match g.index_entries {
-            0 => schema_end,
-            n => {
+        )
+    }
+
+    /// The end of the record schema. It cannot overflow.
+    fn schema_end(&self) -> u64 {
+        u64::from(self.schema_offset) + u64::from(self.schema_length)
+    }
+
+    /// Checks the place and length of the index. The block was checked.
+    fn check_index(&self) -> Result<()> {
+        match self.framing {
+            Framing::Fixed => check(self.index_entries == 0 && self.index_offset == 0, "index"),
+            Framing::Variable => {
+                check(self.index_entries == self.capacity / self.block, "index")?;
                 check(
-                    g.index_offset % 8 == 0 && g.index_offset >= schema_end,
+                    self.index_offset % 8 == 0 && self.index_offset >= self.schema_end(),
                     "index",
-                )?;
-                g.index_offset
-                    .checked_add(n * 16)
-                    .ok_or_else(|| damaged("index"))?
+                )
             }
+        }
+    }
+
+    /// Checks that the ring begins after the schema and the index, and ends in the file. Ring and
+    /// index were checked.
+    fn check_extent(&self, file_bytes: u64) -> Result<()> {
+        let index_end = match self.index_entries {
+            0 => self.schema_end(),
+            n => self
+                .index_offset
+                .checked_add(n * 16)
+                .ok_or_else(|| damaged("index"))?,
         };
         check(
-            g.ring_offset % 8 == 0 && g.ring_offset >= index_end,
+            self.ring_offset % 8 == 0 && self.ring_offset >= index_end,
             "ring offset",
         )?;
-        // Payloads of a variable ring are promised 16-byte alignment.
+        // Payloads of a variable ring have an alignment of 16 bytes.
         check(
-            g.framing == Framing::Fixed || g.ring_offset % 16 == 0,
+            self.framing == Framing::Fixed || self.ring_offset % 16 == 0,
             "ring offset",
         )?;
-        let end = g.ring_offset.checked_add(g.ring_bytes);
+        let end = self.ring_offset.checked_add(self.ring_bytes);
         check(
             end.is_some_and(|end| end <= file_bytes),
             "the file is shorter than its ring",
-        )?;
-        check(g.max_consumers <= MAX_CONSUMERS, "max_consumers")?;
-        let least = match g.delivery {
+        )
+    }
+
+    /// Checks the numbers of consumers.
+    fn check_consumers(&self) -> Result<()> {
+        check(self.max_consumers <= MAX_CONSUMERS, "max_consumers")?;
+        let most = match self.delivery {
             Delivery::Lossy => 0,
-            Delivery::Lossless => g.max_consumers,
+            Delivery::Lossless => self.max_consumers,
         };
-        check(g.min_consumers <= least, "min_consumers")?;
-        Ok(g)
+        check(self.min_consumers <= most, "min_consumers")
     }
 }
 
-/// Whether a file says that it is a queue.
-pub(crate) fn says_queue(file: &File) -> io::Result<bool> {
+#[cold]
+fn damaged(what: &str) -> Error {
+    Error::Damaged(format!("damaged header: {what}").into())
+}
+
+fn check(ok: bool, what: &str) -> Result<()> {
+    if ok {
+        Ok(())
+    } else {
+        Err(damaged(what))
+    }
+}
+
+/// Whether a file begins with the magic of a queue.
+pub(crate) fn has_magic(file: &File) -> io::Result<bool> {
     let mut magic = [0; 8];
     let length = os::read_up_to(file, &mut magic, at::MAGIC as u64)?;
     Ok(length == magic.len() && u64::from_le_bytes(magic) == MAGIC)
 }
 
-/// As [`says_queue`]; false if the file cannot be read.
+/// As [`has_magic`], but `false` if the file cannot be read.
 pub(crate) fn is_queue(file: &File) -> bool {
-    says_queue(file).unwrap_or(false)
+    has_magic(file).unwrap_or(false)
 }
 
 #[cfg(test)]
@@ -663,7 +714,8 @@ mod tests {
 
     #[test]
     fn no_header_can_address_beyond_the_file() {
-        // Every byte of the immutable group set to every value: refused, or in bounds.
+        // With any byte of the immutable group set to any value, the header is refused or in
+        // bounds.
         for g in [fixed(24, 256), Geometry::new(&Request::default()).unwrap()] {
             let page = page_of(&g);
             for byte in 0..128 {

@@ -1,4 +1,4 @@
-//! The files of a queue: their names, and what is where in them.
+//! The files of a queue: their names and their layout.
 
 pub(crate) mod control_file;
 pub mod data_file;

@@ -1,4 +1,4 @@
-//! Names and the files they stand for.
+//! Names of queues, and their files.
 
 use crate::error::{Error, Result};
 use crate::os;
@@ -8,17 +8,17 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// What a queue's files are called besides the data file: `NAME.ctl` and so on. No queue may have
-/// a name that ends so, because its files would be those of another queue.
+/// The suffixes of the files next to the data file: `NAME.ctl` and so on. The name of a queue
+/// cannot end in one of them, because its files would be those of another queue.
 const CONTROL: &str = ".ctl";
 const LOCK: &str = ".lock";
 const NEW: &str = ".new";
 
-/// Where the files of bare names are.
+/// The directory of bare names.
 const DIRECTORY: &str = "/dev/shm";
-/// The variable that names another directory.
+/// The environment variable that overrides it.
 const DIRECTORY_VARIABLE: &str = "IPCQ_DIR";
-/// What bare names begin with there.
+/// The prefix of bare names in that directory.
 pub(crate) const PREFIX: &str = "ipcq.";
 
 /// The longest file name of Linux.
@@ -28,16 +28,16 @@ const NAME_MAX: usize = 255;
 #[derive(Debug, Clone)]
 pub(crate) struct Paths {
     pub dir: Arc<Dir>,
-    /// The data file as an absolute path.
+    /// The absolute path of the data file.
     pub path: PathBuf,
-    /// The name itself: header and ring; or a shared memory.
+    /// The data file, with header and ring, or a plain shared memory.
     pub data: CString,
-    /// What consumers write.
+    /// The file that consumers write.
     pub control: CString,
-    /// The producer's lock.
+    /// The lock file of the producer.
     pub lock: CString,
-    /// Files in the making, renamed when they are whole. Only the holder of the lock makes them,
-    /// so that one left by a killed process is simply replaced.
+    /// New files. They are renamed when they are complete. Only the holder of the lock makes them,
+    /// so a file that a killed process has left is replaced.
     pub new_data: CString,
     pub new_control: CString,
 }
@@ -51,8 +51,8 @@ pub(crate) fn directory() -> PathBuf {
 }
 
 impl Paths {
-    /// A name without `/` is a file `ipcq.NAME` in the shared directory, any other is a path. Its
-    /// directory has to exist.
+    /// A name without `/` stands for the file `ipcq.NAME` in the shared directory. Any other name
+    /// is a path. Its directory must exist.
     pub(crate) fn of(name: &OsStr) -> Result<Paths> {
         let path = path_of(name)?;
         let invalid =
@@ -83,21 +83,21 @@ impl Paths {
         })
     }
 
-    /// The data file as people are shown it.
+    /// The data file, in the form for messages.
     pub(crate) fn shown(&self) -> Shown {
         Shown::of(&self.path)
     }
 
-    /// The data file of a name as people are shown it, whether its directory exists or not.
+    /// The data file of a name, in the form for messages. Its directory need not exist.
     pub(crate) fn shown_of(name: &OsStr) -> Shown {
         Shown::of(&path_of(name).unwrap_or_else(|_| name.into()))
     }
 
-    /// A name for a file in the making that nobody can have taken before: for when the usual one
-    /// is taken by something that cannot be removed.
+    /// A name for a new file that no other process can guess. It is used if something that cannot
+    /// be removed has the usual name.
     pub(crate) fn unguessable() -> CString {
         let text = format!(".{PREFIX}{:016x}{NEW}", os::unique_id());
-        // There is no NUL in it.
+        // The text has no NUL.
         CString::new(text).unwrap_or_default()
     }
 }
@@ -125,7 +125,7 @@ fn path_of(name: &OsStr) -> Result<PathBuf> {
     for taken in [CONTROL, LOCK, NEW] {
         if bytes.ends_with(taken.as_bytes()) {
             return Err(invalid(&format!(
-                "names that end in {taken} are those of the other files of a queue"
+                "a name cannot end in {taken}, as the other files of a queue do"
             )));
         }
     }
@@ -137,7 +137,7 @@ fn path_of(name: &OsStr) -> Result<PathBuf> {
     std::path::absolute(&path).map_err(|e| Error::from_io(&e, &tried))
 }
 
-/// The names of the queues in the shared directory: what [`crate::list`] goes through.
+/// The name of the queue that a file in the shared directory belongs to. [`crate::list`] uses it.
 pub(crate) fn bare_name(file: &OsStr) -> Option<OsString> {
     let name = file.as_bytes().strip_prefix(PREFIX.as_bytes())?;
     let other = [CONTROL, LOCK, NEW]

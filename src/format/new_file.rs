@@ -1,17 +1,17 @@
-//! Files in the making.
+//! New files, which get their names when they are complete.
 
 use super::names::Paths;
 use crate::error::{Error, Result};
 use crate::os::{self, Region};
 use std::ffi::{CStr, CString};
 
-/// A file in the making.
+/// A new file.
 pub(crate) struct NewFile<'a> {
     pub region: Region,
     pub name: NewName<'a>,
 }
 
-/// What a file in the making is called. The file is removed unless it gets its name.
+/// The name of a new file. The file is removed unless it gets its final name.
 pub(crate) struct NewName<'a> {
     paths: &'a Paths,
     name: CString,
@@ -19,8 +19,9 @@ pub(crate) struct NewName<'a> {
 }
 
 impl<'a> NewFile<'a> {
-    /// Makes a file with its space reserved, and maps it to write. `name` is what it is called until
-    /// it is whole. If another user has taken that name, it gets one that nobody can guess.
+    /// Makes a file, reserves its space, and maps it for writing. `name` is its name until it is
+    /// complete. If another user has a file of that name, the new file gets a name that nobody can
+    /// guess.
     pub(crate) fn create(
         paths: &'a Paths,
         name: &CStr,
@@ -52,7 +53,7 @@ impl<'a> NewFile<'a> {
         Ok(NewFile { region, name })
     }
 
-    /// Gives it its name, in the place of what had that.
+    /// Renames the file to its final name, and replaces a file that has that name.
     pub(crate) fn publish(&mut self, name: &CStr) -> Result<()> {
         self.name.publish(&self.region, name)
     }
@@ -78,14 +79,14 @@ impl NewName<'_> {
         };
         dir.rename(&self.name, name).map_err(failed)?;
         self.done = true;
-        // In a directory that everybody may write, somebody may have moved another file there.
+        // If everybody may write the directory, another user may have moved a file there.
         match region.is_named(dir, name) {
             Ok(false) => Err(replaced()),
             _ => Ok(()),
         }
     }
 
-    /// Leaves the file under the name that it has.
+    /// Keeps the file under its present name.
     pub(crate) fn keep(&mut self) {
         self.done = true;
     }

@@ -8,27 +8,27 @@ use std::time::Duration;
 
 /// The reason that a wait ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Woken {
+pub(crate) enum WakeReason {
     /// A wake, a word that had already changed, or a spurious return.
-    Perhaps,
+    Woken,
     /// The timeout.
-    Late,
+    TimedOut,
     /// A signal.
-    Signal,
+    Interrupted,
 }
 
-fn woken(rc: libc::c_long) -> Woken {
+fn woken(rc: libc::c_long) -> WakeReason {
     if rc >= 0 {
-        return Woken::Perhaps;
+        return WakeReason::Woken;
     }
     match io::Error::last_os_error().raw_os_error() {
-        Some(libc::EAGAIN) => Woken::Perhaps,
-        Some(libc::ETIMEDOUT) => Woken::Late,
-        Some(libc::EINTR) => Woken::Signal,
+        Some(libc::EAGAIN) => WakeReason::Woken,
+        Some(libc::ETIMEDOUT) => WakeReason::TimedOut,
+        Some(libc::EINTR) => WakeReason::Interrupted,
         // The page was truncated away, or a sandbox forbids the call. The caller retries, so slow
         // it down.
-        _ if nap(Duration::from_millis(1)) => Woken::Perhaps,
-        _ => Woken::Signal,
+        _ if nap(Duration::from_millis(1)) => WakeReason::Woken,
+        _ => WakeReason::Interrupted,
     }
 }
 
@@ -36,7 +36,7 @@ fn woken(rc: libc::c_long) -> Woken {
 /// is not equal to `seen`. A read-only mapping is enough.
 ///
 /// The call is never a private futex, because processes may share the word.
-pub(crate) fn futex_wait(word: &AtomicU32, seen: u32, until: Duration) -> Woken {
+pub(crate) fn futex_wait(word: &AtomicU32, seen: u32, until: Duration) -> WakeReason {
     let until = timespec(until);
     // SAFETY: the word and the time are valid during the call, which writes neither.
     woken(unsafe {
@@ -60,7 +60,7 @@ pub(crate) const FUTEX_WAITV_MAX: usize = 128;
 /// As [`futex_wait`], on any of several words. After a handler with `SA_RESTART` the kernel
 /// restarts the wait (see `restarts_after_signals`). Returns `None` if the kernel does not
 /// support the call (before Linux 5.16) or a sandbox forbids it.
-pub(crate) fn futex_wait_any(words: &[(&AtomicU32, u32)], until: Duration) -> Option<Woken> {
+pub(crate) fn futex_wait_any(words: &[(&AtomicU32, u32)], until: Duration) -> Option<WakeReason> {
     /// The kernel's `struct futex_waitv`.
     #[repr(C)]
     #[derive(Clone, Copy)]

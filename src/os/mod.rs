@@ -30,7 +30,7 @@ pub(crate) use file::{close_if_same, identity, owned, read_up_to, Identity, Open
 pub(crate) use file_system::check_file_system;
 pub(crate) use fork::SpareFile;
 pub use fork::{fork_generation, watch_forks};
-pub(crate) use futex::{futex_wait, futex_wait_any, futex_wake, Woken, FUTEX_WAITV_MAX};
+pub(crate) use futex::{futex_wait, futex_wait_any, futex_wake, WakeReason, FUTEX_WAITV_MAX};
 pub(crate) use lock::{is_locked, try_lock, Lock};
 pub(crate) use mapping::Region;
 pub(crate) use process::{effective_uid, is_dead, unique_id, ProcessStamp};

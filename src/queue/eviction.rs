@@ -5,7 +5,7 @@ use crate::error::{Error, Text};
 use crate::format::control_file::Control;
 use crate::format::names::Paths;
 use crate::log::{self, Level};
-use crate::ring::{distance, flow_control::Front};
+use crate::ring::{distance, flow_control::WriterState};
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
@@ -54,7 +54,7 @@ impl Backpressure {
         paths: &Paths,
         control: &Control,
         capacity: u64,
-        front: Front,
+        front: WriterState,
         next: u64,
     ) -> bool {
         let now = Instant::now();

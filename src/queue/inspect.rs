@@ -8,12 +8,12 @@ use super::errors::damaged;
 use super::registry::{self, ConsumerInfo};
 use super::{open, Stats};
 use crate::error::{Error, Result};
-use crate::format::data_file::{at, says_queue, state, Framing, Geometry, HEADER_BYTES};
+use crate::format::data_file::{at, has_magic, state, Framing, Geometry, HEADER_BYTES};
 use crate::format::names::{self, Paths};
 use crate::os::dir::Shown;
 use crate::os::{self, NoCancel};
-use crate::ring::flow_control::{self, Front, Seats};
-use crate::ring::{distance, FixedReader, Frames, Shape, VariableReader};
+use crate::ring::flow_control::{self, SlotCursors, WriterState};
+use crate::ring::{distance, FixedReader, FrameReader, Shape, VariableReader};
 use crate::ring::{Field, Memory, Site};
 use crate::schema::Schema;
 use std::cell::{Cell, RefCell};
@@ -22,6 +22,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::atomic::Ordering;
 
 /// The queues of a directory.
 #[derive(Debug, Clone, Default)]
@@ -66,7 +67,7 @@ pub fn listing() -> Result<Listing> {
             continue;
         };
         match dir.open_file(&file, false) {
-            Ok((file, _)) => match says_queue(&file) {
+            Ok((file, _)) => match has_magic(&file) {
                 Ok(true) => listing.queues.push(bare),
                 Ok(false) => {}
                 Err(_) => listing.unreadable.push(bare),
@@ -168,11 +169,11 @@ pub fn inspect(name: impl AsRef<OsStr>) -> Result<Inspection> {
     // Read before the figures: if the producer has had room since, they say so.
     let wanted = Some(word(at::BLOCKED)).filter(|end| *end != 0 && producer_alive);
     let blocked = wanted.map(|end| {
-        let front = Front {
+        let front = WriterState {
             next: position,
-            claimed: memory.load(Field::Claimed),
+            claimed: memory.load_relaxed(Field::Claimed),
             end,
-            limit: memory.load(Field::Limit),
+            limit: memory.load_relaxed(Field::Limit),
         };
         blocked(&geometry, front, consumers.as_deref())
     });
@@ -189,11 +190,11 @@ pub fn inspect(name: impl AsRef<OsStr>) -> Result<Inspection> {
         message_size: geometry.message_size,
         max_message: geometry.max_message(),
         delivery: geometry.delivery,
-        epoch: memory.load(Field::Epoch) as u32,
+        epoch: memory.load_relaxed(Field::Epoch) as u32,
         consumers: consumers.as_ref().map_or(0, |list| list.len() as u32),
         producer_alive,
         closed: matches!(
-            memory.load(Field::State),
+            memory.load_relaxed(Field::State),
             state::CLOSED | state::SUPERSEDED_CLOSED
         ),
         id: geometry.id,
@@ -215,11 +216,11 @@ pub fn inspect(name: impl AsRef<OsStr>) -> Result<Inspection> {
 /// Whether there is no room up to the end of `front`, and which consumer is in the way, if that is known.
 fn blocked(
     g: &Geometry,
-    front: Front,
+    front: WriterState,
     consumers: Option<&[(u64, ConsumerInfo)]>,
 ) -> (bool, Option<ConsumerInfo>) {
     let behind = |limit: u64| distance(limit, front.end) < 0;
-    let bound = consumers.map(|list| flow_control::bound(&Shape::of(g), &Cursors(list), front));
+    let bound = consumers.map(|list| flow_control::limit_for(&Shape::of(g), &Cursors(list), front));
     if !behind(front.next) || !behind(front.limit) || bound.is_some_and(|bound| !behind(bound)) {
         return (false, None);
     }
@@ -232,7 +233,7 @@ fn blocked(
 /// The seats of a control file, as of one moment.
 struct Cursors<'a>(&'a [(u64, ConsumerInfo)]);
 
-impl Seats for Cursors<'_> {
+impl SlotCursors for Cursors<'_> {
     fn cursors(&self, each: impl FnMut(u64)) {
         self.0.iter().map(|(cursor, _)| *cursor).for_each(each);
     }
@@ -313,13 +314,13 @@ impl<'a> FileMemory<'a> {
 
 // SAFETY: every access is a system call, which fails out of bounds. Nothing is ever written.
 unsafe impl Memory for FileMemory<'_> {
-    fn load(&self, field: Field) -> u64 {
+    fn load_relaxed(&self, field: Field) -> u64 {
         self.at(field.offset() as u64)
     }
 
-    fn publish(&self, _: Site, _: Field, _: u64) {}
+    fn store_release(&self, _: Site, _: Field, _: u64) {}
 
-    unsafe fn word(&self, offset: usize) -> u64 {
+    unsafe fn load_word_relaxed(&self, offset: usize) -> u64 {
         let at = self.ring + offset as u64;
         let (start, bytes) = &mut *self.piece.borrow_mut();
         let behind = at.wrapping_sub(*start);
@@ -336,15 +337,15 @@ unsafe impl Memory for FileMemory<'_> {
         }
     }
 
-    unsafe fn set_word(&self, _: usize, _: u64) {}
+    unsafe fn store_word_relaxed(&self, _: usize, _: u64) {}
 
-    unsafe fn publish_word(&self, _: Site, _: usize, _: u64) {}
+    unsafe fn store_word_release(&self, _: Site, _: usize, _: u64) {}
 
-    unsafe fn index_word(&self, word: usize) -> u64 {
+    unsafe fn load_index_relaxed(&self, word: usize) -> u64 {
         self.at(self.index + word as u64 * 8)
     }
 
-    unsafe fn set_index_word(&self, _: usize, _: u64) {}
+    unsafe fn store_index_relaxed(&self, _: usize, _: u64) {}
 
     unsafe fn read(&self, offset: usize, to: *mut u8, length: usize) {
         // SAFETY: writable for so many bytes, as the caller promises.
@@ -357,11 +358,11 @@ unsafe impl Memory for FileMemory<'_> {
 
     unsafe fn write(&self, _: usize, _: *const u8, _: usize) {}
 
-    fn fence(&self, site: Site) {
+    fn fence(&self, _: Ordering, site: Site) {
         // What is looked up from here on is to be newer than what the last look was at.
         if matches!(site, Site::FindFront | Site::FindOldest) {
             self.piece.borrow_mut().1.clear();
         }
-        std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+        std::sync::atomic::fence(Ordering::SeqCst);
     }
 }

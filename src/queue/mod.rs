@@ -17,7 +17,7 @@ mod unlink;
 mod wait;
 mod wait_any;
 
-pub use crate::ring::Info as Message;
+pub use crate::ring::Meta as Message;
 pub use consumer::{Consumer, Run, View};
 pub use inspect::{inspect, list, listing, Inspection, Listing};
 pub use language::{speak, Language};

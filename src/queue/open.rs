@@ -9,14 +9,14 @@ use crate::copy;
 use crate::error::{Error, Result};
 use crate::format::control_file::Control;
 use crate::format::data_file::{
-    at, lock_byte, state, Delivery, Framing, Geometry, Request, HEADER_BYTES, MAGIC,
+    at, lock_byte, state, Delivery, Geometry, Request, HEADER_BYTES, MAGIC,
 };
 use crate::format::names::Paths;
 use crate::format::new_file::{NewFile, NewName};
 use crate::log::{self, Level};
 use crate::os::dir::{check_owner, Shown};
 use crate::os::{self, HeldLock, Lock, ProcessStamp, Region};
-use crate::ring::{self, FixedWriter, Shape, VariableWriter};
+use crate::ring::{self, FrameWriter, Shape};
 use crate::ring::{Field, Mapped, Memory, Site};
 use crate::schema::Schema;
 use crate::shm::{check_ours, find_other, NamesLock, Writer};
@@ -330,12 +330,15 @@ fn attach_locked(paths: &Paths, o: &ProducerOptions, writer: Writer) -> Result<A
     };
     remove_leftovers(paths, &control);
     let memory = mapped(&region, &geometry);
-    let epoch = memory.load(Field::Epoch).wrapping_add(1);
-    memory.publish(Site::State, Field::Epoch, epoch & u64::from(u32::MAX));
+    let epoch = memory.load_relaxed(Field::Epoch).wrapping_add(1);
+    memory.store_release(Site::State, Field::Epoch, epoch & u64::from(u32::MAX));
     show_blocked(&region, 0);
     // Still live, and of a process: the last producer neither closed nor detached. It was killed.
     let crashed = epoch > 1
-        && matches!(memory.load(Field::State), state::LIVE | state::SUPERSEDED)
+        && matches!(
+            memory.load_relaxed(Field::State),
+            state::LIVE | state::SUPERSEDED
+        )
         && header_word(&region, at::PID).load(Ordering::Relaxed) != 0;
     set_holder(&region, std::process::id());
     ring::set_state(&memory, state::LIVE);
@@ -701,10 +704,7 @@ fn format(region: &Region, geometry: &Geometry, schema: Option<&Schema>) {
     }
     let memory = mapped(region, geometry);
     let shape = Shape::of(geometry);
-    match geometry.framing {
-        Framing::Fixed => FixedWriter::format(&memory, &shape),
-        Framing::Variable => VariableWriter::format(&memory, &shape),
-    }
+    ring::Writer::format(&memory, &shape);
     ring::set_state(&memory, state::LIVE);
     header_word(region, at::MAGIC).store(MAGIC, Ordering::Release);
 }
@@ -787,7 +787,7 @@ fn set_old_state(region: &Region, value: u64) {
 /// Wakes the consumers of a queue whose name is taken.
 fn wake(region: &Region) {
     // SAFETY: the header is mapped, to write.
-    wakeup::ring(unsafe { wake_word(region).as_ref() });
+    wakeup::wake_all(unsafe { wake_word(region).as_ref() });
 }
 
 /// Whether what exists is what was asked for; the error names both.
@@ -900,10 +900,7 @@ fn requested(o: &ProducerOptions, message_size: Option<u32>, capacity: u64) -> S
 /// Whether a producer could go on in this ring.
 fn check_ring(region: &Region, g: &Geometry) -> std::result::Result<(), ring::Damage> {
     let (memory, shape) = (mapped(region, g), Shape::of(g));
-    match g.framing {
-        Framing::Fixed => FixedWriter::recover(memory, shape).map(|_| ()),
-        Framing::Variable => VariableWriter::recover(memory, shape).map(|_| ()),
-    }
+    ring::Writer::recover(memory, shape).map(|_| ())
 }
 
 /// The text of the error for a name without a data file. `text` is that of the call that failed.
@@ -996,7 +993,7 @@ fn observe_once(name: &OsStr, o: &ConsumerOptions) -> Result<Option<(Paths, Obse
     check_schema(&paths, &geometry, schema.as_ref(), o.schema.as_ref(), "")?;
     check_size(&paths, &geometry, o)?;
     let region = Arc::new(region);
-    let epoch = mapped(&region, &geometry).load(Field::Epoch);
+    let epoch = mapped(&region, &geometry).load_relaxed(Field::Epoch);
     let sits = geometry.delivery == Delivery::Lossless && !o.observer;
     let (control, seat) = match take_seat(&paths, &region, &geometry, o) {
         Ok((_, None)) if sits => return Err(registry_full(&paths, &geometry)),

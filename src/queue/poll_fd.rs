@@ -12,7 +12,7 @@
 use super::wait::Ticket;
 use crate::error::{Error, Result};
 use crate::format::names::Paths;
-use crate::os::{self, Event, Identity, Woken, FUTEX_WAITV_MAX};
+use crate::os::{self, Event, Identity, WakeReason, FUTEX_WAITV_MAX};
 use crate::wakeup::{Deadline, Pace};
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
@@ -279,7 +279,7 @@ impl Watcher {
             // It gets no signals, so no sleep is interrupted.
             let woken =
                 Ticket::sleep_any_or(&tickets, Some((&self.kicks, kicks)), &mut pace, forever);
-            idle = woken == Woken::Late;
+            idle = woken == WakeReason::TimedOut;
         }
     }
 }

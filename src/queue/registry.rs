@@ -6,7 +6,7 @@
 //! ([`crate::ring::flow_control`]) and holds the producer back; in a lossy one it is shown to monitors.
 
 use crate::error::{Error, Result};
-use crate::format::control_file::{self, Control, Position, Slot};
+use crate::format::control_file::{self, Control, Slot, SlotPosition};
 use crate::format::data_file::Geometry;
 use crate::format::names::Paths;
 use crate::os::{self, HeldLock, Lock, SpareFile, RESIDUE};
@@ -40,7 +40,7 @@ pub struct ConsumerInfo {
 /// A consumer's own slot.
 pub(crate) struct Seat {
     /// In the mapping of `control`.
-    position: NonNull<Position>,
+    position: NonNull<SlotPosition>,
     control: Arc<Control>,
     lock: HeldLock,
     /// For a forked child, which takes a slot of its own.
@@ -130,7 +130,7 @@ impl Seat {
     }
 
     #[inline(always)]
-    fn position(&self) -> &Position {
+    fn position(&self) -> &SlotPosition {
         // SAFETY: mapped for as long as the control file, which is kept.
         unsafe { self.position.as_ref() }
     }
@@ -154,7 +154,7 @@ impl Seat {
         position.sequence.store(sequence, Ordering::Relaxed);
         position.lost.store(lost, Ordering::Relaxed);
         // Partner: `SeeCursor`. What is behind was read before.
-        flow_control::Seat::consumed(self, Site::Consumed, cursor);
+        flow_control::SlotCursor::store_cursor_release(self, Site::Consumed, cursor);
     }
 
     pub(crate) fn set_asleep(&self, asleep: bool) {
@@ -164,8 +164,8 @@ impl Seat {
     }
 }
 
-impl flow_control::Seat for Seat {
-    fn hold(&self, cursor: u64) {
+impl flow_control::SlotCursor for Seat {
+    fn reserve(&self, cursor: u64) {
         let position = self.position();
         self.control.use_slot(self.index);
         position.cursor.store(cursor, Ordering::Relaxed);
@@ -174,7 +174,7 @@ impl flow_control::Seat for Seat {
     }
 
     #[inline(always)]
-    fn consumed(&self, _site: Site, cursor: u64) {
+    fn store_cursor_release(&self, _site: Site, cursor: u64) {
         self.position().cursor.store(cursor, Ordering::Release);
     }
 }
@@ -244,7 +244,7 @@ fn opening(control: &Control, paths: &Paths) -> Result<File> {
     })
 }
 
-impl flow_control::Seats for Control {
+impl flow_control::SlotCursors for Control {
     fn cursors(&self, mut each: impl FnMut(u64)) {
         for index in 0..self.used() {
             let position = self.slot(index).position();

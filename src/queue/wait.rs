@@ -5,8 +5,8 @@ use crate::format::control_file::Control;
 use crate::format::data_file::{at, Geometry};
 use crate::format::names::Paths;
 use crate::os::Region;
-use crate::os::{self, NoCancel, Woken};
-use crate::wakeup::{self, Armed, Deadline, Pace, SharedBell, LOOKS, SLICE};
+use crate::os::{self, NoCancel, WakeReason};
+use crate::wakeup::{self, Armed, Deadline, Pace, SharedEventCount, MAX_SLEEP, SPIN_LIMIT};
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU32;
 use std::sync::Arc;
@@ -62,16 +62,25 @@ impl Sleeper {
             self.epoch = now;
             seen = self.ask_once(region);
         }
-        let heard = self.control.is_some();
+        let wakeable = self.control.is_some();
         // SAFETY: a word of this region.
-        unsafe { Ticket::new(region, wake_word(region), Armed { seen, heard }, SLICE) }
+        unsafe {
+            Ticket::new(
+                region,
+                wake_word(region),
+                Armed { seen, wakeable },
+                MAX_SLEEP,
+            )
+        }
     }
 
     fn ask_once(&self, region: &Region) -> u32 {
         let word = wake_word(region);
         match &self.control {
             // SAFETY: both are mapped for longer than the bell is used.
-            Some(control) => wakeup::ask(&unsafe { SharedBell::to_hear(control.asleep(), word) }),
+            Some(control) => wakeup::prepare_wait(&unsafe {
+                SharedEventCount::for_waiter(control.asleep(), word)
+            }),
             // SAFETY: as above.
             None => wakeup::count(unsafe { word.as_ref() }),
         }
@@ -123,7 +132,7 @@ impl Ticket {
     /// Sleeps until it is worth looking again at one of several, or the time is over. `false` if a
     /// signal ended it.
     pub fn sleep_any(tickets: &[Ticket], pace: &mut Pace, deadline: Deadline) -> bool {
-        Ticket::sleep_any_or(tickets, None, pace, deadline) != Woken::Signal
+        Ticket::sleep_any_or(tickets, None, pace, deadline) != WakeReason::Interrupted
     }
 
     /// As `sleep_any`, or until a word of the caller's own is not what it was.
@@ -132,42 +141,47 @@ impl Ticket {
         own: Option<(&AtomicU32, u32)>,
         pace: &mut Pace,
         deadline: Deadline,
-    ) -> Woken {
+    ) -> WakeReason {
         let theirs = tickets.iter().map(|t| (t.word(), t.armed.seen));
-        let slice = tickets.iter().map(|t| t.slice).min().unwrap_or(SLICE);
+        let slice = tickets.iter().map(|t| t.slice).min().unwrap_or(MAX_SLEEP);
         // A blocked producer, which nobody has woken in its first slice.
-        let in_vain = slice < SLICE && pace.in_vain;
-        let heard = tickets.iter().all(|t| t.armed.heard) && !in_vain;
-        let until =
-            |pace: &mut Pace, heard| deadline.within(pace.next(heard).min(wakeup::uneven(slice)));
+        let timed_out = slice < MAX_SLEEP && pace.timed_out;
+        let wakeable = tickets.iter().all(|t| t.armed.wakeable) && !timed_out;
+        let until = |pace: &mut Pace, wakeable| {
+            deadline.within(pace.next(wakeable).min(wakeup::jittered(slice)))
+        };
         let woken = match (own, tickets) {
-            (None, []) => Woken::Perhaps,
-            (None, [one]) if heard && slice < SLICE => {
+            (None, []) => WakeReason::Woken,
+            (None, [one]) if wakeable && slice < MAX_SLEEP => {
                 let until = until(pace, true);
-                pace.sleep_held(|| os::futex_wait(one.word(), one.armed.seen, until))
+                pace.sleep_with_signals_blocked(|| {
+                    os::futex_wait(one.word(), one.armed.seen, until)
+                })
             }
-            (None, [one]) if heard => os::futex_wait(one.word(), one.armed.seen, until(pace, true)),
+            (None, [one]) if wakeable => {
+                os::futex_wait(one.word(), one.armed.seen, until(pace, true))
+            }
             (Some((word, seen)), []) => os::futex_wait(word, seen, until(pace, true)),
             // A signal may not end a sleep on several words.
-            (None, _) if !heard || os::restarts_after_signals() => pace.doze(deadline),
+            (None, _) if !wakeable || os::restarts_after_signals() => pace.sleep(deadline),
             _ => {
                 let words: Vec<_> = own.into_iter().chain(theirs).collect();
-                os::futex_wait_any(&words, until(pace, heard)).unwrap_or_else(|| match own {
+                os::futex_wait_any(&words, until(pace, wakeable)).unwrap_or_else(|| match own {
                     // A kernel that cannot sleep on several. It looks at the others now and then.
                     Some((word, seen)) => os::futex_wait(word, seen, until(pace, false)),
-                    None => pace.doze(deadline),
+                    None => pace.sleep(deadline),
                 })
             }
         };
-        pace.in_vain |= woken == Woken::Late;
+        pace.timed_out |= woken == WakeReason::TimedOut;
         woken
     }
 
     /// The barrier between asking, of one or several consumers, and the last look.
     pub fn confirm(tickets: &mut [Ticket]) {
         // Not for those that nobody hears: it disturbs every producer.
-        if tickets.iter().any(|t| t.armed.heard) && !wakeup::heavy_barrier() {
-            tickets.iter_mut().for_each(|t| t.armed.heard = false);
+        if tickets.iter().any(|t| t.armed.wakeable) && !wakeup::heavy_barrier() {
+            tickets.iter_mut().for_each(|t| t.armed.wakeable = false);
         }
     }
 }
@@ -199,7 +213,7 @@ pub(super) fn until<S: Waits, T>(
         return Err(state.timed_out(timeout));
     }
     let deadline = Deadline::after(timeout);
-    for _ in 0..LOOKS {
+    for _ in 0..SPIN_LIMIT {
         std::hint::spin_loop();
         if let Some(found) = look(state)? {
             return Ok(found);
@@ -210,7 +224,7 @@ pub(super) fn until<S: Waits, T>(
     state.awake();
     match found? {
         Ok(found) => Ok(found),
-        Err(Woken::Signal) => Err(Error::Interrupted(
+        Err(WakeReason::Interrupted) => Err(Error::Interrupted(
             format!("{}: a signal arrived while this call waited", state.shown()).into(),
         )),
         Err(_) => Err(state.timed_out(timeout)),
@@ -222,7 +236,7 @@ fn sleep_until<S: Waits, T>(
     state: &mut S,
     deadline: Deadline,
     mut look: impl FnMut(&mut S) -> Result<Option<T>>,
-) -> Result<std::result::Result<T, Woken>> {
+) -> Result<std::result::Result<T, WakeReason>> {
     let mut pace = Pace::default();
     let mut tickets = Vec::new();
     loop {
@@ -232,16 +246,16 @@ fn sleep_until<S: Waits, T>(
         if let Some(found) = look(state)? {
             return Ok(Ok(found));
         }
-        let heard = tickets.iter().all(|t| t.armed.heard);
+        let wakeable = tickets.iter().all(|t| t.armed.wakeable);
         loop {
             if deadline.is_over() {
-                return Ok(Err(Woken::Late));
+                return Ok(Err(WakeReason::TimedOut));
             }
             let woken = Ticket::sleep_any_or(&tickets, None, &mut pace, deadline);
-            if woken == Woken::Signal {
-                return Ok(Err(Woken::Signal));
+            if woken == WakeReason::Interrupted {
+                return Ok(Err(WakeReason::Interrupted));
             }
-            if woken == Woken::Late {
+            if woken == WakeReason::TimedOut {
                 state.late();
             }
             // To ask is not free, and most likely it is not needed any more.
@@ -250,7 +264,7 @@ fn sleep_until<S: Waits, T>(
             }
             // What was asked stands until somebody answers. So the thread goes back to sleep at
             // once, and hardly a signal arrives while it is awake.
-            if woken == Woken::Perhaps && heard {
+            if woken == WakeReason::Woken && wakeable {
                 break;
             }
         }

@@ -1,91 +1,99 @@
-//! The gate of a lossless ring: how far the producer may go, and how a consumer takes its place
-//! without being overtaken meanwhile.
+//! Flow control of a lossless ring: how the consumers limit the producer, and how a consumer takes
+//! a slot without being lapped while it does so.
 //!
-//! Every attached consumer has a seat, and in it a cursor: the sequence (fixed) or position
-//! (variable) that it wants next. The producer announces nothing beyond the lowest cursor plus the
-//! capacity. It keeps that limit, and looks at the seats again only when it gets there.
+//! Every attached consumer has a slot with a cursor, which is the sequence (fixed) or position
+//! (variable) of the next message that it wants. The producer announces nothing beyond the lowest
+//! cursor plus the capacity. It keeps that limit and reads the cursors again only when it has
+//! reached the limit.
 //!
-//! In a variable ring the producer keeps the whole block that the lowest cursor is in. The index has
-//! one frame of each block, so another consumer can find the frame at that cursor only from there.
+//! The producer of a variable ring retains the whole block of the lowest cursor. The index has one
+//! frame of each block, so another consumer can find the frame at that cursor only from there.
 //!
-//! A consumer that takes a seat while the producer still lives on an old limit is not looked at
-//! yet. So the limit is written down, and the two sides exclude each other as in Dekker's
-//! algorithm: each stores, issues a full fence, and then looks at what the other has stored.
+//! While the producer still uses an old limit, it does not see a consumer that takes a slot. So it
+//! stores the limit in the header, and the two sides exclude each other as in Dekker's algorithm.
+//! Each side stores, issues a full fence, and then looks at the stores of the other.
 //!
 //! ```text
-//!  producer   limit.store(L); fence(SeqCst); look at all seats again: no further than L, nor than
-//!             these allow                                                         Limit, LookTwice
-//!  consumer   seat: cursor.store(claimed - capacity), taken.store(Release)
-//!             fence(SeqCst); what limit.load() - capacity leaves is there to stay          TakeSeat
-//!             begin there; cursor.store(position, Release)                                 Consumed
+//!  producer   limit.store(L); fence(SeqCst); read all cursors again, which may lower the limit
+//!                                                                               Limit, LookTwice
+//!  consumer   slot: cursor.store(claimed - capacity), taken.store(Release)
+//!             fence(SeqCst); from limit.load() - capacity on, everything stays         TakeSlot
+//!             begin there; cursor.store(position, Release)                             Consumed
 //! ```
 //!
-//! Either the producer's second look finds the seat, or the consumer sees the limit that the
-//! producer went by. The cursor a seat begins with is so low that it stops the producer where it
-//! is, until the consumer knows better.
+//! Either the second look of the producer finds the slot, or the consumer sees the limit that the
+//! producer uses. The first cursor of a slot is so low that it stops the producer where it is,
+//! until the consumer has stored its real position.
 
-use super::frames::Frames;
-use super::memory::{Field, Memory, Site};
+use super::frame_reader::FrameReader;
+use super::memory::{Field, Memory, Site, Step};
 use super::types::{distance, earlier, later, Shape};
 
-/// The seats, as the producer sees them.
-pub trait Seats {
-    /// Calls with the cursor of each seat that is taken. That it is taken is loaded with acquire
-    /// order, before the cursor.
+/// The consumer slots, as the producer sees them.
+pub trait SlotCursors {
+    /// Calls `each` with the cursor of every taken slot. An acquire load, which comes before that
+    /// of the cursor, shows that the slot is taken.
     fn cursors(&self, each: impl FnMut(u64));
 }
 
-/// One's own seat.
-pub trait Seat {
-    /// Lowers the cursor, takes the seat if it is not taken yet (with release order).
-    fn hold(&self, cursor: u64);
-    /// Stores the cursor, with release order.
-    fn consumed(&self, site: Site, cursor: u64);
+/// The slot of one consumer.
+pub trait SlotCursor {
+    /// Lowers the cursor and takes the slot, with a release store, if it is not taken yet.
+    fn reserve(&self, cursor: u64);
+    /// Stores the cursor.
+    fn store_cursor_release(&self, site: Site, cursor: u64);
 }
 
-/// Where a producer stands.
+/// The position of a producer.
 #[derive(Debug, Clone, Copy)]
-pub struct Front {
-    /// The sequence or position written next.
+pub struct WriterState {
+    /// The sequence or position of the next write.
     pub next: u64,
-    /// The first one not announced.
+    /// The first sequence or position that is not announced.
     pub claimed: u64,
-    /// What has to be announced for the message to come.
+    /// The producer must announce everything up to here before it can write the next message.
     pub end: u64,
-    /// The limit so far.
+    /// The current limit.
     pub limit: u64,
 }
 
-/// How far a producer may announce.
-pub fn limit<M: Memory>(memory: &M, shape: &Shape, seats: &impl Seats, front: Front) -> u64 {
-    let intended = bound(shape, seats, front);
+/// Raises the limit as far as the cursors allow, and returns it.
+pub fn raise_limit<M: Memory>(
+    memory: &M,
+    shape: &Shape,
+    slots: &impl SlotCursors,
+    front: WriterState,
+) -> u64 {
+    let intended = limit_for(shape, slots, front);
     if distance(intended, front.limit) <= 0 {
         return front.limit;
     }
-    // Partner: `TakeSeat`. A consumer whose seat the second look does not find sees this limit.
-    memory.publish(Site::Limit, Field::Limit, intended);
-    memory.fence(Site::Limit);
+    // Pairs with `TakeSlot`. If the second look does not find the slot of a consumer, that consumer
+    // sees this limit.
+    memory.store_release(Site::Limit, Field::Limit, intended);
+    memory.fence_full(Site::Limit);
     let mut limit = intended;
-    if memory.keeps(Site::LookTwice) {
-        limit = earlier(limit, bound(shape, seats, front));
+    if memory.performs(Step::LookTwice) {
+        limit = earlier(limit, limit_for(shape, slots, front));
     }
-    // Partner: `Consumed`. What the cursors gave up is no longer being read.
-    memory.fence(Site::SeeCursor);
+    // Pairs with `Consumed`. No consumer still reads the messages before its cursor.
+    memory.fence_acquire(Site::SeeCursor);
     later(limit, front.limit)
 }
 
-/// What the seats allow at this moment.
-pub fn bound(shape: &Shape, seats: &impl Seats, front: Front) -> u64 {
+/// The limit that the cursors allow at this moment.
+pub fn limit_for(shape: &Shape, slots: &impl SlotCursors, front: WriterState) -> u64 {
     let (mut attached, mut slowest) = (0, None);
-    seats.cursors(|cursor| {
+    slots.cursors(|cursor| {
         attached += 1;
-        // The seats are in a file that others write: nobody has consumed what was not pushed.
+        // Other processes write the slots. A cursor beyond the next message is impossible.
         let cursor = earlier(cursor, front.next);
         slowest = Some(slowest.map_or(cursor, |s| earlier(s, cursor)));
     });
     let bound = match slowest {
         Some(cursor) => shape.kept_from(cursor).wrapping_add(shape.capacity),
-        // Not further than a block: what is allowed is not there to be joined at.
+        // At most a block, because a consumer that joins later cannot begin at a message whose slot
+        // the limit gives to the producer.
         None => later(front.end, front.next.wrapping_add(shape.block)),
     };
     let filled = shape.origin().wrapping_add(shape.capacity);
@@ -96,15 +104,16 @@ pub fn bound(shape: &Shape, seats: &impl Seats, front: Front) -> u64 {
     }
 }
 
-/// The oldest sequence or position that this reader can go to: what is not announced for
-/// overwriting; with a seat, what will not be before the seat is looked at.
-pub fn retained<F: Frames>(frames: &F) -> u64 {
+/// The oldest sequence or position that this reader can move to. Everything before it is announced
+/// for overwriting. For a reader with a slot, this also excludes everything that the producer may
+/// announce before it reads the slot.
+pub fn retained<F: FrameReader>(frames: &F) -> u64 {
     let (memory, shape) = (frames.memory(), frames.shape());
-    let mut end = memory.load(Field::Claimed);
+    let mut end = memory.load_relaxed(Field::Claimed);
     if shape.lossless {
-        // A limit is stored before what is announced by it. Partner: `Publish`.
-        memory.fence(Site::FindOldest);
-        end = later(end, memory.load(Field::Limit));
+        // Pairs with `Publish`. The producer stores a limit before it announces anything by it.
+        memory.fence_acquire(Site::FindOldest);
+        end = later(end, memory.load_relaxed(Field::Limit));
     }
     match end.wrapping_sub(shape.origin()) {
         pushed if pushed <= shape.capacity => shape.origin(),

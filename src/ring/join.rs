@@ -1,32 +1,33 @@
-//! How a consumer takes its place in a lossless ring.
+//! How a consumer takes its slot in a lossless ring.
 
-use super::flow_control::Seat;
-use super::frames::Frames;
+use super::flow_control::SlotCursor;
+use super::frame_reader::FrameReader;
 use super::memory::{Field, Memory, Site};
 use super::reader::Reader;
 use super::types::{Damage, Start};
 
-/// Takes a seat, or takes it anew, and goes to `start`, or if that is `None` on from where the
-/// reader is. From there on nothing is overwritten before it is consumed. `false` if the start is
-/// a sequence that was not pushed yet: then the reader stays where it was.
-pub fn join<F: Frames>(
+/// Takes the slot, or takes it again, and moves the reader to `start`. If that is `None`, the
+/// reader continues at its position. From then on the producer overwrites nothing that this
+/// consumer has not consumed. Returns `false` if `start` is a sequence that was not pushed yet. The
+/// reader then keeps its position.
+pub fn join<F: FrameReader>(
     reader: &mut Reader<F>,
-    seat: &impl Seat,
+    slot: &impl SlotCursor,
     start: Option<Start>,
 ) -> Result<bool, Damage> {
     let (memory, capacity) = {
         let frames = reader.frames();
         (frames.memory().clone(), frames.shape().capacity)
     };
-    // An older `claimed` than the producer's holds it no less.
-    seat.hold(memory.load(Field::Claimed).wrapping_sub(capacity));
-    // Partner: `Limit`. The loads of the limit come after this.
-    memory.fence(Site::TakeSeat);
+    // A stale value of `claimed` is lower, so it holds the producer back, too.
+    slot.reserve(memory.load_relaxed(Field::Claimed).wrapping_sub(capacity));
+    // Pairs with `Limit`. The loads of the limit follow.
+    memory.fence_full(Site::TakeSlot);
     let done = match start {
         Some(start) => reader.begin(start),
         None => reader.resume().map(|()| true),
     };
-    // Partner: `SeeCursor`.
-    seat.consumed(Site::Consumed, reader.frames().cursor());
+    // Pairs with `SeeCursor`. The reads of all messages before the cursor come first.
+    slot.store_cursor_release(Site::Consumed, reader.frames().cursor());
     done
 }

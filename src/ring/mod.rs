@@ -1,9 +1,9 @@
 //! The protocol: how one producer and many consumers share a ring without a lock.
 //!
-//! It is written over [`Memory`] alone, does no system call and allocates nothing, so that the
-//! same source runs in production and under the model checker. It descends from the LMAX Disruptor
-//! (a sequence in each slot), from sequence locks (validate after the copy) and from Aeron's
-//! broadcast buffer (announce the intent to overwrite); `docs/design.md` has the argument.
+//! It is written over [`Memory`] alone, makes no system call and allocates nothing. So the same
+//! source runs in production and under the model checker. It descends from the LMAX Disruptor (a
+//! sequence in each slot), from sequence locks (validate after the copy) and from Aeron's broadcast
+//! buffer (announce the intent to overwrite). `docs/design.md` has the argument.
 //!
 //! ```text
 //!  producer, once a block   published.store(next, Release); claimed.store(next + block, Release)
@@ -14,15 +14,16 @@
 //!                           claimed.load <= position + capacity ? a message : lapped IsValid
 //! ```
 //!
-//! Why a validated copy is whole: had one of its loads seen a store of the overwriting, then the
-//! `Announce` fence before that store and the `Validate` fence after that load would synchronise,
-//! and `claimed` would be seen at its announced value, which fails the check.
+//! Why a validated copy is whole: suppose that one of its loads saw a store of the overwriting.
+//! Then the `Announce` fence before that store synchronises with the `Validate` fence after that
+//! load. So the consumer sees the announced value of `claimed`, and that value fails the check.
 //!
-//! Sequences and positions are 64 bits and compared by their difference, so that they may wrap.
+//! Sequences and positions have 64 bits and are compared by their difference, so they may wrap.
 
 mod fixed;
 pub mod flow_control;
-mod frames;
+mod frame_reader;
+mod frame_writer;
 mod join;
 mod mapping;
 mod memory;
@@ -35,27 +36,30 @@ mod stepped;
 mod tests;
 mod types;
 mod variable;
+mod writer;
 
-pub use fixed::{FixedReader, FixedWriter};
-pub use frames::{Frames, Place};
+pub use fixed::FixedReader;
+pub use frame_reader::{FrameReader, Place};
+pub use frame_writer::FrameWriter;
 pub use join::join;
 pub use memory::{Field, Memory, Site};
 pub use reader::Reader;
-pub use types::{distance, Damage, Info, Pop, Shape, Start};
-pub use variable::{VariableReader, VariableWriter};
+pub use types::{distance, Damage, Meta, Pop, Shape, Start};
+pub use variable::VariableReader;
+pub use writer::Writer;
 
-/// The memory that a queue's handles use.
+/// The memory that the handles of a queue use.
 #[cfg(not(any(feature = "steps", ipcq_plain)))]
 pub type Mapped = mapping::Mapping;
-/// As above, in builds whose tests end a process at each access.
+/// The same, in builds whose tests end a process at each access.
 #[cfg(feature = "steps")]
 pub type Mapped = stepped::Stepped;
-/// As above, in the build that ThreadSanitizer has to find fault with.
+/// The same, in the build in which ThreadSanitizer must find a race.
 #[cfg(ipcq_plain)]
 pub type Mapped = plain::Plain;
 
-/// Marks the queue closed; or live again, or superseded.
+/// Stores the state of the queue: closed, live or superseded.
 pub fn set_state<M: Memory>(memory: &M, value: u64) {
-    // Partner: `SeeState`.
-    memory.publish(Site::State, Field::State, value);
+    // Pairs with `SeeState`. A consumer that sees the state sees every message before it.
+    memory.store_release(Site::State, Field::State, value);
 }

@@ -1,9 +1,10 @@
-//! A memory with a data race, for the build with `cfg(ipcq_plain)`: it copies out of the ring by a
-//! plain copy instead of atomic words. `scripts/tsan.sh` must report it.
+//! A memory with a data race, for the build with `cfg(ipcq_plain)`. It copies out of the ring by a
+//! plain copy instead of atomic words, and `scripts/tsan.sh` must report the race.
 
 use super::mapping::Mapping;
 use super::memory::{Field, Memory, Site};
 use crate::format::data_file::Geometry;
+use std::sync::atomic::Ordering;
 
 /// A mapping whose copies out of the ring race.
 #[derive(Debug, Clone, Copy)]
@@ -25,44 +26,44 @@ impl std::ops::Deref for Plain {
     }
 }
 
-// SAFETY: every access but `read` is one of the mapping's. `read` is a data race on purpose, and no
-// shipped build has it.
+// SAFETY: `read` is a data race on purpose, and no shipped build has it. The mapping makes every
+// other access.
 unsafe impl Memory for Plain {
-    fn load(&self, field: Field) -> u64 {
-        self.0.load(field)
+    fn load_relaxed(&self, field: Field) -> u64 {
+        self.0.load_relaxed(field)
     }
 
-    fn publish(&self, site: Site, field: Field, value: u64) {
-        self.0.publish(site, field, value);
+    fn store_release(&self, site: Site, field: Field, value: u64) {
+        self.0.store_release(site, field, value);
     }
 
-    unsafe fn word(&self, offset: usize) -> u64 {
+    unsafe fn load_word_relaxed(&self, offset: usize) -> u64 {
         // SAFETY: the caller's promise.
-        unsafe { self.0.word(offset) }
+        unsafe { self.0.load_word_relaxed(offset) }
     }
 
-    unsafe fn set_word(&self, offset: usize, value: u64) {
+    unsafe fn store_word_relaxed(&self, offset: usize, value: u64) {
         // SAFETY: the caller's promise.
-        unsafe { self.0.set_word(offset, value) };
+        unsafe { self.0.store_word_relaxed(offset, value) };
     }
 
-    unsafe fn publish_word(&self, site: Site, offset: usize, value: u64) {
+    unsafe fn store_word_release(&self, site: Site, offset: usize, value: u64) {
         // SAFETY: the caller's promise.
-        unsafe { self.0.publish_word(site, offset, value) };
+        unsafe { self.0.store_word_release(site, offset, value) };
     }
 
-    unsafe fn index_word(&self, word: usize) -> u64 {
+    unsafe fn load_index_relaxed(&self, word: usize) -> u64 {
         // SAFETY: the caller's promise.
-        unsafe { self.0.index_word(word) }
+        unsafe { self.0.load_index_relaxed(word) }
     }
 
-    unsafe fn set_index_word(&self, word: usize, value: u64) {
+    unsafe fn store_index_relaxed(&self, word: usize, value: u64) {
         // SAFETY: the caller's promise.
-        unsafe { self.0.set_index_word(word, value) };
+        unsafe { self.0.store_index_relaxed(word, value) };
     }
 
     unsafe fn read(&self, offset: usize, to: *mut u8, length: usize) {
-        // SAFETY: in bounds and disjoint, says the caller.
+        // SAFETY: in bounds and disjoint, as the caller promises.
         unsafe { to.copy_from_nonoverlapping(self.0.at(offset), length) };
     }
 
@@ -71,7 +72,7 @@ unsafe impl Memory for Plain {
         unsafe { self.0.write(offset, from, length) };
     }
 
-    fn fence(&self, site: Site) {
-        self.0.fence(site);
+    fn fence(&self, order: Ordering, site: Site) {
+        self.0.fence(order, site);
     }
 }

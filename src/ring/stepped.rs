@@ -1,9 +1,11 @@
-//! The memory of the protocol in builds whose tests end a process at each access (feature `steps`).
+//! The memory of the protocol in builds whose tests end a process at each access (feature
+//! `steps`).
 
 use super::mapping::Mapping;
 use super::memory::{Field, Memory, Site};
 use crate::format::data_file::Geometry;
 use crate::steps::step;
+use std::sync::atomic::Ordering;
 
 /// A mapping whose accesses are steps.
 #[derive(Debug, Clone, Copy)]
@@ -25,52 +27,52 @@ impl std::ops::Deref for Stepped {
     }
 }
 
-// SAFETY: every access is one of the mapping's.
+// SAFETY: the mapping makes every access.
 unsafe impl Memory for Stepped {
-    fn load(&self, field: Field) -> u64 {
+    fn load_relaxed(&self, field: Field) -> u64 {
         step();
-        self.0.load(field)
+        self.0.load_relaxed(field)
     }
 
-    fn publish(&self, site: Site, field: Field, value: u64) {
+    fn store_release(&self, site: Site, field: Field, value: u64) {
         step();
-        self.0.publish(site, field, value);
+        self.0.store_release(site, field, value);
     }
 
-    unsafe fn word(&self, offset: usize) -> u64 {
+    unsafe fn load_word_relaxed(&self, offset: usize) -> u64 {
         step();
         // SAFETY: the caller's promise.
-        unsafe { self.0.word(offset) }
+        unsafe { self.0.load_word_relaxed(offset) }
     }
 
-    unsafe fn set_word(&self, offset: usize, value: u64) {
+    unsafe fn store_word_relaxed(&self, offset: usize, value: u64) {
         step();
         // SAFETY: the caller's promise.
-        unsafe { self.0.set_word(offset, value) };
+        unsafe { self.0.store_word_relaxed(offset, value) };
     }
 
-    unsafe fn publish_word(&self, site: Site, offset: usize, value: u64) {
+    unsafe fn store_word_release(&self, site: Site, offset: usize, value: u64) {
         step();
         // SAFETY: the caller's promise.
-        unsafe { self.0.publish_word(site, offset, value) };
+        unsafe { self.0.store_word_release(site, offset, value) };
     }
 
-    unsafe fn index_word(&self, word: usize) -> u64 {
+    unsafe fn load_index_relaxed(&self, word: usize) -> u64 {
         step();
         // SAFETY: the caller's promise.
-        unsafe { self.0.index_word(word) }
+        unsafe { self.0.load_index_relaxed(word) }
     }
 
-    unsafe fn set_index_word(&self, word: usize, value: u64) {
+    unsafe fn store_index_relaxed(&self, word: usize, value: u64) {
         step();
         // SAFETY: the caller's promise.
-        unsafe { self.0.set_index_word(word, value) };
+        unsafe { self.0.store_index_relaxed(word, value) };
     }
 
     unsafe fn read(&self, offset: usize, to: *mut u8, length: usize) {
         for i in (0..length).step_by(8) {
             step();
-            // SAFETY: a part of what the caller has promised.
+            // SAFETY: a part of the range that the caller has promised.
             unsafe { self.0.read(offset + i, to.add(i), (length - i).min(8)) };
         }
     }
@@ -78,12 +80,12 @@ unsafe impl Memory for Stepped {
     unsafe fn write(&self, offset: usize, from: *const u8, length: usize) {
         for i in (0..length).step_by(8) {
             step();
-            // SAFETY: a part of what the caller has promised.
+            // SAFETY: a part of the range that the caller has promised.
             unsafe { self.0.write(offset + i, from.add(i), (length - i).min(8)) };
         }
     }
 
-    fn fence(&self, site: Site) {
-        self.0.fence(site);
+    fn fence(&self, order: Ordering, site: Site) {
+        self.0.fence(order, site);
     }
 }

@@ -1,25 +1,26 @@
-//! What the parts of the protocol have in common.
+//! Types and functions that all parts of the protocol use.
 
 use crate::format::data_file::{Delivery, Geometry};
 
-/// A part of the geometry in the form that the hot paths use.
+/// The part of the geometry that the hot paths use, in the form that they use.
 #[derive(Debug, Clone, Copy)]
 pub struct Shape {
     /// Messages (fixed) or bytes (variable), a power of two.
     pub capacity: u64,
-    /// How far is announced at once.
+    /// The producer announces this much at once.
     pub block: u64,
-    /// Bytes from slot to slot (fixed); 0 (variable).
+    /// Bytes from slot to slot (fixed). 0 in a variable ring.
     pub stride: usize,
     /// Bytes of the ring.
     pub bytes: usize,
-    /// Bytes of a message (fixed); the most bytes of one (variable).
+    /// Bytes of a message (fixed), or of the longest message (variable).
     pub message: usize,
-    /// The first sequence ever.
+    /// The sequence of the first message.
     pub first: u64,
-    /// Whether the producer waits for consumers with a seat ([`flow_control`](super::flow_control)), and a reader has one.
+    /// Whether the producer waits for consumers with a slot
+    /// ([`flow_control`](super::flow_control)). The reader then has a slot.
     pub lossless: bool,
-    /// Lossless: how many must have a seat before anything may be overwritten.
+    /// Lossless: the producer overwrites nothing before this many consumers have a slot.
     pub min_consumers: u32,
 }
 
@@ -46,7 +47,7 @@ impl Shape {
         }
     }
 
-    /// The same for a reader without a seat, which may lose in any ring.
+    /// The shape for a reader without a slot, which may lose messages in any ring.
     pub fn observed(self) -> Shape {
         Shape {
             lossless: false,
@@ -54,7 +55,7 @@ impl Shape {
         }
     }
 
-    /// The cursor of one who wants the first message ever.
+    /// The cursor of the first message.
     pub fn origin(&self) -> u64 {
         match self.stride {
             0 => self.first_position(),
@@ -62,14 +63,14 @@ impl Shape {
         }
     }
 
-    /// The position of the first message of a variable ring. Derived from its sequence, so that a
-    /// test that begins near the end of the sequences begins near the end of the positions too.
+    /// The position of the first message of a variable ring. It is derived from the sequence, so
+    /// that a test near the end of the sequences is near the end of the positions, too.
     pub fn first_position(&self) -> u64 {
         self.first & !(self.capacity - 1)
     }
 }
 
-/// `a - b`, where both may have wrapped but lie within half the range of each other.
+/// `a - b`. Both may have wrapped, but their distance is less than half the range.
 #[inline(always)]
 pub fn distance(a: u64, b: u64) -> i64 {
     a.wrapping_sub(b) as i64
@@ -95,46 +96,47 @@ pub(super) fn earlier(a: u64, b: u64) -> u64 {
     }
 }
 
-/// The shared memory says what no producer of this library writes.
+/// The shared memory has a value that no producer of this library writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Damage(pub &'static str);
 
-/// Where a consumer begins.
+/// The message at which a consumer begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Start {
-    /// At the oldest message retained.
+    /// At the oldest retained message.
     #[default]
     Oldest,
-    /// At the last message pushed; in an empty queue, at the first to come.
+    /// At the last message. In an empty queue, at the first one that is pushed.
     Newest,
-    /// After the last message pushed: only what comes.
+    /// After the last message.
     Next,
-    /// At this sequence. If it is not retained any more, what is missing counts as lost.
+    /// At this sequence. If it is not retained any more, the missing messages count as lost.
     At(u64),
 }
 
-/// What a pop came to.
+/// The result of a pop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pop {
     /// A message was consumed.
-    Message(Info),
-    /// The buffer is too small for it; nothing was consumed.
-    TooSmall(Info),
-    /// There is none yet.
+    Message(Meta),
+    /// The buffer is too small for the message. Nothing was consumed.
+    TooSmall(Meta),
+    /// The queue has no further message yet.
     Empty,
-    /// There is none, and the producer has closed.
+    /// The queue has no further message, and the producer has closed it.
     Closed,
-    /// There is none, and another file has taken this one's name, or is about to.
+    /// The queue has no further message, and another file has taken its name, or is about to.
     Superseded,
 }
 
-/// About one message.
+/// A message without its bytes: its sequence, length and losses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Info {
-    /// Its number, from 0, in the order of pushing.
+pub struct Meta {
+    /// The number of the message, from 0, in the order of the pushes.
     pub sequence: u64,
-    /// How many were lost between the last message this consumer consumed and this one.
+    /// The number of messages that were lost between the last one that this consumer consumed and
+    /// this one.
     pub lost: u64,
-    /// Its length in bytes.
+    /// The length of the message in bytes.
     pub length: u32,
 }

@@ -1,98 +1,102 @@
-//! Sleeping until the other side has done something, and waking who sleeps.
+//! Sleeping until the other side has done something, and waking the sleepers.
 //!
-//! One side works and the other waits. Who waits says so by a *flag*, looks once more, and sleeps
-//! on a *word* that counts the wake-ups; who works looks at the flag after each step, and only if
-//! it is set clears it, counts up and wakes all.
+//! One side works and the other one waits. A waiter sets a *flag*, checks its condition again, and
+//! sleeps on a *word* that counts the wake-ups. The worker checks the flag after each operation. If
+//! it is set, the worker clears it, increments the word and wakes all waiters.
 //!
 //! ```text
 //!  waits    seen = word; flag := ones; heavy barrier; look once more; sleep while word == seen
 //!  works    do it; light barrier; flag != 0?  flag := 0; word += 1; wake all
 //! ```
 //!
-//! Either the last look finds what was done, or the one who works finds the flag: both could miss
-//! only if each one's load went before its own store, which is what the barriers forbid. The light
-//! one is free: it only binds the compiler, and the heavy one makes the kernel issue a full barrier
-//! in the process that works (`membarrier`), for which that has registered. Where it could not, its
-//! light barrier is a full fence; where the kernel refuses the heavy barrier, who waits looks again
-//! every few milliseconds.
+//! Either the last look of the waiter finds the result of the operation, or the worker finds the
+//! flag. Both can fail only if each side loads before its own store, and the barriers forbid that.
 //!
-//! The flag is zero or all ones: who works may or it into a number, and find it by a comparison that it
-//! makes anyway ([`SharedBell::or_asleep`]).
+//! The light barrier is free, because it only binds the compiler. The heavy barrier makes the
+//! kernel issue a full barrier in the process of the worker (`membarrier`), which has registered
+//! for it. If the worker could not register, its light barrier is a full fence. If the kernel
+//! refuses the heavy barrier, the waiter looks again every few milliseconds.
 //!
-//! It is no counter, so one who is killed asleep leaves a single useless wake-up behind. If
-//! the one who works is killed between clearing the flag and waking, a sleeper finds out by itself:
-//! no sleep is longer than [`SLICE`], and a new producer wakes all.
+//! The flag is zero or all ones. So the worker may OR it into a number and find it by a comparison
+//! that it makes anyway ([`SharedEventCount::waiters_or`]).
 //!
-//! Who the two sides are is not known here.
+//! The flag does not count waiters, so a waiter that is killed in its sleep causes a single useless
+//! wake-up. If the worker is killed between clearing the flag and waking, the waiter notices it
+//! itself, because no sleep is longer than [`MAX_SLEEP`]. A new producer wakes all waiters, too.
+//!
+//! This module does not depend on who the two sides are.
 
 mod pace;
 
-pub(crate) use pace::{uneven, LOOKS, SLICE};
+pub(crate) use pace::{jittered, MAX_SLEEP, SPIN_LIMIT};
 pub use pace::{Deadline, Pace};
 
 use crate::os;
 use std::ptr::NonNull;
 use std::sync::atomic::{fence, AtomicU32, AtomicU64, Ordering};
 
-/// What the two sides share. Under the model checker it is made of modelled atomics.
-pub(crate) trait Bell {
-    /// How often it was rung; loads and stores that follow stay behind it.
+/// The state that both sides share. Under the model checker it consists of modelled atomics.
+pub(crate) trait EventCount {
+    /// The number of wake-ups. Loads and stores that follow stay after it.
     fn count(&self) -> u32;
-    /// The light barrier, then a relaxed load: whether somebody may be asleep.
-    fn is_flagged(&self) -> bool;
-    /// The same once more, where that was not yet the whole answer.
-    fn is_flagged_after_all(&self) -> bool {
+    /// Issues the light barrier, then loads the flag, relaxed. Returns whether there may be
+    /// waiters.
+    fn has_waiters(&self) -> bool;
+    /// Checks again if `has_waiters` was not yet the whole answer.
+    fn slow_check(&self) -> bool {
         true
     }
-    /// Says that somebody may be asleep.
-    fn flag(&self);
-    /// Takes that back.
-    fn unflag(&self);
-    /// Counts up and wakes all who sleep.
-    fn ring(&self);
+    /// Tells the worker that there may be a waiter.
+    fn set_flag(&self);
+    /// Clears the flag.
+    fn clear_flag(&self);
+    /// Increments the word and wakes all waiters.
+    fn wake_all(&self);
 }
 
-/// Wakes those who wait for what was just done; almost always there are none.
+/// Wakes the waiters after an operation. Almost always nobody waits.
 #[inline(always)]
-pub(crate) fn notify(bell: &impl Bell) {
-    if bell.is_flagged() {
-        answer(bell);
+pub(crate) fn notify(event_count: &impl EventCount) {
+    if event_count.has_waiters() {
+        notify_slow(event_count);
     }
 }
 
 #[cold]
 #[inline(never)]
-fn answer(bell: &impl Bell) {
-    if !bell.is_flagged_after_all() {
+fn notify_slow(event_count: &impl EventCount) {
+    if !event_count.slow_check() {
         return;
     }
-    // First, for who flags anew after it must be woken anew.
-    bell.unflag();
-    bell.ring();
+    // The flag is cleared first, because a waiter that sets it again later needs another wake-up.
+    event_count.clear_flag();
+    event_count.wake_all();
 }
 
-/// Asks to be woken, and returns the word as it was before. A [`heavy_barrier`] follows, then one
-/// more look, then the sleep.
-pub(crate) fn ask(bell: &impl Bell) -> u32 {
-    let seen = bell.count();
-    bell.flag();
+/// Asks for a wake-up, and returns the word as it was before. The caller then issues a
+/// [`heavy_barrier`], looks once more, and sleeps.
+pub(crate) fn prepare_wait(event_count: &impl EventCount) -> u32 {
+    let seen = event_count.count();
+    event_count.set_flag();
     seen
 }
 
-/// How one who is about to sleep will be woken.
+/// The state of a waiter before its sleep.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Armed {
-    /// The word, before the flag was set.
+    /// The word before the flag was set.
     pub seen: u32,
-    /// Whether the other side will hear of it; or else one has to look now and then.
-    pub heard: bool,
+    /// Whether the other side sees the flag. Otherwise the waiter must look again from time to
+    /// time.
+    pub wakeable: bool,
 }
 
-/// A bell in shared memory. It holds pointers only: whoever makes one keeps the mappings alive.
+/// An event count in shared memory. It holds only pointers. The caller that makes it keeps the
+/// mappings alive.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct SharedBell {
-    /// What is looked at first: the flag; or [`ALWAYS`] if this process's light barrier has
-    /// to be a fence, so that only then a step costs more than one load and one branch.
+pub(crate) struct SharedEventCount {
+    /// The flag, which is checked first. If the light barrier of this process must be a fence, it
+    /// is [`ALWAYS`], so that an operation costs more than one load and one branch only then.
     first: NonNull<AtomicU64>,
     flag: NonNull<AtomicU64>,
     word: NonNull<AtomicU32>,
@@ -102,49 +106,49 @@ pub(crate) struct SharedBell {
 static ALWAYS: AtomicU64 = AtomicU64::new(u64::MAX);
 
 // SAFETY: it only leads to atomics, which threads may share as processes do.
-unsafe impl Send for SharedBell {}
+unsafe impl Send for SharedEventCount {}
 
-impl SharedBell {
-    /// For the side that rings: both places are writable. It registers for the heavy barrier, so
-    /// it is made before the first step that somebody may wait for.
+impl SharedEventCount {
+    /// For the worker. Both words are writable. This registers the process for the heavy barrier,
+    /// so it comes before the first operation that a waiter may wait for.
     ///
     /// # Safety
-    /// Both are mapped for as long as the result and its copies are used.
-    pub(crate) unsafe fn to_ring(flag: &AtomicU64, word: NonNull<AtomicU32>) -> Self {
+    /// Both words are mapped for as long as the result and its copies are used.
+    pub(crate) unsafe fn for_notifier(flag: &AtomicU64, word: NonNull<AtomicU32>) -> Self {
         let reached = os::register_barrier();
-        SharedBell {
+        SharedEventCount {
             first: if reached { flag } else { &ALWAYS }.into(),
             flag: flag.into(),
             word,
         }
     }
 
-    /// For the side that sleeps: the flag is writable.
+    /// For the waiter. The flag is writable.
     ///
     /// # Safety
-    /// As `to_ring`.
-    pub(crate) unsafe fn to_hear(flag: &AtomicU64, word: NonNull<AtomicU32>) -> Self {
-        SharedBell {
+    /// As `for_notifier`.
+    pub(crate) unsafe fn for_waiter(flag: &AtomicU64, word: NonNull<AtomicU32>) -> Self {
+        SharedEventCount {
             first: flag.into(),
             flag: flag.into(),
             word,
         }
     }
 
-    /// `bits`, or all ones if somebody may be asleep: the light barrier, and a relaxed load that is or'ed
-    /// in. So one branch may ask more than this. What other processes write into the flag, the result is
-    /// not less than `bits`.
+    /// `bits`, or all ones if there may be waiters. This is the light barrier and a relaxed load
+    /// that is ORed in, so that one branch can decide two questions. The result is never less than
+    /// `bits`, even if another process stores some other value in the flag.
     #[inline(always)]
-    pub(crate) fn or_asleep(&self, bits: u64) -> u64 {
-        // Partner: the system call in `heavy_barrier`. The assembly binds the compiler alone: it may
-        // read any memory, so what was stored before is in its place. A `compiler_fence` would also
-        // make the compiler forget what it holds in registers.
+    pub(crate) fn waiters_or(&self, bits: u64) -> u64 {
+        // Pairs with the system call in `heavy_barrier`. The assembly binds only the compiler. It
+        // may read any memory, so earlier stores come before it. A `compiler_fence` would also make
+        // the compiler discard the values that it holds in registers.
         #[cfg(target_arch = "x86_64")]
         {
-            // The compiler makes two instructions of it.
+            // The compiler makes two instructions of an atomic load and an OR.
             let mut bits = bits;
-            // SAFETY: mapped, as was promised, or static; aligned, so loaded in one piece, as by an
-            // atomic load; nothing is stored.
+            // SAFETY: the word is mapped, as the caller of the constructor promised, or static. It
+            // is aligned, so the load is in one piece, as an atomic load is. It stores nothing.
             unsafe {
                 std::arch::asm!(
                     "or {0}, qword ptr [{1}]",
@@ -158,18 +162,20 @@ impl SharedBell {
         #[cfg(not(target_arch = "x86_64"))]
         {
             let mut first = self.first.as_ptr();
-            // The address that is loaded from comes out of it.
-            // SAFETY: it does nothing.
+            // The address of the load is an output of the assembly, so the load stays after it.
+            // SAFETY: the assembly is empty.
             unsafe {
                 std::arch::asm!("/* {0} */", inout(reg) first, options(readonly, nostack, preserves_flags))
             };
-            // SAFETY: mapped, as was promised, or static; aligned, and only accessed by atomics.
+            // SAFETY: the word is mapped, as the caller of the constructor promised, or static. It
+            // is aligned, and only accessed by atomics.
             bits | unsafe { (*first).load(Ordering::Relaxed) }
         }
     }
 
     fn flag_word(&self) -> &AtomicU64 {
-        // SAFETY: mapped, as was promised; aligned, and only accessed by atomics.
+        // SAFETY: mapped, as the caller of the constructor promised. Aligned, and only accessed by
+        // atomics.
         unsafe { self.flag.as_ref() }
     }
 
@@ -179,60 +185,62 @@ impl SharedBell {
     }
 }
 
-/// Wakes all who sleep on this word, whether they have asked or not.
-pub(crate) fn ring(word: &AtomicU32) {
-    // Partner: `count`.
+/// Wakes all sleepers on this word, whether they have set the flag or not.
+pub(crate) fn wake_all(word: &AtomicU32) {
+    // Pairs with `count`.
     word.fetch_add(1, Ordering::Release);
     os::futex_wake(word);
 }
 
-/// How often the bell with this word was rung.
+/// The number of wake-ups by this word.
 pub(crate) fn count(word: &AtomicU32) -> u32 {
     let count = word.load(Ordering::Relaxed);
-    // Partner: `ring`. Who counts on this number sees what came before it, as the new control file
-    // of a new producer.
+    // Pairs with `wake_all`. A process that sees this number sees everything before it, such as the
+    // new control file of a new producer.
     fence(Ordering::Acquire);
     count
 }
 
-/// The barrier of one who has asked; `false` if it did not reach the other side.
+/// The barrier of a waiter that has set the flag. Returns `false` if it did not reach the other
+/// side.
 pub(crate) fn heavy_barrier() -> bool {
-    // Partner: `is_flagged`, its fence or, with the system call, the other barrier.
+    // Pairs with `has_waiters`, either with its fence or, by the system call, with its light
+    // barrier.
     fence(Ordering::SeqCst);
     os::heavy_barrier()
 }
 
-impl Bell for SharedBell {
+impl EventCount for SharedEventCount {
     fn count(&self) -> u32 {
         count(self.word())
     }
 
     #[inline(always)]
-    fn is_flagged(&self) -> bool {
-        self.or_asleep(0) != 0
+    fn has_waiters(&self) -> bool {
+        self.waiters_or(0) != 0
     }
 
-    fn is_flagged_after_all(&self) -> bool {
+    fn slow_check(&self) -> bool {
         if self.first == self.flag {
             return true;
         }
-        // Partner: the fence in `heavy_barrier`.
+        // Pairs with the fence in `heavy_barrier`.
         fence(Ordering::SeqCst);
         self.flag_word().load(Ordering::Relaxed) != 0
     }
 
-    fn flag(&self) {
-        // Partner: `unflag`. If this is what makes the other side ring, then that is no part of
-        // the count loaded before.
+    fn set_flag(&self) {
+        // Pairs with `clear_flag`. If this store makes the other side wake the waiter, the count
+        // that was loaded before does not contain that wake-up.
         self.flag_word().store(u64::MAX, Ordering::Release);
     }
 
-    fn unflag(&self) {
-        // Partner: `flag`.
+    fn clear_flag(&self) {
+        // Pairs with `set_flag`.
         self.flag_word().swap(0, Ordering::Acquire);
     }
 
-    fn ring(&self) {
-        ring(self.word());
+    fn wake_all(&self) {
+        wake_all(self.word());
     }
 }

@@ -1,24 +1,25 @@
-//! How long to wait, and how often to look.
+//! The lengths of sleeps, and the number of looks before them.
 
-use crate::os::{self, SignalGate, Woken};
+use crate::os::{self, SignalGate, WakeReason};
 use std::time::Duration;
 
-/// No sleep is longer: what is lost by a kill between clearing the flag and waking is found then.
-pub(crate) const SLICE: Duration = Duration::from_secs(1);
+/// The longest sleep. It bounds the delay if a process is killed between clearing the flag and
+/// waking.
+pub(crate) const MAX_SLEEP: Duration = Duration::from_secs(1);
 
-/// How long one sleeps who is not woken: the first time, and at most.
-const DOZE: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(4));
+/// The first and the longest sleep of a waiter that no process wakes.
+const BACKOFF: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(4));
 
-/// How often one looks again before going to sleep: some microseconds, a fraction of what a sleep
-/// and its end cost.
-pub(crate) const LOOKS: usize = 256;
+/// The number of looks before a sleep. They take some microseconds, a fraction of the cost of a
+/// sleep.
+pub(crate) const SPIN_LIMIT: usize = 256;
 
-/// When to give up waiting.
+/// The end of a wait.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadline(Option<Duration>);
 
 impl Deadline {
-    /// So long from now; for ever, if that is beyond all clocks.
+    /// This long from now. Without an end if that is beyond what the clock can show.
     pub fn after(timeout: Duration) -> Deadline {
         match timeout {
             Duration::MAX => Deadline(None),
@@ -26,25 +27,25 @@ impl Deadline {
         }
     }
 
-    /// Whether the time is over.
+    /// Whether the end has passed.
     pub fn is_over(self) -> bool {
         self.0.is_some_and(|end| os::now() >= end)
     }
 
-    /// The end, at most so long from now.
+    /// The end, or `most` from now if that is earlier.
     pub(crate) fn within(self, most: Duration) -> Duration {
         let end = os::now() + most;
         self.0.map_or(end, |own| own.min(end))
     }
 }
 
-/// How long the next sleep of a waiter lasts that nobody wakes: longer and longer.
+/// The lengths of the sleeps of a waiter. If no process wakes it, they grow.
 pub struct Pace {
     next: Duration,
-    /// Whether a sleep that somebody could have ended took its whole time.
-    pub(crate) in_vain: bool,
-    /// Once it has slept so: no signal arrives between two sleeps.
-    gate: Option<SignalGate>,
+    /// Whether a sleep that another process could have ended took its whole time.
+    pub(crate) timed_out: bool,
+    /// Blocks signals between two sleeps. The first short sleep sets it.
+    signals: Option<SignalGate>,
 }
 
 impl std::fmt::Debug for Pace {
@@ -56,54 +57,59 @@ impl std::fmt::Debug for Pace {
 impl Default for Pace {
     fn default() -> Self {
         Pace {
-            next: DOZE.0,
-            in_vain: false,
-            gate: None,
+            next: BACKOFF.0,
+            timed_out: false,
+            signals: None,
         }
     }
 }
 
 impl Pace {
     /// The longest sleep to make now.
-    pub(crate) fn next(&mut self, heard: bool) -> Duration {
-        if heard {
-            return SLICE;
+    pub(crate) fn next(&mut self, wakeable: bool) -> Duration {
+        if wakeable {
+            return MAX_SLEEP;
         }
         let now = self.next;
-        self.next = (now * 2).min(DOZE.1);
+        self.next = (now * 2).min(BACKOFF.1);
         now
     }
 
-    /// A short sleep on a word, with the signals held back so that none arrives as it ends, when the
-    /// kernel would report the time and not the signal. They are let in before the next sleep.
-    pub(crate) fn sleep_held(&mut self, sleep: impl FnOnce() -> Woken) -> Woken {
-        match &self.gate {
-            None => self.gate = Some(SignalGate::new()),
-            Some(gate) if gate.nap(Duration::ZERO) => {}
-            Some(_) => return Woken::Signal,
+    /// Makes a short sleep on a word with signals blocked. Otherwise a signal could arrive as the
+    /// sleep ends, and the kernel would report the timeout and not the signal. The next sleep first
+    /// lets the signals in.
+    pub(crate) fn sleep_with_signals_blocked(
+        &mut self,
+        sleep: impl FnOnce() -> WakeReason,
+    ) -> WakeReason {
+        match &self.signals {
+            None => self.signals = Some(SignalGate::new()),
+            Some(signals) if signals.nap(Duration::ZERO) => {}
+            Some(_) => return WakeReason::Interrupted,
         }
         sleep()
     }
 
-    /// Lets in the signals that were held back, for a caller that handles them between two sleeps.
+    /// Lets in the blocked signals, for a caller that handles them between two sleeps.
     pub fn admit_signals(&mut self) {
-        self.gate = None;
+        self.signals = None;
     }
 
-    /// Sleeps for that long at most, without being woken.
-    pub(crate) fn doze(&mut self, deadline: Deadline) -> Woken {
+    /// Sleeps for the next length, without a wake-up.
+    pub(crate) fn sleep(&mut self, deadline: Deadline) -> WakeReason {
         let until = deadline.within(self.next(false));
-        let gate = self.gate.get_or_insert_with(SignalGate::new);
-        match gate.nap(until.saturating_sub(os::now())) {
-            true => Woken::Late,
-            false => Woken::Signal,
+        let signals = self.signals.get_or_insert_with(SignalGate::new);
+        match signals.nap(until.saturating_sub(os::now())) {
+            true => WakeReason::TimedOut,
+            false => WakeReason::Interrupted,
         }
     }
 }
 
-/// A little less than this time, and never the same. A signal that arrives in the microseconds in
-/// which a sleep ends is not noticed, so no timer is to go off with the sleeps again and again.
-pub(crate) fn uneven(time: Duration) -> Duration {
+/// A little less than this time, and a different amount each time. A signal that arrives in the
+/// microseconds in which a sleep ends is not noticed, so a timer must not coincide with the sleeps
+/// again and again.
+pub(crate) fn jittered(time: Duration) -> Duration {
     let noise = os::now().subsec_nanos().wrapping_mul(0x9e37_79b1) >> 24;
     time - time * noise / 1024
 }

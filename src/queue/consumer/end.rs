@@ -6,7 +6,7 @@ use crate::format::names::Paths;
 use crate::os::Region;
 use crate::os::{self, NoCancel};
 use crate::queue::open;
-use crate::ring::{Field, Frames, Memory, Pop};
+use crate::ring::{Field, FrameReader, Memory, Pop};
 use std::time::Duration;
 
 /// What it means that no message was found. (Small, so that a pop keeps its result in registers.)
@@ -58,7 +58,7 @@ impl Consumer {
     /// whether the queue was closed before.
     fn was_closed(&self) -> bool {
         let memory = either!(&self.ring, r => r.frames().memory());
-        memory.load(Field::State) == state::SUPERSEDED_CLOSED
+        memory.load_relaxed(Field::State) == state::SUPERSEDED_CLOSED
     }
 
     /// Whether the name of the queue leads elsewhere by now. If that cannot be found out, it does.

@@ -14,12 +14,13 @@ use crate::queue::registry::{ConsumerInfo, Seat};
 use crate::queue::stats::Stats;
 use crate::queue::wait::Sleeper;
 use crate::queue::Message;
-use crate::ring::flow_control::Seat as _;
+use crate::ring::flow_control::SlotCursor as _;
 use crate::ring::{
-    Field, FixedReader, Frames, Mapped, Memory, Pop, Reader, Shape, Site, Start, VariableReader,
+    Field, FixedReader, FrameReader, Mapped, Memory, Pop, Reader, Shape, Site, Start,
+    VariableReader,
 };
 use crate::schema::Schema;
-use crate::wakeup::{self, Bell as _, SharedBell};
+use crate::wakeup::{self, EventCount as _, SharedEventCount};
 use end::Nothing;
 use seat::{room, NOTHING, TELL};
 use std::cell::{Cell, OnceCell};
@@ -81,7 +82,7 @@ pub struct Consumer {
     /// Whether the seat holds the producer back.
     lossless: bool,
     /// Lossless: wakes a producer that waits for room.
-    room: Option<SharedBell>,
+    room: Option<SharedEventCount>,
     name: String,
     /// Nobody will push into this queue again: its file has lost its name, and it has no producer.
     gone: bool,
@@ -265,7 +266,7 @@ impl Consumer {
             return None;
         };
         // SAFETY: writable, says the caller, and the message is short.
-        unsafe { reader.pop_short(to) }
+        unsafe { reader.try_fast(to) }
     }
 
     /// To be called with each message that was popped quickly; returns its length.
@@ -274,8 +275,8 @@ impl Consumer {
         if crowded {
             if let (Some(seat), Some(room)) = (&self.seat, &self.room) {
                 // Partner: `SeeCursor`.
-                seat.consumed(Site::Consumed, message.sequence.wrapping_add(1));
-                if room.is_flagged() {
+                seat.store_cursor_release(Site::Consumed, message.sequence.wrapping_add(1));
+                if room.has_waiters() {
                     return self.tell_now_and_then(message.length);
                 }
             }
@@ -353,7 +354,7 @@ impl Consumer {
         if stride >= self.quick && self.generation.get() == os::fork_generation() {
             if let Ring::Fixed(reader) = &mut self.ring {
                 // SAFETY: the caller's promise; the message is short, and each place has room.
-                let (many, first) = unsafe { reader.pop_run(to, stride, count) };
+                let (many, first) = unsafe { reader.try_fast_run(to, stride, count) };
                 if many > 0 {
                     self.tell();
                     return Ok((Pop::Message(first), many));
@@ -374,7 +375,7 @@ impl Consumer {
             // SAFETY: `many` is below `count`, so this is one of the places.
             let to = unsafe { to.add(many * stride) };
             // SAFETY: as above; the stride has room for the length, which the first message had.
-            match unsafe { either!(&mut self.ring, r => r.pop_alike(to, length)) } {
+            match unsafe { either!(&mut self.ring, r => r.pop_same_length(to, length)) } {
                 Ok(true) => many += 1,
                 // Damage is told by the next call, at the first place.
                 Ok(false) | Err(_) => break,
@@ -467,11 +468,11 @@ impl Consumer {
             message_size: self.geometry.message_size,
             max_message: self.geometry.max_message(),
             delivery: self.geometry.delivery,
-            epoch: memory.load(Field::Epoch) as u32,
+            epoch: memory.load_relaxed(Field::Epoch) as u32,
             consumers: consumers.len() as u32,
             producer_alive: open::is_alive(&self.region),
             closed: matches!(
-                memory.load(Field::State),
+                memory.load_relaxed(Field::State),
                 state::CLOSED | state::SUPERSEDED_CLOSED
             ),
             id: self.geometry.id,

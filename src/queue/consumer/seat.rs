@@ -7,8 +7,8 @@ use crate::os::{self, NoCancel};
 use crate::queue::errors::damaged;
 use crate::queue::open;
 use crate::queue::registry::Seat;
-use crate::ring::{self, Frames, Start};
-use crate::wakeup::{self, SharedBell};
+use crate::ring::{self, FrameReader, Start};
+use crate::wakeup::{self, SharedEventCount};
 
 /// How many messages a consumer takes before it shows again how far it is, unless it finds the ring
 /// empty. In a lossless queue it is at most a block; and where the ring is nearly full every
@@ -106,7 +106,7 @@ impl Consumer {
 }
 
 /// What wakes a producer that waits for room. It is used for as long as the control file is kept.
-pub(super) fn room(control: &Control) -> SharedBell {
+pub(super) fn room(control: &Control) -> SharedEventCount {
     // SAFETY: both are mapped for as long as the control file.
-    unsafe { SharedBell::to_ring(control.blocked(), control.room()) }
+    unsafe { SharedEventCount::for_notifier(control.blocked(), control.room()) }
 }

@@ -5,7 +5,7 @@ use super::{Consumer, Ring};
 use crate::error::{Error, Result};
 use crate::queue::errors::damaged;
 use crate::queue::Message;
-use crate::ring::{Damage, Frames, Place, Pop};
+use crate::ring::{Damage, FrameReader, Place, Pop};
 
 impl Consumer {
     /// Gives the next message in place, without a copy; `None` if there is none yet. Nothing is

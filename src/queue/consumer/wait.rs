@@ -7,7 +7,7 @@ use crate::os::NoCancel;
 use crate::queue::poll_fd::{Look, Watch};
 use crate::queue::wait::{self, Ticket};
 use crate::queue::Message;
-use crate::ring::{Field, Frames, Memory, Pop};
+use crate::ring::{Field, FrameReader, Memory, Pop};
 use std::os::fd::RawFd;
 use std::time::Duration;
 
@@ -100,7 +100,7 @@ impl Consumer {
         let (sleeper, ring) = (&mut self.sleeper, &self.ring);
         let memory = *either!(ring, r => r.frames().memory());
         watch.arm(|| {
-            let epoch = || memory.load(Field::Epoch);
+            let epoch = || memory.load_relaxed(Field::Epoch);
             let mut ticket = [sleeper.ask(&self.region, epoch, &self.paths, &self.geometry)];
             Ticket::confirm(&mut ticket);
             let [ticket] = ticket;
@@ -133,7 +133,7 @@ impl Consumer {
         let memory = *either!(&self.ring, r => r.frames().memory());
         self.sleeper.ask(
             &self.region,
-            || memory.load(Field::Epoch),
+            || memory.load_relaxed(Field::Epoch),
             &self.paths,
             &self.geometry,
         )

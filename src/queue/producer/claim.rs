@@ -1,7 +1,8 @@
 //! Messages written in place.
 
-use super::{Producer, Writer};
+use super::Producer;
 use crate::error::{Error, Result};
+use crate::ring::FrameWriter;
 
 impl Producer {
     /// Makes room for a message of up to `length` bytes, to be written in place.
@@ -48,10 +49,7 @@ impl Producer {
             return Err(self.beyond_claim(length, claimed));
         }
         self.check_length(length)?;
-        match &mut self.writer {
-            Writer::Fixed(writer) => writer.commit(),
-            Writer::Variable(writer) => writer.commit(length),
-        }
+        self.writer.commit(length);
         self.claimed = None;
         self.pushed();
         Ok(())

@@ -17,25 +17,19 @@ use crate::queue::options::ProducerOptions;
 use crate::queue::registry::ConsumerInfo;
 use crate::queue::stats::Stats;
 use crate::queue::wait::wake_word;
-use crate::ring::flow_control::Front;
+use crate::ring::flow_control::WriterState;
 use crate::ring::{
-    self, Field, FixedReader, FixedWriter, Frames, Mapped, Memory, Shape, VariableReader,
-    VariableWriter,
+    self, Field, FixedReader, FrameReader, FrameWriter, Mapped, Memory, Shape, VariableReader,
+    Writer,
 };
 use crate::schema::Schema;
 use crate::shm::Writer as WriterLock;
-use crate::wakeup::{self, Bell as _, SharedBell};
+use crate::wakeup::{self, EventCount as _, SharedEventCount};
 
 pub use claim::Claim;
 use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::Duration;
-
-#[derive(Debug)]
-enum Writer {
-    Fixed(FixedWriter<Mapped>),
-    Variable(VariableWriter<Mapped>),
-}
 
 /// What is no length of a message.
 const NONE: usize = usize::MAX;
@@ -59,8 +53,8 @@ const LIFE_SIGN: Duration = Duration::from_millis(10);
 ///
 /// After a `fork`, the copy in the child only returns errors, and dropping it changes nothing.
 pub struct Producer {
-    writer: Writer,
-    bell: SharedBell,
+    writer: Writer<Mapped>,
+    bell: SharedEventCount,
     /// `short`, if nothing is claimed and the writer is ready: then a push takes nothing but a copy. Or else
     /// [`NONE`].
     quick: usize,
@@ -127,15 +121,11 @@ impl Producer {
             alive,
         } = open::attach(&paths, options)?;
         let (memory, shape) = (open::mapped(&region, &geometry), Shape::of(&geometry));
-        let writer = match geometry.framing {
-            Framing::Fixed => FixedWriter::recover(memory, shape).map(Writer::Fixed),
-            Framing::Variable => VariableWriter::recover(memory, shape).map(Writer::Variable),
-        };
-        let writer = writer.map_err(|d| damaged(&paths, d))?;
+        let writer = Writer::recover(memory, shape).map_err(|d| damaged(&paths, d))?;
         // SAFETY: the producer keeps both mappings.
-        let bell = unsafe { SharedBell::to_ring(control.asleep(), wake_word(&region)) };
+        let bell = unsafe { SharedEventCount::for_notifier(control.asleep(), wake_word(&region)) };
         // A wake-up that the last producer was killed over; and those asleep learn of the epoch.
-        bell.ring();
+        bell.wake_all();
         let producer = Producer {
             writer,
             bell,
@@ -221,7 +211,7 @@ impl Producer {
     #[inline(always)]
     pub(crate) unsafe fn push_quickly(&mut self, from: *const u8, length: usize) -> Option<i32> {
         // SAFETY: the caller's promise.
-        match unsafe { self.push_if_quick(from, length, SharedBell::or_asleep) }? {
+        match unsafe { self.push_if_quick(from, length, SharedEventCount::waiters_or) }? {
             true => Some(self.halt()),
             false => Some(0),
         }
@@ -240,7 +230,7 @@ impl Producer {
         &mut self,
         from: *const u8,
         length: usize,
-        look: impl FnOnce(&SharedBell, u64) -> u64,
+        look: impl FnOnce(&SharedEventCount, u64) -> u64,
     ) -> Option<bool> {
         if length != self.quick || !self.lock.is_own() {
             return None;
@@ -249,8 +239,8 @@ impl Producer {
             return None;
         };
         // SAFETY: readable, says the caller; it is the message size, and short; and the writer is ready.
-        unsafe { writer.push_next(from, length) };
-        Some(writer.is_past(look(&self.bell, writer.next())))
+        unsafe { writer.copy_next(from, length) };
+        Some(writer.ends_run(look(&self.bell, writer.next())))
     }
 
     /// Out of line, and the last thing that is done, so that nothing has to be kept meanwhile.
@@ -322,7 +312,8 @@ impl Producer {
             let at = unsafe { from.add(done * stride) };
             if let (Writer::Fixed(writer), true) = (&mut self.writer, length == self.short) {
                 // SAFETY: so many messages are readable, says the caller, of the message size.
-                let run = unsafe { writer.push_run(at, stride, (count - done).min(WAKE_EVERY)) };
+                let run =
+                    unsafe { writer.try_fast_run(at, stride, (count - done).min(WAKE_EVERY)) };
                 if run > 0 {
                     done += run;
                     // Not only at the end, or a sleeper would be lapped by a long batch.
@@ -352,10 +343,7 @@ impl Producer {
 
     /// The sequence of the message pushed next.
     pub fn next_sequence(&self) -> u64 {
-        match &self.writer {
-            Writer::Fixed(writer) => writer.next(),
-            Writer::Variable(writer) => writer.next(),
-        }
+        self.writer.next()
     }
 
     /// Bytes of the longest message.
@@ -404,7 +392,7 @@ impl Producer {
             message_size: self.geometry.message_size,
             max_message: self.geometry.max_message(),
             delivery: self.geometry.delivery,
-            epoch: memory.load(Field::Epoch) as u32,
+            epoch: memory.load_relaxed(Field::Epoch) as u32,
             consumers: consumers.len() as u32,
             producer_alive: true,
             closed: false,
@@ -435,10 +423,7 @@ impl Producer {
     }
 
     fn memory(&self) -> &Mapped {
-        match &self.writer {
-            Writer::Fixed(writer) => writer.memory(),
-            Writer::Variable(writer) => writer.memory(),
-        }
+        self.writer.memory()
     }
 
     /// What comes after every push: sees whether the next may be quick, and wakes who sleeps until something
@@ -453,7 +438,7 @@ impl Producer {
     #[inline(always)]
     fn set_quick(&mut self) {
         self.quick = match &self.writer {
-            Writer::Fixed(writer) if writer.is_ready() && self.claimed.is_none() => self.short,
+            Writer::Fixed(writer) if writer.can_copy_next() && self.claimed.is_none() => self.short,
             _ => NONE,
         };
     }
@@ -479,7 +464,8 @@ impl Producer {
         unsafe {
             match &mut self.writer {
                 Writer::Fixed(writer) => {
-                    length == self.short && writer.push_short(from, length) || writer.push(from)
+                    length == self.short && writer.try_fast(from, length)
+                        || writer.push(from, length)
                 }
                 Writer::Variable(writer) => writer.push(from, length),
             }
@@ -501,10 +487,7 @@ impl Producer {
     }
 
     fn reserve(&mut self, length: usize) -> Option<usize> {
-        match &mut self.writer {
-            Writer::Fixed(writer) => writer.reserve(),
-            Writer::Variable(writer) => writer.reserve(length),
-        }
+        self.writer.reserve(length)
     }
 
     /// Lossless, and as far as was allowed: looks how far the consumers are now. Whether there is
@@ -529,18 +512,12 @@ impl Producer {
         ring::distance(front.limit, front.next.wrapping_add(self.geometry.block)) < 0
     }
 
-    fn front(&self, length: usize) -> Front {
-        match &self.writer {
-            Writer::Fixed(writer) => writer.front(),
-            Writer::Variable(writer) => writer.front(length),
-        }
+    fn front(&self, length: usize) -> WriterState {
+        self.writer.front(length)
     }
 
     fn extend(&mut self, length: usize) -> bool {
-        match &mut self.writer {
-            Writer::Fixed(writer) => writer.extend(&self.control),
-            Writer::Variable(writer) => writer.extend(&self.control, length),
-        }
+        self.writer.extend(&self.control, length)
     }
 
     fn relieve(&mut self, length: usize) -> bool {
@@ -603,16 +580,13 @@ impl Drop for Producer {
         }
         let _no = NoCancel::new();
         self.backpressure.log();
-        match &mut self.writer {
-            Writer::Fixed(writer) => writer.settle(),
-            Writer::Variable(writer) => writer.settle(),
-        }
+        self.writer.settle();
         // A queue whose name was taken meanwhile stays superseded.
-        if !self.detached && self.memory().load(Field::State) == state::LIVE {
+        if !self.detached && self.memory().load_relaxed(Field::State) == state::LIVE {
             ring::set_state(self.memory(), state::CLOSED);
         }
         open::end_weak(&self.region);
-        self.bell.ring();
+        self.bell.wake_all();
         open::set_holder(&self.region, 0);
         // Before the lock: a producer that gets that is to find this one free.
         self.alive = None;

@@ -4,7 +4,7 @@ use super::{Producer, LIFE_SIGN};
 use crate::error::{Error, Result};
 use crate::format::data_file::Delivery;
 use crate::queue::wait::{self, Ticket};
-use crate::wakeup::{self, Armed, SharedBell};
+use crate::wakeup::{self, Armed, SharedEventCount};
 use std::time::Duration;
 
 impl Producer {
@@ -65,9 +65,12 @@ impl Producer {
     pub(crate) fn ask(&mut self) -> Ticket {
         let room = self.control.room();
         // SAFETY: both are mapped for as long as the control file, which the producer keeps.
-        let bell = unsafe { SharedBell::to_hear(self.control.blocked(), room) };
-        let seen = wakeup::ask(&bell);
-        let armed = Armed { seen, heard: true };
+        let bell = unsafe { SharedEventCount::for_waiter(self.control.blocked(), room) };
+        let seen = wakeup::prepare_wait(&bell);
+        let armed = Armed {
+            seen,
+            wakeable: true,
+        };
         // Nobody wakes who waits for a dead one, so not too long.
         // SAFETY: the word is in that file.
         unsafe { Ticket::new(self.control.region(), room, armed, LIFE_SIGN) }

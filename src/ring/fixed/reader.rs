@@ -1,29 +1,30 @@
-//! The consumer's side.
+//! The reader of this framing.
 
-use super::{committed, slot, AHEAD, LINE, LONG, RUN};
+use super::{committed, slot, CACHE_LINE, MAX_RUN, PREFETCH_BYTES, PREFETCH_MAX};
 use crate::format::data_file::SLOT_HEADER;
 use crate::ring::flow_control;
-use crate::ring::frames::{Frames, Place, Poll, Seek};
-use crate::ring::memory::{Field, Memory, Site};
+use crate::ring::frame_reader::{Found, FrameReader, Place, Seek};
+use crate::ring::memory::{Field, Memory, Site, Step};
 use crate::ring::types::{distance, earlier, Damage, Shape};
 
-/// A consumer's side.
+/// The reader of this framing.
 #[derive(Debug, Clone)]
 pub struct FixedReader<M> {
     memory: M,
     shape: Shape,
     next: u64,
-    /// Where its slot is; the end of the ring stands for its start.
+    /// The offset of the slot of `next`. The end of the ring stands for the start.
     offset: usize,
-    /// With a seat, if `claimed` is further ahead of a message than this, then the producer may soon
-    /// have to wait for it. Without one, it never is.
-    easy: u64,
-    /// If `claimed` is so far ahead of a message, then the one `AHEAD` bytes on is there too.
-    far: u64,
+    /// With a slot: if `claimed` is further ahead of a message than this, the producer may soon
+    /// wait for this consumer. Without a slot, it never is.
+    slack: u64,
+    /// If `claimed` is this far ahead of a message, the message `PREFETCH_BYTES` further is there,
+    /// too.
+    prefetch_distance: u64,
 }
 
 impl<M: Memory> FixedReader<M> {
-    /// At the first message ever.
+    /// A reader at the first message.
     pub fn new(memory: M, shape: Shape) -> Self {
         let spare = if shape.lossless { 2 * shape.block } else { 0 };
         FixedReader {
@@ -31,23 +32,26 @@ impl<M: Memory> FixedReader<M> {
             shape,
             next: shape.first,
             offset: slot(&shape, shape.first),
-            easy: shape.capacity - spare,
-            far: shape.block + (AHEAD / shape.stride) as u64,
+            slack: shape.capacity - spare,
+            prefetch_distance: shape.block + (PREFETCH_BYTES / shape.stride) as u64,
         }
     }
 
-    /// Asks for the message after the next, if it is surely there.
+    /// Prefetches the message after the next one, if it is certainly there.
     #[inline(always)]
-    fn ask_for_next(&self) {
-        if self.shape.message > LONG {
+    fn prefetch_next(&self) {
+        if self.shape.message > PREFETCH_MAX {
             return;
         }
-        let lead = self.memory.load(Field::Claimed).wrapping_sub(self.next);
-        if lead > self.shape.block.wrapping_add(1) {
+        let ahead = self
+            .memory
+            .load_relaxed(Field::Claimed)
+            .wrapping_sub(self.next);
+        if ahead > self.shape.block.wrapping_add(1) {
             let after = self.offset + self.shape.stride;
             (after..after + self.shape.message)
-                .step_by(LINE)
-                .for_each(|line| self.memory.will_read::<0>(line));
+                .step_by(CACHE_LINE)
+                .for_each(|line| self.memory.prefetch_for_read::<0>(line));
         }
     }
 
@@ -56,43 +60,43 @@ impl<M: Memory> FixedReader<M> {
         self.offset = slot(&self.shape, sequence);
     }
 
-    /// Copies the next messages, up to `count` of at most [`SHORT`](crate::format::data_file::SHORT) bytes, each to
-    /// a place `stride` bytes after the last, and consumes them. Returns how many: fewer where there
-    /// is anything else to do or to say.
+    /// Copies up to `count` of the next messages, `stride` bytes apart, and consumes them. Each has
+    /// at most [`SHORT`](crate::format::data_file::SHORT) bytes. Returns how many it has copied. It
+    /// stops at a message that needs more than a copy.
     ///
     /// # Safety
     /// `to` is writable for the message size at each place.
     #[inline(always)]
-    pub unsafe fn read_run(&mut self, to: *mut u8, stride: usize, count: usize) -> usize {
+    pub unsafe fn copy_run(&mut self, to: *mut u8, stride: usize, count: usize) -> usize {
         by_size!(self.shape.message, length => {
             let (memory, slot, end) = (self.memory.clone(), self.shape.stride, self.shape.bytes);
             let (mut to, mut offset, mut next) = (to, self.offset, self.next);
-            // Only what is surely there is asked for: the line that is being written stays with
-            // the producer. A hint, so this need not be in any order.
-            let there = memory.load(Field::Claimed).wrapping_sub(self.far);
+            // Only messages that are certainly there are prefetched, because the producer should
+            // keep the line that it is writing. This is a hint, so its order does not matter.
+            let available = memory.load_relaxed(Field::Claimed).wrapping_sub(self.prefetch_distance);
             let mut copied = 0;
-            while copied < count.min(RUN) {
+            while copied < count.min(MAX_RUN) {
                 if offset == end {
                     offset = 0;
                 }
                 // SAFETY: a slot is in the ring.
-                if unsafe { memory.word(offset) } != next.wrapping_add(1) {
+                if unsafe { memory.load_word_relaxed(offset) } != next.wrapping_add(1) {
                     break;
                 }
-                // Partner: `Stamp`.
-                memory.fence(Site::SeeStamp);
-                if distance(there, next) > 0 {
-                    memory.will_read::<AHEAD>(offset);
+                // Pairs with `Stamp`.
+                memory.fence_acquire(Site::SeeStamp);
+                if distance(available, next) > 0 {
+                    memory.prefetch_for_read::<PREFETCH_BYTES>(offset);
                 }
-                // SAFETY: a slot is in the ring, and `to` is writable, says the caller.
+                // SAFETY: a slot is in the ring, and `to` is writable, as the caller promises.
                 unsafe { memory.read_short(offset, to, length) };
                 to = to.wrapping_add(stride);
                 offset += slot;
                 next = next.wrapping_add(1);
                 copied += 1;
             }
-            // The first is the first to be overwritten: if that is intact, so are the others.
-            if copied == 0 || self.lead().is_none() {
+            // The first message is the first to be overwritten. If it is intact, the others are.
+            if copied == 0 || self.distance_to_claimed().is_none() {
                 return 0;
             }
             (self.offset, self.next) = (offset, next);
@@ -100,50 +104,53 @@ impl<M: Memory> FixedReader<M> {
         })
     }
 
-    /// After all that was read from this position on: how far `claimed` is ahead of it, if that
-    /// was not overwritten.
+    /// The distance from this position to `claimed`, or `None` if messages from this position on
+    /// were overwritten. Call it after reading them.
     #[inline(always)]
-    fn lead(&self) -> Option<u64> {
-        // Partner: `Announce`.
-        self.memory.fence(Site::Validate);
-        let lead = self.memory.load(Field::Claimed).wrapping_sub(self.next);
-        (lead <= self.shape.capacity || !self.memory.keeps(Site::IsValid)).then_some(lead)
+    fn distance_to_claimed(&self) -> Option<u64> {
+        // Pairs with `Announce` and `TakeOver`.
+        self.memory.fence_acquire(Site::Validate);
+        let ahead = self
+            .memory
+            .load_relaxed(Field::Claimed)
+            .wrapping_sub(self.next);
+        (ahead <= self.shape.capacity || !self.memory.performs(Step::IsValid)).then_some(ahead)
     }
 
-    /// Copies the next message, of at most [`SHORT`](crate::format::data_file::SHORT) bytes, and consumes it; `None`
-    /// where there is anything else to do or to say. Else, whether the producer may soon have to wait
-    /// for this consumer.
+    /// Copies the next message, of at most [`SHORT`](crate::format::data_file::SHORT) bytes, and
+    /// consumes it. Returns whether the producer may soon wait for this consumer. Returns `None` if
+    /// the message needs more than a copy.
     ///
     /// # Safety
     /// `to` is writable for the message size.
     #[inline(always)]
-    pub unsafe fn read_short(&mut self, to: *mut u8) -> Option<bool> {
-        // Copies of what the copy, which the compiler cannot see into, might change for all it knows.
+    pub unsafe fn copy_next(&mut self, to: *mut u8) -> Option<bool> {
+        // Local copies, because the compiler cannot see into the copy, which might change `self`.
         let (memory, next, mut offset) = (self.memory.clone(), self.next, self.offset);
         if offset == self.shape.bytes {
             offset = 0;
         }
         let after = next.wrapping_add(1);
         // SAFETY: a slot is in the ring.
-        if unsafe { memory.word(offset) } != after {
+        if unsafe { memory.load_word_relaxed(offset) } != after {
             return None;
         }
-        // Partner: `Stamp`.
-        memory.fence(Site::SeeStamp);
-        // SAFETY: a slot is in the ring, and `to` is writable, says the caller.
+        // Pairs with `Stamp`.
+        memory.fence_acquire(Site::SeeStamp);
+        // SAFETY: a slot is in the ring, and `to` is writable, as the caller promises.
         unsafe { memory.read_short(offset, to, self.shape.message) };
-        let lead = self.lead()?;
-        // Not the line that is being written: it stays with the producer.
-        if lead > self.far {
-            memory.will_read::<AHEAD>(offset);
+        let ahead = self.distance_to_claimed()?;
+        // The producer should keep the line that it is writing.
+        if ahead > self.prefetch_distance {
+            memory.prefetch_for_read::<PREFETCH_BYTES>(offset);
         }
         self.next = after;
         self.offset = offset + self.shape.stride;
-        Some(lead > self.easy)
+        Some(ahead > self.slack)
     }
 }
 
-impl<M: Memory> Frames for FixedReader<M> {
+impl<M: Memory> FrameReader for FixedReader<M> {
     type Memory = M;
 
     #[inline(always)]
@@ -166,35 +173,35 @@ impl<M: Memory> Frames for FixedReader<M> {
     }
 
     #[inline(always)]
-    fn poll(&mut self) -> Result<Poll, Damage> {
+    fn poll(&mut self) -> Result<Found, Damage> {
         if self.offset == self.shape.bytes {
             self.offset = 0;
         }
         // SAFETY: a slot is in the ring.
-        let stamp = unsafe { self.memory.word(self.offset) };
+        let stamp = unsafe { self.memory.load_word_relaxed(self.offset) };
         let ahead = distance(stamp, self.next.wrapping_add(1));
         if ahead == 0 {
-            // Partner: `Stamp`.
-            self.memory.fence(Site::SeeStamp);
-            self.ask_for_next();
-            return Ok(Poll::Ready(Place {
+            // Pairs with `Stamp`.
+            self.memory.fence_acquire(Site::SeeStamp);
+            self.prefetch_next();
+            return Ok(Found::Ready(Place {
                 offset: self.offset + SLOT_HEADER,
                 length: self.shape.message,
             }));
         }
         if ahead < 0 {
-            return Ok(Poll::Empty);
+            return Ok(Found::Empty);
         }
-        // A later lap's stamp. Its store came after the announcement, which is seen therefore.
+        // The stamp of a later lap. It was stored after the announcement, so that is seen, too.
         match self.intact() {
-            false => Ok(Poll::Lapped),
+            false => Ok(Found::Lapped),
             true => Err(Damage("a stamp from the future")),
         }
     }
 
     #[inline(always)]
     fn intact(&self) -> bool {
-        self.lead().is_some()
+        self.distance_to_claimed().is_some()
     }
 
     #[inline(always)]
@@ -203,7 +210,7 @@ impl<M: Memory> Frames for FixedReader<M> {
         self.offset += self.shape.stride;
     }
 
-    fn run(&self, most: u64) -> u64 {
+    fn run_length(&self, most: u64) -> u64 {
         let after = self.next.wrapping_add(1);
         let lap = (self.next | (self.shape.capacity - 1)).wrapping_add(1);
         let end = earlier(
@@ -215,15 +222,15 @@ impl<M: Memory> Frames for FixedReader<M> {
     }
 
     #[inline(always)]
-    fn pass(&mut self, _: Place, count: u64) {
+    fn advance_many(&mut self, _: Place, count: u64) {
         self.next = self.next.wrapping_add(count);
         self.offset += self.shape.stride * count as usize;
     }
 
     fn catch_up(&mut self) -> Result<Option<u64>, Damage> {
-        // Not to the very oldest, which is overwritten next: a consumer that went there was
-        // lapped again at once, and received 1 % of the messages where this way gives it half.
-        // With a seat, the oldest is there until this consumer gives it up.
+        // Not to the very oldest message, which is overwritten next. A consumer that moved there
+        // was lapped again at once. It received 1 % of the messages, but with this margin half of
+        // them. With a slot, the oldest message stays until this consumer gives it up.
         let margin = if self.shape.lossless {
             0
         } else {
@@ -240,12 +247,13 @@ impl<M: Memory> Frames for FixedReader<M> {
     }
 
     fn frontier(&self) -> Result<u64, Damage> {
-        let published = self.memory.load(Field::Published);
+        let published = self.memory.load_relaxed(Field::Published);
         let end = published.wrapping_add(self.shape.block);
         let found = committed(&self.memory, &self.shape, published, end);
-        // Partners: `Publish`, for the stamps below `published`, and `Stamp`, for those found.
-        self.memory.fence(Site::FindFront);
-        // What this consumer has seen is there, even if the loads were older.
+        // Pairs with `Publish` for the stamps below `published`, and with `Stamp` for those that
+        // were found.
+        self.memory.fence_acquire(Site::FindFront);
+        // Everything that this consumer has seen is there, even if these loads were older.
         Ok(if distance(found, self.next) < 0 {
             self.next
         } else {

@@ -1,98 +1,39 @@
-//! The producer's side.
+//! The writer of this framing.
 
-use super::{committed, slot, AHEAD, LINE, LONG};
+use super::{committed, slot, CACHE_LINE, PREFETCH_BYTES, PREFETCH_MAX};
 use crate::format::data_file::SLOT_HEADER;
-use crate::ring::flow_control::{self, Front, Seats};
+use crate::ring::flow_control::{self, SlotCursors, WriterState};
+use crate::ring::frame_writer::FrameWriter;
 use crate::ring::memory::{Field, Memory, Site};
 use crate::ring::types::{distance, earlier, Damage, Shape};
 
-/// The producer's side.
+/// The writer of this framing.
 #[derive(Debug)]
 pub struct FixedWriter<M> {
     memory: M,
     shape: Shape,
-    /// The sequence pushed next, and where its slot is; the end of the ring stands for its start.
-    ///
-    /// It is counted on, not computed: a push and a pop took 3 more of 40 instructions each, and
-    /// the time of two products, with a mask and a multiplication.
+    /// The sequence of the next message.
     next: u64,
+    /// The offset of its slot. The end of the ring stands for the start.
+    ///
+    /// It is incremented, not computed. With a mask and a multiplication, a push and a pop took 3
+    /// more of 40 instructions each, and the time of two multiplications.
     offset: usize,
-    /// `next..run` may be written without further ado: it is announced, and does not go past the end
-    /// of the ring.
-    run: u64,
-    /// The first sequence not announced.
+    /// The slots of `next..run_end` are announced and side by side in the ring, so that they need
+    /// only a copy.
+    run_end: u64,
+    /// The first sequence that is not announced.
     claimed: u64,
-    /// Lossless: how far may be announced.
+    /// Lossless: the first sequence that must not be announced yet.
     limit: u64,
 }
 
 impl<M: Memory> FixedWriter<M> {
-    /// Prepares the ring of a new file.
-    pub fn format(memory: &M, shape: &Shape) {
-        memory.publish(Site::Publish, Field::Published, shape.first);
-        memory.publish(Site::Publish, Field::Claimed, shape.first);
-        memory.publish(Site::Publish, Field::Limit, shape.first);
-        if shape.first != 0 {
-            // Zero might be a stamp that is waited for: give each slot that of the lap before.
-            for i in 0..shape.capacity {
-                let sequence = shape.first.wrapping_add(i);
-                let before = sequence.wrapping_add(1).wrapping_sub(shape.capacity);
-                // SAFETY: a slot is in the ring.
-                unsafe { memory.set_word(slot(shape, sequence), before) };
-            }
-        }
-    }
-
-    /// Goes on where the last producer ended, wherever that was.
-    pub fn recover(memory: M, shape: Shape) -> Result<Self, Damage> {
-        let published = memory.load(Field::Published);
-        let claimed = memory.load(Field::Claimed);
-        if claimed.wrapping_sub(published) > shape.block {
-            return Err(Damage("claimed and published"));
-        }
-        // Nobody writes: the last producer is dead, and this one has not begun.
-        let next = committed(&memory, &shape, published, claimed);
-        // The overwriting of what the last producer announced goes on, in another process: its fence
-        // counts for its own stores only. Partner: `Validate`.
-        memory.fence(Site::TakeOver);
-        // What was announced stays announced, for it may have been overwritten.
-        Ok(FixedWriter {
-            memory,
-            shape,
-            next,
-            offset: slot(&shape, next),
-            run: next,
-            claimed,
-            limit: claimed,
-        })
-    }
-
-    /// The sequence pushed next.
-    #[inline(always)]
-    pub fn next(&self) -> u64 {
-        self.next
-    }
-
-    /// The memory written to.
-    pub fn memory(&self) -> &M {
-        &self.memory
-    }
-
-    /// Makes the next slot writable and gives its payload's offset; `None` if the limit is in the
-    /// way ([`FixedWriter::extend`]).
-    #[inline(always)]
-    pub fn reserve(&mut self) -> Option<usize> {
-        if !self.is_ready() && !self.go_on() {
-            return None;
-        }
-        Some(self.offset + SLOT_HEADER)
-    }
-
-    /// Makes the next slots writable, a block of them or up to the end of the ring; `false` if the
-    /// limit is in the way.
+    /// Makes the next slots writable, up to a block of them and up to the end of the ring. Returns
+    /// `false` if the limit does not allow it.
     #[cold]
     #[inline(never)]
-    fn go_on(&mut self) -> bool {
+    fn reserve_run(&mut self) -> bool {
         if self.next == self.claimed && !self.announce() {
             return false;
         }
@@ -100,103 +41,79 @@ impl<M: Memory> FixedWriter<M> {
             self.offset = 0;
         }
         let lap = self.next | (self.shape.capacity - 1);
-        self.run = earlier(self.claimed, lap.wrapping_add(1));
+        self.run_end = earlier(self.claimed, lap.wrapping_add(1));
         true
     }
 
-    /// Lossless: looks how far the consumers are. Whether that made room.
-    #[cold]
-    pub fn extend(&mut self, seats: &impl Seats) -> bool {
-        let front = self.front();
-        self.limit = flow_control::limit(&self.memory, &self.shape, seats, front);
-        distance(self.limit, front.end) >= 0
-    }
-
-    /// Where the producer stands.
-    pub fn front(&self) -> Front {
-        Front {
-            next: self.next,
-            claimed: self.claimed,
-            end: self.next.wrapping_add(1),
-            limit: self.limit,
-        }
-    }
-
-    /// Gives the reserved slot to the consumers.
+    /// Whether the next push needs only a copy ([`FixedWriter::copy_next`]).
     #[inline(always)]
-    pub fn commit(&mut self) {
-        let stamp = self.next.wrapping_add(1);
-        // SAFETY: a slot is in the ring.
-        unsafe { hand_over(&self.memory, self.offset, stamp) };
-        self.next = stamp;
-        self.offset += self.shape.stride;
+    pub fn can_copy_next(&self) -> bool {
+        self.next != self.run_end
     }
 
-    /// Whether the next push takes nothing but a copy ([`FixedWriter::push_next`]).
+    /// Whether the run ends at this sequence or before it. This is true of [`FixedWriter::next`],
+    /// and of every greater number, if the next push needs more than a copy. In a lap in which
+    /// sequences wrap, it is always true.
     #[inline(always)]
-    pub fn is_ready(&self) -> bool {
-        self.next != self.run
+    pub fn ends_run(&self, sequence: u64) -> bool {
+        sequence >= self.run_end
     }
 
-    /// Whether what is ready ends at this sequence or before. Of [`FixedWriter::next`], and of any number
-    /// above it, this is true if the writer is not ready; in a lap where sequences wrap it is true throughout.
-    #[inline(always)]
-    pub fn is_past(&self, sequence: u64) -> bool {
-        sequence >= self.run
-    }
-
-    /// Pushes one message of at most [`SHORT`](crate::format::data_file::SHORT) bytes.
+    /// Copies and publishes one message of at most [`SHORT`](crate::format::data_file::SHORT)
+    /// bytes.
     ///
     /// # Safety
-    /// The writer is ready, and `from` is readable for the message size, which is `length`.
+    /// [`FixedWriter::can_copy_next`] is true. `length` is the message size, and `from` is readable
+    /// for that many bytes.
     #[inline(always)]
-    pub unsafe fn push_next(&mut self, from: *const u8, length: usize) {
-        debug_assert!(self.is_ready());
-        // Copies of what the copy, which the compiler cannot see into, might change for all it knows.
+    pub unsafe fn copy_next(&mut self, from: *const u8, length: usize) {
+        debug_assert!(self.can_copy_next());
+        // Local copies, because the compiler cannot see into the copy, which might change `self`.
         let (memory, offset, stamp) = (self.memory.clone(), self.offset, self.next.wrapping_add(1));
-        memory.will_write::<AHEAD>(offset);
+        memory.prefetch_for_write::<PREFETCH_BYTES>(offset);
         // SAFETY: a slot is in the ring, with room for a message rounded up to words.
         unsafe {
             memory.write_short(offset, from, length);
-            hand_over(&memory, offset, stamp);
+            store_stamp(&memory, offset, stamp);
         }
         self.next = stamp;
         self.offset = offset + self.shape.stride;
     }
 
-    /// As [`FixedWriter::push_next`] if the writer is ready; `false` where it is not and
-    /// [`FixedWriter::push`] has more to do.
+    /// Pushes one message if that needs only a copy. Returns `false` if [`FixedWriter::push`] has
+    /// more to do.
     ///
     /// # Safety
-    /// `from` is readable for the message size, which is `length`.
+    /// `length` is the message size, and at most [`SHORT`](crate::format::data_file::SHORT). `from`
+    /// is readable for that many bytes.
     #[inline(always)]
-    pub unsafe fn push_short(&mut self, from: *const u8, length: usize) -> bool {
-        if self.is_ready() {
+    pub unsafe fn try_fast(&mut self, from: *const u8, length: usize) -> bool {
+        if self.can_copy_next() {
             // SAFETY: the caller's promise.
-            unsafe { self.push_next(from, length) };
+            unsafe { self.copy_next(from, length) };
             return true;
         }
         false
     }
 
-    /// Pushes messages of at most [`SHORT`](crate::format::data_file::SHORT) bytes that lie `stride` bytes
-    /// apart, for as long as that takes nothing else; how many.
+    /// Pushes messages of at most [`SHORT`](crate::format::data_file::SHORT) bytes, `stride` bytes
+    /// apart, while they need only a copy. Returns how many it has pushed.
     ///
     /// # Safety
     /// `count` messages of the message size are readable.
     #[inline(always)]
-    pub unsafe fn push_run(&mut self, from: *const u8, stride: usize, count: usize) -> usize {
-        let count = count.min(self.run.wrapping_sub(self.next) as usize);
+    pub unsafe fn try_fast_run(&mut self, from: *const u8, stride: usize, count: usize) -> usize {
+        let count = count.min(self.run_end.wrapping_sub(self.next) as usize);
         by_size!(self.shape.message, length => {
             let (memory, slot) = (self.memory.clone(), self.shape.stride);
             let (mut from, mut offset, mut stamp) = (from, self.offset, self.next);
             for _ in 0..count {
                 stamp = stamp.wrapping_add(1);
-                memory.will_write::<AHEAD>(offset);
-                // SAFETY: a slot is in the ring; a message is readable, says the caller.
+                memory.prefetch_for_write::<PREFETCH_BYTES>(offset);
+                // SAFETY: a slot is in the ring. The message is readable, as the caller promises.
                 unsafe {
                     memory.write_short(offset, from, length);
-                    hand_over(&memory, offset, stamp);
+                    store_stamp(&memory, offset, stamp);
                 }
                 from = from.wrapping_add(stride);
                 offset += slot;
@@ -206,29 +123,8 @@ impl<M: Memory> FixedWriter<M> {
         count
     }
 
-    /// Pushes one message; `false` if the limit is in the way.
-    ///
-    /// # Safety
-    /// `from` is readable for the message size.
-    #[inline(always)]
-    pub unsafe fn push(&mut self, from: *const u8) -> bool {
-        let Some(offset) = self.reserve() else {
-            return false;
-        };
-        if self.shape.message <= LONG {
-            let after = offset + self.shape.stride;
-            (after..after + self.shape.message)
-                .step_by(LINE)
-                .for_each(|line| self.memory.will_write::<0>(line));
-        }
-        // SAFETY: a slot is in the ring, with room for a message rounded up to words.
-        unsafe { self.memory.write(offset, from, self.shape.message) };
-        self.commit();
-        true
-    }
-
-    /// Says what is about to be overwritten: once a block, so that the line this is written to
-    /// stays in every consumer's cache.
+    /// Announces that the next block is about to be overwritten. The line of the announcement is
+    /// written once a block, so it stays in every consumer's cache in between.
     fn announce(&mut self) -> bool {
         let mut claimed = self.next.wrapping_add(self.shape.block);
         if self.shape.lossless {
@@ -237,29 +133,136 @@ impl<M: Memory> FixedWriter<M> {
                 return false;
             }
         }
-        // Partner of the first: `FindFront`. Who finds its way by them sees the stamps stored before.
+        // `settle` pairs with `FindFront`. A consumer that starts at these words sees the stamps
+        // that were stored before.
         self.settle();
-        self.memory.publish(Site::Publish, Field::Claimed, claimed);
-        // Partner: `Validate`. Whoever has seen a word of the overwriting sees the announcement.
-        self.memory.fence(Site::Announce);
+        self.memory
+            .store_release(Site::Publish, Field::Claimed, claimed);
+        // Pairs with `Validate`. A consumer that has seen a word of the overwriting sees the
+        // announcement.
+        self.memory.fence_release(Site::Announce);
         self.claimed = claimed;
         true
     }
+}
 
-    /// Records how far the ring is written.
-    pub fn settle(&mut self) {
+impl<M: Memory> FrameWriter for FixedWriter<M> {
+    type Memory = M;
+
+    fn format(memory: &M, shape: &Shape) {
+        // Pairs with `FindFront` and `FindOldest`. No process opens the file before it has its
+        // name.
+        memory.store_release(Site::Publish, Field::Published, shape.first);
+        memory.store_release(Site::Publish, Field::Claimed, shape.first);
+        memory.store_release(Site::Publish, Field::Limit, shape.first);
+        if shape.first != 0 {
+            // A consumer might wait for the stamp zero, so each slot gets the stamp of the lap
+            // before.
+            for i in 0..shape.capacity {
+                let sequence = shape.first.wrapping_add(i);
+                let before = sequence.wrapping_add(1).wrapping_sub(shape.capacity);
+                // SAFETY: a slot is in the ring.
+                unsafe { memory.store_word_relaxed(slot(shape, sequence), before) };
+            }
+        }
+    }
+
+    fn recover(memory: M, shape: Shape) -> Result<Self, Damage> {
+        let published = memory.load_relaxed(Field::Published);
+        let claimed = memory.load_relaxed(Field::Claimed);
+        if claimed.wrapping_sub(published) > shape.block {
+            return Err(Damage("claimed and published"));
+        }
+        // No process writes now. The last producer has ended, and this one has not begun.
+        let next = committed(&memory, &shape, published, claimed);
+        // This producer continues the overwriting that the last one announced. The fence of that
+        // process orders only its own stores. Pairs with `Validate`.
+        memory.fence_release(Site::TakeOver);
+        // The announcement still stands, because those slots may have been overwritten.
+        Ok(FixedWriter {
+            memory,
+            shape,
+            next,
+            offset: slot(&shape, next),
+            run_end: next,
+            claimed,
+            limit: claimed,
+        })
+    }
+
+    fn memory(&self) -> &M {
+        &self.memory
+    }
+
+    #[inline(always)]
+    fn next(&self) -> u64 {
+        self.next
+    }
+
+    #[inline(always)]
+    fn reserve(&mut self, _length: usize) -> Option<usize> {
+        if !self.can_copy_next() && !self.reserve_run() {
+            return None;
+        }
+        Some(self.offset + SLOT_HEADER)
+    }
+
+    #[cold]
+    fn extend(&mut self, slots: &impl SlotCursors, length: usize) -> bool {
+        let front = self.front(length);
+        self.limit = flow_control::raise_limit(&self.memory, &self.shape, slots, front);
+        distance(self.limit, front.end) >= 0
+    }
+
+    fn front(&self, _length: usize) -> WriterState {
+        WriterState {
+            next: self.next,
+            claimed: self.claimed,
+            end: self.next.wrapping_add(1),
+            limit: self.limit,
+        }
+    }
+
+    #[inline(always)]
+    fn commit(&mut self, _length: usize) {
+        let stamp = self.next.wrapping_add(1);
+        // SAFETY: a slot is in the ring.
+        unsafe { store_stamp(&self.memory, self.offset, stamp) };
+        self.next = stamp;
+        self.offset += self.shape.stride;
+    }
+
+    #[inline(always)]
+    unsafe fn push(&mut self, from: *const u8, length: usize) -> bool {
+        let Some(offset) = self.reserve(length) else {
+            return false;
+        };
+        if self.shape.message <= PREFETCH_MAX {
+            let after = offset + self.shape.stride;
+            (after..after + self.shape.message)
+                .step_by(CACHE_LINE)
+                .for_each(|line| self.memory.prefetch_for_write::<0>(line));
+        }
+        // SAFETY: a slot is in the ring, with room for a message rounded up to words.
+        unsafe { self.memory.write(offset, from, self.shape.message) };
+        self.commit(length);
+        true
+    }
+
+    fn settle(&mut self) {
+        // Pairs with `FindFront`.
         self.memory
-            .publish(Site::Publish, Field::Published, self.next);
+            .store_release(Site::Publish, Field::Published, self.next);
     }
 }
 
-/// Gives a slot to the consumers.
+/// Publishes the message in a slot.
 ///
 /// # Safety
-/// It is in the ring, and `memory` is the producer's.
+/// The slot is in the ring, and `memory` is the producer's.
 #[inline(always)]
-unsafe fn hand_over<M: Memory>(memory: &M, offset: usize, stamp: u64) {
-    // Partner: `SeeStamp`. Whoever sees the stamp sees the payload.
+unsafe fn store_stamp<M: Memory>(memory: &M, offset: usize, stamp: u64) {
+    // Pairs with `SeeStamp`. A consumer that sees the stamp sees the payload.
     // SAFETY: the caller's promise.
-    unsafe { memory.publish_word(Site::Stamp, offset, stamp) };
+    unsafe { memory.store_word_release(Site::Stamp, offset, stamp) };
 }

@@ -1,15 +1,15 @@
 //! The ring of messages of any length: frames `{stamp: u64, length: u32, flags: u32, payload}`.
 //!
-//! Frames follow each other on 16-byte boundaries, so that the frame header never lies across the
-//! end of the ring and payloads are aligned for any C type. A message that does not fit before the
-//! end of the ring is preceded by a padding frame, which carries the same stamp and no sequence.
+//! Frames follow each other on 16-byte boundaries, so a frame header never crosses the end of the
+//! ring, and payloads are aligned for any C type. If a message does not fit before the end of the
+//! ring, a padding frame precedes it. The padding has the same stamp, and no sequence of its own.
 //!
-//! A consumer at the front looks at a word where any old payload may lie, and an old payload may
-//! look like a stamp. So the stamp word of the *next* frame is cleared before this frame's is
-//! stored, and the announcement covers that word too.
+//! A consumer at the front looks at a word that may be part of an old payload, and an old payload
+//! may look like a stamp. So the producer clears the stamp word of the *next* frame before it
+//! stores the stamp of this one. The announcement covers that word, too.
 //!
-//! The index has an entry for each block of the ring: the first frame that begins at or after the
-//! start of the block. A consumer that joins, seeks or was lapped finds a frame by it.
+//! The index has an entry for each block of the ring. It is the first frame that begins at or after
+//! the start of the block. A consumer that joins, seeks or was lapped finds a frame by the index.
 
 mod reader;
 mod writer;
@@ -20,7 +20,7 @@ pub use writer::VariableWriter;
 use crate::format::data_file::FRAME_HEADER;
 use crate::ring::types::Shape;
 
-/// Bytes of a frame with a payload of so many.
+/// Bytes of a frame with a payload of `length` bytes.
 #[inline(always)]
 const fn frame_bytes(length: usize) -> usize {
     (FRAME_HEADER + length + FRAME_HEADER - 1) & !(FRAME_HEADER - 1)

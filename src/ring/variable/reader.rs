@@ -1,13 +1,15 @@
-//! The consumer's side.
+//! The reader of this framing.
 
 use super::{entry, frame_bytes, in_ring};
 use crate::format::data_file::{FLAG_PADDING, FRAME_HEADER};
 use crate::ring::flow_control;
-use crate::ring::frames::{Frames, Place, Poll, Rivals, Seek, JOIN_TRIES, PATIENCE};
-use crate::ring::memory::{Field, Memory, Site};
+use crate::ring::frame_reader::{
+    Found, FrameReader, Place, ProducerWatch, Seek, MAX_JOIN_TRIES, MAX_RETRIES,
+};
+use crate::ring::memory::{Field, Memory, Site, Step};
 use crate::ring::types::{distance, earlier, Damage, Shape};
 
-/// A consumer's side.
+/// The reader of this framing.
 #[derive(Debug, Clone)]
 pub struct VariableReader<M> {
     memory: M,
@@ -17,7 +19,7 @@ pub struct VariableReader<M> {
 }
 
 impl<M: Memory> VariableReader<M> {
-    /// At the first message ever.
+    /// A reader at the first message.
     pub fn new(memory: M, shape: Shape) -> Self {
         VariableReader {
             memory,
@@ -28,13 +30,13 @@ impl<M: Memory> VariableReader<M> {
     }
 
     #[inline(always)]
-    fn covers(&self, position: u64) -> bool {
-        let claimed = self.memory.load(Field::Claimed);
+    fn is_retained(&self, position: u64) -> bool {
+        let claimed = self.memory.load_relaxed(Field::Claimed);
         claimed.wrapping_sub(position) <= self.shape.capacity
     }
 
-    /// The oldest position retained, and `margin` beyond it in a ring that has been filled once.
-    /// With a seat, what is retained stays, and needs no margin.
+    /// The oldest retained position, plus `margin` if the ring has been filled once. With a slot,
+    /// the oldest message stays, so it needs no margin.
     fn retained(&self, margin: u64) -> u64 {
         let oldest = flow_control::retained(self);
         if self.shape.lossless || oldest == self.shape.first_position() {
@@ -53,22 +55,22 @@ impl<M: Memory> VariableReader<M> {
         self.block_of(position.wrapping_add(self.shape.block - 1))
     }
 
-    /// The first frame at or after the start of a block, as `(position, sequence)`, of a block
-    /// that was found by `claimed` or `published` and the fence after it. `None` if it was
-    /// overwritten meanwhile.
+    /// The position and sequence of the first frame at or after the start of a block. The caller
+    /// has found the block by `claimed` or `published` and issued the fence after it. Returns
+    /// `None` if the frame was overwritten.
     fn block(&self, start: u64) -> Result<Option<(u64, u64)>, Damage> {
         let word = entry(&self.shape, start);
         // SAFETY: an entry is in the index.
         let (position, sequence) = unsafe {
             (
-                self.memory.index_word(word),
-                self.memory.index_word(word + 1),
+                self.memory.load_index_relaxed(word),
+                self.memory.load_index_relaxed(word + 1),
             )
         };
-        // Partner: `Announce`. Had either word been of a later lap, then the announcement of a
-        // frame behind this block's next incarnation would be seen.
-        self.memory.fence(Site::ValidateEntry);
-        if !self.covers(start) {
+        // Pairs with `Announce` and `TakeOver`. If either word were of a later lap, the consumer
+        // would see the announcement of a frame after the next incarnation of this block.
+        self.memory.fence_acquire(Site::ValidateEntry);
+        if !self.is_retained(start) {
             return Ok(None);
         }
         let behind = position.wrapping_sub(start);
@@ -78,12 +80,14 @@ impl<M: Memory> VariableReader<M> {
         Ok(Some((position, sequence)))
     }
 
-    /// The position and sequence of the frame that is written next, found from the last block
-    /// published, or from the own position if that is nearer. `None` if the producer ran on.
+    /// The position and sequence of the next frame that the producer writes. It is found from the
+    /// last published block, or from the own position if that is nearer. Returns `None` if the
+    /// producer ran while this function looked.
     pub(super) fn walk(&mut self) -> Result<Option<(u64, u64)>, Damage> {
-        let published = self.memory.load(Field::Published);
-        // Partner: `Publish`. The index entries of the blocks before, and the frames.
-        self.memory.fence(Site::FindFront);
+        let published = self.memory.load_relaxed(Field::Published);
+        // Pairs with `Publish`, which orders the index entries of the earlier blocks and the
+        // frames.
+        self.memory.fence_acquire(Site::FindFront);
         let last = self.block_of(published);
         if distance(self.position, last) < 0 {
             match self.block(last)? {
@@ -96,25 +100,29 @@ impl<M: Memory> VariableReader<M> {
                 None => return Ok(None),
             }
         }
-        // The front lies before what is announced, so no more frames than fit in between; what the
-        // producer adds meanwhile need not be seen.
-        let announced = self.memory.load(Field::Claimed).wrapping_sub(self.position);
+        // The front is before the announced end, so at most the frames that fit in between are
+        // walked. Frames that the producer adds after this load need not be seen.
+        let announced = self
+            .memory
+            .load_relaxed(Field::Claimed)
+            .wrapping_sub(self.position);
         if announced > self.longest_walk() {
             return Ok(None);
         }
         for _ in 0..=announced / FRAME_HEADER as u64 {
             match self.poll()? {
-                Poll::Ready(place) if self.intact() => self.advance(place),
-                Poll::Empty => break,
+                Found::Ready(place) if self.intact() => self.advance(place),
+                Found::Empty => break,
                 _ => return Ok(None),
             }
         }
         Ok(Some((self.position, self.next)))
     }
 
-    /// The most bytes from the start of a block to where a walk from there may have to go: the front
-    /// lies before what is announced, and that is at most a block or the longest message, whichever is
-    /// more, beyond what was published; and published is in that block, or in the next.
+    /// The most bytes that a walk from the start of the last published block may need. The front is
+    /// before the announced end. That end is at most a block, or the longest message if that is
+    /// longer, after the published position. The published position is in this block or in the next
+    /// one.
     fn longest_walk(&self) -> u64 {
         2 * self.shape.block
             + self
@@ -123,19 +131,20 @@ impl<M: Memory> VariableReader<M> {
                 .max(self.shape.capacity / 8 + 2 * FRAME_HEADER as u64)
     }
 
-    /// The position and sequence of the frame that is written next.
+    /// The position and sequence of the next frame that the producer writes.
     pub fn front(&self) -> Result<(u64, u64), Damage> {
         let mut probe = self.clone();
-        for _ in 0..PATIENCE {
+        for _ in 0..MAX_RETRIES {
             if let Some(front) = probe.walk()? {
                 return Ok(front);
             }
         }
-        // The producer laps faster than it can be followed: as of its last block, then.
-        let position = self.memory.load(Field::Published);
-        let sequence = self.memory.load(Field::PublishedSequence);
-        // Partner: `Publish`, for a caller that acts on the answer.
-        self.memory.fence(Site::FindFront);
+        // The producer laps faster than this consumer can follow, so this is the state as of its
+        // last block.
+        let position = self.memory.load_relaxed(Field::Published);
+        let sequence = self.memory.load_relaxed(Field::PublishedSequence);
+        // Pairs with `Publish`, for a caller that uses the result.
+        self.memory.fence_acquire(Site::FindFront);
         Ok(if distance(sequence, self.next) < 0 {
             (self.position, self.next)
         } else {
@@ -143,40 +152,41 @@ impl<M: Memory> VariableReader<M> {
         })
     }
 
-    /// How far behind the oldest to look, after so many tries that a running producer spoilt: the
-    /// oldest block itself is spoilt by its next announcement, half a ring is not.
+    /// The margin after this many tries that a running producer has made fail. The next
+    /// announcement overwrites the oldest block itself, but not the next half of the ring.
     fn margin(&self, tries: u64) -> u64 {
         self.shape.capacity / 16 * tries.min(8)
     }
 
-    /// Where a consumer can begin, at or after `from`: the first frame of a block. With a seat, if
-    /// that is possible, the very first frame, for `from` may be all there is.
-    fn landing(&self, from: u64) -> Result<Option<(u64, u64)>, Damage> {
+    /// The first frame at or after `from` at which a consumer can begin. That is the first frame of
+    /// a block. With a slot it is the very first frame if possible, because the only message may be
+    /// the one at `from`.
+    fn find_start(&self, from: u64) -> Result<Option<(u64, u64)>, Damage> {
         let next = self.block_from(from);
         if !self.shape.lossless {
             return self.block(next);
         }
-        let published = self.memory.load(Field::Published);
-        // Partner: `Publish`. The index entries of the blocks up to there.
-        self.memory.fence(Site::FindFront);
+        let published = self.memory.load_relaxed(Field::Published);
+        // Pairs with `Publish`, which orders the index entries of the blocks up to there.
+        self.memory.fence_acquire(Site::FindFront);
         if let Some(begin) = self.block(self.block_of(earlier(from, published)))? {
             let mut probe = self.at(begin.0, begin.1);
             if from.wrapping_sub(begin.0) as i64 > self.longest_walk() as i64 {
                 return Ok(None);
             }
             for _ in 0..=self.longest_walk() / FRAME_HEADER as u64 {
-                // Looked first, for padding may be all that lies before `from`.
+                // The poll comes first, because everything before `from` may be padding.
                 let found = probe.poll()?;
                 if distance(probe.position, from) >= 0 {
                     return Ok(Some((probe.position, probe.next)));
                 }
                 match found {
-                    Poll::Ready(place) if probe.intact() => probe.advance(place),
+                    Found::Ready(place) if probe.intact() => probe.advance(place),
                     _ => break,
                 }
             }
         }
-        // The block that `from` lies in is being overwritten, so the front is far beyond it.
+        // The block that contains `from` is being overwritten, so the front is far beyond it.
         match distance(next, published) {
             ..=0 => self.block(next),
             _ => Ok(None),
@@ -193,7 +203,7 @@ impl<M: Memory> VariableReader<M> {
     }
 }
 
-impl<M: Memory> Frames for VariableReader<M> {
+impl<M: Memory> FrameReader for VariableReader<M> {
     type Memory = M;
 
     #[inline(always)]
@@ -216,35 +226,36 @@ impl<M: Memory> Frames for VariableReader<M> {
     }
 
     #[inline]
-    fn poll(&mut self) -> Result<Poll, Damage> {
-        // Twice at the most: once for padding, once for the frame at the start of the ring.
+    fn poll(&mut self) -> Result<Found, Damage> {
+        // At most twice: once for padding, and once for the frame at the start of the ring.
         loop {
             let offset = in_ring(&self.shape, self.position);
             let room = self.shape.capacity as usize - offset;
-            // SAFETY: a frame header is in the ring, for frames are on 16-byte boundaries.
-            let stamp = unsafe { self.memory.word(offset) };
+            // SAFETY: a frame header is in the ring, because frames are on 16-byte boundaries.
+            let stamp = unsafe { self.memory.load_word_relaxed(offset) };
             if stamp != self.next.wrapping_add(1) {
-                // The front, or any word of a later lap. Partner: `Announce`.
+                // This is the front, or any word of a later lap. `intact` decides.
                 return Ok(if self.intact() {
-                    Poll::Empty
+                    Found::Empty
                 } else {
-                    Poll::Lapped
+                    Found::Lapped
                 });
             }
-            // Partner: `Stamp`.
-            self.memory.fence(Site::SeeStamp);
+            // Pairs with `Stamp`.
+            self.memory.fence_acquire(Site::SeeStamp);
             // SAFETY: as above.
-            let word = unsafe { self.memory.word(offset + 8) };
+            let word = unsafe { self.memory.load_word_relaxed(offset + 8) };
             let (length, flags) = (word as u32 as usize, (word >> 32) as u32);
-            // In bounds, so that it can be copied; whether it is true, validation tells.
+            // The payload is in bounds, so it can be copied. Validation decides whether the length
+            // is right.
             if flags == 0 && length <= self.shape.message && frame_bytes(length) <= room {
-                return Ok(Poll::Ready(Place {
+                return Ok(Found::Ready(Place {
                     offset: offset + FRAME_HEADER,
                     length,
                 }));
             }
             if !self.intact() {
-                return Ok(Poll::Lapped);
+                return Ok(Found::Lapped);
             }
             if flags != FLAG_PADDING || offset == 0 {
                 return Err(Damage("frame"));
@@ -255,9 +266,9 @@ impl<M: Memory> Frames for VariableReader<M> {
 
     #[inline(always)]
     fn intact(&self) -> bool {
-        // Partner: `Announce`.
-        self.memory.fence(Site::Validate);
-        self.covers(self.position) || !self.memory.keeps(Site::IsValid)
+        // Pairs with `Announce` and `TakeOver`.
+        self.memory.fence_acquire(Site::Validate);
+        self.is_retained(self.position) || !self.memory.performs(Step::IsValid)
     }
 
     #[inline(always)]
@@ -267,15 +278,15 @@ impl<M: Memory> Frames for VariableReader<M> {
     }
 
     fn catch_up(&mut self) -> Result<Option<u64>, Damage> {
-        for _ in 0..PATIENCE {
+        for _ in 0..MAX_RETRIES {
             let from = self.retained(self.shape.capacity / 8);
-            // Partner: `Publish`. The index entries below `claimed`.
-            self.memory.fence(Site::FindOldest);
-            let Some((position, sequence)) = self.landing(from)? else {
+            // Pairs with `Publish`, which orders the index entries of the blocks before `claimed`.
+            self.memory.fence_acquire(Site::FindOldest);
+            let Some((position, sequence)) = self.find_start(from)? else {
                 continue;
             };
             let lost = distance(sequence, self.next);
-            // None are, where padding was all that was overwritten.
+            // It is zero if only padding was overwritten.
             if lost < 0 || distance(position, self.position) <= 0 {
                 return Err(Damage("claimed went back"));
             }
@@ -290,19 +301,19 @@ impl<M: Memory> Frames for VariableReader<M> {
     }
 
     fn oldest(&self) -> Result<u64, Damage> {
-        let mut rivals = Rivals::new(&self.memory);
-        for tries in 0..JOIN_TRIES {
+        let mut watch = ProducerWatch::new(&self.memory);
+        for tries in 0..MAX_JOIN_TRIES {
             let from = self.retained(self.margin(tries));
-            // Partner: `Publish`. The index entries below `claimed`.
-            self.memory.fence(Site::FindOldest);
-            if let Some((_, sequence)) = self.landing(from)? {
+            // Pairs with `Publish`, which orders the index entries of the blocks before `claimed`.
+            self.memory.fence_acquire(Site::FindOldest);
+            if let Some((_, sequence)) = self.find_start(from)? {
                 return Ok(sequence);
             }
-            if !rivals.may_have_spoilt(&self.memory) {
+            if !watch.may_be_active(&self.memory) {
                 break;
             }
         }
-        Err(Damage("no block start stays what it is"))
+        Err(Damage("no stable block start"))
     }
 
     fn seek(&mut self, sequence: u64, tries: u64) -> Result<Seek, Damage> {
@@ -317,15 +328,15 @@ impl<M: Memory> Frames for VariableReader<M> {
             return Ok(Seek::Beyond);
         }
         if sequence == last {
-            // Found already, as a producer finds where to go on: so the two agree on it even where
-            // the index is damaged.
+            // The walk has found it in the same way as a producer does, so both agree even if the
+            // index is damaged.
             (self.position, self.next) = (front, last);
             return Ok(Seek::Done { lost: 0 });
         }
         let from = self.retained(self.margin(tries));
-        // Partner: `Publish`. The index entries below `claimed`.
-        self.memory.fence(Site::FindOldest);
-        let Some(mut begin) = self.landing(from)? else {
+        // Pairs with `Publish`, which orders the index entries of the blocks before `claimed`.
+        self.memory.fence_acquire(Site::FindOldest);
+        let Some(mut begin) = self.find_start(from)? else {
             return Ok(Seek::Again);
         };
         let mut low = self.block_of(begin.0);
@@ -335,7 +346,7 @@ impl<M: Memory> Frames for VariableReader<M> {
                 lost: distance(begin.1, sequence) as u64,
             });
         }
-        // The last block that begins with a frame not after the one wanted, by halves.
+        // A binary search for the last block that begins with a frame at or before the wanted one.
         let mut high = self.block_of(front);
         while distance(high, low) > 0 {
             let blocks = high.wrapping_sub(low) / self.shape.block;
@@ -353,7 +364,7 @@ impl<M: Memory> Frames for VariableReader<M> {
                 return Ok(Seek::Done { lost: 0 });
             }
             match probe.poll()? {
-                Poll::Ready(place) if probe.intact() => probe.advance(place),
+                Found::Ready(place) if probe.intact() => probe.advance(place),
                 _ => return Ok(Seek::Again),
             }
         }

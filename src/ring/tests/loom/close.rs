@@ -1,5 +1,5 @@
-//! A producer that closes: its consumer gets every message before it is told. And one that opens
-//! the queue again: a consumer that was told gets what comes then.
+//! A producer that closes the queue: its consumer gets every message before the end is reported. A
+//! producer that opens the queue again: a consumer that has seen the end gets the new messages.
 
 use super::*;
 use crate::ring::set_state;
@@ -12,12 +12,12 @@ const REOPENED_FIXED: Setting = Setting::fixed(2, 1, &[16; 3]);
 const REOPENED_VARIABLE: Setting = Setting::variable(&[16; 3]);
 
 /// As a producer's handle does when it is dropped.
-fn end<F: Framing>(memory: &Modelled, writer: &mut F::Writer) {
-    F::settle(writer);
+fn end<F: RingKind>(memory: &ModelMemory, writer: &mut F::Writer) {
+    writer.settle();
     set_state(memory, state::CLOSED);
 }
 
-fn close<F: Framing>(s: &'static Setting) -> Kept<Story> {
+fn close<F: RingKind>(s: &'static Setting) -> Checked<Trace> {
     let memory = queue::<F>(s);
     let mut consumer = Consumer::<F>::new(s, &memory);
     let thread = thread::spawn(move || {
@@ -38,7 +38,7 @@ fn close<F: Framing>(s: &'static Setting) -> Kept<Story> {
 }
 
 /// The consumer attaches to a closed queue of one message, which a second producer reopens.
-fn reopen<F: Framing>(s: &'static Setting, live_again: bool) -> Kept<Story> {
+fn reopen<F: RingKind>(s: &'static Setting, live_again: bool) -> Checked<Trace> {
     let memory = queue::<F>(s);
     let second = s.sequence(1);
     let mut writer = produce::<F>(s, &memory, 0, second)?;
@@ -48,15 +48,15 @@ fn reopen<F: Framing>(s: &'static Setting, live_again: bool) -> Kept<Story> {
         let mut live = false;
         for _ in 0..4 {
             match consumer.look()? {
-                // Live again: so the end that is told from here on is the second.
+                // Live again, so an end that is reported from here on is the second one.
                 Look::Nothing => live = true,
                 Look::Message { sequence, .. } => live |= sequence != s.shape.first,
                 Look::Closed => {
                     let next = consumer.reader.next();
-                    let told = if live { s.end() } else { second };
+                    let end = if live { s.end() } else { second };
                     promise!(
                         Early,
-                        next == told || next == s.end(),
+                        next == end || next == s.end(),
                         "closed before {next}"
                     );
                 }
@@ -64,12 +64,12 @@ fn reopen<F: Framing>(s: &'static Setting, live_again: bool) -> Kept<Story> {
         }
         Ok(consumer)
     });
-    // As `queue::files::attach` does.
+    // As `queue::open` does.
     if live_again {
         set_state(&memory, state::LIVE);
     }
     let mut writer = attach::<F>(s, &memory)?;
-    promise!(Missing, F::next(&writer) == second, "the first message");
+    promise!(Missing, writer.next() == second, "the first message");
     push::<F>(s, &mut writer, 1, s.end());
     end::<F>(&memory, &mut writer);
     let mut consumer = thread.join().unwrap()?;
@@ -77,7 +77,7 @@ fn reopen<F: Framing>(s: &'static Setting, live_again: bool) -> Kept<Story> {
     consumer.settle(s, s.end(), second)
 }
 
-fn reopened<F: Framing>(s: &'static Setting) -> Kept<Story> {
+fn reopened<F: RingKind>(s: &'static Setting) -> Checked<Trace> {
     reopen::<F>(s, true)
 }
 
@@ -121,26 +121,26 @@ fn variable_preemptions_add_nothing() {
     preemptions_add_nothing(|| reopened::<Variable>(&REOPENED_VARIABLE));
 }
 
-/// Negative twins: the state stays closed.
+/// Mutation tests: the state stays closed.
 #[test]
 fn fixed_reopened_without_live() {
-    dies(Breach::Early, || reopen::<Fixed>(&REOPENED_FIXED, false));
+    violates(Violation::Early, || reopen::<Fixed>(&REOPENED_FIXED, false));
 }
 
 #[test]
 fn variable_reopened_without_live() {
-    dies(Breach::Early, || {
+    violates(Violation::Early, || {
         reopen::<Variable>(&REOPENED_VARIABLE, false)
     });
 }
 
-twins! {
-    fixed_without_state: close::<Fixed>, FIXED, State => Early;
-    fixed_without_see_state: close::<Fixed>, FIXED, SeeState => Early;
-    fixed_without_look_again: close::<Fixed>, FIXED, LookAgain => Early;
-    variable_without_state: close::<Variable>, VARIABLE, State => Early;
-    variable_without_see_state: close::<Variable>, VARIABLE, SeeState => Early;
-    variable_without_look_again: close::<Variable>, VARIABLE, LookAgain => Early;
-    fixed_reopened_without_state: reopened::<Fixed>, REOPENED_FIXED, State => Early;
-    variable_reopened_without_state: reopened::<Variable>, REOPENED_VARIABLE, State => Early;
+mutations! {
+    fixed_without_state: close::<Fixed>, FIXED, Site::State => Early;
+    fixed_without_see_state: close::<Fixed>, FIXED, Site::SeeState => Early;
+    fixed_without_look_again: close::<Fixed>, FIXED, Step::LookAgain => Early;
+    variable_without_state: close::<Variable>, VARIABLE, Site::State => Early;
+    variable_without_see_state: close::<Variable>, VARIABLE, Site::SeeState => Early;
+    variable_without_look_again: close::<Variable>, VARIABLE, Step::LookAgain => Early;
+    fixed_reopened_without_state: reopened::<Fixed>, REOPENED_FIXED, Site::State => Early;
+    variable_reopened_without_state: reopened::<Variable>, REOPENED_VARIABLE, Site::State => Early;
 }

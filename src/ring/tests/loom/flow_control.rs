@@ -1,12 +1,12 @@
-//! A lossless ring: what a consumer with a seat has not consumed is not overwritten, whenever it
-//! takes the seat.
+//! A lossless ring: the producer does not overwrite a message that a consumer with a slot has not
+//! consumed, whenever the consumer took the slot.
 
 use super::*;
-use crate::ring::flow_control::{Seat, Seats};
+use crate::ring::flow_control::{SlotCursor, SlotCursors};
 use crate::ring::{self, Start};
 use loom::thread;
 
-/// A ring of two messages, announced one at a time. With nobody attached, the producer runs on.
+/// A ring of two messages, announced one at a time. Without a consumer, the producer does not wait.
 const FIXED: Setting = lossless(Setting::fixed(2, 1, &[16; 3]));
 const FIXED_LONG: Setting = lossless(Setting::fixed(2, 1, &[16; 4]));
 const VARIABLE: Setting = lossless(Setting::variable(&[16, 8, 16]));
@@ -16,31 +16,31 @@ const fn lossless(mut s: Setting) -> Setting {
     s
 }
 
-/// One seat.
-struct Chair {
+/// One consumer slot.
+struct ModelSlot {
     token: AtomicU64,
     cursor: AtomicU64,
-    /// The release order of the cursor is left out.
+    /// The store of the cursor has no release order.
     relaxed: bool,
 }
 
-impl Chair {
-    fn new(s: &Setting) -> Arc<Chair> {
-        Arc::new(Chair {
+impl ModelSlot {
+    fn new(s: &Setting) -> Arc<ModelSlot> {
+        Arc::new(ModelSlot {
             token: AtomicU64::new(0),
             cursor: AtomicU64::new(0),
-            relaxed: s.without.contains(&Site::Consumed),
+            relaxed: s.without == Some(Mutation::Site(Site::Consumed)),
         })
     }
 }
 
-impl Seat for Chair {
-    fn hold(&self, cursor: u64) {
+impl SlotCursor for ModelSlot {
+    fn reserve(&self, cursor: u64) {
         self.cursor.store(cursor, Ordering::Relaxed);
         self.token.store(1, Ordering::Release);
     }
 
-    fn consumed(&self, _site: Site, cursor: u64) {
+    fn store_cursor_release(&self, _site: Site, cursor: u64) {
         let order = match self.relaxed {
             true => Ordering::Relaxed,
             false => Ordering::Release,
@@ -49,7 +49,7 @@ impl Seat for Chair {
     }
 }
 
-impl Seats for Chair {
+impl SlotCursors for ModelSlot {
     fn cursors(&self, mut each: impl FnMut(u64)) {
         if self.token.load(Ordering::Acquire) != 0 {
             each(self.cursor.load(Ordering::Relaxed));
@@ -57,65 +57,47 @@ impl Seats for Chair {
     }
 }
 
-/// A framing whose producer looks at the seats.
-trait Gated: Framing {
-    fn try_push(writer: &mut Self::Writer, message: &[u8], seats: &Chair) -> bool;
+/// Pushes a message, and extends the limit if that is needed.
+fn try_push<F: RingKind>(writer: &mut F::Writer, message: &[u8], slot: &ModelSlot) -> bool {
+    F::push(writer, message) || (writer.extend(slot, message.len()) && F::push(writer, message))
 }
 
-impl Gated for Fixed {
-    fn try_push(writer: &mut Self::Writer, message: &[u8], seats: &Chair) -> bool {
-        let from = message.as_ptr();
-        // SAFETY: a slice is readable, and has the message size.
-        let push = |writer: &mut Self::Writer| unsafe { writer.push(from) };
-        push(writer) || (writer.extend(seats) && push(writer))
-    }
-}
-
-impl Gated for Variable {
-    fn try_push(writer: &mut Self::Writer, message: &[u8], seats: &Chair) -> bool {
-        let (from, length) = (message.as_ptr(), message.len());
-        // SAFETY: a slice is readable, and no longer than the longest message.
-        let push = |writer: &mut Self::Writer| unsafe { writer.push(from, length) };
-        push(writer) || (writer.extend(seats, length) && push(writer))
-    }
-}
-
-/// Tries to push each message, and a few times again.
-fn offer<F: Gated>(s: &Setting, memory: &Modelled, seats: &Chair) -> Kept<F::Writer> {
+/// Tries to push each message, with a few more tries.
+fn offer<F: RingKind>(s: &Setting, memory: &ModelMemory, slot: &ModelSlot) -> Checked<F::Writer> {
     let mut writer = attach::<F>(s, memory)?;
     for _ in 0..s.lengths.len() + 1 {
-        if F::next(&writer) != s.end() {
-            let message = s.message(F::next(&writer), 0);
-            F::try_push(&mut writer, &message, seats);
+        if writer.next() != s.end() {
+            let message = s.message(writer.next(), 0);
+            try_push::<F>(&mut writer, &message, slot);
         }
     }
     Ok(writer)
 }
 
-/// A consumer with a seat.
-struct Seated<F: Framing> {
+/// A consumer with a slot.
+struct Attached<F: RingKind> {
     reader: Reader<F::Frames>,
-    seat: Arc<Chair>,
+    slot: Arc<ModelSlot>,
 }
 
-impl<F: Framing> Seated<F> {
-    fn new(s: &Setting, memory: &Modelled, seat: &Arc<Chair>) -> Kept<Self> {
+impl<F: RingKind> Attached<F> {
+    fn new(s: &Setting, memory: &ModelMemory, slot: &Arc<ModelSlot>) -> Checked<Self> {
         let reader = Reader::new(F::frames(memory.clone(), s.shape));
-        let mut consumer = Seated {
+        let mut consumer = Attached {
             reader,
-            seat: seat.clone(),
+            slot: slot.clone(),
         };
         consumer.go_to_oldest()?;
         Ok(consumer)
     }
 
-    fn go_to_oldest(&mut self) -> Kept<()> {
-        ring::join(&mut self.reader, &*self.seat, Some(Start::Oldest))?;
+    fn go_to_oldest(&mut self) -> Checked<()> {
+        ring::join(&mut self.reader, &*self.slot, Some(Start::Oldest))?;
         Ok(())
     }
 
-    /// Pops so many times, and nothing may be lost.
-    fn take(&mut self, s: &Setting, times: usize) -> Kept<()> {
+    /// Pops this many times. No message may be lost.
+    fn take(&mut self, s: &Setting, times: usize) -> Checked<()> {
         for _ in 0..times {
             let mut buffer = [0; 16];
             let wanted = self.reader.next();
@@ -131,59 +113,59 @@ impl<F: Framing> Seated<F> {
                 let pushed = s.message(info.sequence, 0);
                 promise!(Torn, buffer[..info.length as usize] == pushed, "{info:?}");
                 let cursor = self.reader.frames().cursor();
-                self.seat.consumed(Site::Consumed, cursor);
+                self.slot.store_cursor_release(Site::Consumed, cursor);
             }
         }
         Ok(())
     }
 
-    /// What is left when the producer is at rest is received whole.
-    fn drain(mut self, s: &Setting, writer: &F::Writer) -> Kept<()> {
+    /// When the producer has stopped, the consumer receives all remaining messages.
+    fn drain(mut self, s: &Setting, writer: &F::Writer) -> Checked<()> {
         self.take(s, s.lengths.len())?;
-        let (next, end) = (self.reader.next(), F::next(writer));
+        let (next, end) = (self.reader.next(), writer.next());
         promise!(Missing, next == end, "{next} is next, not {end}");
         Ok(())
     }
 }
 
-/// A consumer attached from the beginning: the producer waits for it.
-fn attached<F: Gated>(s: &'static Setting) -> Kept<()> {
+/// A consumer that attaches before the producer starts. The producer waits for it.
+fn attached<F: RingKind>(s: &'static Setting) -> Checked<()> {
     let memory = queue::<F>(s);
-    let seat = Chair::new(s);
-    let mut consumer = Seated::<F>::new(s, &memory, &seat)?;
+    let slot = ModelSlot::new(s);
+    let mut consumer = Attached::<F>::new(s, &memory, &slot)?;
     let thread = thread::spawn(move || consumer.take(s, 2).map(|()| consumer));
-    let writer = offer::<F>(s, &memory, &seat)?;
+    let writer = offer::<F>(s, &memory, &slot)?;
     thread.join().unwrap()?.drain(s, &writer)
 }
 
 /// A consumer that attaches while the producer runs.
-fn joining<F: Gated>(s: &'static Setting) -> Kept<()> {
+fn joining<F: RingKind>(s: &'static Setting) -> Checked<()> {
     let memory = queue::<F>(s);
-    let seat = Chair::new(s);
-    let (its, shared) = (seat.clone(), memory.clone());
+    let slot = ModelSlot::new(s);
+    let (its, shared) = (slot.clone(), memory.clone());
     let thread = thread::spawn(move || {
-        let mut consumer = Seated::<F>::new(s, &shared, &its)?;
+        let mut consumer = Attached::<F>::new(s, &shared, &its)?;
         consumer.take(s, 1).map(|()| consumer)
     });
-    let writer = offer::<F>(s, &memory, &seat)?;
+    let writer = offer::<F>(s, &memory, &slot)?;
     thread.join().unwrap()?.drain(s, &writer)
 }
 
-/// A consumer that goes back to the oldest while the producer waits for it.
-fn seeking<F: Gated>(s: &'static Setting) -> Kept<()> {
+/// A consumer that seeks to the oldest message while the producer waits for it.
+fn seeking<F: RingKind>(s: &'static Setting) -> Checked<()> {
     let memory = queue::<F>(s);
-    let seat = Chair::new(s);
-    let mut consumer = Seated::<F>::new(s, &memory, &seat)?;
+    let slot = ModelSlot::new(s);
+    let mut consumer = Attached::<F>::new(s, &memory, &slot)?;
     let thread = thread::spawn(move || {
         consumer.take(s, 2)?;
         consumer.go_to_oldest()?;
         consumer.take(s, 1).map(|()| consumer)
     });
-    let writer = offer::<F>(s, &memory, &seat)?;
+    let writer = offer::<F>(s, &memory, &slot)?;
     thread.join().unwrap()?.drain(s, &writer)
 }
 
-fn bound() -> usize {
+fn preemptions() -> usize {
     if full() {
         3
     } else {
@@ -193,45 +175,45 @@ fn bound() -> usize {
 
 #[test]
 fn fixed_attached() {
-    explore_up_to(bound(), || attached::<Fixed>(&FIXED_LONG));
+    explore_up_to(preemptions(), || attached::<Fixed>(&FIXED_LONG));
 }
 
 #[test]
 fn variable_attached() {
-    explore_up_to(bound(), || attached::<Variable>(&VARIABLE));
+    explore_up_to(preemptions(), || attached::<Variable>(&VARIABLE));
 }
 
 #[test]
 fn fixed_joining() {
-    explore_up_to(bound(), || joining::<Fixed>(&FIXED_LONG));
+    explore_up_to(preemptions(), || joining::<Fixed>(&FIXED_LONG));
 }
 
 #[test]
 fn variable_joining() {
-    explore_up_to(bound(), || joining::<Variable>(&VARIABLE));
+    explore_up_to(preemptions(), || joining::<Variable>(&VARIABLE));
 }
 
 #[test]
 fn fixed_seeking() {
-    explore_up_to(bound(), || seeking::<Fixed>(&FIXED_LONG));
+    explore_up_to(preemptions(), || seeking::<Fixed>(&FIXED_LONG));
 }
 
-/// Negative twins: `model` of `setting` without `site` breaks this promise.
-macro_rules! twins {
-    ($($name:ident: $model:ident::<$framing:ident>, $setting:expr, $site:ident => $breach:ident;)+) => {$(
+/// Mutation tests: `model` of `setting` without a site or step breaks a promise.
+macro_rules! mutations {
+    ($($name:ident: $model:ident::<$ring:ident>, $setting:expr, $kind:ident::$what:ident => $violation:ident;)+) => {$(
         #[test]
         fn $name() {
-            const S: Setting = $setting.without(&[Site::$site]);
-            dies_within(3, Breach::$breach, || $model::<$framing>(&S));
+            const S: Setting = $setting.without(Mutation::$kind($kind::$what));
+            violates_within(3, Violation::$violation, || $model::<$ring>(&S));
         }
     )+};
 }
 
-twins! {
-    fixed_without_limit: joining::<Fixed>, FIXED, Limit => Lost;
-    fixed_without_look_twice: joining::<Fixed>, FIXED, LookTwice => Lost;
-    fixed_without_take_seat: joining::<Fixed>, FIXED, TakeSeat => Lost;
-    variable_without_limit: joining::<Variable>, VARIABLE, Limit => Lost;
-    variable_without_look_twice: joining::<Variable>, VARIABLE, LookTwice => Lost;
-    variable_without_take_seat: joining::<Variable>, VARIABLE, TakeSeat => Lost;
+mutations! {
+    fixed_without_limit: joining::<Fixed>, FIXED, Site::Limit => Lost;
+    fixed_without_look_twice: joining::<Fixed>, FIXED, Step::LookTwice => Lost;
+    fixed_without_take_slot: joining::<Fixed>, FIXED, Site::TakeSlot => Lost;
+    variable_without_limit: joining::<Variable>, VARIABLE, Site::Limit => Lost;
+    variable_without_look_twice: joining::<Variable>, VARIABLE, Step::LookTwice => Lost;
+    variable_without_take_slot: joining::<Variable>, VARIABLE, Site::TakeSlot => Lost;
 }

@@ -5,15 +5,15 @@ use crate::ring::{distance, Start};
 use loom::thread;
 
 const FIXED: Setting = Setting::fixed(2, 1, &[16; 3]);
-/// Four slots, announced by twos.
+/// Four slots, announced two at a time.
 const BLOCKS: Setting = Setting::fixed(4, 2, &[16; 3]);
-/// Each is a half of the ring.
+/// Each message takes half of the ring.
 const VARIABLE: Setting = Setting::variable(&[16, 16, 16]);
 /// Both halves are overwritten.
 const LONGER: Setting = Setting::variable(&[16; 4]);
 
-/// The first `before` messages were pushed before the consumer came.
-fn join<F: Framing>(s: &'static Setting, before: usize, start: Start) -> Kept<Story> {
+/// The first `before` messages were pushed before the consumer began.
+fn join<F: RingKind>(s: &'static Setting, before: usize, start: Start) -> Checked<Trace> {
     let memory = queue::<F>(s);
     let mut writer = attach::<F>(s, &memory)?;
     push::<F>(s, &mut writer, 0, s.sequence(before));
@@ -23,7 +23,7 @@ fn join<F: Framing>(s: &'static Setting, before: usize, start: Start) -> Kept<St
             promise!(
                 Missing,
                 matches!(start, Start::At(_)),
-                "{start:?} lies beyond"
+                "{start:?} is not found"
             );
             return Ok(None);
         }
@@ -43,7 +43,7 @@ fn join<F: Framing>(s: &'static Setting, before: usize, start: Start) -> Kept<St
             "{begun} is beyond {frontier}"
         );
         let look = consumer.look()?;
-        // A message that is known to be there comes, unless the consumer was lapped meanwhile.
+        // A message that is known to be there is found, unless the consumer was lapped.
         let lapped = consumer.reader.counts().1 != lost;
         let pushed = frontier != begun;
         promise!(
@@ -56,11 +56,11 @@ fn join<F: Framing>(s: &'static Setting, before: usize, start: Start) -> Kept<St
     push::<F>(s, &mut writer, 0, s.end());
     match thread.join().unwrap()? {
         Some(consumer) => consumer.settle(s, s.end(), s.end()),
-        None => Ok(Story::new()),
+        None => Ok(Trace::new()),
     }
 }
 
-/// How many messages were pushed before.
+/// The numbers of messages that are pushed before.
 fn some() -> std::ops::Range<usize> {
     if full() {
         0..3
@@ -69,16 +69,16 @@ fn some() -> std::ops::Range<usize> {
     }
 }
 
-fn oldest<F: Framing>(s: &'static Setting) -> Kept<Story> {
+fn oldest<F: RingKind>(s: &'static Setting) -> Checked<Trace> {
     join::<F>(s, 1, Start::Oldest)
 }
 
-fn newest<F: Framing>(s: &'static Setting) -> Kept<Story> {
+fn newest<F: RingKind>(s: &'static Setting) -> Checked<Trace> {
     join::<F>(s, 1, Start::Newest)
 }
 
-/// Joins a queue in which nothing was pushed yet.
-fn new<F: Framing>(s: &'static Setting) -> Kept<Story> {
+/// Joins an empty queue.
+fn new<F: RingKind>(s: &'static Setting) -> Checked<Trace> {
     join::<F>(s, 0, Start::Oldest)
 }
 
@@ -140,13 +140,13 @@ fn variable_preemptions_add_nothing() {
     preemptions_add_nothing(|| join::<Variable>(&VARIABLE, 2, Start::Newest));
 }
 
-twins! {
-    fixed_without_publish: newest::<Fixed>, FIXED.of(Field::Published), Publish => Missing;
-    fixed_without_find_front: newest::<Fixed>, FIXED, FindFront => Missing;
-    fixed_without_stamp: new::<Fixed>, BLOCKS, Stamp => Missing;
-    variable_without_publish: oldest::<Variable>, VARIABLE.of(Field::Published), Publish => Missing;
-    variable_without_publish_claimed: oldest::<Variable>, VARIABLE.of(Field::Claimed), Publish => Damaged;
-    variable_without_find_front: oldest::<Variable>, VARIABLE, FindFront => Damaged;
-    variable_without_find_oldest: oldest::<Variable>, VARIABLE, FindOldest => Missing;
-    variable_without_validate_entry: oldest::<Variable>, VARIABLE, ValidateEntry => Missing;
+mutations! {
+    fixed_without_publish: newest::<Fixed>, FIXED.of(Field::Published), Site::Publish => Missing;
+    fixed_without_find_front: newest::<Fixed>, FIXED, Site::FindFront => Missing;
+    fixed_without_stamp: new::<Fixed>, BLOCKS, Site::Stamp => Missing;
+    variable_without_publish: oldest::<Variable>, VARIABLE.of(Field::Published), Site::Publish => Missing;
+    variable_without_publish_claimed: oldest::<Variable>, VARIABLE.of(Field::Claimed), Site::Publish => Damaged;
+    variable_without_find_front: oldest::<Variable>, VARIABLE, Site::FindFront => Damaged;
+    variable_without_find_oldest: oldest::<Variable>, VARIABLE, Site::FindOldest => Missing;
+    variable_without_validate_entry: oldest::<Variable>, VARIABLE, Site::ValidateEntry => Missing;
 }

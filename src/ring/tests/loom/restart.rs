@@ -1,14 +1,18 @@
-//! A producer that is killed after each of its stores, and another that takes its place.
+//! A producer that is killed after each of its stores, and another one that takes its place.
 
 use super::*;
 use loom::thread;
 
 const FIXED: Setting = Setting::fixed(2, 1, &[16; 3]);
-/// The second producer's messages lie elsewhere than those the first had begun.
+/// The messages of the second producer are at other offsets than those the first had begun.
 const VARIABLE: Setting = Setting::variable(&[16, 0, 16]);
 
-/// Also says whether the first producer was killed before it was done.
-fn restart<F: Framing>(s: &'static Setting, stores: usize, looks: usize) -> Kept<(Story, bool)> {
+/// Also returns whether the first producer was killed before it had pushed everything.
+fn restart<F: RingKind>(
+    s: &'static Setting,
+    stores: usize,
+    looks: usize,
+) -> Checked<(Trace, bool)> {
     let memory = queue::<F>(s);
     let mortal = memory.killed_after(stores);
     let first = mortal.clone();
@@ -17,32 +21,33 @@ fn restart<F: Framing>(s: &'static Setting, stores: usize, looks: usize) -> Kept
     let consumer = Consumer::<F>::new(s, &memory);
     let consumer = thread::spawn(move || consumer.looks(looks));
     first.join().unwrap()?;
-    // Another process: a thread of its own, whose fences are not the first one's.
-    let second = F::next(&attach::<F>(s, &memory)?);
+    // Another process. It is another thread, so the fences of the first one are not its own.
+    let second = attach::<F>(s, &memory)?.next();
     let end = s.end().wrapping_add(1);
     produce::<F>(s, &memory, 1, end)?;
-    let story = consumer.join().unwrap()?.settle(s, end, second)?;
-    Ok((story, mortal.is_killed()))
+    let trace = consumer.join().unwrap()?.settle(s, end, second)?;
+    Ok((trace, mortal.is_killed()))
 }
 
 /// Explores a kill after each store.
-fn every_step<F: Framing>(s: &'static Setting, looks: usize) {
+fn every_step<F: RingKind>(s: &'static Setting, looks: usize) {
     let mut stores = 0;
     let killed = Arc::new(AtomicUsize::new(1));
     while killed.load(Ordering::Relaxed) == 1 {
         let seen = killed.clone();
         explore(move || {
-            let (story, killed) = restart::<F>(s, stores, looks)?;
+            let (trace, killed) = restart::<F>(s, stores, looks)?;
             seen.store(killed.into(), Ordering::Relaxed);
-            Ok(story)
+            Ok(trace)
         });
         stores += 1;
     }
     println!("killed after each of {stores} stores");
 }
 
-/// Killed when the third message, which overwrites the first, is announced and not yet written.
-fn announced<F: Framing>(s: &'static Setting) -> Kept<(Story, bool)> {
+/// The producer is killed when it has announced the third message, which overwrites the first, and
+/// has not written it yet.
+fn announced<F: RingKind>(s: &'static Setting) -> Checked<(Trace, bool)> {
     let stores = match s.shape.stride {
         0 => 31,
         _ => 12,
@@ -70,7 +75,7 @@ fn variable_preemptions_add_nothing() {
     preemptions_add_nothing(|| announced::<Variable>(&VARIABLE));
 }
 
-twins! {
-    fixed_without_take_over: announced::<Fixed>, FIXED, TakeOver => Torn;
-    variable_without_take_over: announced::<Variable>, VARIABLE, TakeOver => Torn;
+mutations! {
+    fixed_without_take_over: announced::<Fixed>, FIXED, Site::TakeOver => Torn;
+    variable_without_take_over: announced::<Variable>, VARIABLE, Site::TakeOver => Torn;
 }

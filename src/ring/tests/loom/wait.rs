@@ -1,15 +1,15 @@
-//! A consumer sleeps when it finds nothing: it is woken for every message, and for the end.
+//! A consumer that finds no message sleeps. It is woken for every message, and for the end.
 
 use super::*;
 use crate::ring::set_state;
-use crate::wakeup::{ask, notify, Bell};
+use crate::wakeup::{notify, prepare_wait, EventCount};
 use loom::sync::atomic::AtomicU32;
 use loom::sync::{Condvar, Mutex};
 use loom::thread;
 
-/// A step of the handshake that a twin leaves out.
+/// A step of the handshake that a mutation test leaves out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
+enum Handshake {
     LightBarrier,
     HeavyBarrier,
     LookOnceMore,
@@ -19,27 +19,27 @@ enum Step {
 /// The kernel's side of a futex word.
 #[derive(Default)]
 struct Sleepers {
-    /// How often those asleep were woken.
+    /// The number of wake-ups.
     wakes: usize,
-    /// Nobody will wake them any more.
+    /// No wake-up will follow.
     over: bool,
 }
 
-/// The flag and the word; the kernel takes a lock where it compares and where it wakes.
-struct Modelled {
+/// The flag and the word. The kernel takes a lock when it compares and when it wakes.
+struct ModelEventCount {
     flag: AtomicU64,
     word: AtomicU32,
     sleepers: Mutex<Sleepers>,
     changed: Condvar,
-    without: &'static [Step],
+    without: &'static [Handshake],
 }
 
 #[derive(Clone)]
-struct Shared(Arc<Modelled>);
+struct SharedModel(Arc<ModelEventCount>);
 
-impl Shared {
-    fn new(without: &'static [Step]) -> Self {
-        Shared(Arc::new(Modelled {
+impl SharedModel {
+    fn new(without: &'static [Handshake]) -> Self {
+        SharedModel(Arc::new(ModelEventCount {
             flag: AtomicU64::new(0),
             word: AtomicU32::new(0),
             sleepers: Mutex::new(Sleepers::default()),
@@ -48,11 +48,12 @@ impl Shared {
         }))
     }
 
-    fn keeps(&self, step: Step) -> bool {
+    fn keeps(&self, step: Handshake) -> bool {
         !self.0.without.contains(&step)
     }
 
-    /// Sleeps if the word is as it was seen; `false` if nobody ever woke the sleeper.
+    /// Sleeps if the word still has the value `seen`. Returns `false` if no wake-up ever ends the
+    /// sleep.
     fn sleep(&self, seen: u32) -> bool {
         let mut sleepers = self.0.sleepers.lock().unwrap();
         if self.0.word.load(Ordering::Relaxed) != seen {
@@ -69,7 +70,7 @@ impl Shared {
     }
 
     fn heavy_barrier(&self) {
-        if self.keeps(Step::HeavyBarrier) {
+        if self.keeps(Handshake::HeavyBarrier) {
             fence(Ordering::SeqCst);
         }
     }
@@ -80,32 +81,32 @@ impl Shared {
     }
 }
 
-impl Bell for Shared {
+impl EventCount for SharedModel {
     fn count(&self) -> u32 {
         let count = self.0.word.load(Ordering::Relaxed);
         fence(Ordering::Acquire);
         count
     }
 
-    /// The kernel's barrier in the other process is, for that process, a full fence somewhere
-    /// between the store and the load that it stands between: here it is at its place.
-    fn is_flagged(&self) -> bool {
-        if self.keeps(Step::LightBarrier) {
+    /// For the process that works, the barrier of the kernel is a full fence somewhere between its
+    /// store and its load. Here the fence is at that place.
+    fn has_waiters(&self) -> bool {
+        if self.keeps(Handshake::LightBarrier) {
             fence(Ordering::SeqCst);
         }
         self.0.flag.load(Ordering::Relaxed) != 0
     }
 
-    fn flag(&self) {
+    fn set_flag(&self) {
         self.0.flag.store(1, Ordering::Release);
     }
 
-    fn unflag(&self) {
+    fn clear_flag(&self) {
         self.0.flag.swap(0, Ordering::Acquire);
     }
 
-    fn ring(&self) {
-        if self.keeps(Step::CountUp) {
+    fn wake_all(&self) {
+        if self.keeps(Handshake::CountUp) {
             self.0.word.fetch_add(1, Ordering::Release);
         }
         self.0.sleepers.lock().unwrap().wakes += 1;
@@ -113,65 +114,73 @@ impl Bell for Shared {
     }
 }
 
-/// Receives all messages, asleep in between.
-fn receive<F: Framing>(s: &Setting, mut consumer: Consumer<F>, bell: &Shared) -> Kept<Consumer<F>> {
+/// Receives all messages, and sleeps in between.
+fn receive<F: RingKind>(
+    s: &Setting,
+    mut consumer: Consumer<F>,
+    event_count: &SharedModel,
+) -> Checked<Consumer<F>> {
     while consumer.reader.next() != s.end() {
         if consumer.look()? != Look::Nothing {
             continue;
         }
-        let seen = ask(bell);
-        bell.heavy_barrier();
-        if bell.keeps(Step::LookOnceMore) && consumer.look()? != Look::Nothing {
+        let seen = prepare_wait(event_count);
+        event_count.heavy_barrier();
+        if event_count.keeps(Handshake::LookOnceMore) && consumer.look()? != Look::Nothing {
             continue;
         }
         let next = consumer.reader.next();
-        promise!(Asleep, bell.sleep(seen), "for ever at {next}");
+        promise!(Asleep, event_count.sleep(seen), "forever at {next}");
     }
     Ok(consumer)
 }
 
-fn wake<F: Framing>(s: &'static Setting, without: &'static [Step], consumers: usize) -> Kept<()> {
+fn wake<F: RingKind>(
+    s: &'static Setting,
+    without: &'static [Handshake],
+    consumers: usize,
+) -> Checked<()> {
     let memory = queue::<F>(s);
-    let bell = Shared::new(without);
+    let event_count = SharedModel::new(without);
     let threads: Vec<_> = (0..consumers)
         .map(|_| {
             let consumer = Consumer::<F>::new(s, &memory);
-            let bell = bell.clone();
-            thread::spawn(move || receive(s, consumer, &bell))
+            let event_count = event_count.clone();
+            thread::spawn(move || receive(s, consumer, &event_count))
         })
         .collect();
     let mut writer = attach::<F>(s, &memory)?;
     for sequence in s.shape.first..s.end() {
         F::push(&mut writer, &s.message(sequence, 0));
-        notify(&bell);
+        notify(&event_count);
     }
-    bell.end();
+    event_count.end();
     for thread in threads {
         thread.join().unwrap()?.settle(s, s.end(), s.end())?;
     }
     Ok(())
 }
 
-/// The end is told whether somebody is flagged or not.
-fn close<F: Framing>(s: &'static Setting, without: &'static [Step]) -> Kept<()> {
+/// The end wakes the consumer whether the flag is set or not.
+fn close<F: RingKind>(s: &'static Setting, without: &'static [Handshake]) -> Checked<()> {
     let memory = queue::<F>(s);
-    let bell = Shared::new(without);
+    let event_count = SharedModel::new(without);
     let mut consumer = Consumer::<F>::new(s, &memory);
-    let theirs = bell.clone();
+    let theirs = event_count.clone();
     let thread = thread::spawn(move || {
         while consumer.look()? != Look::Closed {
-            let seen = ask(&theirs);
+            let seen = prepare_wait(&theirs);
             theirs.heavy_barrier();
             if consumer.look()? == Look::Closed {
                 break;
             }
-            promise!(Asleep, theirs.sleep(seen), "for ever in a closed queue");
+            promise!(Asleep, theirs.sleep(seen), "forever in a closed queue");
         }
         Ok(())
     });
     set_state(&memory, state::CLOSED);
-    bell.ring();
-    bell.end();
+    event_count.wake_all();
+    event_count.end();
     thread.join().unwrap()
 }
 
@@ -201,17 +210,17 @@ fn closed() {
     explore_up_to(if full() { 5 } else { 3 }, || close::<Fixed>(&ONE, &[]));
 }
 
-/// Negative twins: without a step somebody sleeps for ever.
-macro_rules! twins {
+/// Mutation tests: without the step a consumer sleeps forever.
+macro_rules! mutations {
     ($($name:ident: $step:ident;)+) => {$(
         #[test]
         fn $name() {
-            dies_within(3, Breach::Asleep, || wake::<Fixed>(&ONE, &[Step::$step], 1));
+            violates_within(3, Violation::Asleep, || wake::<Fixed>(&ONE, &[Handshake::$step], 1));
         }
     )+};
 }
 
-twins! {
+mutations! {
     without_light_barrier: LightBarrier;
     without_heavy_barrier: HeavyBarrier;
     without_look_once_more: LookOnceMore;
@@ -220,5 +229,7 @@ twins! {
 
 #[test]
 fn closed_without_count_up() {
-    dies_within(3, Breach::Asleep, || close::<Fixed>(&ONE, &[Step::CountUp]));
+    violates_within(3, Violation::Asleep, || {
+        close::<Fixed>(&ONE, &[Handshake::CountUp])
+    });
 }
