@@ -136,7 +136,7 @@ macro_rules! halves {
 /// offset is a part of each instruction, so it costs nothing.
 ///
 /// # Safety
-/// As [`opaque_copy`].
+/// As [`opaque_copy`](super::opaque_copy).
 #[inline(always)]
 pub(crate) unsafe fn opaque_copy_out<const AT: usize>(to: *mut u8, from: *const u8, length: usize) {
     debug_assert!(length <= 128);
@@ -153,7 +153,7 @@ pub(crate) unsafe fn opaque_copy_out<const AT: usize>(to: *mut u8, from: *const 
 /// loads of 8 (`docs/performance.md`).
 ///
 /// # Safety
-/// As [`opaque_copy`].
+/// As [`opaque_copy`](super::opaque_copy).
 #[inline(always)]
 pub(crate) unsafe fn opaque_copy_in<const AT: usize>(to: *mut u8, from: *const u8, length: usize) {
     debug_assert!(length <= 128);

@@ -61,10 +61,10 @@ pub struct WriterState {
 pub fn raise_limit<M: Memory>(
     memory: &M,
     shape: &Shape,
-    seats: &impl SlotCursors,
+    slots: &impl SlotCursors,
     front: WriterState,
 ) -> u64 {
-    let intended = limit_for(shape, seats, front);
+    let intended = limit_for(shape, slots, front);
     if distance(intended, front.limit) <= 0 {
         return front.limit;
     }
@@ -74,7 +74,7 @@ pub fn raise_limit<M: Memory>(
     memory.fence_full(Site::Limit);
     let mut limit = intended;
     if memory.performs(Step::LookTwice) {
-        limit = earlier(limit, limit_for(shape, seats, front));
+        limit = earlier(limit, limit_for(shape, slots, front));
     }
     // Pairs with `Consumed`. No consumer still reads the messages before its cursor.
     memory.fence_acquire(Site::SeeCursor);
@@ -82,9 +82,9 @@ pub fn raise_limit<M: Memory>(
 }
 
 /// The limit that the cursors allow at this moment.
-pub fn limit_for(shape: &Shape, seats: &impl SlotCursors, front: WriterState) -> u64 {
+pub fn limit_for(shape: &Shape, slots: &impl SlotCursors, front: WriterState) -> u64 {
     let (mut attached, mut slowest) = (0, None);
-    seats.cursors(|cursor| {
+    slots.cursors(|cursor| {
         attached += 1;
         // Other processes write the slots. A cursor beyond the next message is impossible.
         let cursor = earlier(cursor, front.next);

@@ -14,7 +14,7 @@ pub struct Place {
 
 /// The result of a look at the position of a consumer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Poll {
+pub enum Found {
     /// A message. The reader must validate it after its use.
     Ready(Place),
     /// No message yet.
@@ -36,7 +36,7 @@ pub trait FrameReader {
     /// The cursor of that message: its sequence (fixed) or position (variable).
     fn cursor(&self) -> u64;
     /// Looks for that message.
-    fn poll(&mut self) -> Result<Poll, Damage>;
+    fn poll(&mut self) -> Result<Found, Damage>;
     /// Whether everything that was read at this position since `poll` is what was pushed.
     fn intact(&self) -> bool;
     /// Moves to the message after the one that `poll` has found.
@@ -85,8 +85,8 @@ pub enum Seek {
     Again,
 }
 
-/// A call accepts being lapped this many times before it reports an empty queue. The producer is
-/// then faster than the consumer copies one message, and a `pop` with unlimited retries might never
+/// A call accepts being lapped this many times before it reports an empty queue. The producer then
+/// laps the consumer faster than it copies one message, so a `pop` without this limit might never
 /// return.
 pub(super) const MAX_RETRIES: usize = 16;
 

@@ -12,7 +12,7 @@ use super::types::{Damage, Start};
 /// reader then keeps its position.
 pub fn join<F: FrameReader>(
     reader: &mut Reader<F>,
-    seat: &impl SlotCursor,
+    slot: &impl SlotCursor,
     start: Option<Start>,
 ) -> Result<bool, Damage> {
     let (memory, capacity) = {
@@ -20,7 +20,7 @@ pub fn join<F: FrameReader>(
         (frames.memory().clone(), frames.shape().capacity)
     };
     // A stale value of `claimed` is lower, so it holds the producer back, too.
-    seat.reserve(memory.load_relaxed(Field::Claimed).wrapping_sub(capacity));
+    slot.reserve(memory.load_relaxed(Field::Claimed).wrapping_sub(capacity));
     // Pairs with `Limit`. The loads of the limit follow.
     memory.fence_full(Site::TakeSlot);
     let done = match start {
@@ -28,6 +28,6 @@ pub fn join<F: FrameReader>(
         None => reader.resume().map(|()| true),
     };
     // Pairs with `SeeCursor`. The reads of all messages before the cursor come first.
-    seat.store_cursor_release(Site::Consumed, reader.frames().cursor());
+    slot.store_cursor_release(Site::Consumed, reader.frames().cursor());
     done
 }

@@ -3,7 +3,7 @@
 use super::fixed::FixedReader;
 use super::flow_control;
 use super::frame_reader::{
-    FrameReader, Place, Poll, ProducerWatch, Seek, MAX_JOIN_TRIES, MAX_RETRIES,
+    Found, FrameReader, Place, ProducerWatch, Seek, MAX_JOIN_TRIES, MAX_RETRIES,
 };
 use super::memory::{Field, Memory, Site, Step};
 use super::types::{distance, Damage, Meta, Pop, Start};
@@ -83,7 +83,7 @@ impl<F: FrameReader> Reader<F> {
                 break;
             }
         }
-        Err(Damage("no block start stays what it is"))
+        Err(Damage("no stable block start"))
     }
 
     /// Copies the next message out and consumes it.
@@ -97,7 +97,7 @@ impl<F: FrameReader> Reader<F> {
     pub unsafe fn pop(&mut self, to: *mut u8, size: usize) -> Result<Pop, Damage> {
         for _ in 0..MAX_RETRIES {
             match self.frames.poll()? {
-                Poll::Ready(place) => {
+                Found::Ready(place) => {
                     if place.length > size {
                         if self.frames.intact() {
                             return Ok(Pop::TooSmall(self.info(place)));
@@ -112,11 +112,11 @@ impl<F: FrameReader> Reader<F> {
                         }
                     }
                 }
-                Poll::Empty => match self.check_end()? {
+                Found::Empty => match self.check_end()? {
                     Pop::Message(_) => continue,
                     end => return Ok(end),
                 },
-                Poll::Lapped => {}
+                Found::Lapped => {}
             }
             self.handle_lapped()?;
         }
@@ -132,7 +132,7 @@ impl<F: FrameReader> Reader<F> {
     #[inline]
     pub unsafe fn pop_same_length(&mut self, to: *mut u8, length: usize) -> Result<bool, Damage> {
         match self.frames.poll()? {
-            Poll::Ready(place) if place.length == length => {
+            Found::Ready(place) if place.length == length => {
                 // SAFETY: the place is in the ring, and the message fits into the buffer.
                 unsafe { self.frames.memory().read(place.offset, to, length) };
                 let whole = self.frames.intact();
@@ -163,7 +163,7 @@ impl<F: FrameReader> Reader<F> {
         };
         for _ in 0..MAX_RETRIES {
             match self.frames.poll()? {
-                Poll::Ready(place) => {
+                Found::Ready(place) => {
                     // The caller gets the length, so it must be that of the message. The stamps
                     // that `run_length` has found must be right, too.
                     let count = if most > 1 {
@@ -187,11 +187,11 @@ impl<F: FrameReader> Reader<F> {
                         return Ok((Pop::Message(info), place, count));
                     }
                 }
-                Poll::Empty => match self.check_end()? {
+                Found::Empty => match self.check_end()? {
                     Pop::Message(_) => continue,
                     end => return Ok((end, nowhere, 0)),
                 },
-                Poll::Lapped => {}
+                Found::Lapped => {}
             }
             self.handle_lapped()?;
         }
@@ -286,7 +286,7 @@ impl<F: FrameReader> Reader<F> {
         // earlier message if it looks again. The look that found nothing came before.
         self.frames.memory().fence_acquire(Site::SeeState);
         let again = self.frames.memory().performs(Step::LookAgain);
-        if again && self.frames.poll()? != Poll::Empty {
+        if again && self.frames.poll()? != Found::Empty {
             return Ok(Pop::Message(Meta::default()));
         }
         Ok(match ended {

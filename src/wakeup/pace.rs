@@ -42,8 +42,8 @@ pub struct Pace {
     next: Duration,
     /// Whether a sleep that another process could have ended took its whole time.
     pub(crate) timed_out: bool,
-    /// Set after the first such sleep. Between two sleeps no signal arrives then.
-    gate: Option<SignalGate>,
+    /// Blocks signals between two sleeps. The first short sleep sets it.
+    signals: Option<SignalGate>,
 }
 
 impl std::fmt::Debug for Pace {
@@ -57,7 +57,7 @@ impl Default for Pace {
         Pace {
             next: BACKOFF.0,
             timed_out: false,
-            gate: None,
+            signals: None,
         }
     }
 }
@@ -80,9 +80,9 @@ impl Pace {
         &mut self,
         sleep: impl FnOnce() -> WakeReason,
     ) -> WakeReason {
-        match &self.gate {
-            None => self.gate = Some(SignalGate::new()),
-            Some(gate) if gate.nap(Duration::ZERO) => {}
+        match &self.signals {
+            None => self.signals = Some(SignalGate::new()),
+            Some(signals) if signals.nap(Duration::ZERO) => {}
             Some(_) => return WakeReason::Interrupted,
         }
         sleep()
@@ -90,14 +90,14 @@ impl Pace {
 
     /// Lets in the blocked signals, for a caller that handles them between two sleeps.
     pub fn admit_signals(&mut self) {
-        self.gate = None;
+        self.signals = None;
     }
 
     /// Sleeps for the next length, without a wake-up.
     pub(crate) fn sleep(&mut self, deadline: Deadline) -> WakeReason {
         let until = deadline.within(self.next(false));
-        let gate = self.gate.get_or_insert_with(SignalGate::new);
-        match gate.nap(until.saturating_sub(os::now())) {
+        let signals = self.signals.get_or_insert_with(SignalGate::new);
+        match signals.nap(until.saturating_sub(os::now())) {
             true => WakeReason::TimedOut,
             false => WakeReason::Interrupted,
         }

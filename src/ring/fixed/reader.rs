@@ -3,7 +3,7 @@
 use super::{committed, slot, CACHE_LINE, MAX_RUN, PREFETCH_BYTES, PREFETCH_MAX};
 use crate::format::data_file::SLOT_HEADER;
 use crate::ring::flow_control;
-use crate::ring::frame_reader::{FrameReader, Place, Poll, Seek};
+use crate::ring::frame_reader::{Found, FrameReader, Place, Seek};
 use crate::ring::memory::{Field, Memory, Site, Step};
 use crate::ring::types::{distance, earlier, Damage, Shape};
 
@@ -73,7 +73,7 @@ impl<M: Memory> FixedReader<M> {
             let (mut to, mut offset, mut next) = (to, self.offset, self.next);
             // Only messages that are certainly there are prefetched, because the producer should
             // keep the line that it is writing. This is a hint, so its order does not matter.
-            let there = memory.load_relaxed(Field::Claimed).wrapping_sub(self.prefetch_distance);
+            let available = memory.load_relaxed(Field::Claimed).wrapping_sub(self.prefetch_distance);
             let mut copied = 0;
             while copied < count.min(MAX_RUN) {
                 if offset == end {
@@ -85,7 +85,7 @@ impl<M: Memory> FixedReader<M> {
                 }
                 // Pairs with `Stamp`.
                 memory.fence_acquire(Site::SeeStamp);
-                if distance(there, next) > 0 {
+                if distance(available, next) > 0 {
                     memory.prefetch_for_read::<PREFETCH_BYTES>(offset);
                 }
                 // SAFETY: a slot is in the ring, and `to` is writable, as the caller promises.
@@ -173,7 +173,7 @@ impl<M: Memory> FrameReader for FixedReader<M> {
     }
 
     #[inline(always)]
-    fn poll(&mut self) -> Result<Poll, Damage> {
+    fn poll(&mut self) -> Result<Found, Damage> {
         if self.offset == self.shape.bytes {
             self.offset = 0;
         }
@@ -184,17 +184,17 @@ impl<M: Memory> FrameReader for FixedReader<M> {
             // Pairs with `Stamp`.
             self.memory.fence_acquire(Site::SeeStamp);
             self.prefetch_next();
-            return Ok(Poll::Ready(Place {
+            return Ok(Found::Ready(Place {
                 offset: self.offset + SLOT_HEADER,
                 length: self.shape.message,
             }));
         }
         if ahead < 0 {
-            return Ok(Poll::Empty);
+            return Ok(Found::Empty);
         }
         // The stamp of a later lap. It was stored after the announcement, so that is seen, too.
         match self.intact() {
-            false => Ok(Poll::Lapped),
+            false => Ok(Found::Lapped),
             true => Err(Damage("a stamp from the future")),
         }
     }

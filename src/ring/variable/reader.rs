@@ -4,7 +4,7 @@ use super::{entry, frame_bytes, in_ring};
 use crate::format::data_file::{FLAG_PADDING, FRAME_HEADER};
 use crate::ring::flow_control;
 use crate::ring::frame_reader::{
-    FrameReader, Place, Poll, ProducerWatch, Seek, MAX_JOIN_TRIES, MAX_RETRIES,
+    Found, FrameReader, Place, ProducerWatch, Seek, MAX_JOIN_TRIES, MAX_RETRIES,
 };
 use crate::ring::memory::{Field, Memory, Site, Step};
 use crate::ring::types::{distance, earlier, Damage, Shape};
@@ -111,8 +111,8 @@ impl<M: Memory> VariableReader<M> {
         }
         for _ in 0..=announced / FRAME_HEADER as u64 {
             match self.poll()? {
-                Poll::Ready(place) if self.intact() => self.advance(place),
-                Poll::Empty => break,
+                Found::Ready(place) if self.intact() => self.advance(place),
+                Found::Empty => break,
                 _ => return Ok(None),
             }
         }
@@ -181,7 +181,7 @@ impl<M: Memory> VariableReader<M> {
                     return Ok(Some((probe.position, probe.next)));
                 }
                 match found {
-                    Poll::Ready(place) if probe.intact() => probe.advance(place),
+                    Found::Ready(place) if probe.intact() => probe.advance(place),
                     _ => break,
                 }
             }
@@ -226,7 +226,7 @@ impl<M: Memory> FrameReader for VariableReader<M> {
     }
 
     #[inline]
-    fn poll(&mut self) -> Result<Poll, Damage> {
+    fn poll(&mut self) -> Result<Found, Damage> {
         // At most twice: once for padding, and once for the frame at the start of the ring.
         loop {
             let offset = in_ring(&self.shape, self.position);
@@ -236,9 +236,9 @@ impl<M: Memory> FrameReader for VariableReader<M> {
             if stamp != self.next.wrapping_add(1) {
                 // This is the front, or any word of a later lap. `intact` decides.
                 return Ok(if self.intact() {
-                    Poll::Empty
+                    Found::Empty
                 } else {
-                    Poll::Lapped
+                    Found::Lapped
                 });
             }
             // Pairs with `Stamp`.
@@ -249,13 +249,13 @@ impl<M: Memory> FrameReader for VariableReader<M> {
             // The payload is in bounds, so it can be copied. Validation decides whether the length
             // is right.
             if flags == 0 && length <= self.shape.message && frame_bytes(length) <= room {
-                return Ok(Poll::Ready(Place {
+                return Ok(Found::Ready(Place {
                     offset: offset + FRAME_HEADER,
                     length,
                 }));
             }
             if !self.intact() {
-                return Ok(Poll::Lapped);
+                return Ok(Found::Lapped);
             }
             if flags != FLAG_PADDING || offset == 0 {
                 return Err(Damage("frame"));
@@ -313,7 +313,7 @@ impl<M: Memory> FrameReader for VariableReader<M> {
                 break;
             }
         }
-        Err(Damage("no block start stays what it is"))
+        Err(Damage("no stable block start"))
     }
 
     fn seek(&mut self, sequence: u64, tries: u64) -> Result<Seek, Damage> {
@@ -364,7 +364,7 @@ impl<M: Memory> FrameReader for VariableReader<M> {
                 return Ok(Seek::Done { lost: 0 });
             }
             match probe.poll()? {
-                Poll::Ready(place) if probe.intact() => probe.advance(place),
+                Found::Ready(place) if probe.intact() => probe.advance(place),
                 _ => return Ok(Seek::Again),
             }
         }
