@@ -139,14 +139,19 @@ fn umask_and_limit() {
     let dir = Dir::new();
     // SAFETY: the call takes a number and cannot fail.
     unsafe { libc::umask(0o077) };
-    for (asked, got) in [(0, 0o600), (0o644, 0o644), (0o666, 0o666), (0o640, 0o640)] {
-        let name = dir.name(&format!("m{asked:o}"));
-        let _memory = SharedMem::create(&name, 10, Some(asked)).unwrap();
+    for (asked, got) in [
+        (None, 0o600),
+        (Some(0o644), 0o644),
+        (Some(0o666), 0o666),
+        (Some(0o640), 0o640),
+    ] {
+        let name = dir.name(&format!("m{got:o}"));
+        let _memory = SharedMem::create(&name, 10, asked).unwrap();
         assert_eq!(
             std::fs::metadata(&name).unwrap().permissions().mode() & 0o7777,
             got
         );
-        let lock = std::fs::metadata(dir.name(&format!("m{asked:o}.lock"))).unwrap();
+        let lock = std::fs::metadata(dir.name(&format!("m{got:o}.lock"))).unwrap();
         assert_eq!(lock.permissions().mode() & 0o7777, 0o600);
     }
     let limit = libc::rlimit {
