@@ -312,7 +312,7 @@ impl ConsumerOptions {
     /// # ipcq::__example!(out, q);
     /// use std::time::Duration;
     ///
-    /// let late = ipcq::Consumer::options().open_timeout(Duration::from_secs(1).into());
+    /// let late = ipcq::Consumer::options().open_timeout(Some(Duration::from_secs(1)));
     /// assert!(late.open("numbers").is_ok());
     /// ```
     pub fn open_timeout(mut self, timeout: Option<Duration>) -> Self {

@@ -101,9 +101,9 @@ impl Consumer {
     /// So pop until that returns `None`, then poll. The descriptor may also be readable without a
     /// message.
     ///
-    /// The caller owns the descriptor. Only poll it, and never read from it. It
-    /// belongs to this handle, and stays readable when the handle is dropped. After a `fork` it
-    /// belongs to the parent, and the child calls `fd` for one of its own.
+    /// The caller owns the descriptor and closes it. Only poll it, and never read from it. It
+    /// becomes readable for good when this handle is dropped. After a `fork` it shows the messages
+    /// of the parent, and the child calls `fd` for one of its own.
     ///
     /// A thread that all handles of the process share watches the queues. If this process may not
     /// be woken (see [`Consumer::wait`]), and on Linux before 5.16, the thread looks every few
