@@ -331,7 +331,7 @@ def test_start_and_seek(pair):
     q.seek(3)
     assert q.pop() == word(3)
     assert account(q, 3).received == 1
-    with pytest.raises(ipcq.UsageError, match="no message"):
+    with pytest.raises(ipcq.UsageError, match="does not exist yet"):
         q.seek(21)
     assert q.pop() == word(4)
 
