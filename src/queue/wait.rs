@@ -190,6 +190,10 @@ impl Ticket {
 
 /// A handle, or several, that can wait.
 pub(super) trait Waits {
+    /// Whether signals are blocked except during sleeps, so that every signal ends the wait. That
+    /// costs two system calls, and the sleep must be short.
+    const BLOCKS_SIGNALS: bool = false;
+
     /// Asks to be woken. Adds a ticket for each word to sleep on.
     fn ask(&mut self, tickets: &mut Vec<Ticket>);
     /// Called when a sleep has timed out, to check what no process wakes for.
@@ -208,6 +212,10 @@ pub(super) fn until<S: Waits, T>(
     timeout: Option<Duration>,
     mut look: impl FnMut(&mut S) -> Result<Option<T>>,
 ) -> Result<T> {
+    let mut pace = Pace::default();
+    if S::BLOCKS_SIGNALS && timeout != Some(Duration::ZERO) {
+        pace.block_signals();
+    }
     if let Some(found) = look(state)? {
         return Ok(found);
     }
@@ -222,7 +230,7 @@ pub(super) fn until<S: Waits, T>(
         }
     }
     let _no = NoCancel::new();
-    let found = sleep_until(state, deadline, look);
+    let found = sleep_until(state, deadline, &mut pace, look);
     state.awake();
     match found? {
         Ok(found) => Ok(found),
@@ -237,9 +245,9 @@ pub(super) fn until<S: Waits, T>(
 fn sleep_until<S: Waits, T>(
     state: &mut S,
     deadline: Deadline,
+    pace: &mut Pace,
     mut look: impl FnMut(&mut S) -> Result<Option<T>>,
 ) -> Result<std::result::Result<T, WakeReason>> {
-    let mut pace = Pace::default();
     let mut tickets = Vec::new();
     loop {
         tickets.clear();
@@ -253,7 +261,7 @@ fn sleep_until<S: Waits, T>(
             if deadline.is_over() {
                 return Ok(Err(WakeReason::TimedOut));
             }
-            let woken = Ticket::sleep_any_or(&tickets, None, &mut pace, deadline);
+            let woken = Ticket::sleep_any_or(&tickets, None, pace, deadline);
             if woken == WakeReason::Interrupted {
                 return Ok(Err(WakeReason::Interrupted));
             }

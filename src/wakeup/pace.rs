@@ -73,6 +73,11 @@ impl Pace {
         now
     }
 
+    /// Blocks signals from now on, except during sleeps.
+    pub(crate) fn block_signals(&mut self) {
+        self.signals.get_or_insert_with(SignalGate::new);
+    }
+
     /// Makes a short sleep on a word with signals blocked. Otherwise a signal could arrive as the
     /// sleep ends, and the kernel would report the timeout and not the signal. The next sleep first
     /// lets the signals in.

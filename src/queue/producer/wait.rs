@@ -107,6 +107,8 @@ impl Producer {
 }
 
 impl wait::Waits for Producer {
+    const BLOCKS_SIGNALS: bool = true;
+
     fn ask(&mut self, tickets: &mut Vec<Ticket>) {
         tickets.push(Producer::ask(self));
     }
