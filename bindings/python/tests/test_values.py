@@ -595,6 +595,27 @@ def test_other_threads_run_during_long_copies(fixed):
     assert not stood_still
 
 
+@pytest.mark.parametrize("way", ["batch[0]", "list(batch)", "batch[:]", "asarray"])
+def test_other_threads_run_while_a_message_of_a_batch_is_copied(way):
+    size = 1 << 27
+    out = ipcq.Producer("q", capacity=2, message_size=size)
+    q = ipcq.Consumer("q")
+    out.push(bytes(size))
+    batch = next(q.batches())
+    for _ in range(5):
+        with Ticks() as ticks:
+            copy = (
+                eval(way, {"batch": batch, "asarray": None})
+                if way != "asarray"
+                else np.array(batch)
+            )
+        assert len(copy) in (1, size)
+        if ticks.let_in():
+            break
+    else:
+        pytest.fail(f"stood still for {ticks.longest} of {ticks.took} seconds")
+
+
 def test_other_threads_run_while_many_messages_are_collected():
     out = ipcq.Producer("q", capacity=1 << 20, message_size=8)
     messages = [bytes(8)] * (1 << 20)

@@ -42,17 +42,18 @@ class Layout:
         "_form",
         "_has_rows",
         "_kind",
-        "_name",
         "_new",
         "given",
+        "name",
         "schema",
     )
 
     given: Any
+    name: str
     schema: str | None
 
     def __init__(self, name: str, given: Any, schema: str | None) -> None:
-        self._name = name
+        self.name = name
         self.given = given
         self.schema = schema
         self._dtype = given
@@ -95,7 +96,7 @@ class Layout:
             if base.names is not None:
                 from ._arrays import RecordArray
 
-                warn_of_hidden(base, self._name)
+                warn_of_hidden(base, self.name)
                 base = np.dtype((np.record, base))
                 self._kind = RecordArray
             # The __new__ of a recarray is slow, because it is written in Python.
@@ -150,7 +151,7 @@ class Layout:
             try:
                 dtype = dtype_of_buffer(data)
             except (TypeError, ValueError) as e:
-                raise SchemaMismatchError(f"{self._name}: {e}") from None
+                raise SchemaMismatchError(f"{self.name}: {e}") from None
         else:
             rows = tuple(data.shape)
         base, shape = self.plain
@@ -159,14 +160,14 @@ class Layout:
             # A flat array is accepted as it is.
             if shape and len(rows) > 1 and rows[-len(shape) :] != shape:
                 raise SchemaMismatchError(
-                    f"{self._name}: the messages have the dtype {self.dtype}, but this array has "
+                    f"{self.name}: the messages have the dtype {self.dtype}, but this array has "
                     f"the shape {rows}"
                 )
             return None if shape or is_masked(data) else dtype
         if dtype.itemsize == 1 and dtype.char in "BSc":
             return None
         raise SchemaMismatchError(
-            f"{self._name}: the messages have the dtype {base}, but this object has {dtype}: "
+            f"{self.name}: the messages have the dtype {base}, but this object has {dtype}: "
             "array.astype(q.dtype) converts the values, array.tobytes() gives the bytes unchanged"
         )
 
@@ -174,7 +175,7 @@ class Layout:
         """Raises UsageError if values of an array are masked."""
         if is_masked(data) and data.mask.tobytes().strip(b"\0"):
             raise UsageError(
-                f"{self._name}: this array has masked values: array.filled(...) replaces them"
+                f"{self.name}: this array has masked values: array.filled(...) replaces them"
             )
 
     def _check_kept(self, array: Any, given: Any) -> None:
@@ -182,14 +183,14 @@ class Layout:
         try:
             check_kept(array, given, self.plain[0], "")
         except UsageError as e:
-            raise UsageError(f"{self._name}: {e}") from None
+            raise UsageError(f"{self.name}: {e}") from None
 
     def _arranged(self, item: Any) -> Any:
         """One message in the form that numpy accepts. Raises as arranged()."""
         try:
             return arranged(item, self.dtype, "")
         except (UsageError, SchemaMismatchError) as e:
-            raise type(e)(f"{self._name}: {e}") from None
+            raise type(e)(f"{self.name}: {e}") from None
 
     def message(self, item: Any) -> Any:
         """One message, from anything that numpy accepts as one element of the dtype."""
@@ -201,7 +202,7 @@ class Layout:
             self.check(array)
             return array
         if item is None or (isinstance(item, str) and base.kind != "U"):
-            raise TypeError(f"{self._name}: {shown(item)} is not a message of the dtype {base}")
+            raise TypeError(f"{self.name}: {shown(item)} is not a message of the dtype {base}")
         if not (type(item) is tuple and PLAIN.issuperset(map(type, item))):
             item = self._arranged(item)
         # numpy would assign a single number to every field.
@@ -209,7 +210,7 @@ class Layout:
         array = self._array(item)
         if fills or array.shape != shape:
             raise TypeError(
-                f"{self._name}: a message is one element of the dtype {self.dtype}: a tuple, a "
+                f"{self.name}: a message is one element of the dtype {self.dtype}: a tuple, a "
                 "dict or an array of it"
             )
         if base.names is None:
@@ -248,7 +249,7 @@ class Layout:
                     return array
             return data
         if isinstance(data, dict):
-            raise TypeError(f"{self._name}: a dict is one message: use push()")
+            raise TypeError(f"{self.name}: a dict is one message: use push()")
         table = columns_of(data)
         if table is not None:
             return self._of_table(table, len(data))
@@ -271,11 +272,11 @@ class Layout:
             for row in rows:
                 why = misfit(row, base, "")
                 if why is not None:
-                    raise UsageError(f"{self._name}: {why}") from e
+                    raise UsageError(f"{self.name}: {why}") from e
             if isinstance(e, TypeError):
                 raise
             raise UsageError(
-                f"{self._name}: not a message of the dtype {base}: {escaped(str(e))}"
+                f"{self.name}: not a message of the dtype {base}: {escaped(str(e))}"
             ) from e
 
     def _of_table(self, table: dict[str, Any], count: int) -> Any:
@@ -286,7 +287,7 @@ class Layout:
         names = base.names
         if names is None or set(names) != set(table):
             raise SchemaMismatchError(
-                f"{self._name}: the messages have the fields {list(names or ())}, but the table "
+                f"{self.name}: the messages have the fields {list(names or ())}, but the table "
                 f"has the columns {list(table)}"
             )
         rows = np.zeros(count, base)
@@ -305,7 +306,7 @@ class Layout:
                 raise
             except Exception as e:
                 # The library has types that numpy does not have.
-                raise UsageError(f"{self._name}: the column {name!r}: {escaped(str(e))}") from e
+                raise UsageError(f"{self.name}: the column {name!r}: {escaped(str(e))}") from e
             if numbers is None or fits(numbers, np.zeros(len(numbers), field.dtype)):
                 if column.dtype.hasobject:
                     self._of_objects(column.tolist(), field, name)
@@ -314,7 +315,7 @@ class Layout:
                     continue
             kind = (column if numbers is None else numbers).dtype
             raise UsageError(
-                f"{self._name}: the column {name!r} has values of {kind} that do not fit the "
+                f"{self.name}: the column {name!r} has values of {kind} that do not fit the "
                 f"field, {base[name]}"
             )
         return rows
@@ -336,10 +337,10 @@ class Layout:
                 if not (type(value) in PLAIN and value != NO_TIME and array.item() == value):
                     check_kept(array[()], value, field.dtype, name)
             except SchemaMismatchError as e:
-                raise SchemaMismatchError(f"{self._name}: {e}") from None
+                raise SchemaMismatchError(f"{self.name}: {e}") from None
             except (TypeError, ValueError, OverflowError) as e:
                 raise UsageError(
-                    f"{self._name}: the column {name!r} has a value that does not fit the field, "
+                    f"{self.name}: the column {name!r} has a value that does not fit the field, "
                     f"{self.plain[0][name]}: {escaped(str(e))}"
                 ) from None
             field[i] = array
