@@ -560,8 +560,13 @@ impl Records {
             return Ok(data.clone());
         }
         if Buffer::is_in(data) {
-            self.check(data)?;
-            return Ok(data.clone());
+            let Err(e) = self.check(data) else {
+                return Ok(data.clone());
+            };
+            // A scalar of numpy of another dtype may be a value for this one.
+            if !data.is_instance(part!(data.py(), "numpy", "generic")?)? {
+                return Err(e);
+            }
         }
         self.call(intern!(data.py(), "message"), data)
     }
