@@ -1,7 +1,9 @@
 //! The contiguous bytes of any object that supports the buffer protocol.
 
+use crate::consumer::new_bytes;
 use crate::errors;
 use crate::handle::{copying, part};
+use pyo3::exceptions::PyIndexError;
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -79,6 +81,29 @@ impl Drop for Buffer<'_> {
         // SAFETY: `PyObject_GetBuffer` has filled it, and the interpreter is attached.
         unsafe { ffi::PyBuffer_Release(&mut self.raw) }
     }
+}
+
+/// A copy of a part of an object's bytes. A large one is made without the interpreter lock. For
+/// _batch.py.
+#[pyfunction]
+pub fn _part<'py>(
+    data: &Bound<'py, PyAny>,
+    offset: usize,
+    size: usize,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let py = data.py();
+    let data = Buffer::of(data)?;
+    if offset.checked_add(size).is_none_or(|end| end > data.len()) {
+        return Err(PyIndexError::new_err("batch index out of range"));
+    }
+    let (bytes, to) = new_bytes(py, size)?;
+    let (to, from) = (to as usize, data.as_ptr() as usize + offset);
+    copying(py, size, || {
+        // SAFETY: the range was checked, and the buffer is held. No other code refers to the new
+        // object.
+        unsafe { ipcq::__binding::copy_from_shared(to as *mut u8, from as *const u8, size) }
+    });
+    Ok(bytes)
 }
 
 /// Raises UsageError if the buffer of an object holds references to Python objects or pointers.

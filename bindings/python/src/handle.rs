@@ -432,6 +432,26 @@ pub fn whole_or_none<T: Whole>(given: &Bound<'_, PyAny>) -> PyResult<Option<T>> 
     }
 }
 
+/// A number of seconds as an argument. Raises `UsageError` for an integer that no float can hold.
+/// (PyO3 alone would raise OverflowError.)
+pub fn seconds(given: &Bound<'_, PyAny>) -> PyResult<f64> {
+    given.extract().map_err(|e: PyErr| {
+        let py = given.py();
+        match e.is_instance_of::<PyOverflowError>(py) {
+            true => errors::usage(py, "must be a number of seconds that a float can hold"),
+            false => e,
+        }
+    })
+}
+
+/// The same as [`seconds`], or None.
+pub fn seconds_or_none(given: &Bound<'_, PyAny>) -> PyResult<Option<f64>> {
+    match given.is_none() {
+        true => Ok(None),
+        false => seconds(given).map(Some),
+    }
+}
+
 /// A numpy dtype that the caller gave for the messages. numpy is imported only if there is
 /// one.
 pub struct Dtype {
@@ -540,8 +560,13 @@ impl Records {
             return Ok(data.clone());
         }
         if Buffer::is_in(data) {
-            self.check(data)?;
-            return Ok(data.clone());
+            let Err(e) = self.check(data) else {
+                return Ok(data.clone());
+            };
+            // A scalar of numpy of another dtype may be a value for this one.
+            if !data.is_instance(part!(data.py(), "numpy", "generic")?)? {
+                return Err(e);
+            }
         }
         self.call(intern!(data.py(), "message"), data)
     }

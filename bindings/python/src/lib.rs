@@ -101,6 +101,7 @@ fn _ipcq(module: &Bound<'_, PyModule>) -> PyResult<()> {
         "_arrow_stream",
         wrap_pyfunction!(arrow::_arrow_stream, module)?,
     )?;
+    module.setattr("_part", wrap_pyfunction!(buffer::_part, module)?)?;
     #[cfg(feature = "_test")]
     module.setattr("_panic", wrap_pyfunction!(_panic, module)?)?;
     Ok(())

@@ -3,8 +3,8 @@
 use crate::buffer::{check_plain, Buffer};
 use crate::errors::{self, Failure};
 use crate::handle::{
-    self, catch_panic, copying, part, truth, whole, whole_or_none, Dtype, Guarded, Name, Records,
-    Timeout, Waker,
+    self, catch_panic, copying, part, seconds_or_none, truth, whole, whole_or_none, Dtype, Guarded,
+    Name, Records, Timeout, Waker,
 };
 use crate::stats::{delivery, ConsumerInfo, Stats};
 use ipcq::__binding::Ticket;
@@ -37,8 +37,8 @@ use std::time::Duration;
 ///     min_consumers: For lossless queues: how many consumers must be attached at the moment in
 ///         which the first message of the queue is overwritten. 0: the producer need not wait.
 ///     evict_after: For lossless queues: a consumer that holds back the producer and makes no
-///         progress for this many seconds is evicted. It may continue, and counts as lost what was
-///         overwritten. None: no consumer is evicted, unless its process has died.
+///         progress for this many seconds (more than 0) is evicted. It may continue, and counts as
+///         lost what was overwritten. None: no consumer is evicted, unless its process has died.
 ///         A lossy queue refuses it: UsageError.
 ///     exclusive: Fail if the queue exists.
 ///     replace: If the queue exists with other properties, put a new queue in its place.
@@ -263,7 +263,7 @@ impl Producer {
         delivery: Option<&str>,
         #[pyo3(from_py_with = whole)] max_consumers: u32,
         #[pyo3(from_py_with = whole)] min_consumers: u32,
-        evict_after: Option<f64>,
+        #[pyo3(from_py_with = seconds_or_none)] evict_after: Option<f64>,
         #[pyo3(from_py_with = truth)] exclusive: bool,
         #[pyo3(from_py_with = truth)] replace: bool,
     ) -> PyResult<Bound<'py, Self>> {
@@ -287,8 +287,13 @@ impl Producer {
             options = options.min_consumers(min_consumers);
         }
         if let Some(seconds) = evict_after {
-            let time = Duration::try_from_secs_f64(seconds).map_err(|_| {
-                errors::usage(py, "evict_after: must be seconds, at least 0, or None")
+            // A time of 0 would evict at once.
+            let time = Duration::try_from_secs_f64(seconds).ok();
+            let time = time.filter(|time| !time.is_zero()).ok_or_else(|| {
+                errors::usage(
+                    py,
+                    "evict_after: must be a number of seconds, at least 1e-9, or None",
+                )
             })?;
             options = options.evict_after(time);
         }
@@ -391,7 +396,11 @@ impl Producer {
     ///     >>> numbers.push_many(bytes(8 * 100))
     ///     100
     #[pyo3(signature = (data, /, timeout=0.0))]
-    fn push_many(&self, data: &Bound<'_, PyAny>, timeout: Option<f64>) -> PyResult<usize> {
+    fn push_many(
+        &self,
+        data: &Bound<'_, PyAny>,
+        #[pyo3(from_py_with = seconds_or_none)] timeout: Option<f64>,
+    ) -> PyResult<usize> {
         let timeout = Timeout::seconds(data.py(), timeout)?;
         let data = &self.records.messages(data)?;
         if self.message_size == 0 || !Buffer::is_in(data) {
@@ -482,7 +491,7 @@ impl Producer {
         &self,
         item: &Bound<'_, PyAny>,
         #[pyo3(from_py_with = truth)] block: bool,
-        timeout: Option<f64>,
+        #[pyo3(from_py_with = seconds_or_none)] timeout: Option<f64>,
     ) -> PyResult<()> {
         let py = item.py();
         let timeout = Timeout::of_queue(py, block, timeout)?;

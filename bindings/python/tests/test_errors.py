@@ -122,6 +122,11 @@ def test_bad_arguments():
         {"delivery": "sometimes"},
         {"max_consumers": 100_000},
         {"evict_after": -1},
+        {"evict_after": 0, "delivery": "lossless"},
+        {"evict_after": 0.0, "delivery": "lossless"},
+        {"evict_after": 1e-10, "delivery": "lossless"},
+        {"evict_after": float("nan"), "delivery": "lossless"},
+        {"evict_after": 10**400, "delivery": "lossless"},
         {"capacity": -1},
         {"capacity": 2**64},
         {"capacity": 10**6000},
@@ -140,6 +145,30 @@ def test_bad_arguments():
     with pytest.raises(TypeError):
         ipcq.Producer(5)
     assert ipcq.queues() == []
+
+
+def test_seconds_that_no_float_can_hold(words):
+    out, q = words
+    out.push(b"one")
+    for call in [
+        lambda n: q.get(timeout=n),
+        lambda n: q.get(False, n),
+        lambda n: q.view(timeout=n),
+        lambda n: q.wait(n),
+        lambda n: q.wait(n, at_least=2),
+        lambda n: q.batches(linger=n),
+        lambda n: ipcq.wait_any([q], timeout=n),
+        lambda n: ipcq.Consumer("words", open_timeout=n),
+        lambda n: out.put(b"two", timeout=n),
+        lambda n: out.push_many([b"two"], timeout=n),
+    ]:
+        for number in (10**400, -(10**400), 10**6000):
+            with pytest.raises(ipcq.UsageError):
+                call(number)
+        with pytest.raises(TypeError):
+            call("1")
+    assert q.pop_many() == [b"one"]
+    assert ipcq.Producer("q", delivery="lossless", evict_after=1e-9).name == "q"
 
 
 def test_bad_arguments_of_calls(words):

@@ -256,6 +256,192 @@ def test_times_that_are_kept(dtype, value, kept):
         assert record["n"] == -(2**63)
 
 
+LONG = datetime.timedelta(days=200_000_000)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [
+        # numpy wraps these before it converts them to the unit.
+        ("m8[us]", LONG),
+        ("m8[us]", -LONG),
+        ("m8[us]", datetime.timedelta.min),
+        ("m8[us]", datetime.timedelta.max),
+        ("m8[us]", datetime.timedelta(days=106751992)),
+        ("m8[25us]", LONG + datetime.timedelta(microseconds=1)),
+        ("m8[ns]", LONG),
+        ("m8[s]", datetime.timedelta.max),
+        ("M8[ns]", "2300-01-01T00:00:00.000000000"),
+        ("M8[us]", "300000-01-01T00:00:00.000000"),
+        ("M8[as]", "1970-01-01T00:00:20.000000000000000000"),
+        ("M8[fs]", "1970-01-02T00:00:00.000000000000000"),
+        ("M8[s]", "300000000000-01-01T00:00:00"),
+        ("M8[D]", "99999999999999999999-01-01"),
+        ("M8[D]", "99999999999999999-01-01"),
+        ("M8[ns]", b"2300-01-01T00:00:00.000000000"),
+        # numpy limits these to the largest integer.
+        ("m8[us]", "99999999999999999999"),
+        ("m8[us]", "-99999999999999999999"),
+        ("m8[us]", "1" * 5000),
+    ],
+)
+def test_times_that_numpy_wraps(dtype, value):
+    refused(dtype, value)
+    refused((dtype, (2,)), [value, value])
+    refused((dtype, (2,)), np.array([value, value], object))
+    refused([("a", [("at", dtype)])], (value,), match="field 'a.at'")
+    out, q = queue(np.dtype(dtype))
+    for push in pushes(out) if not isinstance(value, bytes) else ():
+        with pytest.raises(ipcq.UsageError, match="does not fit"):
+            push(value)
+    assert q.qsize() == 0
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_columns_of_times_that_numpy_wraps(library):
+    module = pytest.importorskip(library)
+    out, q = queue(np.dtype([("a", "m8[us]")]))
+    column = {"dtype": object if library == "pandas" else module.Object}
+    for value in (LONG, "99999999999999999999"):
+        with pytest.raises(ipcq.UsageError, match="'a'"):
+            out.push_many(
+                module.DataFrame(
+                    {
+                        "a": module.Series("a", [value], **column)
+                        if library == "polars"
+                        else module.Series([value], **column)
+                    }
+                )
+            )
+    assert q.qsize() == 0
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "kept"),
+    [
+        ("m8[us]", datetime.timedelta(days=106751991), 106751991 * 86400 * 10**6),
+        ("m8[us]", -datetime.timedelta(days=106751991), -106751991 * 86400 * 10**6),
+        ("m8[s]", LONG, 200_000_000 * 86400),
+        ("m8[s]", datetime.timedelta.min, -999999999 * 86400),
+        ("m8[5ms]", LONG, 200_000_000 * 86400 * 200),
+        ("m8[W]", datetime.timedelta(weeks=-140_000_000), -140_000_000),
+        ("M8[ns]", "2262-04-11T23:47:16.854775807", 2**63 - 1),
+        ("M8[as]", "1970-01-01T00:00:09.000000000000000000", 9 * 10**18),
+        ("M8[D]", "300000000000-01-01", 109572749280472),
+        ("M8[ms]", "1969-12-31T23:59:59.999", -1),
+        ("M8[M]", "1969-12", -1),
+        ("m8[us]", "9223372036854775807", 2**63 - 1),
+        ("m8[us]", "-5", -5),
+    ],
+)
+def test_times_near_the_limits(dtype, value, kept):
+    out, q = queue(np.dtype([("a", dtype)]))
+    for push in pushes(out):
+        push((value,))
+    assert {int(n) for n in next(q.batches()).records["a"].view("i8")} == {kept}
+    out.close()
+    out, q = queue(np.dtype(dtype))
+    for push in pushes(out):
+        push(value)
+    assert {int(n) for n in next(q.batches()).records.view("i8")} == {kept}
+
+
+# --- a dtype without fields ---
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "kept"),
+    [
+        ("M8[ns]", None, np.datetime64("NaT")),
+        ("M8[ns]", "NaT", np.datetime64("NaT")),
+        ("M8[ns]", np.datetime64("NaT"), np.datetime64("NaT")),
+        ("M8[ns]", np.datetime64("NaT", "D"), np.datetime64("NaT")),
+        ("M8[ns]", np.datetime64("2020-01-01"), np.datetime64("2020-01-01")),
+        ("M8[ns]", "2020-01-01", np.datetime64("2020-01-01")),
+        ("M8[ns]", datetime.date(2020, 1, 1), np.datetime64("2020-01-01")),
+        ("m8[us]", None, np.timedelta64("NaT")),
+        ("m8[us]", np.timedelta64("NaT"), np.timedelta64("NaT")),
+        ("m8[us]", np.timedelta64(5, "s"), np.timedelta64(5, "s")),
+        ("m8[us]", "5", np.timedelta64(5, "us")),
+        ("S4", "abcd", b"abcd"),
+        ("S4", np.str_("ab"), b"ab"),
+        ("U2", "ab", "ab"),
+        ("U2", np.str_("a"), "a"),
+        ("f8", np.float32(1.5), 1.5),
+        ("f8", np.uint8(5), 5.0),
+        ("i8", np.int16(-5), -5),
+        ("i8", np.bool_(True), 1),
+        ("c16", np.complex64(1j), 1j),
+    ],
+)
+def test_a_dtype_without_fields_is_like_a_field(dtype, value, kept):
+    for form, message in ((np.dtype([("a", dtype)]), (value,)), (np.dtype(dtype), value)):
+        out, q = queue(form)
+        for push in pushes(out):
+            push(message)
+        assert out.push_many([message, message]) == 2
+        records = next(q.batches()).records
+        for given in (records["a"] if form.names else records).tolist():
+            expected = np.array(kept, dtype).item()
+            assert (given, type(given)) == (expected, type(expected))
+        out.close()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [
+        ("M8[ns]", np.timedelta64("NaT")),
+        ("m8[ns]", np.datetime64("NaT", "ns")),
+        ("m8[us]", np.timedelta64(2, "Y")),
+        ("m8[Y]", datetime.timedelta(365)),
+        ("M8[ns]", np.datetime64("3000-01-01", "s")),
+        ("S4", "abcde"),
+        ("S4", "\xe9"),
+        ("U2", "abc"),
+        ("f8", np.complex64(1)),
+        ("i8", np.float64(1.5)),
+        ("u1", np.int64(300)),
+        ("f4", np.int64(16777217)),
+    ],
+)
+def test_a_dtype_without_fields_refuses_what_a_field_refuses(dtype, value):
+    refused(dtype, value)
+    out, q = queue(np.dtype(dtype))
+    for push in pushes(out):
+        with pytest.raises(ipcq.UsageError):
+            push(value)
+    assert q.qsize() == 0
+
+
+def test_bytes_stay_bytes():
+    """In a queue with a dtype without fields, they are the message as it is."""
+    for dtype in ("M8[ns]", "S8", "U2", "f8", "V8"):
+        out, q = queue(np.dtype(dtype))
+        for data in (b"20200101", bytearray(b"20200101"), memoryview(b"20200101")):
+            for push in pushes(out):
+                push(data)
+        assert set(q.pop_many()) == {b"20200101"}
+        out.close()
+
+
+def test_other_arrays_and_objects_stay_refused():
+    for dtype, value in (("M8[ns]", np.array("2020-01-01", "M8[D]")), ("f8", np.array(5, "f4"))):
+        out, _ = queue(np.dtype(dtype))
+        for push in (*pushes(out), lambda v, out=out: out.push_many(v.reshape(1))):
+            with pytest.raises(ipcq.SchemaMismatchError):
+                push(value)
+        out.close()
+    out, _ = queue(np.dtype("f8"))
+    for value in (None, "1.5", np.str_("1.5")):
+        with pytest.raises(TypeError):
+            out.push(value)
+    out.close()
+    out, _ = queue(np.dtype([("a", "f8")]))
+    for value in (np.float64(1), np.float32(1), np.uint8(1), np.datetime64("2020"), None, "1"):
+        with pytest.raises(TypeError):
+            out.push(value)
+
+
 # --- records in records ---
 
 QUOTE = [("bid", "i8"), ("ask", "i8")]
@@ -357,6 +543,60 @@ def test_numbers_that_floats_round():
         assert next(q.records())["a"] == float(value)
     out.push((decimal.Decimal("nan"), complex("nan+1j")))
     assert np.isnan(next(q.records())["a"])
+
+
+def test_ints_in_floats():
+    """A float may be rounded, and an int may not."""
+    for dtype, kept, given in (
+        ("f4", 2**24, 2**24 + 1),
+        ("f8", 2**53, 2**53 + 1),
+        ("f2", 2048, 2049),
+    ):
+        out, q = queue(np.dtype([("a", dtype)]))
+        for number in (kept, float(given), float(kept)):
+            out.push((number,))
+            assert next(q.records())["a"] == np.dtype(dtype).type(number)
+        out.close()
+        refused(dtype, given)
+        refused(dtype, np.int64(given))
+        refused((dtype, (2,)), [given, kept])
+        refused(dtype, 10**400)
+    for dtype, large in (("f2", 65520.0), ("f4", 1e39), ("f4", np.float64(1e39))):
+        refused(dtype, large)
+
+
+def test_ints_in_long_doubles():
+    """numpy rounds an int before it compares it with a long double."""
+    for dtype in ("g", "G"):
+        limit = 2 ** (np.finfo(dtype).nmant + 1)
+        out, q = queue(np.dtype([("a", dtype)]))
+        out.push((limit,))
+        out.push_many([(limit,)])
+        assert next(q.batches()).records["a"].real.tolist() == [limit, limit]
+        out.close()
+        refused(dtype, 2 * limit + 1)
+        refused((dtype, (2,)), [1, 2 * limit + 1])
+        out, _ = queue(np.dtype(dtype))
+        for push in pushes(out):
+            push(limit)
+            with pytest.raises(ipcq.UsageError):
+                push(2 * limit + 1)
+        out.close()
+
+
+def test_the_largest_ints_in_a_column_of_floats():
+    """As a float they are out of range, and some processors convert that to the same int."""
+    pyarrow = pytest.importorskip("pyarrow")
+    out, q = queue(np.dtype([("a", "f8")]))
+    for number, kind in ((2**63 - 1, "int64"), (2**64 - 1, "uint64")):
+        with pytest.raises(ipcq.UsageError, match="column 'a'"):
+            out.push_many(pyarrow.table({"a": pyarrow.array([number], kind)}))
+    out.push_many(pyarrow.table({"a": pyarrow.array([-(2**63)], "int64")}))
+    assert next(q.records())["a"] == -(2.0**63)
+    out.close()
+    refused("i8", np.float64(2**63))
+    refused("u8", np.float64(2**64))
+    refused("i8", np.longdouble(2**63))
 
 
 def test_one_number_for_an_array_in_a_record():
@@ -593,6 +833,27 @@ def test_other_threads_run_during_long_copies(fixed):
         if not stood_still:
             break
     assert not stood_still
+
+
+@pytest.mark.parametrize("way", ["batch[0]", "list(batch)", "batch[:]", "asarray"])
+def test_other_threads_run_while_a_message_of_a_batch_is_copied(way):
+    size = 1 << 27
+    out = ipcq.Producer("q", capacity=2, message_size=size)
+    q = ipcq.Consumer("q")
+    out.push(bytes(size))
+    batch = next(q.batches())
+    for _ in range(5):
+        with Ticks() as ticks:
+            copy = (
+                eval(way, {"batch": batch, "asarray": None})
+                if way != "asarray"
+                else np.array(batch)
+            )
+        assert len(copy) in (1, size)
+        if ticks.let_in():
+            break
+    else:
+        pytest.fail(f"stood still for {ticks.longest} of {ticks.took} seconds")
 
 
 def test_other_threads_run_while_many_messages_are_collected():

@@ -1,6 +1,7 @@
 """Messages in place, in the ring itself."""
 
 import gc
+import os
 import struct
 import threading
 
@@ -100,6 +101,118 @@ def test_copies_of_a_run(size):
                 v.read(5 * size, 1)
         assert account(q).received == 5
         assert q.peek(max=5) is None
+
+
+def test_an_index_that_is_no_size(squares):
+    """Of a view and of a batch."""
+    out, q = squares
+    out.push_many(record(n) for n in range(3))
+    with q.view() as v:
+        for beyond in (2**70, -(2**70), 2**63, -(2**63), 3, -4):
+            with pytest.raises(IndexError):
+                v[beyond]
+        for wrong in ("0", 1.0, None):
+            with pytest.raises(TypeError):
+                v[wrong]
+    out.push_many(record(n) for n in range(3))
+    words = ipcq.Producer("words")
+    words.push(b"one")
+    for batch in (next(q.batches()), next(ipcq.Consumer("words").batches())):
+        for beyond in (2**70, -(2**70), 2**63, -(2**63), 3, -4):
+            with pytest.raises(IndexError):
+                batch[beyond]
+
+
+def descriptors():
+    gc.collect()
+    return len(os.listdir("/proc/self/fd"))
+
+
+ENDS = {
+    "block": "with q.view() as v: a = show(v)",
+    "release": "v = q.view(); a = show(v); v.release()",
+    "peek": "with q.peek() as v: a = show(v)",
+    "exception": "try:\n    with q.view() as v: a = show(v); 1 / 0\nexcept ZeroDivisionError: pass",
+    "another call": (
+        "v = q.view(); a = show(v); q.seek(1)\ntry: v.release()\nexcept ipcq.UsageError: pass"
+    ),
+    "close": "v = q.view(); a = show(v); q.close()",
+}
+
+
+@pytest.mark.parametrize("show", ["array", "records", "memoryview", "asarray"])
+@pytest.mark.parametrize("end", ENDS)
+def test_the_array_of_an_ended_view_keeps_no_consumer(end, show):
+    """A lossless producer does not wait for it, and only the ring stays mapped."""
+    np = pytest.importorskip("numpy")
+    shows = {
+        "array": lambda v: v.array,
+        "records": lambda v: v.records["n"],
+        "memoryview": memoryview,
+        "asarray": np.asarray,
+    }
+    options = {"delivery": "lossless", "capacity": 8, "dtype": np.dtype(RECORD)}
+    with ipcq.Producer("held", **options) as out:
+        before = descriptors()
+
+        def shown():
+            names = {"q": ipcq.Consumer("held"), "show": shows[show], "ipcq": ipcq}
+            out.push((7, 49))
+            exec(ENDS[end], names)
+            return names["a"]
+
+        array = shown()
+        assert descriptors() <= before + 1
+        assert out.consumers() == []
+        for n in range(20):
+            out.push((n, 0))
+        # The array is still the ring.
+        assert bytes(np.asarray(array).tobytes())[:1] == bytes([15])
+        assert descriptors() <= before + 1
+        del array
+        assert descriptors() == before
+
+
+def test_the_array_of_a_view_that_has_not_ended_keeps_its_consumer():
+    """The messages do not change before the view ends."""
+    np = pytest.importorskip("numpy")
+    options = {"delivery": "lossless", "capacity": 8, "dtype": np.dtype(RECORD)}
+    with ipcq.Producer("held", **options) as out:
+        out.push((7, 49))
+        array = ipcq.Consumer("held").view().records
+        gc.collect()
+        assert len(out.consumers()) == 1
+        with pytest.raises(ipcq.Full):
+            for _ in range(20):
+                out.push((1, 1))
+        assert array["n"].tolist() == [7]
+        del array
+        gc.collect()
+        assert out.consumers() == []
+        out.push((1, 1))
+
+
+def test_calls_of_an_ended_view(squares):
+    out, q = squares
+    out.push_many(record(n) for n in range(3))
+    with q.view() as v:
+        array = v.array
+    assert array[2].tobytes() == record(2)
+    for call in (
+        v.release,
+        v.read,
+        lambda: v[0],
+        lambda: bytes(v),
+        lambda: v.array,
+        lambda: v.records,
+        lambda: v.readinto(bytearray(64)),
+        lambda: memoryview(v),
+        lambda: v.__exit__(None, None, None) or v.read(),
+    ):
+        with pytest.raises(ipcq.UsageError, match=r"^squares: this view has ended$"):
+            call()
+    v.__exit__(ValueError, ValueError(), None)
+    assert (len(v), v.sequence, v.nbytes) == (3, 0, 48)
 
 
 def test_a_peek_is_of_one_message_by_default(squares):

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Collection, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from ._errors import Closed, ReplacedError, UsageError
+from ._ipcq import _arrow_stream, _part
 from ._tables import library
 
 if TYPE_CHECKING:
@@ -97,7 +98,6 @@ class Batch(Collection[bytes]):
                 raise ValueError("copy: messages of varying length can only be copied")
             array = np.empty(self._count, object)
             array[:] = list(self)
-            copy = False
         elif self._layout is not None and self._layout.has_records:
             array = self._layout.array(self.data, self._count)
         else:
@@ -106,7 +106,12 @@ class Batch(Collection[bytes]):
             if copy is False:
                 raise ValueError("copy: the messages have another dtype, so a copy is needed")
             return array.astype(dtype)
-        return array.copy() if copy else array
+        if not copy or self.data is None:
+            return array
+        # As bytes: numpy would hold the interpreter lock while it copies records.
+        copied = np.empty(array.shape, array.dtype)
+        copied.reshape(-1).view("u1")[:] = np.frombuffer(self.data, "u1")
+        return copied
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """A copy of the messages by the C stream interface of Arrow.
@@ -114,8 +119,6 @@ class Batch(Collection[bytes]):
         pyarrow.table(batch), polars.DataFrame(batch) and duckdb use it. The columns are those of
         to_arrow().
         """
-        from ._ipcq import _arrow_stream
-
         schema = None if self._layout is None else self._layout.schema
         return _arrow_stream(iter([self]), schema, self._size)
 
@@ -158,7 +161,7 @@ class Batch(Collection[bytes]):
             index += self._count
         if not 0 <= index < self._count or self.data is None:
             raise IndexError("batch index out of range")
-        return bytes(self.data[index * self._size : (index + 1) * self._size])
+        return _part(self.data, index * self._size, self._size)
 
     def __iter__(self) -> Iterator[bytes]:
         if self._messages is not None:
@@ -229,8 +232,6 @@ class Batches(Iterator[Batch], AsyncIterator[Batch]):
         pyarrow.RecordBatchReader.from_stream(batches) gives each batch when it comes. polars and
         duckdb wait for the end.
         """
-        from ._ipcq import _arrow_stream
-
         return _arrow_stream(self, self._layout.schema, self._size)
 
     def __aiter__(self) -> Batches:

@@ -53,8 +53,8 @@ class Producer:
         min_consumers: For lossless queues: how many consumers must be attached at the moment in
             which the first message of the queue is overwritten. 0: the producer need not wait.
         evict_after: For lossless queues: a consumer that holds back the producer and makes no
-            progress for this many seconds is evicted. It may continue, and counts as lost what was
-            overwritten. None: no consumer is evicted, unless its process has died.
+            progress for this many seconds (more than 0) is evicted. It may continue, and counts as
+            lost what was overwritten. None: no consumer is evicted, unless its process has died.
             A lossy queue refuses it: UsageError.
         exclusive: Fail if the queue exists.
         replace: If the queue exists with other properties, put a new queue in its place.
@@ -624,7 +624,9 @@ class View:
         """The messages as a numpy array of bytes, one row for each message, without a copy.
 
         The array is read-only. It is the ring itself. It may be used after the block, and after the
-        consumer was closed, but the producer may overwrite it from the end of the block on.
+        consumer was closed, but the producer may overwrite it from the end of the block on. It
+        keeps the ring mapped as long as it exists. It keeps the consumer attached only until the
+        view is released.
 
         Raises UsageError if the view has ended.
         """
@@ -846,6 +848,7 @@ class Stats:
     def __eq__(self, other: object, /) -> bool: ...
 
 def _arrow_stream(batches: Iterator[Batch], schema: str | None, size: int) -> object: ...
+def _part(data: Buffer, offset: int, size: int) -> bytes: ...
 def queues() -> list[str]:
     """The names of all queues in the directory of bare names (/dev/shm, or $IPCQ_DIR), sorted."""
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 import warnings
+from datetime import timedelta
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -26,6 +28,20 @@ PLAIN = {bool, int, float, complex, bytes, str}
 # The integer that numpy stores for NaT. Callers push None or NaT instead of it.
 NO_TIME = -(2**63)
 
+# The microseconds of the units of times that Python's timedelta can have.
+MICROSECONDS = {
+    "W": 604_800_000_000,
+    "D": 86_400_000_000,
+    "h": 3_600_000_000,
+    "m": 60_000_000,
+    "s": 1_000_000,
+    "ms": 1000,
+    "us": 1,
+}
+
+# The units of times below a microsecond.
+FINE = {"ns", "ps", "fs", "as"}
+
 # An error shows at most this many characters of a value.
 SHOWN = 80
 
@@ -38,26 +54,27 @@ class Layout:
 
     __slots__ = (
         "__weakref__",
+        "_compares",
         "_dtype",
         "_form",
-        "_has_rows",
         "_kind",
-        "_name",
         "_new",
         "given",
+        "name",
         "schema",
     )
 
     given: Any
+    name: str
     schema: str | None
 
     def __init__(self, name: str, given: Any, schema: str | None) -> None:
-        self._name = name
+        self.name = name
         self.given = given
         self.schema = schema
+        self._compares: bool | None = None
         self._dtype = given
         self._form: tuple[Any, tuple[int, ...]] | None = None
-        self._has_rows: bool | None = None
         self._kind: Any = None
         self._new: Any = None
 
@@ -95,7 +112,7 @@ class Layout:
             if base.names is not None:
                 from ._arrays import RecordArray
 
-                warn_of_hidden(base, self._name)
+                warn_of_hidden(base, self.name)
                 base = np.dtype((np.record, base))
                 self._kind = RecordArray
             # The __new__ of a recarray is slow, because it is written in Python.
@@ -150,7 +167,7 @@ class Layout:
             try:
                 dtype = dtype_of_buffer(data)
             except (TypeError, ValueError) as e:
-                raise SchemaMismatchError(f"{self._name}: {e}") from None
+                raise SchemaMismatchError(f"{self.name}: {e}") from None
         else:
             rows = tuple(data.shape)
         base, shape = self.plain
@@ -159,14 +176,14 @@ class Layout:
             # A flat array is accepted as it is.
             if shape and len(rows) > 1 and rows[-len(shape) :] != shape:
                 raise SchemaMismatchError(
-                    f"{self._name}: the messages have the dtype {self.dtype}, but this array has "
+                    f"{self.name}: the messages have the dtype {self.dtype}, but this array has "
                     f"the shape {rows}"
                 )
             return None if shape or is_masked(data) else dtype
-        if dtype.itemsize == 1 and dtype.char in "BSc":
+        if dtype.itemsize == 1 and dtype.char in "BSc" and not is_scalar(data):
             return None
         raise SchemaMismatchError(
-            f"{self._name}: the messages have the dtype {base}, but this object has {dtype}: "
+            f"{self.name}: the messages have the dtype {base}, but this object has {dtype}: "
             "array.astype(q.dtype) converts the values, array.tobytes() gives the bytes unchanged"
         )
 
@@ -174,7 +191,7 @@ class Layout:
         """Raises UsageError if values of an array are masked."""
         if is_masked(data) and data.mask.tobytes().strip(b"\0"):
             raise UsageError(
-                f"{self._name}: this array has masked values: array.filled(...) replaces them"
+                f"{self.name}: this array has masked values: array.filled(...) replaces them"
             )
 
     def _check_kept(self, array: Any, given: Any) -> None:
@@ -182,26 +199,30 @@ class Layout:
         try:
             check_kept(array, given, self.plain[0], "")
         except UsageError as e:
-            raise UsageError(f"{self._name}: {e}") from None
+            raise UsageError(f"{self.name}: {e}") from None
 
     def _arranged(self, item: Any) -> Any:
         """One message in the form that numpy accepts. Raises as arranged()."""
         try:
             return arranged(item, self.dtype, "")
         except (UsageError, SchemaMismatchError) as e:
-            raise type(e)(f"{self._name}: {e}") from None
+            raise type(e)(f"{self.name}: {e}") from None
 
     def message(self, item: Any) -> Any:
         """One message, from anything that numpy accepts as one element of the dtype."""
         np = library("numpy", "dtype")
         base, shape = self.plain
         if hasattr(item, "__array__"):
-            self._check_mask(item)
-            array = np.asarray(item)
-            self.check(array)
-            return array
-        if item is None or (isinstance(item, str) and base.kind != "U"):
-            raise TypeError(f"{self._name}: {shown(item)} is not a message of the dtype {base}")
+            scalar = is_scalar(item)
+            if base.names is not None or not scalar:
+                self._check_mask(item)
+                array = np.asarray(item)
+                self.check(item if scalar else array)
+                return array
+        if (item is None and base.kind not in "mM") or (
+            isinstance(item, str) and base.kind not in "SUmM"
+        ):
+            raise TypeError(f"{self.name}: {shown(item)} is not a message of the dtype {base}")
         if not (type(item) is tuple and PLAIN.issuperset(map(type, item))):
             item = self._arranged(item)
         # numpy would assign a single number to every field.
@@ -209,29 +230,29 @@ class Layout:
         array = self._array(item)
         if fills or array.shape != shape:
             raise TypeError(
-                f"{self._name}: a message is one element of the dtype {self.dtype}: a tuple, a "
+                f"{self.name}: a message is one element of the dtype {self.dtype}: a tuple, a "
                 "dict or an array of it"
             )
-        if base.names is None:
-            if type(item) in PLAIN and item != NO_TIME and array.item() == item:
+        if self.compares:
+            if base.names is None:
+                if type(item) in PLAIN and item != NO_TIME and array.item() == item:
+                    return array
+            elif PLAIN.issuperset(map(type, item)) and array.item() == item and NO_TIME not in item:
                 return array
-        elif (
-            PLAIN.issuperset(map(type, item))
-            and not self.has_rows
-            and array.item() == item
-            and NO_TIME not in item
-        ):
-            return array
         self._check_kept(array[()], item)
         return array
 
     @property
-    def has_rows(self) -> bool:
-        """Whether a field is an array. Records with such a field cannot be compared."""
-        if self._has_rows is None:
+    def compares(self) -> bool:
+        """Whether `==` compares a message exactly with plain values.
+
+        It does not if a field is an array, or a long double, which rounds an int before.
+        """
+        if self._compares is None:
             base, _ = self.plain
-            self._has_rows = any(base[name].shape for name in base.names or ())
-        return self._has_rows
+            fields = [base] if base.names is None else [base[name] for name in base.names]
+            self._compares = not any(field.shape or field.char in "gG" for field in fields)
+        return self._compares
 
     def messages(self, data: Any) -> Any:
         """Many messages: an object with a buffer, or an iterable of messages."""
@@ -248,7 +269,7 @@ class Layout:
                     return array
             return data
         if isinstance(data, dict):
-            raise TypeError(f"{self._name}: a dict is one message: use push()")
+            raise TypeError(f"{self.name}: a dict is one message: use push()")
         table = columns_of(data)
         if table is not None:
             return self._of_table(table, len(data))
@@ -271,11 +292,12 @@ class Layout:
             for row in rows:
                 why = misfit(row, base, "")
                 if why is not None:
-                    raise UsageError(f"{self._name}: {why}") from e
-            if isinstance(e, TypeError):
+                    raise UsageError(f"{self.name}: {why}") from e
+            # numpy raises TypeError for a time that its unit cannot hold, too.
+            if isinstance(e, TypeError) and base.kind not in "mM":
                 raise
             raise UsageError(
-                f"{self._name}: not a message of the dtype {base}: {escaped(str(e))}"
+                f"{self.name}: not a message of the dtype {base}: {escaped(str(e))}"
             ) from e
 
     def _of_table(self, table: dict[str, Any], count: int) -> Any:
@@ -286,7 +308,7 @@ class Layout:
         names = base.names
         if names is None or set(names) != set(table):
             raise SchemaMismatchError(
-                f"{self._name}: the messages have the fields {list(names or ())}, but the table "
+                f"{self.name}: the messages have the fields {list(names or ())}, but the table "
                 f"has the columns {list(table)}"
             )
         rows = np.zeros(count, base)
@@ -305,7 +327,7 @@ class Layout:
                 raise
             except Exception as e:
                 # The library has types that numpy does not have.
-                raise UsageError(f"{self._name}: the column {name!r}: {escaped(str(e))}") from e
+                raise UsageError(f"{self.name}: the column {name!r}: {escaped(str(e))}") from e
             if numbers is None or fits(numbers, np.zeros(len(numbers), field.dtype)):
                 if column.dtype.hasobject:
                     self._of_objects(column.tolist(), field, name)
@@ -314,7 +336,7 @@ class Layout:
                     continue
             kind = (column if numbers is None else numbers).dtype
             raise UsageError(
-                f"{self._name}: the column {name!r} has values of {kind} that do not fit the "
+                f"{self.name}: the column {name!r} has values of {kind} that do not fit the "
                 f"field, {base[name]}"
             )
         return rows
@@ -336,10 +358,10 @@ class Layout:
                 if not (type(value) in PLAIN and value != NO_TIME and array.item() == value):
                     check_kept(array[()], value, field.dtype, name)
             except SchemaMismatchError as e:
-                raise SchemaMismatchError(f"{self._name}: {e}") from None
+                raise SchemaMismatchError(f"{self.name}: {e}") from None
             except (TypeError, ValueError, OverflowError) as e:
                 raise UsageError(
-                    f"{self._name}: the column {name!r} has a value that does not fit the field, "
+                    f"{self.name}: the column {name!r} has a value that does not fit the field, "
                     f"{self.plain[0][name]}: {escaped(str(e))}"
                 ) from None
             field[i] = array
@@ -349,6 +371,12 @@ def is_masked(data: Any) -> bool:
     """Whether an array may have masked values."""
     ma = sys.modules.get("numpy.ma")
     return ma is not None and isinstance(data, ma.MaskedArray)
+
+
+def is_scalar(data: Any) -> bool:
+    """Whether an object is a scalar of numpy: a value, and neither bytes nor a record."""
+    np = library("numpy", "dtype")
+    return isinstance(data, np.generic) and not isinstance(data, (bytes, np.void))
 
 
 def are_kept(array: Any, rows: list[Any]) -> bool:
@@ -363,6 +391,8 @@ def are_kept(array: Any, rows: list[Any]) -> bool:
             # Floats may have been rounded.
             if not np.array_equal(np.isfinite(kept), np.isfinite(given)):
                 return False
+        elif kept.dtype.char in "gG":
+            return False
         elif kept.dtype.kind in "mM":
             if types != {int} or NO_TIME in given or kept.astype("i8").tolist() != list(given):
                 return False
@@ -435,6 +465,11 @@ def is_kept(kept: Any, given: Any) -> bool:
         return False
     if isinstance(given, np.integer):
         given = int(given)
+    if isinstance(given, int) and kept.dtype.char in "gG":
+        # numpy would round the int before it compares.
+        return bool(np.isfinite(kept) and int(kept.real) == given and not kept.imag)
+    if isinstance(given, np.floating) and kind in "iub":
+        return bool(np.isfinite(given) and int(given) == given and int(kept) == int(given))
     if kept.item() == given:
         return True
     if kind not in "fc" or isinstance(given, (int, np.bool_)):
@@ -459,6 +494,8 @@ def is_same_time(kept: Any, given: Any) -> bool:
         if isinstance(given, bytes):
             given = given.decode("ascii")
         time = as_numpy() if as_numpy else moment(given)
+        if isinstance(given, str) and not is_text_of(kept, given):
+            return False
         if np.isnat(time) or np.isnat(kept):
             return bool(np.isnat(time) and np.isnat(kept))
         if np.datetime_data(time.dtype)[0] == "generic":
@@ -468,6 +505,45 @@ def is_same_time(kept: Any, given: Any) -> bool:
         return bool(back == time and back.astype("i8") == time.astype("i8"))
     except (TypeError, ValueError, OverflowError):
         return False
+
+
+def is_text_of(kept: Any, text: str) -> bool:
+    """Whether a datetime64 or timedelta64 that was made of a text is that time, to the second.
+
+    numpy wraps times, and limits numbers, that are too large for the unit that a text implies.
+    """
+    import numpy as np
+
+    if text.strip().lower() in ("", "nat"):
+        return bool(np.isnat(kept))
+    if kept.dtype.kind == "m":
+        return int(text) == int(kept.astype("i8"))
+    # A longer year does not fit an integer.
+    if re.match(r"\s*[+-]?\d{19}", text):
+        return False
+    # A year is right for any text, a day for shorter years, and a second for still shorter ones.
+    # numpy refuses to convert the smallest units to the largest in one step.
+    is_fine = np.datetime_data(kept.dtype)[0] in FINE
+    time = kept.astype("M8[us]").astype("M8[s]") if is_fine else kept
+    moment: Any = np.datetime64
+    return all(moment(text, unit) == time.astype(f"M8[{unit}]") for unit in "YDs")
+
+
+def exact(duration: timedelta, dtype: Any, where: str) -> Any:
+    """A duration in a form that numpy converts to a dtype of durations without a change.
+
+    numpy counts microseconds in 64 bits, and wraps. Raises UsageError if the dtype cannot hold it.
+    """
+    microseconds = (duration.days * 86400 + duration.seconds) * 10**6 + duration.microseconds
+    if abs(microseconds) < 2**63:
+        return duration
+    np = library("numpy", "dtype")
+    unit, multiple = np.datetime_data(dtype)
+    if unit in MICROSECONDS:
+        count, rest = divmod(microseconds, MICROSECONDS[unit] * multiple)
+        if not rest and abs(count) < 2**63:
+            return np.timedelta64(count, (unit, multiple))
+    raise UsageError(does_not_fit(duration, dtype, where))
 
 
 def in_utc(column: Any) -> Any:
@@ -549,6 +625,11 @@ def fits(column: Any, field: Any) -> bool:
     with np.errstate(all="ignore"):
         field[...] = column.astype(field.dtype)
         back = field.astype(column.dtype)
+    if kinds[0] in "iu" and kinds[1] in "fc":
+        # Some processors convert a float that is out of range to the largest integer.
+        top = 2.0 ** (8 * column.dtype.itemsize - (kinds[0] == "i"))
+        if not (field.real < top).all():
+            return False
     if kinds in ("ff", "fc", "cc"):
         # Floats may be rounded to the precision of the field.
         return bool((np.isfinite(field) == np.isfinite(column)).all())
@@ -585,6 +666,9 @@ def arranged(item: Any, dtype: Any, where: str) -> Any:
         raise UsageError(does_not_fit(item, base, where))
     if type(item) in PLAIN or item is None:
         return item
+    # The durations of pandas convert themselves.
+    if base.kind == "m" and isinstance(item, timedelta) and not hasattr(item, "to_numpy"):
+        return exact(item, base, where)
     of = f"the field {where!r}" if where else "the message"
     if isinstance(item, dict) and names is not None and not shape:
         if item.keys() != set(names):

@@ -13,7 +13,8 @@ pub use waiting::wait_any;
 use crate::buffer::Buffer;
 use crate::errors::{self, Failure};
 use crate::handle::{
-    self, copying, part, truth, whole, Dtype, Guarded, Name, Poll, Records, Timeout,
+    self, copying, part, seconds, seconds_or_none, truth, whole, Dtype, Guarded, Name, Poll,
+    Records, Timeout,
 };
 use crate::stats::{ConsumerInfo, Stats};
 use ipcq::__binding::layout::FRAME_HEADER;
@@ -301,7 +302,7 @@ impl Consumer {
         py: Python<'_>,
         name: Name,
         start: Option<Bound<'_, PyAny>>,
-        open_timeout: Option<f64>,
+        #[pyo3(from_py_with = seconds_or_none)] open_timeout: Option<f64>,
         dtype: Option<Bound<'_, PyAny>>,
         #[pyo3(from_py_with = truth)] observer: bool,
         consumer_name: Option<String>,
@@ -358,7 +359,7 @@ impl Consumer {
         &self,
         py: Python<'py>,
         #[pyo3(from_py_with = truth)] block: bool,
-        timeout: Option<f64>,
+        #[pyo3(from_py_with = seconds_or_none)] timeout: Option<f64>,
     ) -> PyResult<Bound<'py, PyBytes>> {
         self.take_within(py, Timeout::of_queue(py, block, timeout)?)
     }
@@ -504,7 +505,7 @@ impl Consumer {
     fn view(
         slf: &Bound<'_, Self>,
         #[pyo3(from_py_with = whole)] max: usize,
-        timeout: Option<f64>,
+        #[pyo3(from_py_with = seconds_or_none)] timeout: Option<f64>,
     ) -> PyResult<View> {
         let timeout = Timeout::seconds(slf.py(), timeout)?;
         match Self::view_within(slf, max, timeout)? {
@@ -590,7 +591,7 @@ impl Consumer {
     fn batches<'py>(
         slf: &Bound<'py, Self>,
         #[pyo3(from_py_with = whole)] max: usize,
-        linger: f64,
+        #[pyo3(from_py_with = seconds)] linger: f64,
     ) -> PyResult<Bound<'py, PyAny>> {
         part!(slf.py(), "ipcq._batch", "Batches")?.call1((slf, max, linger))
     }
@@ -611,7 +612,7 @@ impl Consumer {
     fn wait(
         &self,
         py: Python<'_>,
-        timeout: Option<f64>,
+        #[pyo3(from_py_with = seconds_or_none)] timeout: Option<f64>,
         #[pyo3(from_py_with = whole)] at_least: u64,
     ) -> PyResult<bool> {
         let timeout = Timeout::seconds(py, timeout)?;
@@ -787,9 +788,10 @@ impl Consumer {
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let mut inner = self.inner.lock(py)?;
         inner.peeking = false;
-        let queue = inner.queue.take();
+        // A view that has shown the ring keeps it mapped itself.
+        let closed = (inner.queue.take(), inner.mapped.take());
         drop(inner);
-        py.detach(|| drop(queue));
+        py.detach(|| drop(closed));
         let waiters = self.waiters.bind(py);
         match waiters.is_empty() {
             true => Ok(()),

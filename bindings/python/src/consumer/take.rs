@@ -9,6 +9,7 @@ use pyo3::exceptions::PyMemoryError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes};
+use std::sync::Arc;
 
 /// In a queue of fixed size up to this many bytes, a pop copies straight into a bytes object.
 /// The object is made before it is known whether the queue has a message. If it has no message, the
@@ -25,9 +26,9 @@ pub(super) type Taken<'py> = (Bound<'py, PyBytes>, Meta);
 pub(super) struct Inner {
     /// `None` if the handle was closed.
     pub(super) queue: Option<ipcq::Consumer>,
-    /// Set once the ring was shown. It keeps the ring mapped as long as the Python object
-    /// exists.
-    pub(super) mapped: Option<Ticket>,
+    /// Set once the ring was shown. It keeps the ring mapped. Each view that has shown the ring
+    /// has it, too.
+    pub(super) mapped: Option<Arc<Ticket>>,
     /// A bytes object that no other code refers to.
     spare: Option<Py<PyBytes>>,
     /// The message consumed last, or the first of the last batch.

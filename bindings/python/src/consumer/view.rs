@@ -5,10 +5,10 @@ use super::{Consumer, Meta};
 use crate::buffer::Buffer;
 use crate::errors::{self, Failure};
 use crate::export::{self, Shown};
-use crate::handle::{copying, whole, whole_or_none};
-use ipcq::__binding::{consumer_ask, consumer_awake, copy_from_shared};
+use crate::handle::{self, copying, whole, whole_or_none};
+use ipcq::__binding::{consumer_ask, consumer_awake, copy_from_shared, Ticket};
 use ipcq::{Error, Pop};
-use pyo3::exceptions::PyIndexError;
+use pyo3::exceptions::{PyIndexError, PyOverflowError};
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -16,6 +16,7 @@ use pyo3::types::PyBytes;
 use std::ffi::c_int;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Messages in place, in the ring itself: one message, or a run of messages that are adjacent in
 /// the ring. See Consumer.peek() and Consumer.view().
@@ -32,7 +33,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// an OverrunError.
 #[pyclass(frozen, weakref, module = "ipcq")]
 pub struct View {
-    consumer: Py<Consumer>,
+    owner: Mutex<Owner>,
     first: Meta,
     count: usize,
     at: usize,
@@ -41,6 +42,27 @@ pub struct View {
     /// Which view of the consumer this is.
     number: u64,
     released: AtomicBool,
+    /// Set once the view has shown the ring. It keeps the ring mapped as long as the view exists.
+    mapped: OnceLock<Arc<Ticket>>,
+}
+
+/// The objects that a view refers to. An array refers to its view as long as the array exists. So a
+/// view gives up its consumer when the view ends. Otherwise an array would keep the consumer
+/// attached, and a lossless producer would wait for it.
+enum Owner {
+    Consumer(Py<Consumer>),
+    /// The view was released, or its block was left, or a call has found that the consumer was
+    /// used otherwise. This is the `Layout` of the consumer.
+    Ended(Py<PyAny>),
+}
+
+impl Drop for View {
+    fn drop(&mut self) {
+        // The last reference unmaps the ring, unless the consumer has it open.
+        if let Some(last) = self.mapped.take().and_then(Arc::into_inner) {
+            handle::drop_detached(last);
+        }
+    }
 }
 
 impl View {
@@ -61,14 +83,35 @@ impl View {
             inner.peeking = true;
             Ok(Some(View {
                 number: inner.views,
-                consumer: consumer.clone().unbind(),
+                owner: Mutex::new(Owner::Consumer(consumer.clone().unbind())),
                 first,
                 count,
                 at: at as usize,
                 stride,
                 released: AtomicBool::new(false),
+                mapped: OnceLock::new(),
             }))
         })
+    }
+
+    /// The consumer, if this view has not ended.
+    fn consumer(&self, py: Python<'_>) -> PyResult<Py<Consumer>> {
+        let layout = match &*self.owner.lock().unwrap_or_else(PoisonError::into_inner) {
+            Owner::Consumer(consumer) => return Ok(consumer.clone_ref(py)),
+            Owner::Ended(layout) => layout.clone_ref(py),
+        };
+        let name = layout.bind(py).getattr(intern!(py, "name"))?;
+        Err(errors::usage(py, format!("{name}: this view has ended")))
+    }
+
+    /// Gives up the consumer.
+    fn end(&self, py: Python<'_>, consumer: &Consumer) {
+        let ended = Owner::Ended(consumer.records.layout.clone_ref(py));
+        let mut owner = self.owner.lock().unwrap_or_else(PoisonError::into_inner);
+        let given_up = std::mem::replace(&mut *owner, ended);
+        // Python code may run when the consumer is dropped.
+        drop(owner);
+        drop(given_up);
     }
 
     /// Does something with the queue, if this view has not ended.
@@ -77,12 +120,27 @@ impl View {
         py: Python<'_>,
         act: impl FnOnce(&mut Inner) -> Result<T, Failure>,
     ) -> PyResult<T> {
-        self.consumer.get().with(py, |inner| {
-            if !inner.peeking || inner.views != self.number {
-                return Err(Failure::Ended);
+        self.with_of(py, &self.consumer(py)?, act)
+    }
+
+    fn with_of<T>(
+        &self,
+        py: Python<'_>,
+        consumer: &Py<Consumer>,
+        act: impl FnOnce(&mut Inner) -> Result<T, Failure>,
+    ) -> PyResult<T> {
+        let mut stands = true;
+        let result = consumer.get().with(py, |inner| {
+            stands = inner.peeking && inner.views == self.number;
+            match stands {
+                true => act(inner),
+                false => Err(Failure::Ended),
             }
-            act(inner)
-        })
+        });
+        if !stands {
+            self.end(py, consumer.get());
+        }
+        result
     }
 
     fn last(&self) -> u64 {
@@ -140,13 +198,19 @@ impl View {
 
     fn show(&self, py: Python<'_>) -> PyResult<Shown> {
         self.with(py, |inner| {
-            if inner.mapped.is_none() {
-                // A ticket keeps the ring mapped. It is not used for waiting.
-                let queue = inner.queue()?;
-                let ticket = consumer_ask(queue);
-                consumer_awake(queue);
-                inner.mapped = Some(ticket);
-            }
+            let mapped = match &inner.mapped {
+                Some(mapped) => mapped.clone(),
+                None => {
+                    // A ticket keeps the ring mapped. It is not used for waiting.
+                    let queue = inner.queue()?;
+                    let mapped = Arc::new(consumer_ask(queue));
+                    consumer_awake(queue);
+                    inner.mapped = Some(mapped.clone());
+                    mapped
+                }
+            };
+            // Fails if the view has shown the ring before.
+            let _ = self.mapped.set(mapped);
             Ok(Shown {
                 at: self.at as *mut u8,
                 rows: Some((self.count, self.stride)),
@@ -180,7 +244,9 @@ impl View {
     /// The messages as a numpy array of bytes, one row for each message, without a copy.
     ///
     /// The array is read-only. It is the ring itself. It may be used after the block, and after the
-    /// consumer was closed, but the producer may overwrite it from the end of the block on.
+    /// consumer was closed, but the producer may overwrite it from the end of the block on. It
+    /// keeps the ring mapped as long as it exists. It keeps the consumer attached only until the
+    /// view is released.
     ///
     /// Raises UsageError if the view has ended.
     #[getter]
@@ -205,7 +271,8 @@ impl View {
     /// Raises TypeError if the consumer has no dtype, UsageError if the view has ended.
     #[getter]
     fn records<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        let layout = slf.get().consumer.get().records.layout.bind(slf.py());
+        let consumer = slf.get().consumer(slf.py())?;
+        let layout = consumer.get().records.layout.bind(slf.py());
         // Without a dtype this raises, before the array is made.
         layout.getattr(intern!(slf.py(), "form"))?;
         let array = Self::array(slf)?;
@@ -252,7 +319,7 @@ impl View {
     #[pyo3(signature = (buffer, /))]
     fn readinto(&self, buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
         let py = buffer.py();
-        self.consumer.get().records.check(buffer)?;
+        self.consumer(py)?.get().records.check(buffer)?;
         let buffer = Buffer::writable(buffer)?;
         if buffer.len() < self.nbytes() {
             return Err(errors::message_size(
@@ -277,7 +344,12 @@ impl View {
         self.count
     }
 
-    fn __getitem__<'py>(&self, py: Python<'py>, index: isize) -> PyResult<Bound<'py, PyBytes>> {
+    fn __getitem__<'py>(&self, index: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+        let py = index.py();
+        let index: isize = match index.extract() {
+            Err(e) if PyErr::is_instance_of::<PyOverflowError>(&e, py) => isize::MAX,
+            extracted => extracted?,
+        };
         let index = match index < 0 {
             true => index.wrapping_add(self.count as isize),
             false => index,
@@ -300,7 +372,8 @@ impl View {
     /// messages count as lost, except that the last of them may come again if they were not
     /// overwritten. Raises UsageError if the view has ended.
     fn release(&self, py: Python<'_>) -> PyResult<()> {
-        self.with(py, |inner| {
+        let consumer = self.consumer(py)?;
+        let released = self.with_of(py, &consumer, |inner| {
             inner.peeking = false;
             self.released.store(true, Ordering::Relaxed);
             let (first, count) = (self.first.sequence, self.count);
@@ -313,7 +386,11 @@ impl View {
                 Err(Error::Overrun(_) | Error::Invalid(_)) => Err(self.overrun()),
                 Err(e) => Err(e.into()),
             }
-        })
+        });
+        if self.released.load(Ordering::Relaxed) {
+            self.end(py, consumer.get());
+        }
+        released
     }
 
     unsafe fn __getbuffer__(
@@ -321,8 +398,8 @@ impl View {
         view: *mut ffi::Py_buffer,
         flags: c_int,
     ) -> PyResult<()> {
-        // SAFETY: the interpreter gives room for the buffer. The memory stays mapped as long as the
-        // consumer exists, and this object holds a reference to the consumer.
+        // SAFETY: the interpreter gives room for the buffer. `show` has kept the memory mapped for
+        // as long as this object exists.
         unsafe {
             (*view).obj = null_mut();
             let shown = slf.get().show(slf.py())?;
@@ -348,12 +425,18 @@ impl View {
         _traceback: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         if !kind.is_none() {
-            return self.consumer.get().with(py, |inner| {
+            // It may have ended before.
+            let Ok(consumer) = self.consumer(py) else {
+                return Ok(());
+            };
+            consumer.get().with(py, |inner| {
                 if inner.views == self.number {
                     inner.peeking = false;
                 }
                 Ok(())
-            });
+            })?;
+            self.end(py, consumer.get());
+            return Ok(());
         }
         // The block may have released the view. If the view ended because the consumer was used
         // otherwise, release() raises: no other call would report whether the data was right.

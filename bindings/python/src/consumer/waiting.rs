@@ -2,7 +2,7 @@
 
 use super::Consumer;
 use crate::errors;
-use crate::handle::{self, Timeout, Waker};
+use crate::handle::{self, seconds_or_none, Timeout, Waker};
 use ipcq::__binding::{consumer_ask, consumer_awake, Ticket};
 use ipcq::Pop;
 use pyo3::prelude::*;
@@ -93,7 +93,7 @@ fn names(consumers: &[PyRef<'_, Consumer>]) -> String {
 pub fn wait_any(
     py: Python<'_>,
     consumers: Vec<PyRef<'_, Consumer>>,
-    timeout: Option<f64>,
+    #[pyo3(from_py_with = seconds_or_none)] timeout: Option<f64>,
 ) -> PyResult<usize> {
     let timeout = Timeout::seconds(py, timeout)?;
     if consumers.is_empty() || consumers.len() > ipcq::WAIT_ANY_MAX {
