@@ -321,6 +321,7 @@ static void test_signals(int flags) {
       closed = true;
     }
     CHECK(closed);
+    while (waitpid(child, nullptr, 0) != child) {} // it has the queue until it ends
     ipcq::producer_options o;
     o.delivery = ipcq::delivery::lossless;
     ipcq::producer<int> out("cpp", o);
@@ -342,7 +343,6 @@ static void test_signals(int flags) {
     sum += m.value.price;
   CHECK(sum == 4);
   ipcq::unlink("cpp-quiet");
-  while (waitpid(-1, nullptr, 0) > 0) {}
   ipcq::unlink("cpp");
 }
 
