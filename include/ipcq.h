@@ -90,15 +90,16 @@ extern "C" {
    Threads   Use a handle in one thread at a time.
    Signals   A wait returns -EINTR when a handler has run: call again. To notice a flag that a
              handler sets, also use a timeout. Handlers must not call the library.
-   Fork      In the child, producers return -EBADF. A consumer attaches at its first call.
+   Fork      In the child, producers return -EBADF. A consumer is copied, and attaches at its
+             first pop, peek or wait.
    Cancel    No function is a cancellation point. Do not use asynchronous cancellation.
    Memory    The library keeps no pointer to options, fields or names. */
 
 /* ---- Errors ----
 
    A function that fails returns a negated errno, so strerror(-rc) works. It pushed and consumed
-   nothing, and the handle is unchanged. "Errors" below omits -EBADF, -EBADMSG and -EINVAL, which
-   any function may return.
+   nothing, and the handle is unchanged (but see ipcq_release). "Errors" below omits -EBADF,
+   -EBADMSG and -EINVAL, which any function may return.
 
    -E2BIG            options of a newer version
    -EACCES           file permissions
@@ -122,7 +123,8 @@ extern "C" {
    -EUSERS           too many consumers
    and those of open(2) and mmap(2) */
 
-// This thread's last error in words: which file, what failed, what to do. Valid until the next.
+// This thread's last error in words: which file, what failed, what to do. Valid until the next
+// error.
 IPCQ_API const char *ipcq_errmsg(void);
 
 // A short text for a return value.
@@ -187,15 +189,15 @@ enum {
 
 typedef struct ipcq_field ipcq_field;
 
-// Zero means the default. For the producer of a queue that exists, it means the queue's value, and
-// other values must match. But message_size and delivery must always match, and evict_after_ns is
-// not stored. Without options (NULL), the producer takes all values from the queue.
+// Zero means the default or, to the producer of an existing queue, the queue's value. Others must
+// match it. message_size and delivery must match even if 0. evict_after_ns is not stored. Without
+// options (NULL), the producer takes all values from the queue.
 struct ipcq_options {
   // -- Both --
   // Set by IPCQ_OPTIONS_INIT.
   uint32_t struct_size;
   // Bytes of each message. Producer: 0 makes a variable queue, in which lengths differ.
-  // Consumer: 0 accepts any. With fields, 0 means the size that they need.
+  // Consumer: 0 accepts any. If fields are given, 0 means the size of their struct.
   uint32_t message_size;
   // See Record schemas.
   const ipcq_field *fields;
@@ -212,7 +214,7 @@ struct ipcq_options {
   uint32_t control_permissions;
   // Default: 32.
   uint32_t max_consumers;
-  // Lossless: overwrite the first message only while this many consumers are attached.
+  // Lossless: the first overwrite ever waits until this many consumers are attached.
   uint32_t min_consumers;
   // Lossless: evict a consumer that blocks the producer for this long without progress. It may
   // continue, and loses what was overwritten. Default: never. Lossy: -EINVAL.
@@ -256,7 +258,7 @@ IPCQ_CHECKED int64_t ipcq_push_many(ipcq_queue *q, const void *data, size_t stri
 typedef struct ipcq_info {
   // Counts all messages of the queue from 0.
   uint64_t sequence;
-  // Messages lost between the previous message of this consumer and this one.
+  // Messages lost since this consumer's previous message.
   uint64_t lost;
   uint32_t length;
   uint32_t reserved;
@@ -272,7 +274,7 @@ IPCQ_CHECKED int64_t ipcq_pop_wait(ipcq_queue *q, void *buffer, size_t size, ipc
     int64_t timeout_ns);
 
 // Copies and consumes up to `count` consecutive messages, `stride` bytes apart. Returns how many.
-// `info` is about the first. In a variable queue, all have info->length bytes.
+// `info` describes the first. In a variable queue, all have info->length bytes.
 // Errors: as ipcq_pop.
 IPCQ_CHECKED int64_t ipcq_pop_many(ipcq_queue *q, void *buffer, size_t stride, size_t count,
     ipcq_info *info);
@@ -284,12 +286,11 @@ IPCQ_API int ipcq_seek(ipcq_queue *q, uint64_t sequence);
 /* ---- Zero copy ---- */
 
 // Sets `*slot` to room for a message of up to `length` bytes. Write it, then call ipcq_commit or
-// ipcq_abort. The room still holds older bytes.
+// ipcq_abort. The slot still holds old bytes.
 // Errors: as ipcq_push.
 IPCQ_CHECKED int ipcq_claim(ipcq_queue *q, size_t length, void **slot);
 
-// Publishes the first `length` bytes: message_size, or up to the claimed length in a variable
-// queue.
+// Publishes `length` bytes: message_size or, in a variable queue, at most the claimed length.
 // Errors: -EMSGSIZE (the claim stays).
 IPCQ_CHECKED int ipcq_commit(ipcq_queue *q, size_t length);
 
@@ -313,7 +314,7 @@ typedef struct ipcq_view {
 IPCQ_CHECKED int ipcq_peek(ipcq_queue *q, ipcq_view *view);
 
 // Consumes the message of the latest peek.
-// Errors: -ESTALE (it was overwritten and counts as lost: discard the results).
+// Errors: -ESTALE (overwritten, lost and skipped: discard the results).
 IPCQ_CHECKED int ipcq_release(ipcq_queue *q, const ipcq_view *view);
 
 /* ---- Wait on many ---- */
@@ -322,7 +323,7 @@ IPCQ_CHECKED int ipcq_release(ipcq_queue *q, const ipcq_view *view);
 IPCQ_API int ipcq_wait(ipcq_queue *q, int64_t timeout_ns);
 
 // Waits until one of up to 128 consumers has a message or its queue has ended, and returns the
-// index of the first. To be fair, pop from each before waiting again.
+// lowest such index. To be fair, pop from each before waiting again.
 // Errors: -EINTR, -ETIMEDOUT.
 IPCQ_CHECKED int ipcq_wait_any(ipcq_queue *const *queues, size_t count, int64_t timeout_ns);
 
@@ -361,10 +362,10 @@ typedef struct ipcq_stats {
   // The consumer with the greatest lag.
   uint64_t slowest_lag;
   uint32_t slowest_pid;
-  // Whether the queue has lost its name: no process can open it any more.
+  // Whether the name is gone or another queue's. Nothing can open this queue.
   uint32_t unlinked;
   char slowest_name[64];
-  // Another id under the same name: a new queue, with other messages.
+  // Identifies the queue. A new queue of the same name has another id.
   uint64_t id;
 } ipcq_stats;
 
@@ -379,24 +380,24 @@ IPCQ_CHECKED int ipcq_get_stats(const ipcq_queue *q, ipcq_stats *stats);
 // An attached consumer.
 typedef struct ipcq_consumer {
   char name[64];
-  // The next sequence, as last published: up to 64 messages old.
+  // The sequence of its next message, as last published: up to 64 messages behind.
   uint64_t sequence;
   uint64_t lag;
   uint64_t lost;
   // For information: the pid may have been reused.
   uint32_t pid;
-  // Whether it sleeps until a message comes.
+  // Whether it sleeps in a wait.
   uint32_t asleep;
 } ipcq_consumer;
 
-// Fills `list` with up to `count` attached consumers, the slowest first. Returns how many there
-// are. `size`: sizeof(ipcq_consumer). Not listed: observers, and consumers that cannot write the
-// control file.
+// Fills `list` with up to `count` attached consumers, the slowest first. Returns the total, which
+// may exceed `count`. `size`: sizeof(ipcq_consumer). Not listed: observers, and consumers that
+// cannot write the control file.
 IPCQ_CHECKED int64_t ipcq_get_consumers(const ipcq_queue *q, ipcq_consumer *list, size_t size,
     size_t count);
 
-// Sets the log function of the process, or none if `fn` is NULL. Any thread in the library may
-// call it, but not in a push or a pop.
+// Sets the log function of the process, or none if `fn` is NULL. It may run on any thread, but
+// never inside a push or a pop.
 IPCQ_API void ipcq_set_log(void (*fn)(int level, const char *message, void *user), void *user);
 
 enum {
@@ -437,7 +438,7 @@ struct ipcq_field {
   uint32_t kind;
   // Elements of an array, or 1.
   uint32_t count;
-  // Of 'M' and 'm': "ns" (default), "us", "25us", "ms", "s" and others of numpy.
+  // Unit of 'M' and 'm': "ns" (default), "us", "25us", "ms", "s" or another of numpy.
   char unit[8];
 };
 
@@ -486,7 +487,7 @@ __extension__ typedef _Float16 ipcq_float16_;
 // Memory without a queue: the processes agree on what the bytes mean.
 typedef struct ipcq_shm ipcq_shm;
 
-// Creates `size` zero bytes to write, or opens existing memory of that size. `permissions`: mode
+// Creates or opens writable memory of `size` bytes, which are zero at first. `permissions`: mode
 // bits, default 0600.
 // Errors: -EACCES, -EBUSY (another writer), -ENOSPC.
 IPCQ_CHECKED int ipcq_shm_create(ipcq_shm **out, const char *name, size_t size,
@@ -496,7 +497,7 @@ IPCQ_CHECKED int ipcq_shm_create(ipcq_shm **out, const char *name, size_t size,
 // Errors: -EACCES, -ENOENT.
 IPCQ_CHECKED int ipcq_shm_open(ipcq_shm **out, const char *name);
 
-// Copies bytes in. Readers may see any part of them at any time.
+// Copies bytes in. A reader may see a part of the write.
 // Errors: -ERANGE.
 IPCQ_CHECKED int ipcq_shm_write(ipcq_shm *shm, size_t offset, const void *data, size_t length);
 

@@ -27,7 +27,7 @@
 //
 // Every call that waits takes such a function as its last argument, and so does the constructor of
 // a consumer. The wait calls the function after each signal, and ten times a second. When the
-// function returns true, the wait ends as if its time were over.
+// function returns true, the wait ends as if it had timed out.
 
 #ifndef IPCQ_HPP
 #define IPCQ_HPP
@@ -63,7 +63,7 @@ namespace ipcq {
 
 // ---- Errors -------------------------------------------------------------------------------------
 
-/// Every exception of this header. code() is a positive errno in std::generic_category, so it can
+/// Base of all exceptions here. code() is a positive errno in std::generic_category, so it can
 /// be compared with std::errc. what() names the file, the cause and the remedy.
 class error : public std::system_error {
 public:
@@ -81,8 +81,8 @@ public:
   using error::error;
 };
 
-/// ESTALE: another queue has this name now, and this consumer has drained the old one. To receive
-/// from the new one, open the queue again.
+/// ESTALE: the queue was replaced, or was removed and its producer ended without closing it. This
+/// consumer has drained it. Open the name again.
 class replaced : public error {
 public:
   using error::error;
@@ -136,12 +136,12 @@ struct producer_options {
   std::uint64_t capacity = 0; // 0: the default, or that of the queue if it exists
   ipcq::delivery delivery = ipcq::delivery::lossy;
   bool exclusive = false; // IPCQ_EXCL: throw EEXIST if the queue exists
-  bool replace = false;   // IPCQ_REPLACE: replace a queue that does not fit
+  bool replace = false;   // IPCQ_REPLACE: replace the queue if it differs or is damaged
   std::uint32_t permissions = 0;
   std::uint32_t control_permissions = 0;
   std::uint32_t max_consumers = 0;
   std::uint32_t min_consumers = 0;
-  timeout evict_after = forever;       // more than zero
+  timeout evict_after = forever;       // else positive
   std::uint32_t message_size = 0;      // only for byte_producer; 0: each has its own length
   std::vector<ipcq_field> fields = {}; // empty: what IPCQ_RECORD says
 };
@@ -156,7 +156,7 @@ struct consumer_options {
   std::vector<ipcq_field> fields = {}; // empty: what IPCQ_RECORD says
 };
 
-// ---- Inside: which types can be messages --------------------------------------------------------
+// ---- Private: which types can be messages -------------------------------------------------------
 
 class bytes_view;
 
@@ -208,7 +208,7 @@ template <class T> constexpr void check_in_place() {
                                  "use push and pop, which copy, instead of claim and peek");
 }
 
-/// The elements of a C array, std::array, std::vector, std::string, std::span and their like.
+/// The elements of a C array, std::array, std::vector, std::string, std::span etc.
 template <class C>
 using element_t = std::remove_pointer_t<decltype(std::data(std::declval<C &>()))>;
 template <class E> inline constexpr bool is_element = is_trivial<E> && !is_pointer_or_view<E>();
@@ -223,10 +223,10 @@ using if_bytes =
 
 // ---- Messages -----------------------------------------------------------------------------------
 
-/// What is known about a message without its bytes.
+/// The metadata of a message.
 struct meta {
   std::uint64_t sequence = 0;
-  std::uint64_t lost = 0; ///< messages lost between the one before and this one
+  std::uint64_t lost = 0; ///< messages lost since this consumer's previous message
   std::size_t length = 0;
 };
 
@@ -236,8 +236,8 @@ struct batch : meta {
   explicit operator bool() const noexcept { return count != 0; }
 };
 
-/// Bytes that are stored elsewhere. Strings and containers of plain values convert to it. A message
-/// that is peeked at is one, too. In C++20 it converts to and from std::span<const std::byte>.
+/// A view of bytes that it does not own. Strings and containers of plain values convert to it, and
+/// byte_consumer::peek passes one. In C++20 it converts to and from std::span<const std::byte>.
 class bytes_view {
 public:
   constexpr bytes_view() noexcept = default;
@@ -245,7 +245,7 @@ public:
       : data_(static_cast<const std::byte *>(data)), size_(size) {}
   bytes_view(std::string_view text) noexcept : bytes_view(text.data(), text.size()) {}
   bytes_view(const char *text) noexcept : bytes_view(std::string_view(text)) {}
-  bytes_view(std::nullptr_t) = delete; // which is also the number 0
+  bytes_view(std::nullptr_t) = delete; // also rejects the literal 0
   template <class C, class = detail::if_bytes<const C>>
   bytes_view(const C &values) noexcept
       : bytes_view(std::data(values), std::size(values) * sizeof(*std::data(values))) {}
@@ -269,7 +269,7 @@ private:
   std::size_t size_ = 0;
 };
 
-// ---- Inside: calls of ipcq.h --------------------------------------------------------------------
+// ---- Private: calls of ipcq.h -------------------------------------------------------------------
 
 namespace detail {
 
@@ -290,7 +290,7 @@ inline std::size_t check(std::int64_t rc) {
     fail(static_cast<int>(-rc), ipcq_errmsg());
   return static_cast<std::size_t>(rc);
 }
-/// False if there was no message or no room before the time was over or `stop` returned true.
+/// False if there was no message or no room before the timeout, or before `stop` returned true.
 inline bool found(std::int64_t rc) {
   if (rc == -EAGAIN || rc == -ETIMEDOUT || rc == -EINTR)
     return false;
@@ -303,7 +303,7 @@ struct never {
   constexpr bool operator()() const noexcept { return false; }
 };
 /// Calls `wait` with the nanoseconds that remain, and again after a signal. Returns -EINTR if
-/// `stop` has returned true. `expired` is what `wait` returns when its time is over.
+/// `stop` has returned true. `expired` is what `wait` returns when it times out.
 template <class Stop, class Wait>
 std::int64_t wait_for(timeout time, Stop &stop, Wait &&wait, int expired = -ETIMEDOUT) {
   constexpr bool stoppable = !std::is_same_v<std::remove_cv_t<Stop>, never>;
@@ -325,7 +325,7 @@ std::int64_t wait_for(timeout time, Stop &stop, Wait &&wait, int expired = -ETIM
   }
 }
 
-/// The text for C. A zero byte would end it there.
+/// The text as a C string. A zero byte would cut it off, so it is refused.
 inline const char *c_str(const std::string &text) {
   if (text.find('\0') != std::string::npos)
     throw error(EINVAL, "the name has a zero byte in it: " + std::string(text.c_str()));
@@ -387,9 +387,9 @@ protected:
 
 class sender : public handle {
 public:
-  /// Gives up what was claimed.
+  /// Drops the claim.
   void abort() { check(ipcq_abort(get())); }
-  /// Gives up the handle without closing the queue.
+  /// Closes the handle, but not the queue.
   void detach() {
     check(ipcq_detach(get()));
     q_.release();
@@ -489,7 +489,7 @@ inline constexpr never never_stop{};
 /// `Self` is the consumer that derives from this.
 template <class Self> class receiver : public handle {
 public:
-  /// Waits until there is a message; consumes nothing. False if the time is over first.
+  /// Waits until there is a message; consumes nothing. False if the wait times out.
   template <class Stop = const never> bool wait(timeout time = forever, Stop &&stop = {}) {
     return found(
         wait_for(time, stop, [this](std::int64_t left) { return ipcq_wait(get(), left); }));
@@ -500,7 +500,7 @@ public:
   auto end() { return iterator<Self, const never>(); }
   /// For loops that also end when `stop` returns true: `for (auto &m : in.until(stop))`.
   template <class Stop> range<Self, Stop> until(Stop stop) { return {self(), std::move(stop)}; }
-  /// A descriptor for poll and its like.
+  /// A descriptor for poll etc.
   int fd() { return static_cast<int>(check(ipcq_fd(get()))); }
   void seek(std::uint64_t sequence) { check(ipcq_seek(get(), sequence)); }
 
@@ -563,10 +563,10 @@ private:
   ::ipcq::detail::field<std::remove_reference_t<decltype((std::declval<type &>().member))>>(       \
       #member, offsetof(type, member))
 
-/// Says what is in a struct: up to 32 members, which may be arrays, and structs with an IPCQ_RECORD
-/// of their own. A producer<type> then stores that in the queue, and a consumer<type> throws
-/// EPROTOTYPE if the queue has other records. Use it outside of all namespaces. For a date or a
-/// time span, list the fields in the options instead, with IPCQ_FIELD_TIME.
+/// Declares the fields of a struct: up to 32 members. They may be arrays, or structs with their own
+/// IPCQ_RECORD. A producer<type> then stores the fields in the queue, and a consumer<type> throws
+/// EPROTOTYPE if the queue has other fields. Use it at global scope. For a date or a time span,
+/// list the fields in the options instead, with IPCQ_FIELD_TIME.
 #define IPCQ_RECORD(type, ...)                                                                     \
   template <> struct ipcq::record<type> {                                                          \
     static_assert(std::is_standard_layout_v<type>, "its members have no fixed places");            \
@@ -578,7 +578,7 @@ private:
 #define IPCQ_ADD_(type, member)                                                                    \
   all.template add<decltype(type::member)>(#member, offsetof(type, member));
 
-// ---- Inside: the fields of a record -------------------------------------------------------------
+// ---- Private: the fields of a record ------------------------------------------------------------
 
 /// A type without IPCQ_RECORD.
 template <class T> struct record {
@@ -728,13 +728,13 @@ public:
     static_assert(std::is_default_constructible_v<T>, "a message is copied to a value that exists");
   }
 
-  /// Takes the next message; none if there is none yet.
+  /// Takes the next message. Returns nullopt if the queue is empty.
   std::optional<message> pop() {
     return take([this](T &value, ipcq_info &info) {
       return ipcq_pop(base::get(), &value, sizeof value, &info);
     });
   }
-  /// Waits for the next message and takes it; none if the time is over first.
+  /// Waits for the next message and takes it. Returns nullopt if the wait times out.
   template <class Stop = const detail::never>
   std::optional<message> pop_wait(timeout time = forever, Stop &&stop = {}) {
     return take([&](T &value, ipcq_info &info) {
@@ -866,8 +866,8 @@ private:
 
 // ---- Several consumers, names, shared memory ----------------------------------------------------
 
-/// Waits until one of 1 to 128 consumers has a message or is at its end, and returns the index of
-/// the first one; none if the time is over before that. Pass what get() returns for each. To be
+/// Waits until one of 1 to 128 consumers has a message or its queue has ended, and returns the
+/// lowest such index, or nullopt if the wait times out. Pass what get() returns for each. To be
 /// fair to all, pop from each before waiting again.
 template <class Stop = const detail::never>
 std::optional<std::size_t> wait_any(const std::vector<ipcq_queue *> &queues, timeout time = forever,
@@ -919,7 +919,7 @@ private:
 
 } // namespace ipcq
 
-// ---- Inside: the members of IPCQ_RECORD ---------------------------------------------------------
+// ---- Private: the members of IPCQ_RECORD --------------------------------------------------------
 
 #define IPCQ_EACH_(t, ...)                                                                         \
   IPCQ_PICK_(__VA_ARGS__, IPCQ_32_, IPCQ_31_, IPCQ_30_, IPCQ_29_, IPCQ_28_, IPCQ_27_, IPCQ_26_,    \

@@ -3,7 +3,8 @@
 use super::support::last_message;
 use std::ffi::{c_char, c_int};
 
-/// This thread's last error in words: which file, what failed, what to do. Valid until the next.
+/// This thread's last error in words: which file, what failed, what to do. Valid until the next
+/// error.
 #[no_mangle]
 pub extern "C" fn ipcq_errmsg() -> *const c_char {
     last_message()

@@ -37,10 +37,10 @@ pub struct ipcq_stats {
     /// The consumer with the greatest lag.
     pub slowest_lag: u64,
     pub slowest_pid: u32,
-    /// Whether the queue has lost its name: no process can open it any more.
+    /// Whether the name is gone or another queue's. Nothing can open this queue.
     pub unlinked: u32,
     pub slowest_name: [c_char; 64],
-    /// Another id under the same name: a new queue, with other messages.
+    /// Identifies the queue. A new queue of the same name has another id.
     pub id: u64,
 }
 
@@ -67,19 +67,19 @@ pub unsafe extern "C" fn ipcq_get_stats(q: *const ipcq_queue, stats: *mut ipcq_s
 #[derive(Clone, Copy)]
 pub struct ipcq_consumer {
     pub name: [c_char; 64],
-    /// The next sequence, as last published: up to 64 messages old.
+    /// The sequence of its next message, as last published: up to 64 messages behind.
     pub sequence: u64,
     pub lag: u64,
     pub lost: u64,
     /// For information: the pid may have been reused.
     pub pid: u32,
-    /// Whether it sleeps until a message comes.
+    /// Whether it sleeps in a wait.
     pub asleep: u32,
 }
 
-/// Fills `list` with up to `count` attached consumers, the slowest first. Returns how many there
-/// are. `size`: sizeof(ipcq_consumer). Not listed: observers, and consumers that cannot write the
-/// control file.
+/// Fills `list` with up to `count` attached consumers, the slowest first. Returns the total, which
+/// may exceed `count`. `size`: sizeof(ipcq_consumer). Not listed: observers, and consumers that
+/// cannot write the control file.
 #[must_use]
 #[no_mangle]
 pub unsafe extern "C" fn ipcq_get_consumers(
@@ -92,8 +92,8 @@ pub unsafe extern "C" fn ipcq_get_consumers(
     guard_slow(|| Ok(unsafe { fill_consumers(queue(q)?, list, size, count) }?))
 }
 
-/// Sets the log function of the process, or none if `fn` is NULL. Any thread in the library may
-/// call it, but not in a push or a pop.
+/// Sets the log function of the process, or none if `fn` is NULL. It may run on any thread, but
+/// never inside a push or a pop.
 #[no_mangle]
 pub extern "C" fn ipcq_set_log(
     r#fn: Option<unsafe extern "C" fn(level: c_int, message: *const c_char, user: *mut c_void)>,

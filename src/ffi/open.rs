@@ -98,9 +98,9 @@ pub const IPCQ_NEXT: u32 = 2;
 /// Start: start_sequence. Messages that are no longer retained count as lost.
 pub const IPCQ_AT: u32 = 3;
 
-/// Zero means the default. For the producer of a queue that exists, it means the queue's value, and
-/// other values must match. But message_size and delivery must always match, and evict_after_ns is
-/// not stored. Without options (NULL), the producer takes all values from the queue.
+/// Zero means the default or, to the producer of an existing queue, the queue's value. Others must
+/// match it. message_size and delivery must match even if 0. evict_after_ns is not stored. Without
+/// options (NULL), the producer takes all values from the queue.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct ipcq_options {
@@ -108,7 +108,7 @@ pub struct ipcq_options {
     /// Set by IPCQ_OPTIONS_INIT.
     pub struct_size: u32,
     /// Bytes of each message. Producer: 0 makes a variable queue, in which lengths differ.
-    /// Consumer: 0 accepts any. With fields, 0 means the size that they need.
+    /// Consumer: 0 accepts any. If fields are given, 0 means the size of their struct.
     pub message_size: u32,
     /// See Record schemas.
     pub fields: *const ipcq_field,
@@ -124,7 +124,7 @@ pub struct ipcq_options {
     pub control_permissions: u32,
     /// Default: 32.
     pub max_consumers: u32,
-    /// Lossless: overwrite the first message only while this many consumers are attached.
+    /// Lossless: the first overwrite ever waits until this many consumers are attached.
     pub min_consumers: u32,
     /// Lossless: evict a consumer that blocks the producer for this long without progress. It may
     /// continue, and loses what was overwritten. Default: never. Lossy: -EINVAL.

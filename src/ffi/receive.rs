@@ -13,7 +13,7 @@ use std::ffi::{c_int, c_void};
 pub struct ipcq_info {
     /// Counts all messages of the queue from 0.
     pub sequence: u64,
-    /// Messages lost between the previous message of this consumer and this one.
+    /// Messages lost since this consumer's previous message.
     pub lost: u64,
     pub length: u32,
     pub reserved: u32,
@@ -104,7 +104,7 @@ pub unsafe extern "C" fn ipcq_pop_wait(
 }
 
 /// Copies and consumes up to `count` consecutive messages, `stride` bytes apart. Returns how many.
-/// `info` is about the first. In a variable queue, all have info->length bytes.
+/// `info` describes the first. In a variable queue, all have info->length bytes.
 /// Errors: as ipcq_pop.
 #[must_use]
 #[no_mangle]

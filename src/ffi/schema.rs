@@ -20,7 +20,7 @@ pub struct ipcq_field {
     pub kind: u32,
     /// Elements of an array, or 1.
     pub count: u32,
-    /// Of 'M' and 'm': "ns" (default), "us", "25us", "ms", "s" and others of numpy.
+    /// Unit of 'M' and 'm': "ns" (default), "us", "25us", "ms", "s" or another of numpy.
     pub unit: [c_char; 8],
 }
 

@@ -10,7 +10,7 @@ pub struct ipcq_shm {
     shm: SharedMem,
 }
 
-/// Creates `size` zero bytes to write, or opens existing memory of that size. `permissions`: mode
+/// Creates or opens writable memory of `size` bytes, which are zero at first. `permissions`: mode
 /// bits, default 0600.
 /// Errors: -EACCES, -EBUSY (another writer), -ENOSPC.
 #[must_use]
@@ -50,7 +50,7 @@ pub unsafe extern "C" fn ipcq_shm_open(out: *mut *mut ipcq_shm, name: *const c_c
     })
 }
 
-/// Copies bytes in. Readers may see any part of them at any time.
+/// Copies bytes in. A reader may see a part of the write.
 /// Errors: -ERANGE.
 #[must_use]
 #[no_mangle]

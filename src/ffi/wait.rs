@@ -19,7 +19,7 @@ pub unsafe extern "C" fn ipcq_wait(q: *mut ipcq_queue, timeout_ns: i64) -> c_int
 }
 
 /// Waits until one of up to 128 consumers has a message or its queue has ended, and returns the
-/// index of the first. To be fair, pop from each before waiting again.
+/// lowest such index. To be fair, pop from each before waiting again.
 /// Errors: -EINTR, -ETIMEDOUT.
 #[must_use]
 #[no_mangle]

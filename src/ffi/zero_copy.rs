@@ -6,7 +6,7 @@ use crate::{Meta, Pop};
 use std::ffi::{c_int, c_void};
 
 /// Sets `*slot` to room for a message of up to `length` bytes. Write it, then call ipcq_commit or
-/// ipcq_abort. The room still holds older bytes.
+/// ipcq_abort. The slot still holds old bytes.
 /// Errors: as ipcq_push.
 #[must_use]
 #[no_mangle]
@@ -23,8 +23,7 @@ pub unsafe extern "C" fn ipcq_claim(
     })
 }
 
-/// Publishes the first `length` bytes: message_size, or up to the claimed length in a variable
-/// queue.
+/// Publishes `length` bytes: message_size or, in a variable queue, at most the claimed length.
 /// Errors: -EMSGSIZE (the claim stays).
 #[must_use]
 #[no_mangle]
@@ -80,7 +79,7 @@ pub unsafe extern "C" fn ipcq_peek(q: *mut ipcq_queue, view: *mut ipcq_view) -> 
 }
 
 /// Consumes the message of the latest peek.
-/// Errors: -ESTALE (it was overwritten and counts as lost: discard the results).
+/// Errors: -ESTALE (overwritten, lost and skipped: discard the results).
 #[must_use]
 #[no_mangle]
 pub unsafe extern "C" fn ipcq_release(q: *mut ipcq_queue, view: *const ipcq_view) -> c_int {
