@@ -1,14 +1,16 @@
-//! The control file: everything that consumers write.
+//! The control file: the words that consumers write. The producer makes the file, and writes some
+//! of these words, too.
 //!
 //! ```text
 //!      0  magic, version, slot bytes, max_consumers, identity    producer, once
 //!    128  asleep: all ones if a consumer may be sleeping         consumers set, producer clears
 //!    256  blocked: all ones if the producer may be sleeping      producer sets, consumers clear
 //!    264  room: futex word that a blocked producer sleeps on     consumers increment
-//!    384  used: no slot from this one on was ever taken          consumers raise
+//!    384  used: high-water mark: slots at or above it were
+//!         never taken                                            consumers raise
 //!    512  a slot of 256 bytes for each consumer:
 //!           +0    cursor: the next sequence or position
-//!           +8    token: identifies the owner, 0 if free
+//!           +8    token: identifies the owner, 0 if free         consumer, producer evicts
 //!           +16   next sequence, lost messages                     for information
 //!           +128  asleep, pid, name                                for information
 //! ```
@@ -82,7 +84,12 @@ impl Control {
             slots: g.max_consumers as usize,
         };
         let version = u64::from(VERSION) | (SLOT_BYTES as u64) << 32;
-        // No other process sees the file before it is renamed.
+        // Nothing relies on the release order of the magic. The data file of a new queue gets its
+        // name after these stores, and the kernel orders a rename before an open that finds the
+        // file. So a process that knows the id from the data file sees all of these stores. Two
+        // kinds of process may open an unfinished file under `new_control`: one that looks for the
+        // old queue, or one that looks while an existing lossy queue gets a new control file. Then
+        // a word does not match, and `open` fails.
         control.word(at::VERSION).store(version, Ordering::Relaxed);
         control
             .word(at::MAX_CONSUMERS)
@@ -92,12 +99,15 @@ impl Control {
         Ok((control, file.name))
     }
 
-    /// Opens the control file of the queue with this geometry, and returns the name that it has.
-    /// That is its own name, or still the name of a new file: a process that makes or replaces a
-    /// queue renames the data file first. So one rename changes both files to the new queue.
+    /// Opens the control file of the queue with this geometry. Also returns the name under which it
+    /// was found: the final name (`control`), or the name of a new file (`new_control`).
     ///
-    /// `owner` is the owner of the data file. Another user may have put anything under the first
-    /// name. So if that file is wrong in any way, this looks at the second name.
+    /// A process that makes or replaces a queue renames the data file first. Until it renames the
+    /// control file, that file is found under the second name. So the rename of the data file alone
+    /// replaces both files.
+    ///
+    /// `owner` is the owner of the data file. Another user may have put any file under the final
+    /// name. If that file is wrong in any way, this looks at the second name.
     pub(crate) fn find<'a>(
         paths: &'a Paths,
         g: &Geometry,
@@ -173,8 +183,7 @@ impl Control {
         self.slots
     }
 
-    /// The number of slots up to the last one that was ever taken. Slots after that are not looked
-    /// at.
+    /// The high-water mark of the slots. Slots at or above it were never taken.
     pub(crate) fn used(&self) -> usize {
         let used = self.word(at::USED).load(Ordering::Relaxed);
         usize::try_from(used).map_or(self.slots, |used| used.min(self.slots))
@@ -211,7 +220,7 @@ pub(crate) struct Slot<'a> {
     base: usize,
 }
 
-/// The words of a slot that change when its consumer publishes its position.
+/// The first words of a slot: the position that its consumer publishes, and the token.
 #[repr(C)]
 pub(crate) struct SlotPosition {
     /// The sequence (fixed) or position (variable) of the next message.
@@ -262,7 +271,7 @@ impl<'a> Slot<'a> {
 
     /// Stores the name, cut to the space in the slot.
     pub(crate) fn set_name(&self, name: &str) {
-        // A zero follows it, for C.
+        // At least one zero byte follows the name, so that C can read it as a string.
         let mut end = name.len().min(slot::NAME_BYTES - 1);
         while !name.is_char_boundary(end) {
             end -= 1;
@@ -299,8 +308,8 @@ pub(crate) struct SlotCopy {
     pub name: String,
 }
 
-/// The slots of a control file that is not mapped. `None` if the file is not that of the queue with
-/// this geometry.
+/// Reads the slots of a control file that is not mapped. Returns `None` if the file does not belong
+/// to the queue with this geometry.
 pub(crate) fn read_slots(file: &File, g: &Geometry) -> std::io::Result<Option<Vec<SlotCopy>>> {
     let slots = g.max_consumers as usize;
     let mut bytes = vec![0; HEADER_BYTES + slots * SLOT_BYTES];

@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 
-/// How many forks separate this process from the one that opened the first handle.
+/// How many forks separate this process from the first call of [`watch_forks`].
 static FORKS: AtomicU32 = AtomicU32::new(0);
 
 /// Resources that a forked child must release or renew at once.
@@ -26,19 +26,19 @@ static OWN: Mutex<Own> = Mutex::new(Own {
     spares: Vec::new(),
 });
 
-/// How many forks separate this process from the first call of [`watch_forks`]. A handle stores the
-/// value at the time it was opened, and compares it to detect that it was inherited.
+/// The value of `FORKS`. A handle stores it when it is opened, and compares it later to detect
+/// that it was inherited.
 #[inline(always)]
 pub fn fork_generation() -> u32 {
     // Relaxed, because it changes only in a child that has no other thread yet.
     FORKS.load(Ordering::Relaxed)
 }
 
-/// Exclusive access to the list.
+/// Exclusive access to [`OWN`].
 pub(super) struct OwnGuard {
     own: MutexGuard<'static, Own>,
-    /// A signal handler that forks also needs the list. It would deadlock with this thread, so
-    /// signals are blocked.
+    /// Blocks signals while the mutex is held. A signal handler that forks in this thread would
+    /// need the same mutex and wait forever.
     _gate: SignalGate,
 }
 
@@ -95,8 +95,10 @@ extern "C" fn after_fork_in_child() {
 pub fn watch_forks() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // SAFETY: the handlers are functions of this library, which is never unloaded while a
-        // handle exists. They do only what is allowed in the child of a multithreaded process.
+        // SAFETY: the handlers are functions of this library, and they stay mapped. `dlclose` does
+        // not unload the shared library, which `build.rs` links with `-z nodelete`. If another
+        // library contains this crate and is unloaded, glibc removes its handlers first. They do
+        // only what is allowed in the child of a multithreaded process.
         unsafe {
             libc::pthread_atfork(
                 Some(before_fork as unsafe extern "C" fn()),

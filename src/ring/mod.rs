@@ -11,7 +11,8 @@
 //!            per message    payload words, Relaxed; stamp.store(sequence + 1, Release)  Stamp
 //!  consumer  per message    stamp.load == sequence + 1; fence(Acquire)               SeeStamp
 //!                           payload words, Relaxed; fence(Acquire)                   Validate
-//!                           claimed.load <= position + capacity ? a message : lapped IsValid
+//!                           valid if claimed.load <= position + capacity, otherwise  IsValid
+//!                           lapped
 //! ```
 //!
 //! Why a validated copy is whole: suppose that one of its loads saw a store of the overwriting.
@@ -58,7 +59,7 @@ pub type Mapped = stepped::Stepped;
 #[cfg(ipcq_plain)]
 pub type Mapped = plain::Plain;
 
-/// Stores the state of the queue: closed, live or superseded.
+/// Stores the state of the queue, which is a value of [`state`](crate::format::data_file::state).
 pub fn set_state<M: Memory>(memory: &M, value: u64) {
     // Pairs with `SeeState`. A consumer that sees the state sees every message before it.
     memory.store_release(Site::State, Field::State, value);

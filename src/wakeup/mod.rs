@@ -14,8 +14,9 @@
 //!
 //! The light barrier is free, because it only binds the compiler. The heavy barrier makes the
 //! kernel issue a full barrier in the process of the worker (`membarrier`), which has registered
-//! for it. If the worker could not register, its light barrier is a full fence. If the kernel
-//! refuses the heavy barrier, the waiter looks again every few milliseconds.
+//! for it. If the worker could not register, every operation takes the slow path, which issues a
+//! full fence and then loads the flag (`slow_check`). If the kernel refuses the heavy barrier, the
+//! waiter looks again every few milliseconds.
 //!
 //! The flag is zero or all ones. So the worker may OR it into a number and find it by a comparison
 //! that it makes anyway ([`SharedEventCount::waiters_or`]).
@@ -40,9 +41,11 @@ pub(crate) trait EventCount {
     /// The number of wake-ups. Loads and stores that follow stay after it.
     fn count(&self) -> u32;
     /// Issues the light barrier, then loads the flag, relaxed. Returns whether there may be
-    /// waiters.
+    /// waiters. If the light barrier has to be a fence, this may only return `true`. `slow_check`
+    /// then issues the fence and loads the flag.
     fn has_waiters(&self) -> bool;
-    /// Checks again if `has_waiters` was not yet the whole answer.
+    /// The rest of the check, after `has_waiters` has returned `true`. Returns whether there may be
+    /// waiters.
     fn slow_check(&self) -> bool {
         true
     }
@@ -54,7 +57,7 @@ pub(crate) trait EventCount {
     fn wake_all(&self);
 }
 
-/// Wakes the waiters after an operation. Almost always nobody waits.
+/// Wakes the waiters, if any, after an operation. Usually no process waits.
 #[inline(always)]
 pub(crate) fn notify(event_count: &impl EventCount) {
     if event_count.has_waiters() {
@@ -95,8 +98,9 @@ pub(crate) struct Armed {
 /// mappings alive.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SharedEventCount {
-    /// The flag, which is checked first. If the light barrier of this process must be a fence, it
-    /// is [`ALWAYS`], so that an operation costs more than one load and one branch only then.
+    /// The word that `has_waiters` loads. Usually it is the flag, and an operation costs one load
+    /// and one branch. If the light barrier of this process must be a fence, it is [`ALWAYS`], and
+    /// every operation takes the slow path.
     first: NonNull<AtomicU64>,
     flag: NonNull<AtomicU64>,
     word: NonNull<AtomicU32>,
@@ -105,7 +109,7 @@ pub(crate) struct SharedEventCount {
 /// A flag that is always set.
 static ALWAYS: AtomicU64 = AtomicU64::new(u64::MAX);
 
-// SAFETY: it only leads to atomics, which threads may share as processes do.
+// SAFETY: it only points to atomics, which any thread may use.
 unsafe impl Send for SharedEventCount {}
 
 impl SharedEventCount {
@@ -140,15 +144,16 @@ impl SharedEventCount {
     /// `bits`, even if another process stores some other value in the flag.
     #[inline(always)]
     pub(crate) fn waiters_or(&self, bits: u64) -> u64 {
-        // Pairs with the system call in `heavy_barrier`. The assembly binds only the compiler. It
-        // may read any memory, so earlier stores come before it. A `compiler_fence` would also make
-        // the compiler discard the values that it holds in registers.
+        // Pairs with the system call in `heavy_barrier`. The assembly binds only the compiler. The
+        // compiler must assume that it reads any memory, and so puts earlier stores before it. A
+        // `compiler_fence` would also make the compiler load values again that it holds in
+        // registers.
         #[cfg(target_arch = "x86_64")]
         {
             // The compiler makes two instructions of an atomic load and an OR.
             let mut bits = bits;
             // SAFETY: the word is mapped, as the caller of the constructor promised, or static. It
-            // is aligned, so the load is in one piece, as an atomic load is. It stores nothing.
+            // is aligned, so the processor loads it atomically. The assembly stores nothing.
             unsafe {
                 std::arch::asm!(
                     "or {0}, qword ptr [{1}]",
@@ -204,8 +209,8 @@ pub(crate) fn count(word: &AtomicU32) -> u32 {
 /// The barrier of a waiter that has set the flag. Returns `false` if it did not reach the other
 /// side.
 pub(crate) fn heavy_barrier() -> bool {
-    // Pairs with `has_waiters`, either with its fence or, by the system call, with its light
-    // barrier.
+    // Pairs with the SeqCst fence in `slow_check`, or, through membarrier, with the compiler
+    // barrier in `waiters_or`.
     fence(Ordering::SeqCst);
     os::heavy_barrier()
 }
@@ -230,8 +235,9 @@ impl EventCount for SharedEventCount {
     }
 
     fn set_flag(&self) {
-        // Pairs with `clear_flag`. If this store makes the other side wake the waiter, the count
-        // that was loaded before does not contain that wake-up.
+        // Pairs with `clear_flag`. The waiter has loaded the word before this store (Release). The
+        // worker increments the word after the swap that sees this store (Acquire). So the loaded
+        // count does not include that wake-up, and the waiter does not sleep through it.
         self.flag_word().store(u64::MAX, Ordering::Release);
     }
 

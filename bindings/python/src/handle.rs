@@ -21,8 +21,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Copies of at least this many bytes are made without the interpreter lock. Releasing the lock
-/// and taking it again costs about 100 ns, and up to the switch interval if another thread wants
-/// it.
+/// and taking it again costs about 100 ns. If another thread wants the lock, it can take as long as
+/// the switch interval.
 const LARGE: usize = 64 * 1024;
 
 /// An item of a Python module. The module is imported when the item is used for the first time.
@@ -41,10 +41,11 @@ pub(crate) use part;
 /// It is held during one call into the crate. The caller mostly holds the interpreter lock, too, so
 /// this lock is nearly always free. A caller that finds it taken releases the interpreter and tries
 /// again. While the lock is held, Python code must not run, because it might use the same handle
-/// and wait for itself. So nothing is allocated that the cycle collector tracks.
+/// and wait for itself. An allocation that the cycle collector tracks could run such code, so the
+/// holder makes none.
 ///
 /// A process may fork while another thread holds the lock. That thread does not exist in the child,
-/// and what it was changing may be half changed. The handle then raises in the child.
+/// and may have left the contents half changed. In the child, every use of the handle then raises.
 pub struct Guarded<T> {
     /// [`FREE`], or the fork generation of the process that holds the lock.
     holder: AtomicU64,
@@ -80,7 +81,7 @@ impl<T> Guarded<T> {
     #[inline(always)]
     fn take(&self) -> Result<u64, u64> {
         let me = u64::from(ipcq::__binding::fork_generation());
-        // Partner: the release store of the last holder.
+        // Pairs with the release store of the last holder, in `drop`.
         self.holder
             .compare_exchange(FREE, me, Ordering::Acquire, Ordering::Relaxed)
     }
@@ -134,17 +135,17 @@ impl<T> DerefMut for Guard<'_, T> {
 impl<T> Drop for Guard<'_, T> {
     #[inline(always)]
     fn drop(&mut self) {
-        // Partner: `take`.
+        // Pairs with the acquire load in `take`.
         self.guarded.holder.store(FREE, Ordering::Release);
     }
 }
 
-/// Drops a value with the interpreter released, because the drop may take long: it may unmap a
-/// large ring. For the drop of a handle that was not closed, which runs with the interpreter
-/// attached.
+/// Drops a value without the interpreter lock, because the drop may unmap a large ring, which takes
+/// long. A handle that was not closed is dropped by this, because its drop begins with the lock
+/// held.
 pub fn drop_detached<T: Send>(value: T) {
     let mut value = Some(value);
-    // If the interpreter cannot be attached, it need not be released.
+    // If this fails, the thread does not hold the interpreter lock. The value is dropped below.
     Python::try_attach(|py| py.detach(|| drop(value.take())));
 }
 
@@ -156,8 +157,8 @@ pub fn catch_panic<T, E: From<ipcq::Error>>(call: impl FnOnce() -> Result<T, E>)
 }
 
 impl<T> Guarded<T> {
-    /// Takes the lock, runs `act`, and releases the lock. `exception` makes an exception of a
-    /// failure after that.
+    /// Takes the lock, runs `act`, and releases the lock. After that, `exception` turns a failure
+    /// into an exception.
     #[inline(always)]
     pub fn with<R>(
         &self,
@@ -172,7 +173,8 @@ impl<T> Guarded<T> {
     }
 }
 
-/// Makes a copy of that many bytes, without the interpreter lock if they are many.
+/// Runs `copy`, which copies `bytes` bytes. Releases the interpreter lock meanwhile if these are at
+/// least `LARGE`.
 #[inline(always)]
 pub fn copying<T: Send>(py: Python<'_>, bytes: usize, copy: impl FnOnce() -> T + Send) -> T {
     match bytes >= LARGE {
@@ -252,7 +254,7 @@ const SLICE: Duration = Duration::from_millis(500);
 pub trait Waker {
     /// Asks to be woken. The list is empty if the caller has to poll.
     fn ask(&self, py: Python<'_>) -> PyResult<Vec<Ticket>>;
-    /// The wait is over.
+    /// Ends the request of `ask` when the wait is over.
     fn awake(&self, py: Python<'_>);
     /// For a caller that polls: the longest time between two attempts.
     fn longest_pause(&self) -> Duration {
@@ -270,7 +272,7 @@ impl Waker for Poll {
 
     fn awake(&self, _: Python<'_>) {}
 
-    /// The same as in C.
+    /// The longest pause of the crate when it waits for a queue to exist (`queue/open.rs`).
     fn longest_pause(&self) -> Duration {
         Duration::from_millis(20)
     }
@@ -320,6 +322,8 @@ fn sleep_for<T>(
     let mut pause = Duration::from_micros(20);
     loop {
         let mut tickets = waker.ask(py)?;
+        // The barrier between the request and the attempt below. Either the attempt finds what the
+        // other side has done, or the other side sees the request and ends the sleep.
         Ticket::confirm(&mut tickets);
         if let Some(found) = attempt()? {
             return Ok(Some(found));
@@ -331,7 +335,8 @@ fn sleep_for<T>(
         if left.is_zero() {
             return Ok(None);
         }
-        // As late as possible: a signal that arrives after this ends the sleep.
+        // Checked last, to keep the window in which a signal does not end the sleep small (see
+        // `SLICE`).
         py.check_signals()?;
         py.detach(|| match tickets.is_empty() {
             true => std::thread::sleep(pause.min(left)),
@@ -563,7 +568,8 @@ impl Records {
             let Err(e) = self.check(data) else {
                 return Ok(data.clone());
             };
-            // A scalar of numpy of another dtype may be a value for this one.
+            // A numpy scalar of another dtype may still be a valid value for this dtype. `message`
+            // of the layout decides.
             if !data.is_instance(part!(data.py(), "numpy", "generic")?)? {
                 return Err(e);
             }

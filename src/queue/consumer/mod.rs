@@ -83,20 +83,20 @@ pub struct Consumer {
     control: Option<Arc<Control>>,
     /// This consumer's slot in the control file.
     slot: Option<ConsumerSlot>,
-    /// The next sequence when the position was last published, or [`UNPUBLISHED`].
+    /// The value of `next_sequence` when the position was last published, or [`UNPUBLISHED`].
     last_published: Cell<u64>,
     /// The smallest buffer for the fast path: the message size if it is fixed and short, otherwise
     /// more than any buffer has.
     fast_len: usize,
-    /// The consumer publishes its position when the next sequence has zeroes under this mask.
+    /// The fast path publishes the position when `next_sequence & publish_mask` is 0.
     publish_mask: u64,
-    /// The same for the slow path. In a lossless queue it publishes after every pop.
+    /// The same for the slow path. In a lossless queue the mask is 0, so it always publishes.
     slow_publish_mask: u64,
     /// The fork generation of this handle's last slow pop.
     generation: Cell<u32>,
     /// Whether the producer waits for this consumer.
     lossless: bool,
-    /// Wakes the producer of a lossless queue that waits for room.
+    /// Wakes the producer if it waits for room. `None` if this consumer never holds it back.
     room: Option<SharedEventCount>,
     name: String,
     /// Whether the queue has ended: its file has lost its name, and it has no producer.
@@ -243,7 +243,8 @@ impl Consumer {
     /// [`Error::Closed`] if the producer has closed the queue and every message was consumed. If a
     /// producer opens the queue again, messages come again. [`Error::Replaced`] if the queue was
     /// replaced. [`Error::MessageSize`] if the buffer is too small; the message stays.
-    /// [`Error::Damaged`].
+    /// [`Error::RegistryFull`] if this consumer has lost its slot in a lossless queue (in a forked
+    /// child, or by eviction) and no slot is free. [`Error::Damaged`].
     #[inline]
     pub fn pop(&mut self, buffer: &mut [u8]) -> Result<Option<Meta>> {
         // SAFETY: a mutable slice is writable.
@@ -302,11 +303,12 @@ impl Consumer {
         }
     }
 
-    /// Pops a short message of a fixed queue if the copy is all that the pop takes. The slow path
-    /// does everything else, and reports every error.
+    /// Pops a short message of a fixed queue if the pop needs only a copy. Otherwise the caller
+    /// takes the slow path, which also reports every error.
     ///
-    /// It does not check whether the producer has evicted this consumer. It pops a message
-    /// that was not overwritten since then, and the slow path finds out.
+    /// It does not check whether the producer has evicted this consumer. After an eviction it may
+    /// still pop messages that are not overwritten yet. The consumer detects the eviction when it
+    /// next publishes its position or takes the slow path.
     ///
     /// # Safety
     /// As [`Consumer::pop_raw`].
@@ -318,15 +320,23 @@ impl Consumer {
         let Ring::Fixed(reader) = &mut self.ring else {
             return Fast::Slow;
         };
-        // SAFETY: writable, says the caller, and the message is short.
+        // SAFETY: writable, by the caller's contract, and the message is short.
         let Some((message, near_full)) = (unsafe { reader.try_fast(to) }) else {
             return Fast::Slow;
         };
         let next = message.sequence.wrapping_add(1);
+        // If the ring is not nearly full, `claimed` is at most the capacity minus two blocks ahead,
+        // and the published cursor is less than a block behind. So the producer can still announce
+        // a block. If `claimed` was stale, the position is published later: at the end of a block
+        // (`publish_mask`), or by the slow path when the ring is empty.
         if near_full {
             if let (Some(slot), Some(room)) = (&self.slot, &self.room) {
-                // Partner: `SeeCursor`.
+                // Pairs with `SeeCursor`. This is harmless after an eviction: the producer ignores
+                // a slot without a token, and no other consumer can take the slot while this one
+                // holds its lock.
                 slot.store_cursor_release(Site::Consumed, next);
+                // `has_waiters` begins with the light barrier, so the cursor is stored before
+                // `blocked` is loaded. If that takes a fence, `after_fast` issues it.
                 if room.has_waiters() {
                     return Fast::NeedsAfter(message);
                 }
@@ -347,7 +357,7 @@ impl Consumer {
         self.publish_position();
     }
 
-    /// Every outcome of a pop, out of line.
+    /// The whole pop, with all of its errors, out of line.
     ///
     /// # Safety
     /// As [`Consumer::pop_raw`].
@@ -358,7 +368,7 @@ impl Consumer {
         unsafe { self.slow_inline(to, size) }
     }
 
-    /// Every outcome of a pop, for a function that is out of line itself.
+    /// The whole pop, with all of its errors, inlined into a function that is out of line itself.
     ///
     /// # Safety
     /// As [`Consumer::pop_raw`].
@@ -382,7 +392,7 @@ impl Consumer {
     #[inline(always)]
     unsafe fn take(&mut self, to: *mut u8, size: usize) -> Result<Pop> {
         self.keep_slot()?;
-        // SAFETY: writable, says the caller.
+        // SAFETY: writable, by the caller's contract.
         match unsafe { either!(&mut self.ring, r => r.pop(to, size)) } {
             Ok(pop) if !self.needs_reason(&pop) => Ok(pop),
             Ok(pop) => Ok(match self.found_nothing(pop == Pop::Superseded) {
@@ -489,8 +499,9 @@ impl Consumer {
         }
     }
 
-    /// Goes to a sequence, which is at most that of the message pushed next. Messages that are no
-    /// longer retained count as lost. The counts of [`Consumer::stats`] start again.
+    /// Moves this consumer to `sequence`, which is at most the sequence of the next message to be
+    /// pushed. Messages that are no longer retained count as lost. The counts of
+    /// [`Consumer::stats`] start again.
     ///
     /// ```
     /// # ipcq::__example!(out, q);
@@ -613,8 +624,9 @@ impl Consumer {
         })
     }
 
-    /// The room in the ring that unread messages take, in the unit of the capacity. It is more than
-    /// the capacity if some of them are lost.
+    /// The room that unread messages take in the ring, in the unit of the capacity: messages
+    /// (fixed) or bytes (variable). The result is more than the capacity if some of these messages
+    /// are lost.
     ///
     /// # Errors
     /// [`Error::Damaged`].
@@ -627,8 +639,9 @@ impl Consumer {
         Ok(end.wrapping_sub(either!(&self.ring, r => r.frames().cursor())))
     }
 
-    /// The attached consumers, the slowest first. The list has neither observers nor consumers of a
-    /// lossy queue that may not write its control file. It takes a system call for each consumer.
+    /// The attached consumers, the slowest first. The list does not contain observers, nor the
+    /// consumers of a lossy queue that have no permission to write its control file. The call makes
+    /// a system call for each consumer.
     ///
     /// ```
     /// # ipcq::__example!(out, q);
@@ -654,21 +667,22 @@ impl Consumer {
         self.paths.shown()
     }
 
-    /// The error text for an empty queue. It is made once, because an empty queue is common.
+    /// The error text for an empty queue. It is made once and kept, because an empty queue is
+    /// common.
     pub(crate) fn empty_text(&self) -> &Text {
         let text = || format!("{}: the queue has no new message", self.paths.shown()).into();
         self.empty.get_or_init(text)
     }
 
-    /// The number of that text. No other consumer of this process has the same number.
+    /// Identifies the text of `empty_text`. No other consumer of this process has the same number.
     #[cfg(feature = "capi")]
     #[inline(always)]
     pub(crate) fn empty_number(&self) -> u64 {
         self.number
     }
 
-    /// The error for a pop or a peek that ended without a message. `Pop::Message` and `Pop::Empty`
-    /// are results, and never come here.
+    /// The error for a pop or a peek that ended without a message. Callers must not pass
+    /// `Pop::Message` or `Pop::Empty`, which are results and not errors.
     #[cold]
     pub(crate) fn not_popped(&self, pop: Pop, size: usize) -> Error {
         let shown = self.paths.shown();

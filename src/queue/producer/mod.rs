@@ -38,9 +38,9 @@ const NONE: usize = usize::MAX;
 /// A long batch wakes the waiters after this many messages.
 const WAKE_EVERY: usize = 1024;
 
-/// How often a producer of a full or nearly full lossless queue spins before it looks at the
-/// consumers again: for about a microsecond. Streaming 64 bytes lossless took 26 ns a message
-/// without these spins, and takes 20 ns with 32, 64 or 128.
+/// The producer of a full or nearly full lossless queue spins this many times before it reads the
+/// cursors again. That takes about a microsecond. Streaming messages of 64 bytes took 26 ns a
+/// message without these spins, and takes 20 ns with 32, 64 or 128.
 const FULL_SPINS: u32 = 64;
 
 /// A blocked producer looks for consumers that have died at least this often.
@@ -84,7 +84,7 @@ pub struct Producer {
     geometry: Geometry,
     schema: Option<Box<Schema>>,
     paths: Paths,
-    // The writer uses what follows, so it comes after the writer.
+    // Fields are dropped in this order. The writer uses the fields below, so it comes before them.
     /// Shows that the producer lives. `None` once the producer has ended.
     alive: Option<HeldLock>,
     lock: WriterLock,
@@ -158,8 +158,8 @@ impl Producer {
         // SAFETY: the producer keeps both mappings.
         let event_count =
             unsafe { SharedEventCount::for_notifier(control.asleep(), wake_word(&region)) };
-        // The last producer may have been killed before it woke the waiters. They also learn the
-        // new epoch by this.
+        // The last producer may have been killed before it woke the waiters. This also makes them
+        // look at the new epoch.
         event_count.wake_all();
         let producer = Producer {
             writer,
@@ -232,11 +232,11 @@ impl Producer {
         }
     }
 
-    /// Pushes a short message of a fixed queue if the copy is all that the push takes. The slow
-    /// path does everything else, and reports every error.
+    /// Pushes a short message of a fixed queue if the push needs only a copy. Otherwise the caller
+    /// takes the slow path, which also reports every error.
     ///
-    /// The two paths are separate because a function that does both saves registers for the slow
-    /// one, which took 12 more instructions a push.
+    /// The two paths are separate functions. A function that did both saved registers for the slow
+    /// path on every push, which took 12 more instructions.
     ///
     /// # Safety
     /// As [`Producer::push_raw`].
@@ -246,11 +246,11 @@ impl Producer {
         unsafe { self.try_fast_with(from, length, SharedEventCount::waiters_or) }
     }
 
-    /// As `try_fast`. `look` sees the next sequence, and returns all ones instead if a consumer may
-    /// be asleep.
+    /// As `try_fast`. `look` gets the next sequence. It returns that sequence, or all ones if a
+    /// consumer may be asleep.
     ///
     /// This way one branch answers two questions: whether a consumer may be asleep, and whether the
-    /// next push takes more than a copy. With two branches, a push of 8 bytes took 4.1 ns instead
+    /// next push needs more than a copy. With two branches, a push of 8 bytes took 4.1 ns instead
     /// of 3.9 ns.
     ///
     /// # Safety
@@ -268,8 +268,8 @@ impl Producer {
         let Writer::Fixed(writer) = &mut self.writer else {
             return Fast::Slow;
         };
-        // SAFETY: readable, says the caller. The length is the message size, which is short, and
-        // the writer is ready.
+        // SAFETY: readable, by the caller's contract. The length is the message size, which is
+        // short, and the writer is ready.
         unsafe { writer.copy_next(from, length) };
         match writer.ends_run(look(&self.event_count, writer.next())) {
             true => Fast::NeedsAfter(()),
@@ -286,7 +286,7 @@ impl Producer {
         self.pushed();
     }
 
-    /// Every outcome of a push, out of line.
+    /// The whole push, with all of its errors, out of line.
     ///
     /// # Safety
     /// As [`Producer::push_raw`].
@@ -297,14 +297,14 @@ impl Producer {
         unsafe { self.slow_inline(from, length) }
     }
 
-    /// Every outcome of a push, for a function that is out of line itself.
+    /// The whole push, with all of its errors, inlined into a function that is out of line itself.
     ///
     /// # Safety
     /// As [`Producer::push_raw`].
     #[inline(always)]
     pub(crate) unsafe fn slow_inline(&mut self, from: *const u8, length: usize) -> Result<()> {
         self.check_push(length)?;
-        // SAFETY: readable, says the caller; the length was checked.
+        // SAFETY: readable, by the caller's contract; the length was checked.
         if !unsafe { self.write(from, length) } {
             return Err(self.full());
         }
@@ -329,9 +329,9 @@ impl Producer {
         Ok(())
     }
 
-    /// Pushes `data` as messages of `size` bytes each, and returns how many it pushed. These are
-    /// fewer than there are only if a lossless queue becomes full. In a fixed queue `size` is the
-    /// message size.
+    /// Pushes `data` as messages of `size` bytes each, and returns how many it pushed. It pushes
+    /// all of them unless a lossless queue becomes full. In a fixed queue `size` is the message
+    /// size.
     ///
     /// ```
     /// # ipcq::__example!(out, q);
@@ -390,20 +390,21 @@ impl Producer {
             // SAFETY: one of the messages.
             let at = unsafe { from.add(done * stride) };
             if let (Writer::Fixed(writer), true) = (&mut self.writer, length == self.short) {
-                // SAFETY: the messages are readable, says the caller, and have the message size.
+                // SAFETY: the messages are readable, by the caller's contract, and have the message
+                // size.
                 let run =
                     unsafe { writer.try_fast_run(at, stride, (count - done).min(WAKE_EVERY)) };
                 if run > 0 {
                     done += run;
-                    // Not only at the end, or a long batch would overwrite what a sleeper waits
-                    // for.
+                    // Wake the waiters during the batch, too. Otherwise a long batch could
+                    // overwrite messages before a sleeping consumer is woken.
                     if done < count {
                         self.pushed();
                     }
                     continue;
                 }
             }
-            // SAFETY: readable, says the caller; the length was checked.
+            // SAFETY: readable, by the caller's contract; the length was checked.
             if !unsafe { self.write(at, length) } {
                 self.pushed();
                 return if done == 0 {
@@ -519,8 +520,9 @@ impl Producer {
         })
     }
 
-    /// The attached consumers, the slowest first. The list has neither observers nor consumers of a
-    /// lossy queue that may not write its control file. It takes a system call for each consumer.
+    /// The attached consumers, the slowest first. The list does not contain observers, nor the
+    /// consumers of a lossy queue that have no permission to write its control file. The call makes
+    /// a system call for each consumer.
     ///
     /// ```
     /// # ipcq::__example!(out, q);
@@ -568,7 +570,7 @@ impl Producer {
         wakeup::notify(&self.event_count);
     }
 
-    /// Call it after every change of what it depends on.
+    /// Sets `fast_len`. Call this after every change of the writer or of `claimed`.
     #[inline(always)]
     fn set_fast_len(&mut self) {
         self.fast_len = match &self.writer {
@@ -630,9 +632,9 @@ impl Producer {
     fn make_room(&mut self, length: usize) -> bool {
         let mut room = self.extend(length);
         if self.limit_close(length) {
-            // Each look at the cursors takes their cache lines from the consumers. With room for
-            // only a few messages there would be many looks, so give the consumers time for a
-            // block.
+            // Each read of the cursors takes their cache lines from the consumers. If the producer
+            // continued with room for only a few messages, it would soon read them again. So give
+            // the consumers time to consume a block.
             for _ in 0..FULL_SPINS {
                 std::hint::spin_loop();
             }
@@ -716,7 +718,9 @@ impl Drop for Producer {
         let _no = NoCancel::new();
         self.backpressure.log();
         self.writer.settle();
-        // A queue whose name was given to another one stays superseded.
+        // A queue stays superseded if another queue has taken its name. A process stores that state
+        // only after it has found that no producer of this file is alive (`check_no_other`). This
+        // producer still holds its locks, so that cannot happen between this load and the store.
         if !self.detached && self.memory().load_relaxed(Field::State) == state::LIVE {
             ring::set_state(self.memory(), state::CLOSED);
         }

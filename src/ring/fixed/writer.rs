@@ -16,8 +16,8 @@ pub struct FixedWriter<M> {
     next: u64,
     /// The offset of its slot. The end of the ring stands for the start.
     ///
-    /// It is incremented, not computed. With a mask and a multiplication, a push and a pop took 3
-    /// more of 40 instructions each, and the time of two multiplications.
+    /// It is incremented, not computed. Computing it with a mask and a multiply cost 3 extra
+    /// instructions (of about 40) per push and per pop, plus the latency of the multiplies.
     offset: usize,
     /// The slots of `next..run_end` are announced and side by side in the ring, so that they need
     /// only a copy.
@@ -40,6 +40,7 @@ impl<M: Memory> FixedWriter<M> {
         if self.offset == self.shape.bytes {
             self.offset = 0;
         }
+        // The last sequence of this lap, because the capacity is a power of two.
         let lap = self.next | (self.shape.capacity - 1);
         self.run_end = earlier(self.claimed, lap.wrapping_add(1));
         true
@@ -52,8 +53,8 @@ impl<M: Memory> FixedWriter<M> {
     }
 
     /// Whether the run ends at this sequence or before it. This is true of [`FixedWriter::next`],
-    /// and of every greater number, if the next push needs more than a copy. In a lap in which
-    /// sequences wrap, it is always true.
+    /// and of every greater number, if the next push needs more than a copy. In the last run before
+    /// sequences wrap, `run_end` is 0, and the result is always true. That only costs time.
     #[inline(always)]
     pub fn ends_run(&self, sequence: u64) -> bool {
         sequence >= self.run_end
@@ -68,7 +69,7 @@ impl<M: Memory> FixedWriter<M> {
     #[inline(always)]
     pub unsafe fn copy_next(&mut self, from: *const u8, length: usize) {
         debug_assert!(self.can_copy_next());
-        // Local copies, because the compiler cannot see into the copy, which might change `self`.
+        // Locals: the compiler must assume that the opaque copy modifies `self`.
         let (memory, offset, stamp) = (self.memory.clone(), self.offset, self.next.wrapping_add(1));
         memory.prefetch_for_write::<PREFETCH_BYTES>(offset);
         // SAFETY: a slot is in the ring, with room for a message rounded up to words.
@@ -123,8 +124,8 @@ impl<M: Memory> FixedWriter<M> {
         count
     }
 
-    /// Announces that the next block is about to be overwritten. The line of the announcement is
-    /// written once a block, so it stays in every consumer's cache in between.
+    /// Announces that the next block is about to be overwritten. The cache line that holds
+    /// `claimed` is written once per block, so consumers keep it cached in between.
     fn announce(&mut self) -> bool {
         let mut claimed = self.next.wrapping_add(self.shape.block);
         if self.shape.lossless {
@@ -134,7 +135,8 @@ impl<M: Memory> FixedWriter<M> {
             }
         }
         // `settle` pairs with `FindFront`. A consumer that starts at these words sees the stamps
-        // that were stored before.
+        // that were stored before. The store of `claimed` pairs with `FindOldest`. A consumer that
+        // sees it also sees the limit that allowed it.
         self.settle();
         self.memory
             .store_release(Site::Publish, Field::Claimed, claimed);
@@ -151,13 +153,13 @@ impl<M: Memory> FrameWriter for FixedWriter<M> {
 
     fn format(memory: &M, shape: &Shape) {
         // Pairs with `FindFront` and `FindOldest`. No process opens the file before it has its
-        // name.
+        // name, so the release order is not needed. `Memory` has no relaxed store of a header word.
         memory.store_release(Site::Publish, Field::Published, shape.first);
         memory.store_release(Site::Publish, Field::Claimed, shape.first);
         memory.store_release(Site::Publish, Field::Limit, shape.first);
         if shape.first != 0 {
-            // A consumer might wait for the stamp zero, so each slot gets the stamp of the lap
-            // before.
+            // A new file is all zeroes, and 0 is the valid stamp of sequence u64::MAX. So give each
+            // slot its previous lap's stamp.
             for i in 0..shape.capacity {
                 let sequence = shape.first.wrapping_add(i);
                 let before = sequence.wrapping_add(1).wrapping_sub(shape.capacity);
@@ -168,15 +170,19 @@ impl<M: Memory> FrameWriter for FixedWriter<M> {
     }
 
     fn recover(memory: M, shape: Shape) -> Result<Self, Damage> {
+        // These loads see the last stores of the previous producer. It held the lock of this queue,
+        // which the kernel released after these stores, at the latest when that process died.
         let published = memory.load_relaxed(Field::Published);
         let claimed = memory.load_relaxed(Field::Claimed);
         if claimed.wrapping_sub(published) > shape.block {
             return Err(Damage("claimed and published"));
         }
-        // No process writes now. The last producer has ended, and this one has not begun.
+        // No process writes the ring now. The last producer has ended, and this one has not begun.
         let next = committed(&memory, &shape, published, claimed);
-        // This producer continues the overwriting that the last one announced. The fence of that
-        // process orders only its own stores. Pairs with `Validate`.
+        // Pairs with `Validate`. This producer overwrites what the last one announced, and the
+        // `Announce` fence of that process orders only its own stores. The load of `claimed` above
+        // comes before this fence. So a consumer that has seen a word of the overwriting sees the
+        // value of that load or a later one (read-read coherence).
         memory.fence_release(Site::TakeOver);
         // The announcement still stands, because those slots may have been overwritten.
         Ok(FixedWriter {
