@@ -25,6 +25,27 @@ use std::time::{Duration, Instant};
 /// the switch interval.
 const LARGE: usize = 64 * 1024;
 
+/// Lets other threads run during a long loop that holds the interpreter lock.
+///
+/// A thread that waits for the lock asks for it after 5 ms (sys.setswitchinterval). Only then does
+/// a release let it in if the lock is taken again at once. Each release starts these 5 ms anew, so
+/// two releases must be further apart.
+pub struct Turns(Instant);
+
+impl Turns {
+    pub fn new() -> Turns {
+        Turns(Instant::now())
+    }
+
+    /// Offers the lock. The loop calls this several times in a millisecond.
+    pub fn offer(&mut self, py: Python<'_>) {
+        if self.0.elapsed() >= Duration::from_millis(8) {
+            py.detach(|| ());
+            self.0 = Instant::now();
+        }
+    }
+}
+
 /// An item of a Python module. The module is imported when the item is used for the first time.
 /// The item is looked up once, because PyO3 makes a new name for each look-up, and up to 4096 of
 /// these names stay in the interpreter's cache of attributes.

@@ -4,7 +4,7 @@ use crate::buffer::{check_plain, Buffer};
 use crate::errors::{self, Failure};
 use crate::handle::{
     self, catch_panic, copying, part, seconds_or_none, truth, whole, whole_or_none, Dtype, Guarded,
-    Name, Records, Timeout, Waker,
+    Name, Records, Timeout, Turns, Waker,
 };
 use crate::stats::{delivery, ConsumerInfo, Stats};
 use ipcq::__binding::Ticket;
@@ -88,8 +88,8 @@ impl Inner {
     }
 }
 
-/// How many messages of an iterable are collected before other threads may run.
-const TURN: usize = 4096;
+/// The number of messages that are collected between two looks at the time.
+const TURN: usize = 1024;
 
 impl Drop for Inner {
     fn drop(&mut self) {
@@ -189,6 +189,7 @@ impl Producer {
     fn push_each(&self, items: &Bound<'_, PyAny>, timeout: Timeout) -> PyResult<usize> {
         let py = items.py();
         let mut messages = Vec::new();
+        let mut turns = Turns::new();
         for item in items.try_iter()? {
             let message = Buffer::of(&self.records.message(&item?)?)?;
             let length = message.len();
@@ -212,8 +213,7 @@ impl Producer {
             }
             messages.push(message);
             if messages.len() % TURN == 0 {
-                // Other threads may run.
-                py.detach(|| ());
+                turns.offer(py);
             }
         }
         let places: Vec<_> = messages

@@ -765,6 +765,10 @@ def test_another_process_cannot_have_an_open_producer():
 
 # --- the interpreter lock ---
 
+# A busy machine keeps the other thread from running in many tries. A call that holds the lock keeps
+# it from running in all of them.
+TRIES = 60
+
 
 class Ticks:
     """Counts how often another thread runs meanwhile, and how long it stood still."""
@@ -821,8 +825,7 @@ def test_other_threads_run_during_long_copies(fixed):
 
         calls["table"] = lambda: kept.append(pyarrow.table(kept[-1]))
     stood_still = set(calls)
-    # The machine may be busy with something else.
-    for _ in range(5):
+    for _ in range(TRIES):
         push()
         for name, call in calls.items():
             with Ticks() as ticks:
@@ -842,7 +845,7 @@ def test_other_threads_run_while_a_message_of_a_batch_is_copied(way):
     q = ipcq.Consumer("q")
     out.push(bytes(size))
     batch = next(q.batches())
-    for _ in range(5):
+    for _ in range(TRIES):
         with Ticks() as ticks:
             copy = (
                 eval(way, {"batch": batch, "asarray": None})
@@ -859,7 +862,7 @@ def test_other_threads_run_while_a_message_of_a_batch_is_copied(way):
 def test_other_threads_run_while_many_messages_are_collected():
     out = ipcq.Producer("q", capacity=1 << 20, message_size=8)
     messages = [bytes(8)] * (1 << 20)
-    for _ in range(5):
+    for _ in range(TRIES):
         with Ticks() as ticks:
             assert out.push_many(messages) == len(messages)
         if ticks.let_in():

@@ -14,7 +14,7 @@ use crate::buffer::Buffer;
 use crate::errors::{self, Failure};
 use crate::handle::{
     self, copying, part, seconds, seconds_or_none, truth, whole, Dtype, Guarded, Name, Poll,
-    Records, Timeout,
+    Records, Timeout, Turns,
 };
 use crate::stats::{ConsumerInfo, Stats};
 use ipcq::__binding::layout::FRAME_HEADER;
@@ -69,8 +69,8 @@ pub struct Consumer {
     consumer_name: Option<String>,
 }
 
-/// How many bytes are popped before the other threads of the interpreter may run, and the bytes
-/// that a short message counts for.
+/// The number of bytes that are popped between two looks at the time, and the bytes that a short
+/// message counts for.
 const TURN: usize = 1 << 20;
 const SMALL: usize = 256;
 
@@ -387,14 +387,14 @@ impl Consumer {
         let mut first = None;
         let mut failed = None;
         let mut copied = 0;
+        let mut turns = Turns::new();
         let mut inner = self.inner.lock(py)?;
         while messages.len() < max {
             match inner.take_known(py, first.is_some()) {
                 Ok(Some((bytes, meta))) => {
                     copied += meta.length as usize + SMALL;
                     if copied >= TURN {
-                        // Lets other threads run.
-                        py.detach(|| ());
+                        turns.offer(py);
                         copied = 0;
                     }
                     messages.push(bytes);
