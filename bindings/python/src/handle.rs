@@ -28,8 +28,8 @@ const LARGE: usize = 64 * 1024;
 /// Lets other threads run during a long loop that holds the interpreter lock.
 ///
 /// A thread that waits for the lock asks for it after 5 ms (sys.setswitchinterval). Only then does
-/// a release let it in if the lock is taken again at once. Each release starts these 5 ms anew, so
-/// two releases must be further apart.
+/// a release let it in if the lock is taken again at once. Each release restarts these 5 ms, so two
+/// releases must be further apart.
 pub struct Turns(Instant);
 
 impl Turns {
